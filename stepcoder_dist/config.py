@@ -1,0 +1,403 @@
+"""One run file: TOML into a frozen pydantic tree. Unknown keys are refused, units are in names.
+
+`load(path, overrides)` is the only way in; it raises `ConfigError` with one line an error:
+`deploy/runs/demo.toml: learner.minibatch_samples = 6 does not divide ... ; use 4 or 8`.
+Imports nothing heavy: a mistake is refused before torch, ray or vllm are touched.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.records import Limits
+
+Positive = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ProcessResources(_Section):
+    """What Ray reserves for each process of a pool."""
+
+    num_cpus: NonNegativeFloat = 1
+    num_gpus: NonNegativeFloat = 0
+    custom: dict[str, PositiveFloat] = Field(default_factory=dict)
+    """Custom Ray resources, to pin a pool to some nodes: `{ sandbox_node = 0.1 }`."""
+
+
+class TinyModel(_Section):
+    """A randomly initialised Qwen2 with a tokenizer made for the ladder problems."""
+
+    hidden_size: Positive = 128
+    layers: Positive = 4
+    heads: Positive = 4
+    kv_heads: Positive = 4
+    intermediate_size: Positive = 512
+    max_positions: Positive = 1024
+
+
+class ModelConfig(_Section):
+    path: str = ""
+    """Folder or hub name of the checkpoint that SFT starts from; empty: `tiny` is made."""
+    tiny: TinyModel | None = None
+    sft_path: str = ""
+    """Folder of the SFT checkpoint: policy at version 0 and reference. Empty: `model.path`, or
+    `<run_dir>/sft` where `tiny` is set."""
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    max_tokens: Positive = 2048
+    """Prompt + given code + completion; also vLLM's context."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ModelConfig:
+        if bool(self.path) == (self.tiny is not None):
+            raise ValueError("needs either path or [model.tiny], not both; remove one")
+        return self
+
+
+class ProblemsConfig(_Section):
+    train: str
+    """A file (JSON list or JSONL: our schema, APPS+, MBPP, HumanEval), an APPS folder, or
+    `ladder:<split>` for the shipped set (splits: sft, train, heldout)."""
+    heldout: str
+    sft: str = ""
+    """Problems for the warm start; empty: `train`."""
+    max_bad_share: Share = 0.0
+    """Share of unusable rows that is tolerated (each is counted and named in the log)."""
+    limit: Positive | None = None
+    """Use the first N problems only."""
+
+
+class PromptConfig(_Section):
+    template: str = "{statement}\n{starter_code}"
+    """What the policy reads; the opening code fence follows, always."""
+
+    @model_validator(mode="after")
+    def _has_statement(self) -> PromptConfig:
+        if "{statement}" not in self.template:
+            raise ValueError("template lacks {statement}; put it where the task text belongs")
+        return self
+
+
+class CurriculumConfig(_Section):
+    kind: Literal["cccs", "none"] = "cccs"
+    alpha: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Weight of the newest outcome in a problem's moving average (decision 0003)."""
+    threshold: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Advance when the average is above this."""
+    group_update: Literal["mean", "each"] = "mean"
+    """How a group of samples enters the average: once with its pass share, or one by one."""
+
+
+class CoverageMaskConfig(_Section):
+    enabled: bool = True
+    """False: every completion token carries policy loss."""
+    comments: Literal["block", "keep", "mask"] = "block"
+    """Comment and blank lines: follow the block they stand in, always kept, never kept."""
+    prose: Literal["mask", "keep"] = "mask"
+    """Tokens after the closing fence."""
+
+
+class RewardConfig(_Section):
+    kind: Literal["tiered", "binary", "pass_ratio"] = "tiered"
+
+
+class SamplingConfig(_Section):
+    samples_per_problem: Positive = 16
+    temperature: PositiveFloat = 0.8
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.9
+    max_new_tokens: Positive = 1024
+
+
+class ActorsConfig(_Section):
+    """The rollout pool."""
+
+    number: Positive = 1
+    resources: ProcessResources = ProcessResources()
+    tensor_parallel: Positive = 1
+    kv_cache_gib: PositiveFloat = 1.0
+    """Memory for vLLM's KV cache on the CPU."""
+    gpu_memory_share: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    max_batch: Positive = 256
+    """Sequences that one engine decodes together."""
+    start_timeout_s: PositiveFloat = 300
+
+
+class SandboxConfig(_Section):
+    """The pool of executors, each owning some warm containers."""
+
+    number: Positive = 1
+    resources: ProcessResources = ProcessResources()
+    backend: Literal["docker", "process", "auto"] = "docker"
+    """`auto`: docker where an engine answers, else plain processes (no security boundary)."""
+    image: str = "stepcoder-sandbox:latest"
+    containers: Positive = 2
+    """Warm containers of one executor."""
+    cpu_limit_s: PositiveFloat = 4.0
+    wall_limit_s: PositiveFloat = 10.0
+    memory_limit_mib: Positive = 512
+    output_limit_mib: Positive = 16
+    processes: Positive = 32
+    attempts: Positive = 3
+    """Tries at a program when the sandbox itself fails."""
+
+    @model_validator(mode="after")
+    def _wall_is_a_backstop(self) -> SandboxConfig:
+        if self.wall_limit_s < self.cpu_limit_s:
+            raise ValueError(
+                f"wall_limit_s = {self.wall_limit_s} is below cpu_limit_s = {self.cpu_limit_s}; "
+                "raise it: wall time is the back-stop"
+            )
+        return self
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(
+            cpu_s=self.cpu_limit_s,
+            wall_s=self.wall_limit_s,
+            memory_bytes=self.memory_limit_mib * 2**20,
+            output_bytes=self.output_limit_mib * 2**20,
+            processes=self.processes,
+        )
+
+
+class LearnerConfig(_Section):
+    ranks: Positive = 1
+    resources: ProcessResources = ProcessResources()
+    zero_stage: Literal[0, 1, 2, 3] = 2
+    offload_optimizer: bool = False
+    samples_per_step: Positive = 64
+    minibatch_samples: Positive = 64
+    """Samples of one optimiser update, over all ranks."""
+    microbatch_samples: Positive = 8
+    """Samples of one forward and backward pass on one rank."""
+    epochs: Positive = 1
+    """Passes over a step's samples."""
+    policy_lr: PositiveFloat = 5e-7
+    critic_lr: PositiveFloat = 1.5e-6
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    critic_warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """First steps that train the critic only."""
+    weight_decay: NonNegativeFloat = 0.0
+    max_grad_norm: PositiveFloat = 1.0
+    kl_beta: NonNegativeFloat = 0.05
+    gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
+    gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.95
+    ratio_clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    value_clip: PositiveFloat = 0.2
+    value_weight: PositiveFloat = 1.0
+    correction_cap: PositiveFloat = 2.0
+    """Cap of π_old/π_rollout, which multiplies the loss."""
+    gradient_checkpointing: bool = False
+    start_timeout_s: PositiveFloat = 600
+
+    @model_validator(mode="after")
+    def _batches_divide(self) -> LearnerConfig:
+        _divides(self, "minibatch_samples", "samples_per_step")
+        _divides(self, "ranks", "minibatch_samples")
+        return self
+
+
+class WeightsConfig(_Section):
+    transport: Literal["object_store", "nccl"] = "object_store"
+    bucket_mib: Positive = 256
+    deadline_s: PositiveFloat = 120
+    probe_tolerance: PositiveFloat = 0.05
+    """Largest difference of a probe token's log-prob between learner and actor."""
+
+
+class TrainConfig(_Section):
+    steps: Positive = 100
+    max_staleness: Annotated[int, Field(ge=0)] = 0
+    """A sample may be trained at most this many versions after the one that made it."""
+    checkpoint_every: Annotated[int, Field(ge=0)] = 0
+    """Steps between checkpoints; 0: only at the end."""
+
+
+class SftConfig(_Section):
+    phases: tuple[SftPhase, ...] = ()
+    batch_samples: Positive = 64
+    microbatch_samples: Positive = 8
+    learning_rate: PositiveFloat = 2e-5
+    epochs: PositiveFloat = 3
+    """Passes over the problems; ignored where `phases` are given."""
+    warmup_epochs: NonNegativeFloat = 0.3
+    weight_decay: NonNegativeFloat = 0.0
+
+
+class SftPhase(_Section):
+    """One leg of a staged warm start."""
+
+    steps: Positive
+    learning_rate: PositiveFloat
+    max_conditionals: Positive | None = None
+    """Only problems whose reference has at most this many conditional statements."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+
+
+class EvalConfig(_Section):
+    samples_per_problem: Positive = 1
+    temperature: NonNegativeFloat = 0.2
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    k: tuple[Positive, ...] = (1,)
+
+    @model_validator(mode="after")
+    def _k_fits(self) -> EvalConfig:
+        if max(self.k) > self.samples_per_problem:
+            raise ValueError(
+                f"k = {max(self.k)} needs at least that many samples_per_problem, which is "
+                f"{self.samples_per_problem}; raise it or drop that k"
+            )
+        return self
+
+
+class RunConfig(_Section):
+    """A whole run."""
+
+    name: str
+    seed: int = 0
+    run_dir: str = ""
+    """Empty: `runs/<name>`."""
+    model: ModelConfig
+    problems: ProblemsConfig
+    prompt: PromptConfig = PromptConfig()
+    curriculum: CurriculumConfig = CurriculumConfig()
+    coverage_mask: CoverageMaskConfig = CoverageMaskConfig()
+    reward: RewardConfig = RewardConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    actors: ActorsConfig = ActorsConfig()
+    sandbox: SandboxConfig = SandboxConfig()
+    learner: LearnerConfig = LearnerConfig()
+    weights: WeightsConfig = WeightsConfig()
+    train: TrainConfig = TrainConfig()
+    sft: SftConfig = SftConfig()
+    evaluation: EvalConfig = EvalConfig()
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> RunConfig:
+        _divides(self, "sampling.samples_per_problem", "learner.samples_per_step")
+        if self.sampling.max_new_tokens >= self.model.max_tokens:
+            raise ValueError(
+                f"sampling.max_new_tokens = {self.sampling.max_new_tokens} leaves no room for a "
+                f"prompt in model.max_tokens = {self.model.max_tokens}; lower it"
+            )
+        if self.weights.transport == "nccl" and self.actors.resources.num_gpus == 0:
+            raise ValueError(
+                'weights.transport = "nccl" needs GPUs on both sides, but '
+                'actors.resources.num_gpus = 0; use "object_store"'
+            )
+        return self
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.run_dir or f"runs/{self.name}")
+
+    @property
+    def sft_folder(self) -> str:
+        """Where the policy starts from and the reference stays."""
+        if self.model.sft_path:
+            return self.model.sft_path
+        return str(self.folder / "sft") if self.model.tiny else self.model.path
+
+    @property
+    def problems_per_step(self) -> int:
+        return self.learner.samples_per_step // self.sampling.samples_per_problem
+
+    def derived(self) -> dict[str, int]:
+        """The batch sizes that follow from the rest, for `--dry-run`."""
+        learner = self.learner
+        per_rank = learner.minibatch_samples // learner.ranks
+        return {
+            "problems_per_step": self.problems_per_step,
+            "minibatches_per_epoch": learner.samples_per_step // learner.minibatch_samples,
+            "optimizer_updates_per_step": learner.epochs
+            * (learner.samples_per_step // learner.minibatch_samples),
+            "samples_per_rank_and_minibatch": per_rank,
+            "microbatches_per_rank_and_minibatch": -(-per_rank // learner.microbatch_samples),
+            "warm_containers": self.sandbox.number * self.sandbox.containers,
+            "samples_in_run": learner.samples_per_step * self.train.steps,
+        }
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a run file and apply `a.b=value` overrides.
+
+    Raises `ConfigError` for a missing file, broken TOML, unknown or mistyped keys and parts that
+    do not fit together: one line for each.
+    """
+    path = Path(path)
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such run file; `ls deploy/runs` shows the shipped ones"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); give a TOML file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    for override in overrides:
+        _override(tree, override)
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_line(path, e) for e in error.errors())) from None
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    """Set one `a.b=value`; the value is read as TOML, and as plain text if it is none."""
+    key, separator, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
+        raise ConfigError(f"--set {override}: not of the form a.b=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *sections, last = parts
+    node = tree
+    for section in sections:
+        child = node.setdefault(section, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {override}: {section} is a value, not a section")
+        node = child
+    node[last] = value
+
+
+def _divides(section: BaseModel, part: str, whole: str) -> None:
+    small, large = _value(section, part), _value(section, whole)
+    if large % small:
+        divisors = [d for d in range(1, large + 1) if large % d == 0]
+        near = sorted(sorted(divisors, key=lambda d: abs(d - small))[:2])
+        raise ValueError(
+            f"{part} = {small} does not divide {whole} = {large}; use {' or '.join(map(str, near))}"
+        )
+
+
+def _value(section: BaseModel, dotted: str) -> int:
+    node: Any = section
+    for name in dotted.split("."):
+        node = getattr(node, name)
+    return int(node)
+
+
+def _line(path: Path, error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{path}: unknown key {where}; remove it or check its spelling (docs/config.md)"
+    if error["type"] == "missing":
+        return f"{path}: {where} is missing; add it"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return f"{path}: {where + ': ' if where else ''}{message}"
+    return f"{path}: {where} = {error['input']!r}: {message[0].lower()}{message[1:]}"

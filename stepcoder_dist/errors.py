@@ -1,0 +1,56 @@
+"""Every exception that this project raises on purpose.
+
+    StepcoderError
+    ├── UserError           the user's mistake: one line, exit code 2, never a traceback
+    │   ├── ConfigError     a run file: unknown key, impossible combination, missing file
+    │   ├── ProblemError    a row of a problem set: file, line, what is wrong
+    │   └── MissingEngine   a component that this machine lacks, with the way to get it
+    └── RunError            something broke while running: exit code 1
+        ├── SandboxFault    the sandbox's own failure; never a verdict about a program
+        ├── WeightPushError a push that did not reach every actor whole
+        └── LearnerError    the learner's ranks could not do a step
+
+A message says what was wrong, what was seen, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class StepcoderError(Exception):
+    """Base of all errors raised by this project."""
+
+    exit_code = 1
+
+
+class UserError(StepcoderError):
+    """A mistake that the user can mend. The command line prints it as one line."""
+
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    """A run file that cannot be used as it stands."""
+
+
+class ProblemError(UserError):
+    """A row of a problem set that cannot be used as it stands."""
+
+
+class MissingEngine(UserError):
+    """A component that the run file asks for and this machine does not have."""
+
+
+class RunError(StepcoderError):
+    """Something broke while the system was running."""
+
+
+class SandboxFault(RunError):
+    """The sandbox failed, not the program: no verdict, no reward; retry elsewhere."""
+
+
+class WeightPushError(RunError):
+    """A weight version did not reach a rollout actor whole."""
+
+
+class LearnerError(RunError):
+    """The learner's ranks could not complete a step."""

@@ -1,0 +1,117 @@
+"""What the two loops need from the processes around them: five Protocols, one page.
+
+Each has a suite of contract tests (`tests/contract/`) that every implementation passes.
+Rollout and sandbox implementations are pools of Ray actors; the fakes in `fakes.py` ship for
+fast tests of the loops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Protocol
+
+from stepcoder_dist.records import (
+    Completion,
+    Int32Array,
+    RolloutRequest,
+    StepReport,
+    TestSuite,
+    Trajectory,
+    Verdict,
+    WeightBucket,
+    WeightProbe,
+    WeightVersion,
+)
+
+
+class Tokenizer(Protocol):
+    """Text to ids with the place of every token in the text."""
+
+    def encode(self, text: str) -> tuple[Int32Array, Int32Array]:
+        """Return ids int32 [n] and their half-open char spans int32 [n, 2] in `text`."""
+        ...
+
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        """Ids that end an answer."""
+        ...
+
+
+class Sampler(Protocol):
+    """Continues token sequences with the policy."""
+
+    def sample(self, share: Sequence[RolloutRequest]) -> AsyncIterator[Completion]:
+        """Sample every request of the share on one engine; yield each as it finishes.
+
+        The whole share is enqueued before the engine steps, so the same share under the same
+        weights gives the same completions. Raises `RunError` when the engine is lost.
+        """
+        ...
+
+    @property
+    def width(self) -> int:
+        """How many engines can work at the same time."""
+        ...
+
+    async def weight_targets(self) -> Sequence[Any]:
+        """The handles that a `WeightPublisher` sends to; each answers as a `WeightTarget`."""
+        ...
+
+
+class Executor(Protocol):
+    """Judges untrusted programs."""
+
+    async def judge(self, source: str, tests: TestSuite) -> Verdict:
+        """Run every test of the suite. Raises `SandboxFault`, never returns one as a verdict."""
+        ...
+
+
+class Learner(Protocol):
+    """Owns policy, critic, reference and their optimisers, on one or many ranks."""
+
+    async def step(self, batch: Sequence[Trajectory]) -> StepReport:
+        """One PPO step on the whole batch (all its epochs and minibatches)."""
+        ...
+
+    async def publish(self, targets: Sequence[Any], *, deadline_s: float) -> WeightVersion:
+        """Send the current weights to every target and check that they arrived.
+
+        Raises `WeightPushError`, naming the targets, when one did not get them whole in time.
+        """
+        ...
+
+    async def save(self, folder: str) -> None:
+        """Write everything that `load` needs to go on bitwise."""
+        ...
+
+    async def load(self, folder: str) -> WeightVersion: ...
+
+
+class WeightPublisher(Protocol):
+    """The learner's side of a push, called on every rank; rank 0 sends."""
+
+    def push(self, version: WeightVersion, targets: Sequence[Any], deadline_s: float) -> None: ...
+
+
+class WeightTarget(Protocol):
+    """The actor's side of a push: remote methods of a rollout actor, called in this order.
+
+    A failure before the first bucket is loaded leaves the actor on its old version; after it
+    the actor refuses to sample until a complete push or a restart.
+    """
+
+    def start_update(self, version: WeightVersion) -> None:
+        """Drain what is decoding and take no more work until the update ends."""
+        ...
+
+    def load_bucket(self, bucket: WeightBucket) -> None: ...
+
+    def finish_update(self, version: WeightVersion, buckets: int) -> None:
+        """Commit: every bucket arrived, prefix cache reset, samples carry `version` from here."""
+        ...
+
+    def abort_update(self, version: WeightVersion) -> None: ...
+
+    def probe(self, token_ids: Sequence[int]) -> WeightProbe:
+        """Log-probs (temperature 1) of the given tokens under the weights in use."""
+        ...

@@ -1,0 +1,281 @@
+"""Everything that crosses a process border: frozen records, shapes beside the fields.
+
+The order is the order of one sample's life:
+
+    Problem ─ StartPoint ─ RolloutRequest ─ Completion ─ Program ─ Verdict ─ Trajectory ─ StepReport
+
+Index t of an array over sampled tokens always speaks of token t.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Int32Array = npt.NDArray[np.int32]
+Float32Array = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+
+WeightVersion = int
+"""0 is the starting checkpoint; the learner's step n produces version n."""
+
+LEVELS = ("introductory", "interview", "competition")
+
+
+class Outcome(StrEnum):
+    """What a program did on its tests, best first; a program's outcome is its tests' worst."""
+
+    PASSED = "passed"
+    WRONG_ANSWER = "wrong_answer"
+    RUNTIME_ERROR = "runtime_error"
+    TIMEOUT = "timeout"
+    OUTPUT_LIMIT = "output_limit"
+    OUT_OF_MEMORY = "out_of_memory"
+    COMPILE_ERROR = "compile_error"
+
+    @property
+    def severity(self) -> int:
+        """0 for PASSED, growing with how bad the outcome is."""
+        return list(Outcome).index(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one test may use. `None` in a problem's own limits means the run's default."""
+
+    cpu_s: float = 4.0
+    """Processor seconds of one test."""
+    wall_s: float = 10.0
+    """Wall-clock seconds of one test: a back-stop, held outside the child."""
+    memory_bytes: int = 512 * 2**20
+    output_bytes: int = 16 * 2**20
+    processes: int = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestSuite:
+    """The tests of one problem, as the sandbox needs them.
+
+    `fn_name` None: each input is the program's standard input and each output its expected
+    standard output, both text. Otherwise each input is a list of arguments and each output the
+    expected return value, plain JSON data.
+    """
+
+    inputs: tuple[Any, ...]
+    outputs: tuple[Any, ...]
+    fn_name: str | None = None
+    comparison: str = "tokens"
+    setup_code: str = ""
+    """Runs before the program, in its globals (MBPP's `test_setup_code`)."""
+    test_code: str = ""
+    """An assert script that could not be turned into call tests."""
+    entry_point: str | None = None
+    cpu_limit_s: float | None = None
+    memory_limit_bytes: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One problem: a statement, a reference solution, tests."""
+
+    problem_id: str
+    """Ends in the source's own id: `mbpp/601`."""
+    statement: str
+    reference: str
+    """A solution that passes every test; may be empty where a set has none."""
+    level: str
+    """One of `LEVELS`."""
+    tests: TestSuite
+    starter_code: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartPoint:
+    """Where the policy starts to write, in the reference solution of one problem."""
+
+    problem_id: str
+    stage: int
+    """0: nothing is given."""
+    line: int
+    """1-based line of the reference at which the policy starts; 0: nothing is given."""
+    cut: int
+    """Characters of the reference before that line; 0: nothing is given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """Fixes everything about a sample but the weights' arithmetic: the unit of the ledger."""
+
+    sample_id: str
+    """`s<step>-<problem index in the step>-<sample index in the group>`, zero-padded: sorting
+    sample ids gives the order in which they were planned."""
+    problem_id: str
+    stage: int
+    seed: int
+    planned_step: int
+    """The learner step that this sample is meant for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RolloutRequest:
+    """What a sampler is asked to continue."""
+
+    ticket: Ticket
+    prompt_ids: Int32Array
+    """int32 [P]: the prompt, the opening fence and the given code."""
+    given: str
+    """The given code as text: the start of the program. Empty at stage 0."""
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Completion:
+    """What one sampling of one request produced. T = number of sampled tokens, T ≥ 1."""
+
+    request: RolloutRequest
+    text: str
+    """The decoded tokens, without the end-of-sequence token that ended them."""
+    token_ids: Int32Array
+    """int32 [T], as sampled, never re-tokenised; includes the end-of-sequence token."""
+    char_spans: Int32Array
+    """int32 [T, 2], half-open, into `text`; tokens that print nothing share the next one's
+    span; the end-of-sequence token's span is empty, at the end of `text`."""
+    logprobs: Float32Array
+    """float32 [T], under the weights, temperature and nucleus that sampled them."""
+    ended: bool
+    """True: ended by an end-of-sequence token; False: cut at the length limit."""
+    oldest_weights: WeightVersion
+    newest_weights: WeightVersion
+    actor: str = ""
+    seconds: float = 0.0
+    """Wall-clock seconds from the engine's acceptance to the last token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """Given code and completion joined into what the sandbox runs."""
+
+    source: str
+    given_chars: int
+    """`source[:given_chars]` was given, the rest was written by the policy."""
+    code_chars: int
+    """The first `code_chars` characters of the completion's text are code: what follows is the
+    closing fence and prose."""
+    fence_chars: tuple[int, int]
+    """Half-open span of the closing fence in the completion's text; empty if there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineStructure:
+    """How the guest's Python reads a program, made before the program runs. N = its lines."""
+
+    code_lines: frozenset[int]
+    """1-based lines with byte code."""
+    follows: tuple[tuple[int, ...], ...]
+    """[N]: follows[i] holds the byte-code lines that decide over line i+1: it is kept when any
+    of them was executed. Every line of a statement has the same entry."""
+    comment_lines: frozenset[int]
+    """Lines that hold nothing but a comment or white space, outside of any statement."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestResult:
+    """One test of one program."""
+
+    outcome: Outcome
+    executed_lines: frozenset[int] = frozenset()
+    """Raw 1-based physical lines that fired a LINE event."""
+    cpu_ms: float = 0.0
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the sandbox says about one program. A fault of the sandbox is no verdict."""
+
+    outcome: Outcome
+    tests: tuple[TestResult, ...]
+    """One for each test of the suite, in order; empty for a compile error."""
+    structure: LineStructure | None
+    """None for a program that does not compile."""
+    coverage_trusted: bool
+    """False: the source touches tracing machinery, so its executed lines prove nothing."""
+    wall_ms: float
+    detail: str = ""
+    """For a reader: the first failing test's last error line."""
+
+    @property
+    def tests_passed(self) -> int:
+        return sum(t.outcome is Outcome.PASSED for t in self.tests)
+
+    @property
+    def executed_lines(self) -> frozenset[int]:
+        """Union over the tests."""
+        return frozenset().union(*(t.executed_lines for t in self.tests))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trajectory:
+    """One sample, judged and scored: what the learner trains on. T = sampled tokens."""
+
+    ticket: Ticket
+    level: str
+    prompt_ids: Int32Array
+    """int32 [P], P ≥ 1: prompt, fence, given code. Never carries loss."""
+    completion_ids: Int32Array
+    """int32 [T]."""
+    rollout_logprobs: Float32Array
+    """float32 [T]."""
+    keep: BoolArray
+    """bool [T]: tokens that carry policy loss (FGO)."""
+    reward: float
+    outcome: Outcome
+    temperature: float
+    oldest_weights: WeightVersion
+    newest_weights: WeightVersion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepReport:
+    """What one learner step did."""
+
+    version: WeightVersion
+    """The weight version that the step produced."""
+    skipped: bool
+    """True: no token of the step was kept, nothing was changed but the version."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """By the names of `metrics.py`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WeightBucket:
+    """Some named tensors of one weight version, flattened for one send."""
+
+    version: WeightVersion
+    names: tuple[str, ...]
+    """Hugging Face parameter names."""
+    dtypes: tuple[str, ...]
+    """torch's names: `float32`, `bfloat16`."""
+    shapes: tuple[tuple[int, ...], ...]
+    data: npt.NDArray[np.uint8]
+    """uint8 [sum of the tensors' bytes], each tensor contiguous, in the order of `names`."""
+    checksum: int
+    """CRC-32 of `data`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightProbe:
+    """Log-probs of fixed tokens under one weight version: shows that weights arrived."""
+
+    version: WeightVersion
+    logprobs: tuple[float, ...]
+    """Of tokens 1…n−1 of the probe, given the tokens before."""
