@@ -244,6 +244,16 @@ class Trajectory:
     newest_weights: WeightVersion
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SftExample:
+    """One reference solution to imitate. Loss on the completion only."""
+
+    prompt_ids: Int32Array
+    """int32 [P]: the prompt and the opening fence."""
+    completion_ids: Int32Array
+    """int32 [T]: the solution, the closing fence, end of sequence."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
     """What one learner step did."""

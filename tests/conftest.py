@@ -1,0 +1,61 @@
+"""Fixtures that more than one suite uses: a tiny checkpoint, a local Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CORPUS = [
+    "n = int(input())\nif n % 2 == 0:\n    n = n + 3\nelse:\n    n = n - 4\nprint(n)\n",
+    "read n . if n is even add 3 . if n is above 7 multiply by 2 else subtract 4 . print n",
+    "```python\ndef f(x):\n    for i in range(x):\n        x += i\n    return x\n```\n",
+]
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A byte-level BPE of about 300 entries, as a Hugging Face folder."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<|endoftext|>", "<|pad|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    folder = tmp_path_factory.mktemp("tokenizer")
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|endoftext|>", pad_token="<|pad|>"
+    ).save_pretrained(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer_folder: Path) -> Path:
+    """A random two-layer Qwen2 (head_dim 32) in float32, as a Hugging Face folder."""
+    from learner import tiny_model
+    from stepcoder_dist.config import TinyModel
+
+    out = tmp_path_factory.mktemp("checkpoint")
+    tiny = TinyModel(
+        hidden_size=64, layers=2, heads=2, kv_heads=2, intermediate_size=128, max_positions=512
+    )
+    tiny_model.create(tiny, tiny_tokenizer_folder, out, seed=0)
+    return out
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """A Ray of this test run's own: never joins one that is already running."""
+    import ray
+
+    ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=True)
+    yield
+    ray.shutdown()
