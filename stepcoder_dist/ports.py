@@ -36,6 +36,11 @@ class Tokenizer(Protocol):
         """Ids that end an answer."""
         ...
 
+    @property
+    def eos_id(self) -> int:
+        """The one of them that SFT teaches."""
+        ...
+
 
 class Sampler(Protocol):
     """Continues token sequences with the policy."""

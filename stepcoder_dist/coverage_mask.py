@@ -1,0 +1,97 @@
+"""FGO: from executed lines to the tokens that carry policy loss (StepCoder §4).
+
+A token is kept when the statement that it belongs to was executed by at least one test. What a
+statement is, and which lines follow which, was decided by the guest's Python before the program
+ran (`records.LineStructure`); here is only the union over tests and the map from lines to tokens.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import numpy as np
+
+from stepcoder_dist.config import CoverageMaskConfig
+from stepcoder_dist.program import line_of, line_starts
+from stepcoder_dist.records import BoolArray, Completion, LineStructure, Program, Verdict
+
+_VISIBLE = re.compile(r"\S")
+
+
+def kept_lines(
+    structure: LineStructure,
+    executed: frozenset[int],
+    comments: Literal["block", "keep", "mask"] = "block",
+) -> frozenset[int]:
+    """The 1-based lines that FGO keeps, of a program that compiled and can be trusted."""
+    executed = executed & structure.code_lines
+    kept = set()
+    for line, deciding in enumerate(structure.follows, start=1):
+        if line in structure.comment_lines and comments != "block":
+            if comments == "keep":
+                kept.add(line)
+        elif not executed.isdisjoint(deciding):
+            kept.add(line)
+    return frozenset(kept)
+
+
+def token_mask(
+    completion: Completion, program: Program, verdict: Verdict, config: CoverageMaskConfig
+) -> BoolArray:
+    """bool [T]: which sampled tokens carry policy loss.
+
+    Every token is kept where the mask is switched off, the program does not compile (nothing
+    ran: an all-false mask would throw its −1 away) or its coverage cannot be trusted.
+
+    Otherwise a token belongs to the line of its first visible character; one of white space
+    only follows the next visible character. Tokens that end the answer (closing fence, end of
+    sequence) are always kept; prose after the fence is not.
+    """
+    length = len(completion.token_ids)
+    structure = verdict.structure
+    if not config.enabled or structure is None or not verdict.coverage_trusted:
+        return np.ones(length, dtype=np.bool_)
+    lines = kept_lines(structure, verdict.executed_lines, config.comments)
+    by_char = _CharMask(completion.text, program, lines, keep_prose=config.prose == "keep")
+    mask = np.fromiter(
+        (by_char.keeps(int(start), int(end)) for start, end in completion.char_spans),
+        dtype=np.bool_,
+        count=length,
+    )
+    if completion.ended:
+        mask[-1] = True
+    return mask
+
+
+class _CharMask:
+    """Decides over spans of a completion's text."""
+
+    def __init__(
+        self, text: str, program: Program, lines: frozenset[int], *, keep_prose: bool
+    ) -> None:
+        self._text = text
+        self._program = program
+        self._lines = lines
+        self._starts = line_starts(program.source)
+        self._keep_prose = keep_prose
+        self._last_visible = len(text.rstrip()) - 1
+
+    def keeps(self, start: int, end: int) -> bool:
+        fence_start, fence_end = self._program.fence_chars
+        if start < fence_end and end > fence_start:
+            return True  # any token with a piece of the closing fence ends the answer
+        visible = _VISIBLE.search(self._text, start)
+        if visible is None:
+            # Trailing white space: after a fence it ends the answer; in a program that was cut
+            # at the length limit it goes with the last thing that was written.
+            return fence_end > fence_start or (
+                self._last_visible >= 0 and self._char(self._last_visible)
+            )
+        return self._char(visible.start())
+
+    def _char(self, offset: int) -> bool:
+        """Whether the visible character at `offset` is kept."""
+        if offset >= self._program.code_chars:
+            return offset < self._program.fence_chars[1] or self._keep_prose
+        return line_of(self._starts, self._program.given_chars + offset) in self._lines
