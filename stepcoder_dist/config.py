@@ -23,6 +23,23 @@ NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+def _divides(section: BaseModel, part: str, whole: str) -> None:
+    small, large = _value(section, part), _value(section, whole)
+    if large % small:
+        divisors = [d for d in range(1, large + 1) if large % d == 0]
+        near = sorted(sorted(divisors, key=lambda d: abs(d - small))[:2])
+        raise ValueError(
+            f"{part} = {small} does not divide {whole} = {large}; use {' or '.join(map(str, near))}"
+        )
+
+
+def _value(section: BaseModel, dotted: str) -> int:
+    node: Any = section
+    for name in dotted.split("."):
+        node = getattr(node, name)
+    return int(node)
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -53,7 +70,7 @@ class ModelConfig(_Section):
     tiny: TinyModel | None = None
     sft_path: str = ""
     """Folder of the SFT checkpoint: policy at version 0 and reference. Empty: `model.path`, or
-    `<run_dir>/sft` where `tiny` is set."""
+    `runs/<name>-sft` where `tiny` is set."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     max_tokens: Positive = 2048
     """Prompt + given code + completion; also vLLM's context."""
@@ -267,7 +284,9 @@ class RunConfig(_Section):
     name: str
     seed: int = 0
     run_dir: str = ""
-    """Empty: `runs/<name>`."""
+    """Empty: `runs/<name>`, or the next free `runs/<name>-2`, …"""
+    dashboard: bool = True
+    """Start Ray's dashboard with a Ray of the run's own."""
     model: ModelConfig
     problems: ProblemsConfig
     prompt: PromptConfig = PromptConfig()
@@ -299,15 +318,11 @@ class RunConfig(_Section):
         return self
 
     @property
-    def folder(self) -> Path:
-        return Path(self.run_dir or f"runs/{self.name}")
-
-    @property
     def sft_folder(self) -> str:
         """Where the policy starts from and the reference stays."""
         if self.model.sft_path:
             return self.model.sft_path
-        return str(self.folder / "sft") if self.model.tiny else self.model.path
+        return f"runs/{self.name}-sft" if self.model.tiny else self.model.path
 
     @property
     def problems_per_step(self) -> int:
@@ -374,23 +389,6 @@ def _override(tree: dict[str, Any], override: str) -> None:
     node[last] = value
 
 
-def _divides(section: BaseModel, part: str, whole: str) -> None:
-    small, large = _value(section, part), _value(section, whole)
-    if large % small:
-        divisors = [d for d in range(1, large + 1) if large % d == 0]
-        near = sorted(sorted(divisors, key=lambda d: abs(d - small))[:2])
-        raise ValueError(
-            f"{part} = {small} does not divide {whole} = {large}; use {' or '.join(map(str, near))}"
-        )
-
-
-def _value(section: BaseModel, dotted: str) -> int:
-    node: Any = section
-    for name in dotted.split("."):
-        node = getattr(node, name)
-    return int(node)
-
-
 def _line(path: Path, error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
@@ -401,3 +399,12 @@ def _line(path: Path, error: Any) -> str:
     if error["type"] == "value_error":
         return f"{path}: {where + ': ' if where else ''}{message}"
     return f"{path}: {where} = {error['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def describe(config: RunConfig) -> str:
+    """The resolved tree as TOML, with the derived sizes as comments."""
+    import tomli_w
+
+    tree = config.model_dump(mode="json", exclude_none=True)
+    derived = "".join(f"# {name} = {value}\n" for name, value in config.derived().items())
+    return f"{tomli_w.dumps(tree)}\n# derived\n{derived}".rstrip()

@@ -242,6 +242,8 @@ class Trajectory:
     temperature: float
     oldest_weights: WeightVersion
     newest_weights: WeightVersion
+    judge_ms: float = 0.0
+    """Wall-clock milliseconds in the sandbox, its queue included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -2,10 +2,48 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+PASSED_BY_MARKER: Counter[str] = Counter()
+SKIPPED_BY_MARKER: Counter[str] = Counter()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require",
+        default="",
+        metavar="MARKERS",
+        help="fail unless tests with each of these markers ran and none of them was skipped",
+    )
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    outcome = yield
+    report = outcome.get_result()
+    markers = {marker.name for marker in item.iter_markers()}
+    if "gpu" in markers:
+        return
+    if report.when == "call" and report.passed:
+        PASSED_BY_MARKER.update(markers)
+    elif report.skipped:
+        SKIPPED_BY_MARKER.update(markers)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    required = [name for name in session.config.getoption("--require").split(",") if name]
+    for name in required:
+        if not PASSED_BY_MARKER[name] or SKIPPED_BY_MARKER[name]:
+            print(
+                f"\nrequired marker {name!r}: {PASSED_BY_MARKER[name]} passed, "
+                f"{SKIPPED_BY_MARKER[name]} skipped"
+            )
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
 
 CORPUS = [
     "n = int(input())\nif n % 2 == 0:\n    n = n + 3\nelse:\n    n = n - 4\nprint(n)\n",

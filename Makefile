@@ -1,0 +1,61 @@
+# make demo | make test | make check: each makes .venv first. See README.md.
+
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+SEED ?= 0
+BASE ?= auto
+IMAGE ?= stepcoder-sandbox:latest
+LOCK := deploy/locks/$(if $(GPU),gpu,cpu).txt
+
+# torch's CPU wheels are on PyTorch's own index; a machine that keeps them in a folder names it
+# in PIP_FIND_LINKS, as pip does. uv stops at an index that it cannot reach, so it gets only one.
+TORCH := $(if $(GPU),,$(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--extra-index-url https://download.pytorch.org/whl/cpu --index-strategy unsafe-best-match))
+
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: setup demo test test-long check format lock sandbox-image clean
+.DEFAULT_GOAL := help
+
+help:
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(VENV)/.installed-$(notdir $(basename $(LOCK))) ## make .venv from the lock (GPU=1: the GPU set)
+
+$(VENV)/.installed-%: deploy/locks/%.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
+	@echo "installing $< into $(VENV) (about 3 GB, some minutes on a first run)"
+	@$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python $(TORCH) $<
+	@$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --editable .
+	@rm -f $(VENV)/.installed-*; touch $@
+
+sandbox-image: ## make the sandbox image (BASE=public|debian|auto)
+	@deploy/images/build_sandbox_image.sh $(BASE) $(IMAGE)
+
+demo: setup ## SFT, RL and evaluation of a tiny model, every part real (SEED=n)
+	@deploy/images/build_sandbox_image.sh auto $(IMAGE) || true
+	@$(BIN)/stepcoder demo deploy/runs/demo.toml --set seed=$(SEED)
+
+test: setup ## every test but the long ones
+	@deploy/images/build_sandbox_image.sh auto $(IMAGE) || true
+	@$(BIN)/pytest -m "not long" $(PYTEST_ARGS)
+
+test-long: setup ## the long suites
+	@$(BIN)/pytest -m long $(PYTEST_ARGS)
+
+check: setup ## lint, types, import contracts, unit tests: under a minute
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-cache > /dev/null || $(BIN)/lint-imports --no-cache
+	@$(BIN)/pytest -q tests/unit $(PYTEST_ARGS)
+
+format: setup ## format and mend what ruff can
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+lock: setup ## resolve the locks again
+	@deploy/locks/resolve.sh
+
+clean: ## remove .venv and runs
+	@rm -rf $(VENV) runs

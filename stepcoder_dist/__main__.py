@@ -1,0 +1,16 @@
+"""`python -m stepcoder_dist` and the `stepcoder` command."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 bad usage or config."""
+    from stepcoder_dist.cli import run
+
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

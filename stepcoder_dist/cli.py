@@ -1,0 +1,156 @@
+"""The `stepcoder` command: a thin shell. Heavy imports happen after the arguments are parsed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from stepcoder_dist.errors import StepcoderError, UserError
+
+app = typer.Typer(
+    help="Reinforcement learning from unit tests for code models: CCCS, FGO, Ray, vLLM, DeepSpeed.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data = typer.Typer(help="Problem sets.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+RunFile = Annotated[Path, typer.Argument(metavar="RUN.toml", help="A run file: deploy/runs/.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=V", help="Override one key of the file.")
+]
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; return the exit code. A user's mistake is one line, never a traceback."""
+    try:
+        app(args=list(arguments), standalone_mode=True)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 1
+    except StepcoderError as error:
+        for line in str(error).splitlines():
+            sys.stderr.write(f"stepcoder: {line}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("stepcoder: stopped\n")
+        return 130
+    return 0
+
+
+@app.command()
+def train(
+    run_file: RunFile,
+    *,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on at the last checkpoint.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the config and stop.")] = False,
+    overrides: Overrides = None,
+) -> None:
+    """Train the policy by RL. Also the entry point of `ray job submit`."""
+    from stepcoder_dist import config
+
+    settings = config.load(run_file, overrides or ())
+    if dry_run:
+        typer.echo(config.describe(settings))
+        return
+    from stepcoder_dist import launch
+
+    launch.train(settings, resume=resume)
+
+
+@app.command()
+def sft(run_file: RunFile, *, overrides: Overrides = None) -> None:
+    """Warm-start the policy on the reference solutions."""
+    from stepcoder_dist import config, launch
+
+    launch.sft(config.load(run_file, overrides or ()))
+
+
+@app.command("eval")
+def evaluate(
+    run_file: RunFile,
+    *,
+    model: Annotated[
+        str, typer.Option(help="Checkpoint folder; default: the run file's SFT checkpoint.")
+    ] = "",
+    overrides: Overrides = None,
+) -> None:
+    """pass@k on the held-out problems, by level."""
+    from stepcoder_dist import config, launch
+
+    launch.evaluate(config.load(run_file, overrides or ()), model)
+
+
+@app.command()
+def demo(run_file: RunFile, *, overrides: Overrides = None) -> None:
+    """SFT, evaluation, RL and evaluation in one go: what `make demo` calls."""
+    from stepcoder_dist import config, launch
+
+    launch.demo(config.load(run_file, overrides or ()))
+
+
+@app.command()
+def judge(
+    *,
+    problems: Annotated[Path, typer.Option(metavar="P.jsonl", help="Problems with their tests.")],
+    programs: Annotated[Path, typer.Option(metavar="C.jsonl", help="Programs to judge.")],
+    out: Annotated[Path, typer.Option(metavar="V.jsonl", help="Where the verdicts go.")],
+    backend: Annotated[
+        Literal["docker", "process"], typer.Option(help="`process` is no security boundary.")
+    ] = "docker",
+    jobs: Annotated[int, typer.Option(min=1, help="Programs judged at a time.")] = 2,
+    image: Annotated[str, typer.Option(help="Sandbox image.")] = "stepcoder-sandbox:latest",
+) -> None:
+    """Judge a file of programs: one verdict a line, in any order."""
+    from stepcoder_dist import launch
+
+    launch.judge(problems, programs, out, backend=backend, jobs=jobs, image=image)
+
+
+@app.command()
+def export(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR")],
+    step: Annotated[int, typer.Argument(metavar="STEP")],
+    out: Annotated[Path, typer.Argument(metavar="OUT")],
+) -> None:
+    """Write a checkpoint's policy as a Hugging Face folder."""
+    from stepcoder_dist import launch
+
+    launch.export(run_dir, step, out)
+
+
+@data.command()
+def inspect(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A file, folder or ladder:<split>.")],
+    *,
+    problem: Annotated[str, typer.Option(metavar="ID", help="Show one problem.")] = "",
+    curriculum: Annotated[
+        bool, typer.Option("--curriculum", help="Start points of every problem.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
+    max_bad_share: Annotated[float, typer.Option(min=0, max=1)] = 0.0,
+) -> None:
+    """What is in a problem set, and where its start points are."""
+    from rich.console import Console
+
+    from stepcoder_dist import inspection
+    from stepcoder_dist.problems import load
+
+    problems = load(file, max_bad_share=max_bad_share)
+    if problem:
+        chosen = [p for p in problems if p.problem_id == problem]
+        if not chosen:
+            raise UserError(
+                f"{file}: no problem {problem!r}; ids look like {problems[0].problem_id!r}"
+            )
+        typer.echo(inspection.show(chosen[0]))
+    elif curriculum and as_json:
+        for row in inspection.curriculum_rows(problems):
+            typer.echo(json.dumps(row))
+    else:
+        Console().print(inspection.summary(problems))

@@ -1,0 +1,181 @@
+"""pass@k by level, and what went wrong, from samples of whole programs."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from stepcoder_dist.config import RunConfig
+from stepcoder_dist.errors import RunError, SandboxFault
+from stepcoder_dist.planner import sample_seed
+from stepcoder_dist.ports import Executor, Sampler
+from stepcoder_dist.program import PromptWriter, assemble
+from stepcoder_dist.records import (
+    LEVELS,
+    Completion,
+    Outcome,
+    Problem,
+    RolloutRequest,
+    Ticket,
+    Verdict,
+)
+
+BOOTSTRAP_DRAWS = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluatedSample:
+    """One program written from nothing but the prompt, and its verdict."""
+
+    sample_id: str
+    problem_id: str
+    level: str
+    source: str
+    verdict: Verdict | None
+    """None: the sandbox failed on it; it counts for nothing, and the table says how many."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelScore:
+    """The scores of one level, or of all."""
+
+    level: str
+    problems: int
+    samples: int
+    pass_at: dict[int, float]
+    """Unbiased pass@k by k, mean over problems."""
+    interval: tuple[float, float]
+    """95% bootstrap interval of pass@(smallest k), over problems."""
+    outcomes: dict[Outcome, float]
+    """Share of samples by outcome."""
+    faults: int
+
+
+def pass_at_k(samples: int, passed: int, k: int) -> float:
+    """1 − C(n−c, k)/C(n, k): Chen et al. 2021, arXiv 2107.03374, Eq. 1.
+
+    Raises `ValueError` when k exceeds the number of samples.
+    """
+    if not 1 <= k <= samples:
+        raise ValueError(f"pass@{k} needs at least {k} samples of a problem, not {samples}")
+    return 1.0 - math.comb(samples - passed, k) / math.comb(samples, k)
+
+
+async def evaluate(
+    config: RunConfig,
+    problems: Sequence[Problem],
+    writer: PromptWriter,
+    sampler: Sampler,
+    executor: Executor,
+    on_sample: Callable[[], None] = lambda: None,
+) -> list[EvaluatedSample]:
+    """Sample every problem, judge every program; in the order of the problems.
+
+    Raises `RunError` when an engine is lost.
+    """
+    by_id = {problem.problem_id: problem for problem in problems}
+    requests = [
+        _request(config, writer, problem, index)
+        for problem in problems
+        for index in range(config.evaluation.samples_per_problem)
+    ]
+    done: dict[str, EvaluatedSample] = {}
+
+    async def finish(completion: Completion) -> None:
+        ticket = completion.request.ticket
+        problem = by_id[ticket.problem_id]
+        source = assemble(completion).source
+        try:
+            verdict = await executor.judge(source, problem.tests)
+        except SandboxFault:
+            verdict = None
+        done[ticket.sample_id] = EvaluatedSample(
+            sample_id=ticket.sample_id,
+            problem_id=problem.problem_id,
+            level=problem.level,
+            source=source,
+            verdict=verdict,
+        )
+        on_sample()
+
+    async def roll_out(share: Sequence[RolloutRequest]) -> None:
+        async with asyncio.TaskGroup() as judging:
+            async for completion in sampler.sample(share):
+                judging.create_task(finish(completion))
+
+    width = max(sampler.width, 1)
+    try:
+        async with asyncio.TaskGroup() as shares:
+            for engine in range(width):
+                if share := requests[engine::width]:
+                    shares.create_task(roll_out(share))
+    except* RunError as errors:
+        raise RunError(f"evaluation stopped: {errors.exceptions[0]}") from errors
+    return [done[request.ticket.sample_id] for request in requests]
+
+
+def _request(
+    config: RunConfig, writer: PromptWriter, problem: Problem, index: int
+) -> RolloutRequest:
+    sample_id = f"eval/{problem.problem_id}/{index:04d}"
+    prompt_ids, given = writer.encode(problem)
+    return RolloutRequest(
+        ticket=Ticket(
+            sample_id=sample_id,
+            problem_id=problem.problem_id,
+            stage=0,
+            seed=sample_seed(config.seed, sample_id),
+            planned_step=0,
+        ),
+        prompt_ids=prompt_ids,
+        given=given,
+        temperature=config.evaluation.temperature,
+        top_p=config.evaluation.top_p,
+        max_new_tokens=config.sampling.max_new_tokens,
+    )
+
+
+def scores(samples: Sequence[EvaluatedSample], ks: Sequence[int]) -> list[LevelScore]:
+    """One row for each level that occurs, then one for all."""
+    rows = [
+        _score(level, members, ks)
+        for level in LEVELS
+        if (members := [s for s in samples if s.level == level])
+    ]
+    return [*rows, _score("all", samples, ks)]
+
+
+def _score(level: str, samples: Sequence[EvaluatedSample], ks: Sequence[int]) -> LevelScore:
+    judged = [(s.problem_id, s.verdict.outcome) for s in samples if s.verdict is not None]
+    counts: dict[str, list[int]] = {}
+    for problem_id, outcome in judged:
+        count = counts.setdefault(problem_id, [0, 0])
+        count[0] += 1
+        count[1] += outcome is Outcome.PASSED
+    pass_at = {k: np.array([pass_at_k(n, c, k) for n, c in counts.values() if n >= k]) for k in ks}
+    return LevelScore(
+        level=level,
+        problems=len(counts),
+        samples=len(samples),
+        pass_at={k: float(values.mean()) if len(values) else 0.0 for k, values in pass_at.items()},
+        interval=_bootstrap(pass_at[min(ks)]),
+        outcomes={
+            outcome: sum(o is outcome for _, o in judged) / max(len(judged), 1)
+            for outcome in Outcome
+        },
+        faults=len(samples) - len(judged),
+    )
+
+
+def _bootstrap(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """95% percentile interval of the mean over problems; a fixed seed, so a table repeats."""
+    if not len(values):
+        return (0.0, 0.0)
+    draws = np.random.default_rng(0).choice(values, size=(BOOTSTRAP_DRAWS, len(values)))
+    low, high = np.percentile(draws.mean(axis=1), [2.5, 97.5])
+    return float(low), float(high)

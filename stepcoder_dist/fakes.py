@@ -1,0 +1,130 @@
+"""Small, deterministic implementations of the ports, to drive the loops without heavy parts.
+
+They are shipped because whoever changes `pipeline.py` wants to see both loops turn in
+milliseconds; the contract suites hold them to what the real ones promise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stepcoder_dist.errors import RunError
+from stepcoder_dist.records import (
+    Completion,
+    Int32Array,
+    RolloutRequest,
+    StepReport,
+    Trajectory,
+    WeightVersion,
+)
+
+EOS = 256
+
+
+class ByteTokenizer:
+    """One token for each byte of UTF-8; the pieces of a character share its span."""
+
+    eos_id = EOS
+    eos_ids = frozenset({EOS})
+
+    def encode(self, text: str) -> tuple[Int32Array, Int32Array]:
+        ids: list[int] = []
+        spans: list[tuple[int, int]] = []
+        for place, character in enumerate(text):
+            pieces = character.encode()
+            ids.extend(pieces)
+            spans.extend([(place, place + 1)] * len(pieces))
+        return np.array(ids, dtype=np.int32), np.array(spans, dtype=np.int32).reshape(-1, 2)
+
+
+class FakeSampler:
+    """A sampler whose policy is a function from request to text.
+
+    It stands for `width` engines that share their weights: it is its own only weight target.
+    """
+
+    def __init__(self, policy: Callable[[RolloutRequest], str], *, width: int = 1) -> None:
+        self._policy = policy
+        self._width = width
+        self._version: WeightVersion = 0
+        self._updating = False
+
+    @property
+    def width(self) -> int:
+        return self._width
+
+    async def sample(self, share: Sequence[RolloutRequest]) -> AsyncIterator[Completion]:
+        if self._updating:
+            raise RunError("the weights are half loaded; push them again")
+        for request in share:
+            await asyncio.sleep(0)  # lets other shares in between, as an engine's step does
+            yield self._complete(request)
+
+    def _complete(self, request: RolloutRequest) -> Completion:
+        text = self._policy(request)
+        ids, spans = ByteTokenizer().encode(text)
+        ended = len(ids) < request.max_new_tokens
+        if ended:
+            ids = np.append(ids, np.int32(EOS))
+            spans = np.append(spans, np.array([[len(text)] * 2], dtype=np.int32), axis=0)
+        else:
+            ids, spans = ids[: request.max_new_tokens], spans[: request.max_new_tokens]
+            text = text[: int(spans[-1, 1])]
+        return Completion(
+            request=request,
+            text=text,
+            token_ids=ids,
+            char_spans=spans,
+            logprobs=np.full(len(ids), -1.0, dtype=np.float32),
+            ended=ended,
+            oldest_weights=self._version,
+            newest_weights=self._version,
+            actor="fake",
+        )
+
+    async def weight_targets(self) -> Sequence[Any]:
+        return [self]
+
+    def start_update(self, version: WeightVersion) -> None:
+        del version
+        self._updating = True
+
+    def finish_update(self, version: WeightVersion, buckets: int) -> None:
+        del buckets
+        self._version = version
+        self._updating = False
+
+
+class FakeLearner:
+    """Counts versions and keeps the batches; changes nothing."""
+
+    def __init__(self) -> None:
+        self.batches: list[Sequence[Trajectory]] = []
+        self._version: WeightVersion = 0
+
+    async def step(self, batch: Sequence[Trajectory]) -> StepReport:
+        self.batches.append(batch)
+        self._version += 1
+        kept = float(np.mean(np.concatenate([t.keep for t in batch])))
+        return StepReport(version=self._version, skipped=kept == 0.0, metrics={"kept_share": kept})
+
+    async def publish(self, targets: Sequence[Any], *, deadline_s: float) -> WeightVersion:
+        del deadline_s
+        for target in targets:
+            target.start_update(self._version)
+            target.finish_update(self._version, 0)
+        return self._version
+
+    async def save(self, folder: str) -> None:
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "version").write_text(str(self._version), encoding="utf-8")
+
+    async def load(self, folder: str) -> WeightVersion:
+        self._version = int((Path(folder) / "version").read_text(encoding="utf-8"))
+        return self._version

@@ -1,0 +1,107 @@
+"""What a run measures: names, their meaning, and how a step's figures are made.
+
+The same names are written to `metrics.jsonl`, TensorBoard and Ray's metrics.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from stepcoder_dist.records import LEVELS, Outcome, Trajectory, WeightVersion
+from stepcoder_dist.trajectory_buffer import Fate
+
+PHASES = ("wait_for_rollouts", "learner", "checkpoint", "publish")
+
+METRICS: dict[str, str] = {
+    "step": "learner steps done; the weight version they produced",
+    "reward": "mean reward of the step's samples",
+    "pass_rate": "share of samples that passed every test",
+    **{f"pass_rate/{level}": f"the same, {level} problems only" for level in LEVELS},
+    **{f"outcomes/{outcome}": f"samples whose outcome was {outcome}" for outcome in Outcome},
+    "completion_tokens": "sampled tokens of the step",
+    "completion_length": "mean sampled tokens of a sample",
+    "staleness": "mean versions between sampling and training",
+    "sandbox_ms/p50": "milliseconds from program to verdict, queue included: median",
+    "sandbox_ms/p95": "the same: 95th percentile",
+    "mean_stage": "mean curriculum stage over all problems; 0: whole programs",
+    "buffer_depth": "judged samples that wait for the learner",
+    "samples_in_flight": "samples planned and not yet settled",
+    **{f"samples/{fate}": f"samples since the start that ended as {fate}" for fate in Fate},
+    "policy_loss": "masked PPO loss, by kept tokens, mean over the step's updates",
+    "value_loss": "clipped value loss, by response tokens",
+    "kl_reference": "mean log-ratio to the reference model, a response token",
+    "logprob_mismatch": "mean |log-prob of vLLM − of the learner|, a response token",
+    "correction_mean": "mean of min(π_old/π_rollout, cap)",
+    "clip_fraction": "share of kept tokens whose ratio was clipped",
+    "explained_variance": "of the returns by the critic's values",
+    "entropy": "mean entropy of the policy, a response token, nats",
+    "approx_kl": "mean of ratio − 1 − log ratio, new policy to π_old",
+    "grad_norm_policy": "gradient norm before clipping",
+    "grad_norm_critic": "gradient norm before clipping",
+    "kept_share": "share of sampled tokens that carry policy loss (FGO)",
+    "response_tokens": "tokens that the learner trained on",
+    "learner_tokens_per_s": "prompt and response tokens through the learner, per second",
+    "advantage_std": "standard deviation of the advantages before whitening",
+    "skipped_steps": "1 when no token of the step was kept",
+    "tokens_per_s": "sampled tokens per second of the whole step",
+    "step_s": "wall-clock seconds of the step",
+    **{f"seconds/{phase}": f"wall-clock seconds of {phase}" for phase in PHASES},
+    **{f"share/{phase}": f"share of the step spent in {phase}" for phase in PHASES},
+}
+
+
+class PhaseClock:
+    """Wall-clock seconds of named phases, from its making on."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds[name] = self.seconds(name) + time.monotonic() - start
+
+    def seconds(self, name: str) -> float:
+        return self._seconds.get(name, 0.0)
+
+    def shares(self) -> dict[str, float]:
+        """`step_s`, and `seconds/` and `share/` of every phase."""
+        total = time.monotonic() - self._start
+        figures = {"step_s": total}
+        for phase in PHASES:
+            figures[f"seconds/{phase}"] = self.seconds(phase)
+            figures[f"share/{phase}"] = self.seconds(phase) / total if total else 0.0
+        return figures
+
+
+def summarise(batch: Sequence[Trajectory], *, trained_version: WeightVersion) -> dict[str, float]:
+    """What a step's samples say by themselves. Raises `ValueError` for an empty batch."""
+    if not batch:
+        raise ValueError("a step without samples has no figures")
+    passed = np.array([t.outcome is Outcome.PASSED for t in batch])
+    lengths = np.array([len(t.completion_ids) for t in batch])
+    judge_ms = np.array([t.judge_ms for t in batch])
+    figures = {
+        "reward": float(np.mean([t.reward for t in batch])),
+        "pass_rate": float(passed.mean()),
+        "completion_tokens": float(lengths.sum()),
+        "completion_length": float(lengths.mean()),
+        "staleness": float(np.mean([trained_version - t.oldest_weights for t in batch])),
+        "sandbox_ms/p50": float(np.percentile(judge_ms, 50)),
+        "sandbox_ms/p95": float(np.percentile(judge_ms, 95)),
+    }
+    for level in LEVELS:
+        at_level = np.array([t.level == level for t in batch])
+        if at_level.any():
+            figures[f"pass_rate/{level}"] = float(passed[at_level].mean())
+    for outcome in Outcome:
+        figures[f"outcomes/{outcome}"] = sum(t.outcome is outcome for t in batch)
+    return figures

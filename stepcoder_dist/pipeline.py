@@ -1,0 +1,312 @@
+"""The two loops: roll out, train.
+
+            ┌──────────────────────────── start point moves back ───────────────────────────┐
+            ▼                                                                               │
+      curriculum ─ planner ─► prompt ─► ROLLOUT ACTORS ─► program ─► SANDBOX ─► reward, mask │
+            ▲                           (vLLM)  ▲                    (Docker)       │        │
+            │                                   │ weights n+1                       ▼        │
+            │                                   └────────── LEARNER ◄──── trajectory buffer  │
+            │                                              (DeepSpeed)                       │
+            └───────────────────────────────────────────────── outcomes ─────────────────────┘
+
+`RolloutLoop.run` plans a step's tickets as soon as the staleness bound allows it; a completion
+goes to the sandbox the moment it finishes. `TrainLoop.run` takes a full batch, steps, records,
+publishes. They share the buffer and nothing else, and neither ever polls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, groupby
+
+from stepcoder_dist.config import RunConfig
+from stepcoder_dist.coverage_mask import token_mask
+from stepcoder_dist.curriculum import Curriculum
+from stepcoder_dist.errors import RunError, SandboxFault
+from stepcoder_dist.metrics import PhaseClock, summarise
+from stepcoder_dist.planner import Planner
+from stepcoder_dist.ports import Executor, Learner, Sampler
+from stepcoder_dist.program import PromptWriter, assemble
+from stepcoder_dist.records import (
+    Completion,
+    Outcome,
+    Problem,
+    RolloutRequest,
+    StartPoint,
+    StepReport,
+    Ticket,
+    Trajectory,
+    WeightVersion,
+)
+from stepcoder_dist.reward import reward
+from stepcoder_dist.trajectory_buffer import Fate, Ledger, TrajectoryBuffer
+
+# A sandbox or a rollout pool that loses this many samples in a row will not recover by itself.
+MAX_LOST_IN_A_ROW = 32
+
+
+class VersionGate:
+    """Lets the rollout loop wait for the weights that a step may be sampled with."""
+
+    def __init__(self, version: WeightVersion = 0) -> None:
+        self._version = version
+        self._moved = asyncio.Condition()
+
+    async def open(self, version: WeightVersion) -> None:
+        async with self._moved:
+            self._version = version
+            self._moved.notify_all()
+
+    async def wait_for(self, version: WeightVersion) -> None:
+        async with self._moved:
+            await self._moved.wait_for(lambda: self._version >= version)
+
+
+@dataclass(slots=True)
+class Run:
+    """The parts of one run, joined by `launch.py`; what both loops see."""
+
+    config: RunConfig
+    problems: Mapping[str, Problem]
+    curriculum: Curriculum
+    planner: Planner
+    writer: PromptWriter
+    sampler: Sampler
+    executor: Executor
+    learner: Learner
+    ledger: Ledger = field(default_factory=Ledger)
+    version: WeightVersion = 0
+    buffer: TrajectoryBuffer = field(init=False)
+    gate: VersionGate = field(init=False)
+
+    def __post_init__(self) -> None:
+        staleness = self.config.train.max_staleness
+        self.buffer = TrajectoryBuffer(
+            capacity=self.config.learner.samples_per_step * (staleness + 1),
+            max_staleness=staleness,
+            ledger=self.ledger,
+        )
+        self.gate = VersionGate(self.version)
+
+    async def begin_at(self, version: WeightVersion) -> None:
+        """Go on after a checkpoint: call before the loops start."""
+        self.version = version
+        await self.buffer.advance(version)
+        await self.gate.open(version)
+
+
+class RolloutLoop:
+    """Plans, samples, judges, scores: fills the buffer."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._lost_in_a_row = 0
+
+    async def run(self) -> None:
+        """Roll out every step of the run, at most `max_staleness` versions ahead."""
+        run = self._run
+        async with asyncio.TaskGroup() as shares:
+            for step in range(run.version, run.config.train.steps):
+                await run.gate.wait_for(step - run.config.train.max_staleness)
+                for share in self._shares(run.planner.plan(step)):
+                    shares.create_task(self._roll_out(share))
+
+    async def replace(self, lost: Iterable[Ticket]) -> None:
+        """Sample again for tickets that will not be trained."""
+        requests = [self._request(self._run.planner.replace(ticket)) for ticket in lost]
+        if requests:
+            await self._roll_out(requests)
+
+    def _shares(
+        self, groups: Sequence[tuple[StartPoint, Sequence[Ticket]]]
+    ) -> list[list[RolloutRequest]]:
+        """What goes to one engine together.
+
+        Without staleness the composition of a batch has to be repeatable: each engine gets one
+        share of the step. Otherwise a group is a share, so that the pool can balance them. A
+        group always stays together: its prompt is computed once.
+        """
+        requests = [
+            [self._request(ticket, start) for ticket in tickets] for start, tickets in groups
+        ]
+        if self._run.config.train.max_staleness > 0:
+            return requests
+        width = max(self._run.sampler.width, 1)
+        shares = [list(chain.from_iterable(requests[engine::width])) for engine in range(width)]
+        return [share for share in shares if share]
+
+    def _request(self, ticket: Ticket, start: StartPoint | None = None) -> RolloutRequest:
+        run = self._run
+        if start is None:
+            start = run.curriculum.start_point(ticket.problem_id, ticket.stage)
+        run.ledger.plan(ticket.sample_id)
+        problem = run.problems[ticket.problem_id]
+        return run.writer.request(problem, start, ticket, run.config.sampling)
+
+    async def _roll_out(self, share: Sequence[RolloutRequest]) -> None:
+        """Sample one share; hand every completion to the sandbox as it finishes."""
+        waiting = {request.ticket.sample_id: request for request in share}
+        async with asyncio.TaskGroup() as judging:
+            while waiting:
+                try:
+                    async for completion in self._run.sampler.sample(list(waiting.values())):
+                        del waiting[completion.request.ticket.sample_id]
+                        judging.create_task(self._finish(completion))
+                except RunError as error:
+                    # an engine was lost: what it had not finished goes to another one
+                    self._count_loss(error)
+                else:
+                    if waiting:
+                        raise RunError(
+                            f"a sampler left out {len(waiting)} of {len(share)} requests"
+                        )
+
+    async def _finish(self, completion: Completion) -> None:
+        """Judge, score, mask, buffer; a sample that is lost on the way is replaced."""
+        ticket = completion.request.ticket
+        try:
+            trajectory = await self.judge(completion)
+        except SandboxFault as error:
+            self._run.ledger.settle(ticket.sample_id, Fate.FAULT)
+            self._count_loss(error)
+            await self.replace([ticket])
+            return
+        self._lost_in_a_row = 0
+        if not await self._run.buffer.put(trajectory):
+            await self.replace([ticket])
+
+    async def judge(self, completion: Completion) -> Trajectory:
+        """From a completion to what the learner trains on. Raises `SandboxFault`."""
+        run, request = self._run, completion.request
+        problem = run.problems[request.ticket.problem_id]
+        program = assemble(completion)
+        clock = PhaseClock()
+        with clock.phase("judge"):
+            verdict = await run.executor.judge(program.source, problem.tests)
+        return Trajectory(
+            ticket=request.ticket,
+            level=problem.level,
+            prompt_ids=request.prompt_ids,
+            completion_ids=completion.token_ids,
+            rollout_logprobs=completion.logprobs,
+            keep=token_mask(completion, program, verdict, run.config.coverage_mask),
+            reward=reward(verdict, run.config.reward.kind),
+            outcome=verdict.outcome,
+            temperature=request.temperature,
+            oldest_weights=completion.oldest_weights,
+            newest_weights=completion.newest_weights,
+            judge_ms=clock.seconds("judge") * 1000,
+        )
+
+    def _count_loss(self, error: RunError) -> None:
+        self._lost_in_a_row += 1
+        if self._lost_in_a_row > MAX_LOST_IN_A_ROW:
+            raise RunError(
+                f"{self._lost_in_a_row} samples in a row were lost, the last to: {error}; "
+                "`stepcoder doctor` tells what is missing"
+            ) from error
+
+
+OnStep = Callable[[dict[str, float], Sequence[Trajectory]], None]
+"""Is told a step's metrics, by the names of `metrics.py`, and the samples it was trained on."""
+
+SaveRun = Callable[["Run", WeightVersion], Awaitable[None]]
+"""Writes a checkpoint of the state after a step."""
+
+
+class TrainLoop:
+    """Takes batches, steps the learner, publishes its weights."""
+
+    def __init__(self, run: Run, rollouts: RolloutLoop, on_step: OnStep, save: SaveRun) -> None:
+        self._run = run
+        self._rollouts = rollouts
+        self._on_step = on_step
+        self._save = save
+
+    async def run(self) -> None:
+        """Train until the run's last step."""
+        run, config = self._run, self._run.config
+        async with asyncio.TaskGroup() as replacements:
+            while run.version < config.train.steps:
+                clock = PhaseClock()
+                with clock.phase("wait_for_rollouts"):
+                    batch = await run.buffer.take(config.learner.samples_per_step)
+                with clock.phase("learner"):
+                    report = await run.learner.step(batch)
+                record_outcomes(run.curriculum, batch)
+                if self._checkpoint_is_due(report.version):
+                    with clock.phase("checkpoint"):
+                        # before the gate opens: nothing of the next step is planned yet
+                        await self._save(run, report.version)
+                with clock.phase("publish"):
+                    stale = await run.buffer.advance(report.version)
+                    await self._publish(report)
+                replacements.create_task(self._rollouts.replace([t.ticket for t in stale]))
+                self._on_step(self._metrics(report, batch, clock), batch)
+
+    def _checkpoint_is_due(self, version: WeightVersion) -> bool:
+        every = self._run.config.train.checkpoint_every
+        last = version == self._run.config.train.steps
+        return last or (every > 0 and version % every == 0)
+
+    def _metrics(
+        self, report: StepReport, batch: Sequence[Trajectory], clock: PhaseClock
+    ) -> dict[str, float]:
+        run = self._run
+        figures: dict[str, float] = {
+            "step": report.version,
+            **summarise(batch, trained_version=report.version - 1),
+            **report.metrics,
+            "mean_stage": run.curriculum.mean_stage,
+            "buffer_depth": len(run.buffer),
+            "samples_in_flight": len(run.ledger.open_ids),
+            **{f"samples/{fate}": run.ledger.counts[fate] for fate in Fate},
+            **clock.shares(),
+        }
+        figures["tokens_per_s"] = figures["completion_tokens"] / figures["step_s"]
+        return figures
+
+    async def _publish(self, report: StepReport) -> None:
+        run = self._run
+        targets = await run.sampler.weight_targets()
+        version = await run.learner.publish(targets, deadline_s=run.config.weights.deadline_s)
+        if version != report.version:
+            raise RunError(f"the learner published version {version} after step {report.version}")
+        run.version = version
+        await run.gate.open(version)
+
+
+def record_outcomes(curriculum: Curriculum, batch: Sequence[Trajectory]) -> None:
+    """Tell the curriculum what a step's groups did, in the order of their tickets."""
+
+    def group(trajectory: Trajectory) -> tuple[str, int]:
+        return trajectory.ticket.problem_id, trajectory.ticket.stage
+
+    in_groups = sorted(batch, key=lambda t: (*group(t), t.ticket.sample_id))
+    for (problem_id, stage), members in groupby(in_groups, key=group):
+        curriculum.record(problem_id, stage, [t.outcome is Outcome.PASSED for t in members])
+
+
+async def train(run: Run, on_step: OnStep, save: SaveRun) -> None:
+    """Both loops until the last step; the first error ends both.
+
+    Raises the error itself, not an `ExceptionGroup`: the user reads one line.
+    """
+    rollouts = RolloutLoop(run)
+    loops = TrainLoop(run, rollouts, on_step, save)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(rollouts.run())
+            group.create_task(loops.run())
+    except BaseExceptionGroup as errors:
+        raise first_error(errors) from errors
+    finally:
+        run.ledger.cancel_open()
+
+
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first leaf of a tree of errors."""
+    first = group.exceptions[0]
+    return first_error(first) if isinstance(first, BaseExceptionGroup) else first

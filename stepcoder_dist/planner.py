@@ -1,0 +1,82 @@
+"""Which problem comes next, and the tickets of its group. Repeatable from a seed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from stepcoder_dist.curriculum import Curriculum
+from stepcoder_dist.records import StartPoint, Ticket
+
+
+def sample_seed(run_seed: int, sample_id: str) -> int:
+    """31 bits, because vLLM takes a signed 32-bit seed; depends on its arguments alone."""
+    digest = hashlib.blake2b(f"{run_seed}/{sample_id}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest) >> 1
+
+
+class Planner:
+    """Walks through the problems in seeded epochs and writes one ticket for each sample.
+
+    The problems of a step depend on the seed alone; their stages are the curriculum's at the
+    time of planning. So there is no data position to lose: it follows from the step.
+    """
+
+    def __init__(
+        self,
+        problem_ids: Sequence[str],
+        curriculum: Curriculum,
+        *,
+        seed: int,
+        problems_per_step: int,
+        samples_per_problem: int,
+    ) -> None:
+        self._problem_ids = tuple(problem_ids)
+        self._curriculum = curriculum
+        self._seed = seed
+        self._problems_per_step = problems_per_step
+        self._samples_per_problem = samples_per_problem
+        self._replacements = 0
+
+    def plan(self, step: int) -> list[tuple[StartPoint, list[Ticket]]]:
+        """The groups of one learner step: each a start point and its samples' tickets."""
+        return [self._group(step, index) for index in range(self._problems_per_step)]
+
+    def replace(self, ticket: Ticket) -> Ticket:
+        """Another sample of the same problem and stage, for one that was lost."""
+        self._replacements += 1
+        sample_id = f"{ticket.sample_id.partition('+')[0]}+{self._replacements:04d}"
+        return replace(ticket, sample_id=sample_id, seed=sample_seed(self._seed, sample_id))
+
+    def _group(self, step: int, index: int) -> tuple[StartPoint, list[Ticket]]:
+        start = self._curriculum.start_point(self._problem(step, index))
+        tickets = []
+        for sample in range(self._samples_per_problem):
+            sample_id = f"s{step:06d}-{index:04d}-{sample:04d}"
+            tickets.append(
+                Ticket(
+                    sample_id=sample_id,
+                    problem_id=start.problem_id,
+                    stage=start.stage,
+                    seed=sample_seed(self._seed, sample_id),
+                    planned_step=step,
+                )
+            )
+        return start, tickets
+
+    def _problem(self, step: int, index: int) -> str:
+        drawn = step * self._problems_per_step + index
+        epoch, position = divmod(drawn, len(self._problem_ids))
+        order = np.random.default_rng((self._seed, epoch)).permutation(len(self._problem_ids))
+        return self._problem_ids[int(order[position])]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return {"replacements": self._replacements}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._replacements = int(state["replacements"])

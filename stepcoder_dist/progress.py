@@ -1,0 +1,66 @@
+"""What a user sees of a phase: a progress bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+LINES_OF_A_PHASE = 10
+"""How often a phase reports where no bar can be drawn."""
+
+
+class Phase:
+    """One phase with a known number of units; use as a context manager."""
+
+    def __init__(self, console: Console, title: str, total: int) -> None:
+        self._console = console
+        self._title = title
+        self._total = total
+        self._done = 0
+        self._status = ""
+        self._start = time.monotonic()
+        self._bar = Progress(
+            TextColumn("[bold]{task.description:<12}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[status]}"),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task(title, total=total, status="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        if not self._console.is_terminal:
+            self._console.print(f"{self._title}: 0/{self._total}")
+        return self
+
+    def advance(self, status: str = "", units: int = 1) -> None:
+        """Count units done; `status` replaces the line beside the bar."""
+        before = self._done * LINES_OF_A_PHASE // max(self._total, 1)
+        self._done += units
+        self._status = status or self._status
+        self._bar.update(self._task, advance=units, status=self._status)
+        after = self._done * LINES_OF_A_PHASE // max(self._total, 1)
+        if not self._console.is_terminal and after > before and self._done < self._total:
+            self._console.print(f"{self._title}: {self._done}/{self._total} {self._status}")
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+        seconds = time.monotonic() - self._start
+        mark = "✓" if kind is None else "✗"
+        self._console.print(
+            f"{mark} {self._title:<12} {self._done}/{self._total} in {seconds:.0f} s  {self._status}",
+            highlight=False,
+        )

@@ -1,0 +1,92 @@
+"""The driver's side of Ray: join the cluster or start one, check its size, show metrics."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from stepcoder_dist.config import ProcessResources, RunConfig
+from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.metrics import METRICS
+
+
+@contextmanager
+def ray_session(config: RunConfig, *, learner: bool = True, pools: bool = True) -> Iterator[None]:
+    """Connect to the cluster that `RAY_ADDRESS` names, or start a Ray of this run's own.
+
+    A Ray of its own reserves as many CPUs as the run file asks for, also where the machine has
+    fewer: there the reservations are names, not cores. Raises `ConfigError` when a cluster lacks
+    what the run file asks for.
+    """
+    import ray
+
+    needed = demand(config, learner=learner, pools=pools)
+    common = {"namespace": f"stepcoder-{config.name}-{os.getpid()}", "log_to_driver": True}
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(**common)
+    else:
+        custom = {name: amount for name, amount in needed.items() if name not in ("CPU", "GPU")}
+        ray.init(
+            address="local",
+            num_cpus=max(int(-(-needed.get("CPU", 0) // 1)), os.cpu_count() or 1),
+            resources=custom,
+            include_dashboard=config.dashboard,
+            **common,
+        )
+    try:
+        _check_size(needed, ray.cluster_resources())
+        yield
+    finally:
+        ray.shutdown()
+
+
+def demand(config: RunConfig, *, learner: bool = True, pools: bool = True) -> dict[str, float]:
+    """What the run's processes reserve, by Ray's resource names."""
+    processes: list[tuple[int, ProcessResources]] = []
+    if learner:
+        processes.append((config.learner.ranks, config.learner.resources))
+    if pools:
+        processes.append((config.actors.number, config.actors.resources))
+        processes.append((config.sandbox.number, config.sandbox.resources))
+    total: dict[str, float] = {}
+    for number, each in processes:
+        wanted = {"CPU": each.num_cpus, "GPU": each.num_gpus, **each.custom}
+        for name, amount in wanted.items():
+            if amount:
+                total[name] = total.get(name, 0.0) + number * amount
+    return total
+
+
+def _check_size(needed: Mapping[str, float], present: Mapping[str, float]) -> None:
+    short = [
+        f"{amount:g} {name} (it has {present.get(name, 0):g})"
+        for name, amount in needed.items()
+        if present.get(name, 0) < amount
+    ]
+    if short:
+        raise ConfigError(
+            f"the run asks the Ray cluster for {', '.join(short)}; "
+            "lower number or resources of [actors], [sandbox] or [learner], or add nodes"
+        )
+
+
+class RayMetrics:
+    """A sink for the Ray dashboard and Prometheus: gauges named `stepcoder_<name>`."""
+
+    def __init__(self) -> None:
+        from ray.util.metrics import Gauge
+
+        self._gauges = {
+            name: Gauge(f"stepcoder_{name.replace('/', '_')}", description=meaning)
+            for name, meaning in METRICS.items()
+        }
+
+    def write(self, step: int, figures: Mapping[str, float]) -> None:
+        del step  # a gauge's time is when it is read
+        for name, value in figures.items():
+            if name in self._gauges:
+                self._gauges[name].set(value)
+
+    def close(self) -> None:
+        pass

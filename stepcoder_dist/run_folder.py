@@ -1,0 +1,154 @@
+"""The folder of one run: who may write it, and what lies where.
+
+config.toml                resolved
+metrics.jsonl              one object a step
+samples.jsonl              one object for each trained sample
+tensorboard/
+eval/<label>.jsonl         one object for each evaluated sample
+checkpoints/step_000010/   learner/ and run.json; complete or absent
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stepcoder_dist.config import RunConfig, describe
+from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.evaluation import EvaluatedSample
+from stepcoder_dist.records import Trajectory, WeightVersion
+
+
+class RunFolder:
+    """Holds the folder's lock from opening to `close`."""
+
+    def __init__(self, path: Path, config: RunConfig) -> None:
+        """Open or make the folder. Raises `ConfigError` when a live run holds it."""
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise ConfigError(
+                f"{path}: in use by a live run; wait for it or choose another run_dir"
+            ) from None
+        write_atomically(path / "config.toml", describe(config) + "\n")
+
+    @classmethod
+    def fresh(cls, config: RunConfig) -> RunFolder:
+        """A folder for a new run: `runs/<name>`, or the next free `runs/<name>-2`, `-3`, …
+
+        A `run_dir` that the user named is taken as it is. Raises `ConfigError` when it already
+        holds a run.
+        """
+        if config.run_dir:
+            path = Path(config.run_dir)
+            if _used(path):
+                raise ConfigError(
+                    f"{path}: already holds a run; pass --resume to go on with it, "
+                    "or choose another run_dir"
+                )
+            return cls(path, config)
+        number = 1
+        while _used(path := Path(f"runs/{config.name}" + (f"-{number}" if number > 1 else ""))):
+            number += 1
+        return cls(path, config)
+
+    @classmethod
+    def latest(cls, config: RunConfig) -> RunFolder:
+        """The folder to resume: `run_dir`, or the newest `runs/<name>*` with a checkpoint.
+
+        Raises `ConfigError` where there is none.
+        """
+        names = [Path(config.run_dir)] if config.run_dir else Path("runs").glob(f"{config.name}*")
+        with_checkpoint = [path for path in names if checkpoints(path)]
+        if not with_checkpoint:
+            where = config.run_dir or f"runs/{config.name}"
+            raise ConfigError(f"{where}: no checkpoint to resume; start without --resume")
+        newest = max(with_checkpoint, key=lambda path: checkpoints(path)[-1].stat().st_mtime)
+        return cls(newest, config)
+
+    def close(self) -> None:
+        os.close(self._lock)
+
+    def append_samples(self, batch: Sequence[Trajectory]) -> None:
+        """One line for each trained sample."""
+        append_jsonl(self.path / "samples.jsonl", map(_sample_row, batch))
+
+    def write_evaluation(self, label: str, samples: Sequence[EvaluatedSample]) -> Path:
+        """Write `eval/<label>.jsonl` whole."""
+        out = self.path / "eval" / f"{label}.jsonl"
+        out.parent.mkdir(exist_ok=True)
+        text = "".join(json.dumps(_evaluated_row(sample)) + "\n" for sample in samples)
+        write_atomically(out, text)
+        return out
+
+    def begin_checkpoint(self, version: WeightVersion) -> Path:
+        """An empty folder to write to; invisible until `commit_checkpoint`."""
+        draft = self.path / "checkpoints" / f".step_{version:06d}"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        return draft
+
+    def commit_checkpoint(self, draft: Path, state: Mapping[str, Any]) -> Path:
+        """Add the run's own state and make the checkpoint visible, at once."""
+        write_atomically(draft / "run.json", json.dumps(state))
+        final = draft.with_name(draft.name.removeprefix("."))
+        shutil.rmtree(final, ignore_errors=True)
+        draft.rename(final)
+        return final
+
+
+def checkpoints(run_dir: Path) -> list[Path]:
+    """The complete checkpoints of a run, oldest first."""
+    complete = (run_dir / "checkpoints").glob("step_*/run.json")
+    return sorted(path.parent for path in complete)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write beside the file, then rename: a reader sees the old text or the new one."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    draft.rename(path)
+
+
+def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def _used(path: Path) -> bool:
+    return (path / "metrics.jsonl").exists() or bool(checkpoints(path))
+
+
+def _sample_row(trajectory: Trajectory) -> dict[str, Any]:
+    return {
+        "sample_id": trajectory.ticket.sample_id,
+        "problem_id": trajectory.ticket.problem_id,
+        "stage": trajectory.ticket.stage,
+        "outcome": trajectory.outcome,
+        "reward": trajectory.reward,
+        "weights": [trajectory.oldest_weights, trajectory.newest_weights],
+        "tokens": len(trajectory.completion_ids),
+        "kept_share": float(trajectory.keep.mean()),
+    }
+
+
+def _evaluated_row(sample: EvaluatedSample) -> dict[str, Any]:
+    verdict = sample.verdict
+    return {
+        "sample_id": sample.sample_id,
+        "problem_id": sample.problem_id,
+        "level": sample.level,
+        "outcome": verdict.outcome if verdict else "sandbox_fault",
+        "tests_passed": verdict.tests_passed if verdict else 0,
+        "tests_total": len(verdict.tests) if verdict else 0,
+        "source": sample.source,
+    }
