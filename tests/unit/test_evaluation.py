@@ -1,0 +1,66 @@
+"""pass@k and the table's figures."""
+
+from __future__ import annotations
+
+import pytest
+
+from stepcoder_dist.evaluation import EvaluatedSample, pass_at_k, scores
+from stepcoder_dist.records import Outcome, TestResult, Verdict
+
+
+def sample(problem: str, outcome: Outcome | None, level: str = "interview") -> EvaluatedSample:
+    verdict = None
+    if outcome is not None:
+        verdict = Verdict(
+            outcome=outcome,
+            tests=(TestResult(outcome=outcome),),
+            structure=None,
+            coverage_trusted=True,
+            wall_ms=1.0,
+        )
+    return EvaluatedSample(
+        sample_id=f"{problem}/x", problem_id=problem, level=level, source="", verdict=verdict
+    )
+
+
+def test_pass_at_k_is_the_unbiased_estimator():
+    assert pass_at_k(5, 0, 1) == 0.0
+    assert pass_at_k(5, 5, 1) == 1.0
+    assert pass_at_k(4, 1, 2) == pytest.approx(1 - 3 / 6)  # C(3,2)/C(4,2)
+    assert pass_at_k(3, 2, 2) == 1.0
+    with pytest.raises(ValueError, match="at least 3 samples"):
+        pass_at_k(2, 1, 3)
+
+
+def test_problems_weigh_the_same_however_many_samples_they_have():
+    rows = scores([sample("a", Outcome.PASSED)] + [sample("b", Outcome.WRONG_ANSWER)] * 3, ks=(1,))
+    assert rows[-1].pass_at == {1: 0.5}
+    assert rows[-1].outcomes[Outcome.WRONG_ANSWER] == 0.75
+
+
+def test_there_is_a_row_for_each_level_that_occurs_and_one_for_all():
+    rows = scores(
+        [
+            sample("a", Outcome.PASSED, "introductory"),
+            sample("b", Outcome.COMPILE_ERROR, "competition"),
+        ],
+        ks=(1,),
+    )
+    assert [(row.level, row.problems, row.pass_at[1]) for row in rows] == [
+        ("introductory", 1, 1.0),
+        ("competition", 1, 0.0),
+        ("all", 2, 0.5),
+    ]
+
+
+def test_a_sandbox_fault_counts_for_nothing_but_itself():
+    (row, _) = scores([sample("a", Outcome.PASSED), sample("a", None)], ks=(1,))
+    assert (row.pass_at[1], row.faults, row.samples) == (1.0, 1, 2)
+
+
+def test_the_interval_holds_the_mean_and_repeats():
+    samples = [sample(f"p{i}", Outcome.PASSED if i % 4 else Outcome.TIMEOUT) for i in range(40)]
+    first, second = scores(samples, ks=(1,))[-1], scores(samples, ks=(1,))[-1]
+    low, high = first.interval
+    assert low < first.pass_at[1] == 0.75 < high
+    assert first.interval == second.interval
