@@ -1,0 +1,26 @@
+"""The learner: the processes that update the policy. One Ray actor per rank, joined by DeepSpeed.
+
+What a step does, in the order of the files:
+
+    learner_group.py     the driver's handle: implements `ports.Learner`, speaks to every rank
+      ranks.py           starts, calls and ends the Ray actors; a dead rank becomes a `LearnerError`
+        rank.py          what every rank's process does first: meet the others, seed
+        worker.py        one rank `learner-rank-<r>`: composes what follows, holds no arithmetic
+          policy_critic.py     policy, critic and frozen reference from a Hugging Face folder
+          token_logprobs.py    log π(token) from hidden states without the whole logits
+          zero_engine.py       DeepSpeed: process group, ZeRO engines, one optimiser update
+          batching.py          samples -> minibatches -> micro-batches of each rank
+          ppo_step.py          one PPO step: recompute, advantages, epochs of minibatches
+            step_tensors.py      what the step knows about every token
+            advantages.py        KL inside the reward, GAE, whitening: pure functions
+            ppo_loss.py          clipped policy and value losses, correction weight: pure functions
+          checkpoint.py        save and load so that a run goes on bitwise; refuse what is foreign
+          hf_folder.py         the policy as an ordinary Hugging Face folder
+          weight_publisher.py  the learner's side of a weight push
+    sft.py               the supervised warm start, on the same engines
+      sft_worker.py        one rank of it
+    tiny_model.py        the randomly initialised model of the demo and the tests
+
+Semantics (what is masked, which count divides which loss) are in docs/decisions/0020 to 0025.
+The package needs torch, deepspeed and transformers; importing `learner` alone needs nothing.
+"""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stepcoder_dist.config import TinyModel
+from stepcoder_dist.tokenization import load_tokenizer
 
 
 def create(
@@ -20,11 +21,13 @@ def create(
     64, 80, 96, 112, 128.
     """
     import torch
-    from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+    from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    tokenizer = AutoTokenizer.from_pretrained(str(tokenizer_folder))
+    from learner.hf_folder import copy_tokenizer
+
+    tokenizer = load_tokenizer(tokenizer_folder)
     config = Qwen2Config(
-        vocab_size=len(tokenizer),
+        vocab_size=tokenizer.backend.get_vocab_size(),
         hidden_size=tiny.hidden_size,
         intermediate_size=tiny.intermediate_size,
         num_hidden_layers=tiny.layers,
@@ -33,11 +36,11 @@ def create(
         max_position_embeddings=tiny.max_positions,
         tie_word_embeddings=True,
         bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_id,
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = Qwen2ForCausalLM(config).to(getattr(torch, dtype))
     model.save_pretrained(str(out))
-    tokenizer.save_pretrained(str(out))
+    if out != tokenizer_folder:
+        copy_tokenizer(str(tokenizer_folder), out)

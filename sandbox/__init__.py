@@ -1,0 +1,40 @@
+"""Judges untrusted programs: source and tests in, `Verdict` out.
+
+Theory of operation. An executor (a Ray actor, `executor_actor.py`) owns some warm containers. In
+each, process 1 is our *zygote* (`guest/zygote.py`). For a program it forks a child that gives up
+its rights, compiles the source, describes its lines, and runs the tests (`guest/run_tests.py`);
+output, return values and executed lines stay in memory that outlives the child, so they are
+right after a kill or a crash. The zygote holds the clocks, sweeps up, and sends the bytes. The
+host compares (`comparison.py`): expected values never enter the container. One child runs all
+tests of a program that leaves no state behind; a test that does not pass there runs again in a
+process of its own, and that counts (`judging.py`).
+
+Where to look:
+
+    one program, start to end     judging.py, endings.py, comparison.py, checks.py
+    inside the container          guest/__init__.py names its files
+    host ↔ zygote                 guest_link.py (any channel), attached_channel.py (Docker's)
+    a container and its flags     container.py, seccomp.json, orphans.py
+    N places, retries             worker_pool.py → container_pool.py, process_executor.py
+    Ray                           executor_actor.py, executor_pool.py
+    which backend                 backend.py
+    `stepcoder judge`             batch.py
+
+Threat model. The program is hostile: it wants to pass without solving, to learn expected values,
+to stay, to hurt its neighbours or the host.
+
+    forged results     a result is a value; only the host knows which one is right
+    stolen answers     expected values are not in the container; earlier programs' bytes pass
+                       through memory that no child inherits
+    odd objects        typed plain data, read with the plain types' own methods; never pickle
+    escape             no network, read-only root, no capability in a child, no-new-privileges,
+                       own seccomp allow-list, private IPC, own user for each container
+    exhaustion         processor, wall clock, memory, processes, output, files, inodes: limited,
+                       by the kernel and outside of the child
+    leftovers          every process and file is gone after each run, or the container is
+
+Not defended: the shared kernel (use a sandboxed runtime where that matters), a program that
+forges its own coverage (sources that touch tracing machinery are marked, and no reward depends
+on coverage), test inputs, which a program must see and may recognise. The `process` backend
+defends nothing.
+"""

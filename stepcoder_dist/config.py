@@ -7,6 +7,7 @@ Imports nothing heavy: a mistake is refused before torch, ray or vllm are touche
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +42,19 @@ def _value(section: BaseModel, dotted: str) -> int:
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # strict: "64" is no number and 1 no boolean; a mistyped value is refused, not guessed at
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _arrays_are_tuples(cls, data: Any) -> Any:
+        """TOML knows arrays only; a frozen tree holds tuples."""
+        if not isinstance(data, dict):
+            return data
+        return {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+
+
+VLLM_CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256)
 
 
 class ProcessResources(_Section):
@@ -61,7 +74,19 @@ class TinyModel(_Section):
     heads: Positive = 4
     kv_heads: Positive = 4
     intermediate_size: Positive = 512
-    max_positions: Positive = 1024
+    max_positions: Positive = 2048
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> TinyModel:
+        _divides(self, "heads", "hidden_size")
+        _divides(self, "kv_heads", "heads")
+        if self.hidden_size // self.heads not in VLLM_CPU_HEAD_SIZES:
+            sizes = ", ".join(map(str, VLLM_CPU_HEAD_SIZES))
+            raise ValueError(
+                f"hidden_size = {self.hidden_size} over heads = {self.heads} gives a head of "
+                f"{self.hidden_size // self.heads}; vLLM's CPU attention knows {sizes}"
+            )
+        return self
 
 
 class ModelConfig(_Section):
@@ -78,7 +103,13 @@ class ModelConfig(_Section):
     @model_validator(mode="after")
     def _one_source(self) -> ModelConfig:
         if bool(self.path) == (self.tiny is not None):
-            raise ValueError("needs either path or [model.tiny], not both; remove one")
+            seen = "both" if self.path else "neither"
+            raise ValueError(f"needs either path or [model.tiny], and has {seen}; give one")
+        if self.tiny is not None and self.tiny.max_positions < self.max_tokens:
+            raise ValueError(
+                f"max_tokens = {self.max_tokens} is above tiny.max_positions = "
+                f"{self.tiny.max_positions}; lower it"
+            )
         return self
 
 
@@ -102,7 +133,9 @@ class PromptConfig(_Section):
     @model_validator(mode="after")
     def _has_statement(self) -> PromptConfig:
         if "{statement}" not in self.template:
-            raise ValueError("template lacks {statement}; put it where the task text belongs")
+            raise ValueError(
+                f"template = {self.template!r} lacks {{statement}}; put it where the task belongs"
+            )
         return self
 
 
@@ -191,7 +224,7 @@ class SandboxConfig(_Section):
 class LearnerConfig(_Section):
     ranks: Positive = 1
     resources: ProcessResources = ProcessResources()
-    zero_stage: Literal[0, 1, 2, 3] = 2
+    zero_stage: Annotated[int, Field(ge=0, le=3)] = 2
     offload_optimizer: bool = False
     samples_per_step: Positive = 64
     minibatch_samples: Positive = 64
@@ -266,7 +299,7 @@ class EvalConfig(_Section):
     samples_per_problem: Positive = 1
     temperature: NonNegativeFloat = 0.2
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
-    k: tuple[Positive, ...] = (1,)
+    k: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1,)
 
     @model_validator(mode="after")
     def _k_fits(self) -> EvalConfig:
@@ -281,7 +314,7 @@ class EvalConfig(_Section):
 class RunConfig(_Section):
     """A whole run."""
 
-    name: str
+    name: Annotated[str, Field(min_length=1)]
     seed: int = 0
     run_dir: str = ""
     """Empty: `runs/<name>`, or the next free `runs/<name>-2`, …"""
@@ -310,11 +343,13 @@ class RunConfig(_Section):
                 f"sampling.max_new_tokens = {self.sampling.max_new_tokens} leaves no room for a "
                 f"prompt in model.max_tokens = {self.model.max_tokens}; lower it"
             )
-        if self.weights.transport == "nccl" and self.actors.resources.num_gpus == 0:
-            raise ValueError(
-                'weights.transport = "nccl" needs GPUs on both sides, but '
-                'actors.resources.num_gpus = 0; use "object_store"'
-            )
+        for pool in ("actors", "learner"):
+            gpus = getattr(self, pool).resources.num_gpus
+            if self.weights.transport == "nccl" and gpus == 0:
+                raise ValueError(
+                    'weights.transport = "nccl" needs GPUs on both sides, but '
+                    f'{pool}.resources.num_gpus = 0; use "object_store"'
+                )
         return self
 
     @property
@@ -376,9 +411,10 @@ def _override(tree: dict[str, Any], override: str) -> None:
     if not separator or not all(parts):
         raise ConfigError(f"--set {override}: not of the form a.b=value")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        table = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
-        value = text
+        table = {}
+    value = table["value"] if table.keys() == {"value"} else text
     *sections, last = parts
     node = tree
     for section in sections:
@@ -389,16 +425,32 @@ def _override(tree: dict[str, Any], override: str) -> None:
     node[last] = value
 
 
+_SEEN_CHARS = 80
+_KEY_FIRST = re.compile(r"[\w.]+ = ")
+_TOML_WORDS = {
+    "tuple_type": "should be an array, such as [1, 2]",
+    "model_type": "should be a section of keys",
+    "dict_type": "should be a table, such as { a = 1 }",
+}
+
+
 def _line(path: Path, error: Any) -> str:
+    """One of pydantic's errors in one line: file, key, what was seen, what to do."""
     where = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
+    kind = error["type"]
+    if kind == "extra_forbidden":
         return f"{path}: unknown key {where}; remove it or check its spelling (docs/config.md)"
-    if error["type"] == "missing":
+    if kind == "missing":
         return f"{path}: {where} is missing; add it"
     message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "value_error":
-        return f"{path}: {where + ': ' if where else ''}{message}"
-    return f"{path}: {where} = {error['input']!r}: {message[0].lower()}{message[1:]}"
+    if kind == "value_error":  # a section's own check: its keys are relative to the section
+        between = "." if _KEY_FIRST.match(message) else ": "
+        return f"{path}: {where}{between if where else ''}{message}"
+    seen = repr(error["input"])
+    if len(seen) > _SEEN_CHARS:
+        seen = seen[:_SEEN_CHARS] + "…"
+    message = _TOML_WORDS.get(kind) or message[0].lower() + message[1:]
+    return f"{path}: {where} = {seen}: {message}"
 
 
 def describe(config: RunConfig) -> str:

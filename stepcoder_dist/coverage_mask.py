@@ -26,12 +26,19 @@ def kept_lines(
 ) -> frozenset[int]:
     """The 1-based lines that FGO keeps, of a program that compiled and can be trusted."""
     executed = executed & structure.code_lines
+    # nothing but comments and declarations: one block, the module, and that did run
+    bare = not structure.code_lines
+    ran: dict[int, bool] = {}  # the lines of a block share one tuple, which can be long
     kept = set()
     for line, deciding in enumerate(structure.follows, start=1):
         if line in structure.comment_lines and comments != "block":
             if comments == "keep":
                 kept.add(line)
-        elif not executed.isdisjoint(deciding):
+            continue
+        key = id(deciding)
+        if key not in ran:
+            ran[key] = bare or not executed.isdisjoint(deciding)
+        if ran[key]:
             kept.add(line)
     return frozenset(kept)
 
@@ -45,8 +52,8 @@ def token_mask(
     ran: an all-false mask would throw its −1 away) or its coverage cannot be trusted.
 
     Otherwise a token belongs to the line of its first visible character; one of white space
-    only follows the next visible character. Tokens that end the answer (closing fence, end of
-    sequence) are always kept; prose after the fence is not.
+    only follows the next visible character, or the last one where none follows. Tokens that
+    end the answer (closing fence, end of sequence) are always kept; prose after the fence is not.
     """
     length = len(completion.token_ids)
     structure = verdict.structure
@@ -75,20 +82,22 @@ class _CharMask:
         self._lines = lines
         self._starts = line_starts(program.source)
         self._keep_prose = keep_prose
-        self._last_visible = len(text.rstrip()) - 1
+        self._trailing = self._keeps_trailing()
 
     def keeps(self, start: int, end: int) -> bool:
         fence_start, fence_end = self._program.fence_chars
         if start < fence_end and end > fence_start:
             return True  # any token with a piece of the closing fence ends the answer
         visible = _VISIBLE.search(self._text, start)
-        if visible is None:
-            # Trailing white space: after a fence it ends the answer; in a program that was cut
-            # at the length limit it goes with the last thing that was written.
-            return fence_end > fence_start or (
-                self._last_visible >= 0 and self._char(self._last_visible)
-            )
-        return self._char(visible.start())
+        return self._trailing if visible is None else self._char(visible.start())
+
+    def _keeps_trailing(self) -> bool:
+        """White space that nothing follows goes with the last thing that was written or given."""
+        last = len(self._text.rstrip()) - 1
+        if last >= 0:
+            return self._char(last)
+        given = len(self._program.source.rstrip())
+        return line_of(self._starts, max(given - 1, 0)) in self._lines
 
     def _char(self, offset: int) -> bool:
         """Whether the visible character at `offset` is kept."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ from stepcoder_dist.program import line_starts
 from stepcoder_dist.records import Problem, StartPoint
 
 _CONDITIONALS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.Match)
+_ELIF = re.compile(r"[ \t\f]*elif\b")
 
 
 def conditional_lines(source: str) -> tuple[int, ...]:
@@ -32,27 +34,24 @@ def conditional_lines(source: str) -> tuple[int, ...]:
     """
     lines: set[int] = set()
     elifs: set[ast.AST] = set()
+    starts = line_starts(source)
     # breadth first: an `if` is seen before the `elif` in its `orelse`
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, _CONDITIONALS) or node in elifs:
             continue
         lines.add(node.lineno)
-        branch = _elif_of(node, source)
+        branch = _elif_of(node, source, starts)
         while branch is not None:
             elifs.add(branch)
-            branch = _elif_of(branch, source)
+            branch = _elif_of(branch, source, starts)
     return tuple(sorted(lines))
 
 
-def _elif_of(node: ast.stmt, source: str) -> ast.If | None:
+def _elif_of(node: ast.stmt, source: str, starts: tuple[int, ...]) -> ast.If | None:
     """The `if` node that is this one's `elif`. The tree does not tell it from `else:` + `if`."""
-    if (
-        isinstance(node, ast.If)
-        and len(node.orelse) == 1
-        and isinstance(branch := node.orelse[0], ast.If)
-    ):
-        head = ast.get_source_segment(source, branch)
-        if head is not None and head.startswith("elif"):
+    if isinstance(node, ast.If) and len(node.orelse) == 1:
+        branch = node.orelse[0]
+        if isinstance(branch, ast.If) and _ELIF.match(source, starts[branch.lineno - 1]):
             return branch
     return None
 
@@ -111,15 +110,16 @@ class Curriculum:
         }
         self._progress = {key: Progress(stages.first) for key, stages in self._stages.items()}
 
-    def start_point(self, problem_id: str) -> StartPoint:
-        """Where the policy starts on this problem now."""
-        stage = self._progress[problem_id].stage
+    def start_point(self, problem_id: str, stage: int | None = None) -> StartPoint:
+        """Where the policy starts on this problem, at its present stage or at a given one."""
+        if stage is None:
+            stage = self._progress[problem_id].stage
         line = self._stages[problem_id].start_line(stage)
         cut = line_starts(self._references[problem_id])[line - 1] if line else 0
         return StartPoint(problem_id=problem_id, stage=stage, line=line, cut=cut)
 
     def record(self, problem_id: str, stage: int, passed: Sequence[bool]) -> bool:
-        """Count a group's outcomes, sampled at `stage`; True when the problem moved on.
+        """Count a group's outcomes, sampled at `stage`; True when they moved the problem on.
 
         ρ ← (1−α)ρ + α·[passed]; above the threshold ρ ← 0 and the stage goes down by one, never
         below 0 (Algorithm 1 prints `min(c−1, 0)`, which can only be meant as `max`). Outcomes of
@@ -130,15 +130,17 @@ class Curriculum:
         else:
             updates = [float(p) for p in passed]
         progress = self._progress[problem_id]
+        if progress.stage != stage:
+            return False
         alpha = self._config.alpha
         for update in updates:
-            if progress.stage != stage:
-                return True
             progress.average = (1 - alpha) * progress.average + alpha * update
             if progress.average > self._config.threshold:
                 progress.average = 0.0
-                progress.stage = max(progress.stage - 1, 0)
-        return progress.stage != stage
+                progress.stage = max(stage - 1, 0)
+                if progress.stage != stage:
+                    return True
+        return False
 
     @property
     def mean_stage(self) -> float:
@@ -161,5 +163,12 @@ class Curriculum:
                 f"({len(odd)} differ, first {odd[0]}); resume with the run's own config"
             )
         for key, (stage, average) in state.items():
-            self._stages[key].start_line(stage)
-            self._progress[key] = Progress(int(stage), float(average))
+            if not 0 <= stage <= self._stages[key].first or not 0 <= average <= 1:
+                raise ConfigError(
+                    f"the checkpoint's curriculum has {key} at stage {stage}, average {average}; "
+                    f"its reference has stages 0…{self._stages[key].first}; resume with the run's "
+                    "own problems and curriculum"
+                )
+        self._progress = {
+            key: Progress(int(stage), float(average)) for key, (stage, average) in state.items()
+        }

@@ -25,7 +25,7 @@ from stepcoder_dist.evaluation import EvaluatedSample, scores
 from stepcoder_dist.evaluation import evaluate as evaluate_problems
 from stepcoder_dist.metric_sinks import JsonLines, MetricSink, TensorBoard
 from stepcoder_dist.planner import Planner
-from stepcoder_dist.ports import Executor, Sampler
+from stepcoder_dist.ports import Executor
 from stepcoder_dist.problems import load as load_problems
 from stepcoder_dist.program import PromptWriter
 from stepcoder_dist.progress import Phase
@@ -35,6 +35,7 @@ from stepcoder_dist.run_folder import RunFolder, checkpoints
 from stepcoder_dist.tokenization import load_tokenizer
 
 if TYPE_CHECKING:
+    from actors.actor_pool import ActorPool
     from learner.learner_group import LearnerGroup
 
 console = Console()
@@ -44,7 +45,7 @@ console = Console()
 class Pools:
     """The processes around the learner."""
 
-    sampler: Sampler
+    sampler: ActorPool
     executor: Executor
 
 
@@ -130,10 +131,13 @@ async def train_in(
         run = compose(config, problems, writer, pools, learner)
         if resume:
             await restore(run, folder)
+
+        async def refresh(targets: Sequence[Any]) -> None:
+            await learner.publish(targets, deadline_s=config.weights.deadline_s)
+
         # Also at version 0: it shows that both sides read the same checkpoint.
-        await learner.publish(
-            await pools.sampler.weight_targets(), deadline_s=config.weights.deadline_s
-        )
+        await refresh(await pools.sampler.weight_targets())
+        pools.sampler.refresh_with(refresh)
         sinks: list[MetricSink] = [
             JsonLines(folder.path / "metrics.jsonl"),
             TensorBoard(folder.path / "tensorboard"),
@@ -218,7 +222,7 @@ def sft(config: RunConfig) -> None:
 
 async def warm_start(config: RunConfig) -> None:
     """Supervised fine-tuning on the reference solutions, into `config.sft_folder`."""
-    from learner.sft import run_sft
+    from learner import sft as learner_sft
 
     problems = load_set(config, config.problems.sft or config.problems.train)
     base = base_checkpoint(config)
@@ -227,7 +231,14 @@ async def warm_start(config: RunConfig) -> None:
         [writer.example(problem) for problem in problems if fits(problem, phase.max_conditionals)]
         for phase in config.sft.phases
     ] or [[writer.example(problem) for problem in problems]]
-    await run_sft(config, phases, Path(config.sft_folder), base, console)
+    legs = learner_sft.plan(config.sft, [len(examples) for examples in phases], config.seed)
+    with Phase(console, "SFT", sum(leg.steps for leg in legs)) as phase:
+
+        def on_step(progress: learner_sft.SftProgress) -> None:
+            last = progress.last
+            phase.advance(f"loss {last.loss:.3f}  {last.tokens_per_s:,.0f} tokens/s")
+
+        await learner_sft.run_sft(config, phases, Path(config.sft_folder), base, on_step)
 
 
 def fits(problem: Problem, max_conditionals: int | None) -> bool:
@@ -344,7 +355,10 @@ def export(run_dir: Path, step: int, out: Path) -> None:
 def load_set(config: RunConfig, spec: str) -> list[Problem]:
     """The problems that a run file names. Raises `ProblemError`, `ConfigError`."""
     limits = config.problems
-    return load_problems(spec, max_bad_share=limits.max_bad_share, limit=limits.limit)
+    problems = load_problems(spec, max_bad_share=limits.max_bad_share, limit=limits.limit)
+    for error in problems.account.bad:
+        console.print(f"left out: {error}", highlight=False)
+    return list(problems)
 
 
 def sft_checkpoint(config: RunConfig) -> str:

@@ -16,6 +16,7 @@ from stepcoder_dist.trajectory_buffer import Fate
 
 PHASES = ("wait_for_rollouts", "learner", "checkpoint", "publish")
 
+# ASCII: Ray takes nothing else as a description
 METRICS: dict[str, str] = {
     "step": "learner steps done; the weight version they produced",
     "reward": "mean reward of the step's samples",
@@ -34,12 +35,12 @@ METRICS: dict[str, str] = {
     "policy_loss": "masked PPO loss, by kept tokens, mean over the step's updates",
     "value_loss": "clipped value loss, by response tokens",
     "kl_reference": "mean log-ratio to the reference model, a response token",
-    "logprob_mismatch": "mean |log-prob of vLLM − of the learner|, a response token",
-    "correction_mean": "mean of min(π_old/π_rollout, cap)",
+    "logprob_mismatch": "mean |log-prob of vLLM - of the learner|, a response token",
+    "correction_mean": "mean of min(pi_old/pi_rollout, cap)",
     "clip_fraction": "share of kept tokens whose ratio was clipped",
     "explained_variance": "of the returns by the critic's values",
     "entropy": "mean entropy of the policy, a response token, nats",
-    "approx_kl": "mean of ratio − 1 − log ratio, new policy to π_old",
+    "approx_kl": "mean of ratio - 1 - log ratio, new policy to pi_old",
     "grad_norm_policy": "gradient norm before clipping",
     "grad_norm_critic": "gradient norm before clipping",
     "kept_share": "share of sampled tokens that carry policy loss (FGO)",

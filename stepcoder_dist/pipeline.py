@@ -43,8 +43,9 @@ from stepcoder_dist.records import (
 from stepcoder_dist.reward import reward
 from stepcoder_dist.trajectory_buffer import Fate, Ledger, TrajectoryBuffer
 
-# A sandbox or a rollout pool that loses this many samples in a row will not recover by itself.
+# What loses this many in a row will not recover by itself.
 MAX_LOST_IN_A_ROW = 32
+MAX_ENGINES_FOR_A_SHARE = 3
 
 
 class VersionGate:
@@ -148,6 +149,7 @@ class RolloutLoop:
     async def _roll_out(self, share: Sequence[RolloutRequest]) -> None:
         """Sample one share; hand every completion to the sandbox as it finishes."""
         waiting = {request.ticket.sample_id: request for request in share}
+        engines_lost = 0
         async with asyncio.TaskGroup() as judging:
             while waiting:
                 try:
@@ -156,7 +158,12 @@ class RolloutLoop:
                         judging.create_task(self._finish(completion))
                 except RunError as error:
                     # an engine was lost: what it had not finished goes to another one
-                    self._count_loss(error)
+                    engines_lost += 1
+                    if engines_lost == MAX_ENGINES_FOR_A_SHARE:
+                        raise RunError(
+                            f"{engines_lost} engines in a row were lost on the same "
+                            f"{len(waiting)} samples, the last so: {error}"
+                        ) from error
                 else:
                     if waiting:
                         raise RunError(
@@ -200,7 +207,7 @@ class RolloutLoop:
             judge_ms=clock.seconds("judge") * 1000,
         )
 
-    def _count_loss(self, error: RunError) -> None:
+    def _count_loss(self, error: SandboxFault) -> None:
         self._lost_in_a_row += 1
         if self._lost_in_a_row > MAX_LOST_IN_A_ROW:
             raise RunError(

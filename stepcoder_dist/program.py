@@ -34,6 +34,7 @@ CLOSING_FENCE = "```"
 # Python's own line ends. str.splitlines() also breaks at form feeds and Unicode separators,
 # which Python's parser does not.
 _LINE_END = re.compile(r"\r\n|\r|\n")
+_SLOT = re.compile(r"\{statement\}|\{starter_code\}")
 _FENCE = re.compile(r"(?:^|(?<=\n)|(?<=\r))[ \t]*(```+)")
 
 
@@ -59,9 +60,12 @@ class PromptWriter:
 
     def prompt(self, problem: Problem) -> str:
         """The statement in its template and the opening fence."""
-        text = self._template.replace("{statement}", problem.statement.strip()).replace(
-            "{starter_code}", problem.starter_code.strip()
-        )
+        parts = {
+            "{statement}": problem.statement.strip(),
+            "{starter_code}": problem.starter_code.strip(),
+        }
+        # in one pass: a statement that speaks of "{starter_code}" is not a template
+        text = _SLOT.sub(lambda slot: parts[slot[0]], self._template)
         return text.rstrip() + "\n" + OPENING_FENCE
 
     def encode(self, problem: Problem, start: StartPoint | None = None) -> tuple[Int32Array, str]:
@@ -97,7 +101,8 @@ class PromptWriter:
     def example(self, problem: Problem) -> SftExample:
         """The reference solution as an answer, closed by a fence and an end of sequence."""
         prompt = self.prompt(problem)
-        answer = problem.reference.rstrip() + "\n" + CLOSING_FENCE
+        # blank lines at the top would merge with the fence's line end into one token of the answer
+        answer = problem.reference.lstrip("\r\n").rstrip() + "\n" + CLOSING_FENCE
         ids, spans = self._tokenizer.encode(prompt + answer)
         boundary = int(np.searchsorted(spans[:, 1], len(prompt), side="right"))
         eos = np.array([self._tokenizer.eos_id], dtype=np.int32)
@@ -111,7 +116,7 @@ def assemble(completion: Completion) -> Program:
     text = completion.text
     given = completion.request.given
     # a fence must open its line: the completion's first line may go on with a given one
-    on_new_line = not given or given[-1] in "\r\n"
+    on_new_line = not given[line_starts(given + " ")[-1] :].strip(" \t")
     for fence in _FENCE.finditer(text):
         if fence.start() > 0 or on_new_line:
             code, span = fence.start(), fence.span(1)

@@ -65,6 +65,8 @@ class TestSuite:
     expected return value, plain JSON data.
     """
 
+    __test__ = False  # pytest: not a class of tests
+
     inputs: tuple[Any, ...]
     outputs: tuple[Any, ...]
     fn_name: str | None = None
@@ -190,6 +192,8 @@ class LineStructure:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestResult:
     """One test of one program."""
+
+    __test__ = False  # pytest: not a class of tests
 
     outcome: Outcome
     executed_lines: frozenset[int] = frozenset()

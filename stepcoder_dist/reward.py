@@ -28,10 +28,13 @@ def reward(verdict: Verdict, kind: Literal["tiered", "binary", "pass_ratio"] = "
     """The scalar reward, in [−1, 1].
 
     `tiered` is the paper's; `binary` is 1 for a full pass and else 0; `pass_ratio` gives every
-    program that compiles −0.3 + 1.3·(tests passed / tests).
+    program that compiles −0.3 + 1.3·(tests passed / tests). Raises `ValueError` for a verdict
+    without tests on a program that compiles: no tests is never a pass.
     """
+    if not verdict.tests and verdict.outcome is not Outcome.COMPILE_ERROR:
+        raise ValueError("a program without tests has no reward")
     if kind == "binary":
         return float(verdict.outcome is Outcome.PASSED)
     if kind == "pass_ratio" and verdict.outcome is not Outcome.COMPILE_ERROR:
-        return -0.3 + 1.3 * verdict.tests_passed / len(verdict.tests)
+        return -0.3 + 1.3 * (verdict.tests_passed / len(verdict.tests))
     return _TIERS[verdict.outcome]

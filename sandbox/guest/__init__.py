@@ -1,0 +1,35 @@
+"""The only code of ours that runs inside a container: standard library only, Python 3.11 or newer.
+
+It is sent over standard input when a container starts (decision 0010), so the image needs nothing
+but Python. Who does what:
+
+    zygote.py        process 1, root with four capabilities: forks a child for each run, holds the
+                     clocks, sweeps up after it, ships the bytes; parses nothing hostile
+    sweeping.py      kills what is left of a run, empties the writable folders
+    staging.py       the pipes to the host, through memory that no child inherits
+    limits.py        the kernel's limits on a child, its clock, its memory kills
+    run_tests.py     the child, unprivileged: compiles, describes and runs one program
+    program_state.py a fresh `__main__`, standard streams and interpreter settings for each test
+    source_traits.py what a source touches: tracing machinery, state that outlives a test
+    structure.py     which lines share a fate: the raw material of FGO
+    statement_lines.py  lines and columns of single statements
+    line_tracer.py   executed lines into shared memory
+    plain_data.py    typed encoding of arguments and return values
+    layout.py        the bytes that zygote, child and host agree on
+"""
+
+SENT_IN_ORDER = (
+    "layout",
+    "plain_data",
+    "line_tracer",
+    "statement_lines",
+    "structure",
+    "source_traits",
+    "program_state",
+    "sweeping",
+    "staging",
+    "limits",
+    "run_tests",
+    "zygote",
+)
+"""Modules as they are sent: each after those that it imports."""

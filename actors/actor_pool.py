@@ -1,0 +1,262 @@
+"""The rollout actors of a run behind one `Sampler`: routing, replacement, weights.
+
+    STARTING ──engine up──▶ READY ──process or engine lost──▶ STARTING (a new process)
+        │                   │   ▲
+        │   it says that it │   │ it holds a complete version
+        └──────────────▶ AWAITING_WEIGHTS
+
+A share goes to the ready actor with the least to do. An actor that is lost fails its shares with
+`RunError` (the caller samples them again, elsewhere) and is replaced. The new process has the
+starting checkpoint's weights, so once weights were pushed it gets no share before a push has
+reached it: the run's next one, or one that the pool asks for (`refresh_with`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError
+
+from actors.checkpoint_folder import CheckpointFolder
+from actors.failures import AwaitsWeights, EngineLost
+from actors.rollout_actor import ActorStats, RolloutActor
+from stepcoder_dist.config import RunConfig
+from stepcoder_dist.errors import RunError, StepcoderError
+from stepcoder_dist.records import Completion, RolloutRequest
+
+logger = logging.getLogger(__name__)
+
+_ATTEMPTS = 3
+"""Starts of a replacement before its slot is given up."""
+
+Refresh = Callable[[Sequence[Any]], Awaitable[object]]
+"""Pushes the learner's current weights to the given targets."""
+
+
+class _Place(Enum):
+    STARTING = auto()
+    READY = auto()
+    AWAITING_WEIGHTS = auto()
+    FAILED = auto()
+
+
+@dataclass(eq=False)
+class _Slot:
+    """One place in the pool; the process that holds it may change."""
+
+    name: str
+    handle: Any = None
+    place: _Place = _Place.STARTING
+    load: int = 0
+    """Samples routed here and not finished."""
+    keeper: asyncio.Task[None] | None = None
+    """Brings the actor (back) to READY."""
+    failure: str = ""
+
+
+class ActorPool:
+    """`ports.Sampler` over `config.actors.number` Ray actors. Use it on one event loop.
+
+    Raises `ConfigError` at once for a checkpoint that is missing or too small a context.
+    """
+
+    def __init__(self, config: RunConfig, checkpoint: str | Path) -> None:
+        self._checkpoint = str(checkpoint)
+        if Path(checkpoint).exists():  # else a hub name: every actor's machine gets it itself
+            CheckpointFolder(checkpoint).check_context(config.model.max_tokens)
+            self._checkpoint = str(Path(checkpoint).resolve())
+        self._config = config
+        self._slots = [_Slot(f"rollout-{i}") for i in range(config.actors.number)]
+        self._weights_were_pushed = False
+        self._refresh: Refresh | None = None
+        self._changed = asyncio.Condition()
+
+    def refresh_with(self, refresh: Refresh) -> None:
+        """Have replaced actors brought to the current weights at once: `refresh([target])`.
+
+        It has to queue behind a learner step that is running: the weights that it sends must be
+        those of the last finished step.
+        """
+        self._refresh = refresh
+
+    async def start(self) -> None:
+        """Start every actor; raise `RunError` unless all are up within `start_timeout_s`."""
+        for slot in self._slots:
+            slot.keeper = asyncio.create_task(self._bring_up(slot, attempts=1))
+        await asyncio.gather(*(slot.keeper for slot in self._slots if slot.keeper))
+        failures = [slot.failure for slot in self._slots if slot.place is _Place.FAILED]
+        if failures:
+            raise RunError("; ".join(failures))
+
+    async def close(self) -> None:
+        """End every actor's process."""
+        for slot in self._slots:
+            if slot.keeper is not None:
+                slot.keeper.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await slot.keeper
+        await asyncio.gather(*(self._end(slot) for slot in self._slots))
+
+    @property
+    def width(self) -> int:
+        return len(self._slots)
+
+    async def weight_targets(self) -> Sequence[Any]:
+        """Handles of the actors whose process is up. Those that start are brought up to date later.
+
+        Call it when the weights to push exist: a process that comes up after this call is
+        refreshed by a push of its own, which must not be older.
+        """
+        self._weights_were_pushed = True
+        up = (_Place.READY, _Place.AWAITING_WEIGHTS)
+        return [slot.handle for slot in self._slots if slot.place in up]
+
+    async def stats(self) -> list[ActorStats]:
+        """Of the actors whose process answers."""
+        up = [slot for slot in self._slots if slot.place in (_Place.READY, _Place.AWAITING_WEIGHTS)]
+        answers = await asyncio.gather(
+            *(slot.handle.stats.remote() for slot in up), return_exceptions=True
+        )
+        return [answer for answer in answers if isinstance(answer, ActorStats)]
+
+    async def sample(self, share: Sequence[RolloutRequest]) -> AsyncIterator[Completion]:
+        """Sample the share on the least loaded ready actor; yield completions as they finish.
+
+        Waits while no actor is ready. Raises `RunError` when the actor is lost on the way, holds
+        no complete weights, or none becomes ready. Closing the iterator cancels what is left.
+        """
+        slot = await self._least_loaded()
+        handle, left = slot.handle, len(share)
+        slot.load += left
+        stream = handle.sample.options(num_returns="streaming").remote(list(share))
+        running = True
+        try:
+            async for reference in stream:
+                completion: Completion = await reference
+                left -= 1
+                slot.load -= 1
+                yield completion
+            running = False
+        except (RayError, StepcoderError) as error:
+            running = False
+            if isinstance(error, (RayActorError, EngineLost, AwaitsWeights)):
+                self._repair(slot, handle, error)
+            raise RunError(f"{slot.name} gave up {left} samples: {_reason(error)}") from error
+        finally:
+            slot.load -= left
+            if running:
+                ray.cancel(stream)
+
+    async def _least_loaded(self) -> _Slot:
+        def ready() -> list[_Slot]:
+            return [slot for slot in self._slots if slot.place is _Place.READY]
+
+        def settled() -> bool:
+            return bool(ready()) or all(slot.place is _Place.FAILED for slot in self._slots)
+
+        patience_s = self._config.actors.start_timeout_s + self._config.weights.deadline_s
+        try:
+            async with asyncio.timeout(patience_s), self._changed:
+                await self._changed.wait_for(settled)
+        except TimeoutError:
+            states = ", ".join(f"{s.name} is {s.place.name.lower()}" for s in self._slots)
+            raise RunError(
+                f"no rollout actor became ready in {patience_s:.0f} s: {states}"
+            ) from None
+        if not ready():
+            raise RunError("; ".join(slot.failure for slot in self._slots))
+        return min(ready(), key=lambda slot: slot.load)
+
+    def _repair(self, slot: _Slot, handle: Any, error: Exception) -> None:
+        """Take the actor out of the pool until it is whole; the first who notices does it."""
+        if slot.handle is not handle or slot.place is not _Place.READY:
+            return
+        lost = not isinstance(error, AwaitsWeights)
+        slot.place = _Place.STARTING if lost else _Place.AWAITING_WEIGHTS
+        state = "lost; starting it anew" if lost else "out of date"
+        logger.warning("%s is %s: %s", slot.name, state, _reason(error))
+        slot.keeper = asyncio.create_task(self._bring_up(slot, attempts=_ATTEMPTS))
+
+    async def _bring_up(self, slot: _Slot, *, attempts: int) -> None:
+        """Start the actor's process if it has none, get whole weights into it, let it work."""
+        failure = ""
+        for _ in range(attempts):
+            try:
+                if slot.place is _Place.STARTING:
+                    async with asyncio.timeout(self._config.actors.start_timeout_s):
+                        await self._replace_process(slot)
+                await self._wait_for_weights(slot)
+            except TimeoutError:
+                limit = self._config.actors.start_timeout_s
+                failure = f"it was not up within actors.start_timeout_s = {limit}"
+            except (RayError, StepcoderError) as error:
+                failure = _reason(error)
+            else:
+                await self._settle(slot, _Place.READY)
+                return
+            logger.warning("%s did not start: %s", slot.name, failure)
+            slot.place = _Place.STARTING
+        slot.failure = f"{slot.name} did not start: {failure}"
+        await self._settle(slot, _Place.FAILED)
+
+    async def _settle(self, slot: _Slot, place: _Place) -> None:
+        async with self._changed:
+            slot.place = place
+            self._changed.notify_all()
+
+    async def _replace_process(self, slot: _Slot) -> None:
+        await self._end(slot)
+        resources = self._config.actors.resources
+        actor_class = ray.remote(RolloutActor).options(
+            name=slot.name,
+            num_cpus=resources.num_cpus,
+            num_gpus=resources.num_gpus,
+            resources=dict(resources.custom),
+            # The pool replaces processes itself: it must know when the weights are gone.
+            max_restarts=0,
+            max_task_retries=0,
+        )
+        awaits_weights = self._weights_were_pushed
+        slot.handle = actor_class.remote(
+            slot.name, self._checkpoint, self._config, awaits_weights=awaits_weights
+        )
+        await slot.handle.stats.remote()
+        if self._weights_were_pushed and not awaits_weights:
+            raise RunError("the run's first push began while it started")
+
+    async def _wait_for_weights(self, slot: _Slot) -> None:
+        slot.place = _Place.AWAITING_WEIGHTS  # from here on a push of the run includes it
+        if self._weights_were_pushed and self._refresh is not None:
+            try:
+                await self._refresh([slot.handle])
+            except (RayError, StepcoderError) as error:
+                logger.warning("%s waits for the next push: %s", slot.name, _reason(error))
+        await slot.handle.wait_until_whole.remote()
+
+    async def _end(self, slot: _Slot) -> None:
+        """End the slot's process, and wait until Ray has let go of its name."""
+        if slot.handle is None:
+            return
+        if slot.place is not _Place.STARTING:
+            with contextlib.suppress(RayError, StepcoderError, TimeoutError):
+                async with asyncio.timeout(self._config.weights.deadline_s):
+                    await slot.handle.close.remote()
+        ray.kill(slot.handle)
+        # A call to a dead actor is answered when Ray has registered its death.
+        with contextlib.suppress(RayError):
+            await slot.handle.stats.remote()
+        slot.handle = None
+
+
+def _reason(error: Exception) -> str:
+    """The last line that says something: Ray prints the remote traceback before it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else repr(error)

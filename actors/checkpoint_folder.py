@@ -1,0 +1,93 @@
+"""What a Hugging Face checkpoint folder says about itself, read without loading it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from stepcoder_dist.errors import ConfigError
+
+
+class CheckpointFolder:
+    """The files of one checkpoint. Raises `ConfigError` where they are missing."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not (self.path / "config.json").is_file():
+            raise ConfigError(
+                f"{self.path}: no checkpoint there (config.json is missing); "
+                "set model.path or model.sft_path to a Hugging Face folder"
+            )
+        self._config = self._json("config.json")
+
+    @classmethod
+    def of(cls, path_or_name: str) -> CheckpointFolder:
+        """A local folder, or a hub name, whose files are downloaded to this machine's cache."""
+        if Path(path_or_name).exists() or path_or_name.startswith((".", "/", "~")):
+            return cls(path_or_name)
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+        try:
+            return cls(snapshot_download(path_or_name, allow_patterns=["*.json", "*.safetensors"]))
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise ConfigError(
+                f"{path_or_name}: no such folder, and the hub does not give it ({reason}); "
+                "mend model.path"
+            ) from None
+
+    def check_context(self, max_tokens: int) -> None:
+        """Raise `ConfigError` when the model was not made for `max_tokens` positions."""
+        positions = self._config.get("max_position_embeddings")
+        if positions is not None and max_tokens > positions:
+            raise ConfigError(
+                f"model.max_tokens = {max_tokens} is above max_position_embeddings = {positions} "
+                f"of {self.path}; lower it"
+            )
+
+    def parameter_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Name and shape of every parameter, from the headers of the safetensors files.
+
+        Rotary tables that old checkpoints store are no parameters and are left out.
+        """
+        shapes: dict[str, tuple[int, ...]] = {}
+        for file in self._weight_files():
+            try:
+                with safe_open(file, framework="np") as tensors:
+                    for name in tensors.keys():  # noqa: SIM118 (it is no dict)
+                        if "rotary_emb." not in name:
+                            shapes[name] = tuple(tensors.get_slice(name).get_shape())
+            except (SafetensorError, OSError) as error:
+                raise ConfigError(f"{file}: not whole ({error}); restore the file") from None
+        return shapes
+
+    @property
+    def ties_embeddings(self) -> bool:
+        """True: the output layer is the embedding, so `lm_head.weight` need not be sent."""
+        return bool(self._config.get("tie_word_embeddings", False))
+
+    def _weight_files(self) -> list[Path]:
+        index = self._json("model.safetensors.index.json")
+        if index:
+            return [self.path / name for name in sorted(set(index["weight_map"].values()))]
+        single = self.path / "model.safetensors"
+        if not single.is_file():
+            raise ConfigError(
+                f"{self.path}: no model.safetensors; save the model with save_pretrained"
+            )
+        return [single]
+
+    def _json(self, name: str) -> dict[str, Any]:
+        file = self.path / name
+        if not file.is_file():
+            return {}
+        try:
+            content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{file}: cannot be read ({error}); restore the file") from None
+        return content

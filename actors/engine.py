@@ -1,0 +1,61 @@
+"""How vLLM is set up for rollouts: one `LLMEngine` in this very process.
+
+In one process there is no engine core process to talk to: a completion is here the moment its
+last token is sampled, and weight buckets reach the model without being serialised again. The
+environment variables that this needs are set by `rollout_actor.py`, before vllm is imported.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vllm.config.weight_transfer import WeightTransferConfig
+from vllm.engine.arg_utils import EngineArgs
+from vllm.platforms import current_platform
+from vllm.v1.engine.llm_engine import LLMEngine
+
+from actors.weight_receiver import TRANSFER_BACKENDS, WORKER_EXTENSION
+from stepcoder_dist.config import RunConfig
+
+PREFILL_TOKENS_ON_CPU = 8192
+"""Prompt tokens of one engine step."""
+
+
+def make_engine(checkpoint: Path, config: RunConfig) -> LLMEngine:
+    """Load the checkpoint into an engine. Must be called by the thread that will step it.
+
+    OpenMP keeps a thread pool for each calling thread: an engine made on one thread and stepped
+    on another would run with another number of threads. Raises whatever vLLM raises.
+    """
+    arguments: dict[str, Any] = {
+        "model": str(checkpoint),
+        # Spans and text are made from ids (char_spans.py): vLLM needs no tokenizer.
+        "skip_tokenizer_init": True,
+        "dtype": config.model.dtype,
+        "seed": config.seed,
+        "max_model_len": config.model.max_tokens,
+        "max_num_seqs": config.actors.max_batch,
+        "tensor_parallel_size": config.actors.tensor_parallel,
+        "distributed_executor_backend": "uni" if config.actors.tensor_parallel == 1 else "mp",
+        # The default reports log-probs before temperature and nucleus: not what was sampled from.
+        "logprobs_mode": "processed_logprobs",
+        "enable_prefix_caching": True,
+        "worker_extension_cls": WORKER_EXTENSION,
+        "weight_transfer_config": WeightTransferConfig(
+            backend=TRANSFER_BACKENDS[config.weights.transport]
+        ),
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+    }
+    if current_platform.is_cpu():
+        arguments["kv_cache_memory_bytes"] = int(config.actors.kv_cache_gib * 2**30)
+        # Compiling costs minutes at every start and gains nothing on models that fit a CPU.
+        arguments["enforce_eager"] = True
+        # A seeded request whose prompt is cut into chunks rewinds its generator, which CPU
+        # generators cannot ("CPU Generator does not use offset"): prompts go through whole.
+        arguments["enable_chunked_prefill"] = False
+        arguments["max_num_batched_tokens"] = max(PREFILL_TOKENS_ON_CPU, config.model.max_tokens)
+    else:
+        arguments["gpu_memory_utilization"] = config.actors.gpu_memory_share
+    return LLMEngine.from_engine_args(EngineArgs(**arguments))

@@ -1,0 +1,213 @@
+"""The Ray actor around one vLLM engine: shares in, completions out, weights pushed to it.
+
+`sample` is a streaming generator: Ray hands each completion to the caller as it is yielded. The
+other half answers as a `ports.WeightTarget`. Importing this file is cheap: vLLM is imported in
+the actor's own process, after the environment that it reads is set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import ray
+from ray.util import metrics
+
+from stepcoder_dist.config import RunConfig
+from stepcoder_dist.records import (
+    Completion,
+    RolloutRequest,
+    WeightBucket,
+    WeightProbe,
+    WeightVersion,
+)
+
+
+def environment(config: RunConfig) -> dict[str, str]:
+    """What vLLM and torch read when they are imported; a user's own settings go first."""
+    variables = {
+        # The engine in this process: `uni` executors need it, and completions skip a border.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_LOGGING_LEVEL": "ERROR",
+    }
+    if config.actors.resources.num_gpus == 0:
+        # Without it the first sample waits 15 s for a C++ compiler to make one small kernel.
+        variables["TORCHDYNAMO_DISABLE"] = "1"
+    return {name: os.environ.get(name, value) for name, value in variables.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActorStats:
+    """One rollout actor as it is now; counts are since its process began."""
+
+    name: str
+    pid: int
+    node_id: str
+    state: str
+    """`ready`, `updating` or `awaiting weights`."""
+    version: WeightVersion
+    decoding: int
+    """Samples inside the engine."""
+    finished_samples: int
+    sampled_tokens: int
+    busy_s: float
+    """Seconds that the engine spent decoding."""
+    start_s: float
+    """Seconds from the process's first line to a ready engine."""
+
+
+class RolloutActor:
+    """Made by `ActorPool` through `ray.remote`; all methods are coroutines on one loop."""
+
+    def __init__(
+        self, name: str, checkpoint: str, config: RunConfig, *, awaits_weights: bool
+    ) -> None:
+        begun = time.monotonic()
+        os.environ.update(environment(config))
+        from actors.vllm_sampler import VllmSampler
+
+        self._name = name
+        self._transfer_ranks = config.actors.tensor_parallel
+        self._sampler = VllmSampler(checkpoint, config, name=name, awaits_weights=awaits_weights)
+        self._whole = asyncio.Event()
+        if not awaits_weights:
+            self._whole.set()
+        self._metrics = _ActorMetrics(name)
+        self._start_s = time.monotonic() - begun
+
+    # ---- ports.Sampler, one engine of it ----
+
+    async def sample(self, share: Sequence[RolloutRequest]) -> AsyncIterator[Completion]:
+        """See `VllmSampler.sample`. Cancelling the call takes the share out of the engine."""
+        with self._metrics.share(len(share)) as left:
+            async for completion in self._sampler.sample(share):
+                left.finished(completion)
+                yield completion
+
+    # ---- ports.WeightTarget ----
+
+    async def start_update(self, version: WeightVersion) -> None:
+        await self._sampler.start_update(version)
+
+    async def load_bucket(self, bucket: WeightBucket) -> None:
+        await self._sampler.load_bucket(bucket)
+
+    async def finish_update(self, version: WeightVersion, buckets: int) -> None:
+        await self._sampler.finish_update(version, buckets)
+        self._metrics.version.set(version)
+        self._whole.set()
+
+    async def abort_update(self, version: WeightVersion) -> None:
+        await self._sampler.abort_update(version)
+
+    async def probe(self, token_ids: Sequence[int]) -> WeightProbe:
+        return await self._sampler.probe(token_ids)
+
+    # ---- the extra steps of vLLM's own transport ----
+
+    async def transfer_ranks(self) -> int:
+        """How many ranks this actor takes in an NCCL group: one for each engine worker."""
+        return self._transfer_ranks
+
+    async def join_transfer(self, init_info: dict[str, Any]) -> None:
+        await self._sampler.join_transfer(init_info)
+
+    async def receive_update(self, update_info: dict[str, Any]) -> None:
+        await self._sampler.receive_update(update_info)
+
+    # ---- for the pool ----
+
+    async def wait_until_whole(self) -> WeightVersion:
+        """Return when the actor holds one complete weight version, and say which."""
+        while True:
+            await self._whole.wait()
+            stats = await self._sampler.stats()
+            if stats.state != "awaiting weights":
+                return stats.version
+            self._whole.clear()
+
+    async def stats(self) -> ActorStats:
+        sampler = await self._sampler.stats()
+        return ActorStats(
+            name=self._name,
+            pid=os.getpid(),
+            node_id=ray.get_runtime_context().get_node_id(),
+            state=str(sampler.state),
+            version=sampler.version,
+            decoding=sampler.decoding,
+            finished_samples=sampler.finished_samples,
+            sampled_tokens=sampler.sampled_tokens,
+            busy_s=sampler.busy_s,
+            start_s=self._start_s,
+        )
+
+    async def close(self) -> None:
+        """Release the engine and the processes that it may have."""
+        await asyncio.to_thread(self._sampler.close)
+
+
+class _ActorMetrics:
+    """What the Ray dashboard shows of one rollout actor."""
+
+    def __init__(self, name: str) -> None:
+        def tagged(metric: Any) -> Any:
+            metric.set_default_tags({"actor": name})
+            return metric
+
+        keys = ("actor",)
+        self.version = tagged(
+            metrics.Gauge("stepcoder_rollout_weight_version", "committed weight version", keys)
+        )
+        self._in_flight_gauge = tagged(
+            metrics.Gauge("stepcoder_rollout_in_flight", "samples asked for, not finished", keys)
+        )
+        self._tokens = tagged(metrics.Counter("stepcoder_rollout_tokens", "sampled tokens", keys))
+        self._samples = tagged(
+            metrics.Counter("stepcoder_rollout_samples", "finished samples", keys)
+        )
+        self._seconds = tagged(
+            metrics.Histogram(
+                "stepcoder_rollout_sample_seconds",
+                "seconds of one sample in the engine",
+                [0.1, 0.3, 1, 3, 10, 30, 100, 300],
+                keys,
+            )
+        )
+        self._in_flight = 0
+
+    def share(self, size: int) -> _ShareMetrics:
+        return _ShareMetrics(self, size)
+
+    def change_in_flight(self, by: int) -> None:
+        self._in_flight += by
+        self._in_flight_gauge.set(self._in_flight)
+
+    def count(self, completion: Completion) -> None:
+        self.change_in_flight(-1)
+        self._samples.inc()
+        self._tokens.inc(len(completion.token_ids))
+        self._seconds.observe(completion.seconds)
+
+
+class _ShareMetrics:
+    """Counts one share in and out, however it ends."""
+
+    def __init__(self, metrics_of_actor: _ActorMetrics, size: int) -> None:
+        self._metrics = metrics_of_actor
+        self._left = size
+
+    def __enter__(self) -> Self:
+        self._metrics.change_in_flight(self._left)
+        return self
+
+    def finished(self, completion: Completion) -> None:
+        self._left -= 1
+        self._metrics.count(completion)
+
+    def __exit__(self, *_: object) -> None:
+        self._metrics.change_in_flight(-self._left)

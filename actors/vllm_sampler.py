@@ -1,0 +1,291 @@
+"""Samples shares of requests with vLLM and takes weight updates between them.
+
+A share is one command to the engine's thread: all its requests are in the engine before the next
+step, which makes a batch, and so its logits, repeatable. One request a sample, final output only:
+a completion is delivered when it ends, whatever its siblings still do. A weight update waits for
+what is decoding to end; shares that come meanwhile are held until it is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from vllm.outputs import RequestOutput
+from vllm.v1.engine.llm_engine import LLMEngine
+
+from actors.checkpoint_folder import CheckpointFolder
+from actors.engine import make_engine
+from actors.engine_thread import EngineThread
+from actors.failures import AwaitsWeights
+from actors.translation import completion_of, probe_of, probe_params, sampling_params
+from actors.weight_receiver import State, WeightReceiver, check_vllm
+from stepcoder_dist.config import RunConfig
+from stepcoder_dist.errors import RunError, WeightPushError
+from stepcoder_dist.records import (
+    Completion,
+    RolloutRequest,
+    WeightBucket,
+    WeightProbe,
+    WeightVersion,
+)
+from stepcoder_dist.tokenization import load_tokenizer
+
+Result = TypeVar("Result")
+
+Deliver = Callable[[Completion | Exception], None]
+"""Takes what one request came to; called on the engine's thread."""
+
+_LM_HEAD = frozenset({"lm_head.weight"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplerStats:
+    """Counts since the process began, and what is in the engine now."""
+
+    version: WeightVersion
+    state: State
+    decoding: int
+    """Samples inside the engine."""
+    finished_samples: int
+    sampled_tokens: int
+    busy_s: float
+    """Seconds spent in the engine's steps."""
+
+
+@dataclass(slots=True, eq=False)
+class _Share:
+    """The requests of one `sample` call and where its completions go."""
+
+    requests: tuple[RolloutRequest, ...]
+    deliver: Deliver
+    engine_ids: list[str] = field(default_factory=list)
+    cancelled: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Drain:
+    """A weight update that waits for what is decoding."""
+
+    abandoned: bool = False
+
+
+class VllmSampler:
+    """The constructor blocks until the engine is up; it raises `RunError` or `ConfigError`."""
+
+    def __init__(
+        self, checkpoint: str, config: RunConfig, *, name: str, awaits_weights: bool = False
+    ) -> None:
+        check_vllm()
+        self._name = name
+        self._max_tokens = config.model.max_tokens
+        folder = CheckpointFolder.of(checkpoint)
+        tokenizer = load_tokenizer(folder.path)
+        self._tokenizer, self._eos_ids = tokenizer.backend, sorted(tokenizer.eos_ids)
+        shapes = folder.parameter_shapes()
+        self._drains: dict[WeightVersion, _Drain] = {}
+        self._finished_samples = 0
+        self._sampled_tokens = 0
+
+        def make() -> LLMEngine:
+            engine = make_engine(folder.path, config)
+            self._receiver = WeightReceiver(
+                engine,
+                shapes,
+                optional=_LM_HEAD if folder.ties_embeddings else frozenset(),
+                awaits_weights=awaits_weights,
+            )
+            return engine
+
+        self._thread = EngineThread(name, make)
+
+    def close(self) -> None:
+        """Stop decoding and release the engine. Blocks until done."""
+        self._thread.close()
+
+    # ---- sampling ----
+
+    async def sample(self, share: Sequence[RolloutRequest]) -> AsyncIterator[Completion]:
+        """Yield each completion as it finishes; closing the iterator frees the engine.
+
+        Raises `AwaitsWeights` when the actor holds no complete weight version, `EngineLost` when
+        the engine broke, `RunError` for a request that does not fit the context.
+        """
+        self._check_lengths(share)
+        loop = asyncio.get_running_loop()
+        arrived: asyncio.Queue[Completion | Exception] = asyncio.Queue()
+
+        def deliver(item: Completion | Exception) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(arrived.put_nowait, item)
+
+        task = _Share(tuple(share), deliver)
+        self._thread.post(lambda: self._admit(task), deliver, when=self._is_open)
+        left = len(share)
+        try:
+            while left:
+                item = await arrived.get()
+                if isinstance(item, Exception):
+                    raise item
+                left -= 1
+                yield item
+        finally:
+            if left:
+                self._thread.post(lambda: self._cancel(task), lambda _: None)
+
+    def _check_lengths(self, share: Sequence[RolloutRequest]) -> None:
+        for request in share:
+            asked = len(request.prompt_ids) + request.max_new_tokens
+            if (
+                not len(request.prompt_ids)
+                or request.max_new_tokens < 1
+                or asked > self._max_tokens
+            ):
+                raise RunError(
+                    f"sample {request.ticket.sample_id}: {len(request.prompt_ids)} prompt tokens "
+                    f"and {request.max_new_tokens} new ones; both have to be at least 1 and "
+                    f"together at most model.max_tokens = {self._max_tokens}"
+                )
+
+    def _is_open(self) -> bool:
+        return not self._drains and self._receiver.state is not State.UPDATING
+
+    def _admit(self, share: _Share) -> None:
+        if share.cancelled:
+            return
+        if self._receiver.state is not State.READY:
+            share.deliver(self._awaits_weights())
+            return
+        try:
+            for request in share.requests:
+                share.engine_ids.append(self._add(request, share.deliver))
+        except ValueError as error:
+            # vLLM's word for a request that it cannot serve; the engine itself is well.
+            self._cancel(share)
+            share.deliver(RunError(f"{self._name}: vLLM refused a request: {error}"))
+
+    def _awaits_weights(self) -> AwaitsWeights:
+        return AwaitsWeights(
+            f"{self._name} holds no complete weight version; push one to it or restart it"
+        )
+
+    def _cancel(self, share: _Share) -> None:
+        share.cancelled = True
+        self._thread.cancel(share.engine_ids)
+
+    def _add(
+        self, request: RolloutRequest, deliver: Callable[[Completion | Exception], None]
+    ) -> str:
+        def finish(output: RequestOutput, seconds: float) -> None:
+            completion = completion_of(
+                request,
+                output,
+                tokenizer=self._tokenizer,
+                actor=self._name,
+                seconds=seconds,
+            )
+            self._finished_samples += 1
+            self._sampled_tokens += len(completion.token_ids)
+            deliver(completion)
+
+        return self._thread.add(
+            request.prompt_ids.tolist(),
+            sampling_params(request, self._eos_ids),
+            finish=finish,
+            fail=deliver,
+        )
+
+    # ---- weight updates ----
+
+    async def start_update(self, version: WeightVersion) -> None:
+        """Open a push when what is decoding has ended; hold new shares until it is over."""
+        drain = _Drain()
+
+        def announce() -> Future[None]:
+            self._drains[version] = drain
+            return self._thread.call(begin, when=may_begin)
+
+        def may_begin() -> bool:
+            return drain.abandoned or self._thread.decoding == 0
+
+        def begin() -> None:
+            if drain.abandoned:
+                raise WeightPushError(f"{self._name}: given up before decoding had ended")
+            self._drains.pop(version, None)
+            self._receiver.start(version)
+
+        # Two commands: from the first on shares are held, the second waits for the engine.
+        begun = await _reply(self._thread.call(announce))
+        await _reply(begun)
+
+    async def load_bucket(self, bucket: WeightBucket) -> None:
+        await self._on_thread(lambda: self._receiver.load(bucket))
+
+    async def receive_update(self, update_info: dict[str, Any]) -> None:
+        await self._on_thread(lambda: self._receiver.receive(update_info))
+
+    async def join_transfer(self, init_info: dict[str, Any]) -> None:
+        await self._on_thread(lambda: self._receiver.join_transfer(init_info))
+
+    async def finish_update(self, version: WeightVersion, buckets: int) -> None:
+        await self._on_thread(lambda: self._receiver.finish(version, buckets))
+
+    async def abort_update(self, version: WeightVersion) -> None:
+        def abort() -> None:
+            drain = self._drains.pop(version, None)
+            if drain is not None:
+                drain.abandoned = True
+            self._receiver.abort(version)
+
+        await self._on_thread(abort)
+
+    async def _on_thread(self, function: Callable[[], None]) -> None:
+        await _reply(self._thread.call(function))
+
+    # ---- looking inside ----
+
+    async def probe(self, token_ids: Sequence[int]) -> WeightProbe:
+        """Log-probs at temperature 1 of tokens 1…n−1 (n ≥ 2), by the engine's own prefill.
+
+        Raises `AwaitsWeights` when the actor holds no complete weight version.
+        """
+        if not 2 <= len(token_ids) < self._max_tokens:  # noqa: PLR2004
+            raise RunError(f"a probe of {len(token_ids)} tokens; give 2 to {self._max_tokens - 1}")
+        ids = [int(token) for token in token_ids]
+        answer: Future[WeightProbe] = Future()
+
+        def finish(output: RequestOutput, _: float) -> None:
+            answer.set_result(probe_of(ids, output, self._receiver.version))
+
+        def add() -> None:
+            if self._receiver.state is not State.READY:
+                answer.set_exception(self._awaits_weights())
+                return
+            # Its own salt: a probe must not change which prefixes later samples find cached.
+            self._thread.add(
+                ids, probe_params(), finish=finish, fail=answer.set_exception, cache_salt="probe"
+            )
+
+        self._thread.post(add, answer.set_exception)
+        return await _reply(answer)
+
+    async def stats(self) -> SamplerStats:
+        def read() -> SamplerStats:
+            return SamplerStats(
+                version=self._receiver.version,
+                state=self._receiver.state,
+                decoding=self._thread.decoding,
+                finished_samples=self._finished_samples,
+                sampled_tokens=self._sampled_tokens,
+                busy_s=self._thread.busy_s,
+            )
+
+        return await _reply(self._thread.call(read))
+
+
+async def _reply(future: Future[Result]) -> Result:
+    """Wait for the engine's thread. A caller that goes away must not cancel what it answers."""
+    return await asyncio.shield(asyncio.wrap_future(future))

@@ -1,0 +1,71 @@
+"""A model's weights as an ordinary Hugging Face folder, gathered from all ranks."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer
+
+from learner import zero_engine
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+)
+
+
+def write(causal_lm: Any, source: str, folder: Path, *, rank: int) -> None:
+    """Write config, weights and the tokenizer of `source`; the folder appears whole or not at all.
+
+    A collective: every rank calls it, rank 0 writes. Parameters are gathered one at a time, so a
+    rank never holds more than its share and one whole parameter (rank 0: one copy on the CPU).
+    """
+    state: dict[str, torch.Tensor] = {}
+    # tied parameters appear once, under their first name, as in any Hugging Face folder
+    for name, parameter in causal_lm.named_parameters():
+        with zero_engine.gathered([parameter]):
+            if rank == 0:
+                state[name] = parameter.detach().to("cpu", copy=True).contiguous()
+    if rank == 0:
+        partial = folder.with_name(folder.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        causal_lm.save_pretrained(str(partial), state_dict=state)
+        copy_tokenizer(source, partial)
+        replace(partial, folder)
+    torch.distributed.barrier()
+
+
+def copy_tokenizer(source: str, folder: Path) -> None:
+    """Copy the tokenizer's files as they are.
+
+    Loading and saving would not do: transformers rebuilds some tokenizers by its own rules for the
+    model type, and the ids of a text would change under way.
+    """
+    if not Path(source).is_dir():  # a hub name: its files are in the hub's cache
+        AutoTokenizer.from_pretrained(source).save_pretrained(str(folder))
+        return
+    for name in TOKENIZER_FILES:
+        if (file := Path(source) / name).is_file():
+            shutil.copyfile(file, folder / name)
+
+
+def replace(partial: Path, folder: Path) -> None:
+    """Put a finished folder in the place of an older one."""
+    if folder.exists():
+        old = folder.with_name(folder.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)
+        partial.rename(folder)
+        shutil.rmtree(old)
+    else:
+        partial.rename(folder)

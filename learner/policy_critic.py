@@ -1,0 +1,120 @@
+"""The three networks: policy, critic (same backbone, scalar head) and the frozen reference.
+
+All start from the SFT checkpoint, an ordinary Hugging Face folder. Each takes a micro-batch's
+tensors and answers per completion token; only the hidden states that predict completion tokens
+reach a head.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, AutoModelForCausalLM
+
+from learner.token_logprobs import TokenLogProbs
+from stepcoder_dist.config import ModelConfig
+from stepcoder_dist.errors import ConfigError
+
+LOGIT_TRANSFORMS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+"""Config entries of models that change their logits after the head; `TokenLogProbs` would not."""
+
+
+class Policy(nn.Module):
+    """A causal language model that answers with log-probs. The reference is one too."""
+
+    def __init__(self, causal_lm: Any) -> None:
+        super().__init__()
+        self.causal_lm = causal_lm
+        """The Hugging Face module: its parameter names are those of a weight push."""
+        causal_lm.set_output_embeddings(TokenLogProbs(causal_lm.get_output_embeddings()))
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        rows: Tensor,
+        predictors: Tensor,
+        token_ids: Tensor,
+        temperatures: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Log π(token) at its temperature, and the entropy there: float32 [N] each."""
+        backbone = self.causal_lm.base_model
+        hidden = backbone(input_ids=input_ids, use_cache=False).last_hidden_state
+        result: tuple[Tensor, Tensor] = self.causal_lm.get_output_embeddings()(
+            hidden[rows, predictors], token_ids, temperatures
+        )
+        return result
+
+
+class Critic(nn.Module):
+    """V(state before token t), from the same position that predicts token t."""
+
+    def __init__(self, backbone: Any, hidden_size: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.value_head = nn.Linear(hidden_size, 1)
+        # every value starts at 0: the first advantages are then plain returns, not noise
+        nn.init.zeros_(self.value_head.weight)
+        nn.init.zeros_(self.value_head.bias)
+
+    def forward(self, input_ids: Tensor, rows: Tensor, predictors: Tensor) -> Tensor:
+        """Values float32 [N]."""
+        hidden = self.backbone(input_ids=input_ids, use_cache=False).last_hidden_state
+        values: Tensor = self.value_head(hidden[rows, predictors])
+        return values.squeeze(-1).float()
+
+
+def load_policy(folder: str, model: ModelConfig, *, gradient_checkpointing: bool = False) -> Policy:
+    """Raises `ConfigError` when the folder holds no causal language model that we can train."""
+    causal_lm = _load(AutoModelForCausalLM, folder, model)
+    for name in LOGIT_TRANSFORMS:
+        if getattr(causal_lm.config, name, None) not in (None, 1.0):
+            raise ConfigError(
+                f"model {folder}: its {name} changes the logits after the head, which the learner "
+                "does not do; use a model without it"
+            )
+    _prepare(causal_lm, gradient_checkpointing=gradient_checkpointing)
+    return Policy(causal_lm)
+
+
+def load_critic(folder: str, model: ModelConfig, *, gradient_checkpointing: bool = False) -> Critic:
+    """The same checkpoint's backbone under a zero value head."""
+    backbone = _load(AutoModel, folder, model)
+    _prepare(backbone, gradient_checkpointing=gradient_checkpointing)
+    critic = Critic(backbone, backbone.config.hidden_size)
+    return critic.to(getattr(torch, model.dtype))
+
+
+def load_reference(folder: str, model: ModelConfig) -> Policy:
+    """The policy as it was at version 0; never trained."""
+    reference = load_policy(folder, model).eval()
+    reference.requires_grad_(requires_grad=False)
+    return reference
+
+
+def _load(auto_class: Any, folder: str, model: ModelConfig) -> Any:
+    if folder.startswith((".", "/")) and not (Path(folder) / "config.json").is_file():
+        raise ConfigError(
+            f"model folder {folder} has no config.json; run `stepcoder sft`, or mend model.path"
+        )
+    try:
+        return auto_class.from_pretrained(folder, dtype=getattr(torch, model.dtype))
+    except (OSError, ValueError) as error:
+        first_line = str(error).splitlines()[0]
+        raise ConfigError(
+            f"model {folder} cannot be loaded ({first_line}); give a Hugging Face folder or name"
+        ) from error
+
+
+def _prepare(module: Any, *, gradient_checkpointing: bool) -> None:
+    module.train()
+    # no dropout: π_old and π_θ have to be the same function before the first update
+    for part in module.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
+        if isinstance(getattr(part, "attention_dropout", None), float):
+            part.attention_dropout = 0.0
+    if gradient_checkpointing:
+        module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

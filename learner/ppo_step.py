@@ -1,0 +1,229 @@
+"""One PPO step of one rank: recompute, aim, then epochs of minibatches.
+
+Every rank holds the whole batch, forwards its own micro-batches, and knows every count that a loss
+is divided by without asking the others (batching.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from learner import advantages, batching, ppo_loss
+from learner.batching import MicroBatch
+from learner.step_tensors import Recomputed, StepTensors, Targets
+from learner.zero_engine import ZeroEngine
+from stepcoder_dist.config import LearnerConfig
+from stepcoder_dist.records import Trajectory, WeightVersion
+
+PAD_ID = 0
+"""Fills the right of short rows; causal attention never lets a real token see it."""
+
+
+class PpoStep:
+    """The networks of one rank and what one step does to them."""
+
+    def __init__(
+        self,
+        learner: LearnerConfig,
+        *,
+        policy: ZeroEngine,
+        critic: ZeroEngine,
+        reference: Any,
+        rank: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self._learner = learner
+        self._policy = policy
+        self._critic = critic
+        self._reference = reference
+        self._rank = rank
+        self._seed = seed
+        self._device = device
+
+    def run(self, batch: Sequence[Trajectory], version: WeightVersion) -> dict[str, float]:
+        """Train on the whole batch from weights `version`; return metrics, the same on all ranks.
+
+        A batch without a kept token changes nothing.
+        """
+        began = time.perf_counter()
+        kept = sum(int(t.keep.sum()) for t in batch)
+        response = sum(len(t.completion_ids) for t in batch)
+        counts = {
+            "response_tokens": float(response),
+            "kept_share": kept / response if response else 0.0,
+        }
+        if kept == 0:
+            return counts
+        tensors = StepTensors.of(batch, self._device)
+        known = self._recompute(batch, tensors)
+        targets = Targets.of(tensors, known, self._learner)
+        updates = self._train(batch, tensors, known, targets, version)
+        tokens = sum(batching.lengths(batch)) * self._learner.epochs
+        speed = {"learner_tokens_per_s": tokens / (time.perf_counter() - began)}
+        return counts | _before(tensors, known, targets, self._learner) | updates | speed
+
+    @torch.no_grad()
+    def _recompute(self, batch: Sequence[Trajectory], tensors: StepTensors) -> Recomputed:
+        """Ask the networks once, before the first minibatch; gather what every rank found."""
+        found = torch.zeros((4, *tensors.mask.shape), device=self._device)
+        for micro in self._micro_batches(tuple(range(len(batch))), batch):
+            place = (micro.samples, micro.offsets)
+            old, entropy = self._policy(**_policy_inputs(micro, tensors))
+            reference, _ = self._reference(**_policy_inputs(micro, tensors))
+            values = self._critic(**_critic_inputs(micro))
+            for layer, result in enumerate((old, entropy, reference, values)):
+                found[layer][place] = result
+        # every entry is zero on all ranks but one: the sum is exact
+        torch.distributed.all_reduce(found)
+        old, entropy, reference, values = found.unbind()
+        return Recomputed(
+            old_logprobs=old, entropy=entropy, reference_logprobs=reference, values=values
+        )
+
+    def _train(
+        self,
+        batch: Sequence[Trajectory],
+        tensors: StepTensors,
+        known: Recomputed,
+        targets: Targets,
+        version: WeightVersion,
+    ) -> dict[str, float]:
+        """All epochs and minibatches. Returns the means over the updates."""
+        sums: dict[str, list[float]] = defaultdict(list)
+        for epoch in range(self._learner.epochs):
+            seed = (self._seed, version, epoch)
+            for part in batching.minibatches(len(batch), self._learner.minibatch_samples, seed):
+                update = self._update(part, batch, tensors, known, targets, version)
+                for name, value in update.items():
+                    sums[name].append(value)
+        return {name: sum(values) / len(values) for name, values in sums.items()}
+
+    def _update(
+        self,
+        part: batching.Indices,
+        batch: Sequence[Trajectory],
+        tensors: StepTensors,
+        known: Recomputed,
+        targets: Targets,
+        version: WeightVersion,
+    ) -> dict[str, float]:
+        """One optimiser update of both networks on one minibatch."""
+        learner = self._learner
+        rows = torch.tensor(part, device=self._device)
+        kept, response = int(tensors.keep[rows].sum()), int(tensors.mask[rows].sum())
+        # without a kept token Adam's momentum would still move the policy
+        trains_policy = kept > 0 and version >= learner.critic_warmup_steps
+        totals = torch.zeros(4, dtype=torch.float64, device=self._device)
+        micros = self._micro_batches(part, batch)
+        for number, micro in enumerate(micros):
+            last = number == len(micros) - 1
+            if trains_policy:
+                loss, clipped, kl = self._policy_loss(micro, tensors, known, targets, kept)
+                self._policy.backward(loss, last=last)
+                totals[:3] += torch.stack([loss.detach(), clipped / kept, kl / response]).double()
+            place = (micro.samples, micro.offsets)
+            loss = learner.value_weight * ppo_loss.value_loss(
+                self._critic(**_critic_inputs(micro)),
+                known.values[place],
+                targets.returns[place],
+                value_clip=learner.value_clip,
+                response_tokens=response,
+            )
+            self._critic.backward(loss, last=last)
+            totals[3] += loss.detach()
+        torch.distributed.all_reduce(totals)
+        policy_loss, clip_fraction, approx_kl, value_loss = totals.tolist()
+        metrics = {
+            "value_loss": value_loss,
+            "grad_norm_critic": self._critic.step(learner.critic_lr * self._warmup(version)),
+        }
+        if trains_policy:
+            since = version - learner.critic_warmup_steps
+            metrics |= {
+                "policy_loss": policy_loss,
+                "clip_fraction": clip_fraction,
+                "approx_kl": approx_kl,
+                "grad_norm_policy": self._policy.step(learner.policy_lr * self._warmup(since)),
+            }
+        return metrics
+
+    def _policy_loss(
+        self,
+        micro: MicroBatch,
+        tensors: StepTensors,
+        known: Recomputed,
+        targets: Targets,
+        kept: int,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """This micro-batch's part of the loss, of the clipped tokens and of the KL's sum."""
+        place = (micro.samples, micro.offsets)
+        logprobs, _ = self._policy(**_policy_inputs(micro, tensors))
+        old, aim, keep = known.old_logprobs[place], targets.advantages[place], tensors.keep[place]
+        clip = self._learner.ratio_clip
+        loss = ppo_loss.policy_loss(
+            logprobs,
+            old,
+            aim,
+            ppo_loss.correction_weights(
+                old, tensors.rollout_logprobs[place], self._learner.correction_cap
+            ),
+            keep,
+            ratio_clip=clip,
+            kept_tokens=kept,
+        )
+        now = logprobs.detach()
+        clipped = ppo_loss.clipped_tokens(now, old, aim, keep, clip)
+        return loss, clipped, ppo_loss.kl_from_old(now, old).sum()
+
+    def _micro_batches(
+        self, part: batching.Indices, batch: Sequence[Trajectory]
+    ) -> list[MicroBatch]:
+        plan = batching.deal(
+            part,
+            batching.lengths(batch),
+            ranks=torch.distributed.get_world_size(),
+            microbatch_samples=self._learner.microbatch_samples,
+        )
+        return [batching.pack(s, batch, PAD_ID).to(self._device) for s in plan[self._rank]]
+
+    def _warmup(self, steps_done: int) -> float:
+        steps = self._learner.warmup_steps
+        return min(1.0, (steps_done + 1) / steps) if steps else 1.0
+
+
+def _policy_inputs(micro: MicroBatch, tensors: StepTensors) -> Mapping[str, Tensor]:
+    return {
+        "input_ids": micro.input_ids,
+        "rows": micro.rows,
+        "predictors": micro.predictors,
+        "token_ids": micro.token_ids,
+        "temperatures": tensors.temperatures[micro.samples],
+    }
+
+
+def _critic_inputs(micro: MicroBatch) -> Mapping[str, Tensor]:
+    return {"input_ids": micro.input_ids, "rows": micro.rows, "predictors": micro.predictors}
+
+
+def _before(
+    tensors: StepTensors, known: Recomputed, targets: Targets, learner: LearnerConfig
+) -> dict[str, float]:
+    """Metrics over the response tokens as they were before the first update."""
+    mask = tensors.mask
+    old, rollout = known.old_logprobs[mask], tensors.rollout_logprobs[mask]
+    corrections = ppo_loss.correction_weights(old, rollout, learner.correction_cap)
+    return {
+        "kl_reference": float((old - known.reference_logprobs[mask]).mean()),
+        "logprob_mismatch": float((old - rollout).abs().mean()),
+        "correction_mean": float(corrections.mean()),
+        "entropy": float(known.entropy[mask].mean()),
+        "explained_variance": advantages.explained_variance(targets.returns, known.values, mask),
+        "advantage_std": targets.advantage_std,
+    }

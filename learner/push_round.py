@@ -1,0 +1,98 @@
+"""One push to many rollout actors, as rank 0 sees it: who still takes part, who failed and why."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from stepcoder_dist.records import WeightBucket, WeightVersion
+
+_ABORT_S = 10.0
+"""How long a failed push waits for its targets to hear of it."""
+
+
+class PushRound:
+    """Rank 0's side of one push: the targets that still take part, and why the others do not."""
+
+    def __init__(self, version: WeightVersion, targets: Sequence[Any], deadline_s: float) -> None:
+        self._version = version
+        self._deadline_s = deadline_s
+        self._ends = time.monotonic() + deadline_s
+        self._all = list(targets)
+        self._alive = list(range(len(targets)))
+        self._failures: dict[int, str] = {}
+        self._committed: list[int] = []
+
+    @property
+    def left_s(self) -> float:
+        """Seconds to the deadline."""
+        return max(0.0, self._ends - time.monotonic())
+
+    @property
+    def gave_up(self) -> str:
+        """Not empty: no target is left, so that gathering on would be in vain."""
+        return "" if self._alive else "no target is left"
+
+    def open(self) -> None:
+        """Have every target finish what it decodes and wait for the weights."""
+        self.ask("start_update", self._version)
+
+    def send(self, bucket: WeightBucket, place: int) -> None:
+        """Put a bucket into the object store once and have every live target load it."""
+        try:
+            reference = ray.put(bucket)
+        except RayError as error:
+            for index in self._alive:
+                self._failures[index] = f"bucket {place} did not fit the object store: {error}"
+            self._alive = []
+            return
+        self.ask("load_bucket", reference)
+
+    def ask(self, method: str, *arguments: Any) -> None:
+        """Call a method of every live target together; drop those that fail or are late."""
+        calls = {getattr(self._all[i], method).remote(*arguments): i for i in self._alive}
+        if not calls:
+            return
+        done, late = ray.wait(list(calls), num_returns=len(calls), timeout=self.left_s)
+        for reference in late:
+            self._failures[calls[reference]] = (
+                f"no answer to {method} within weights.deadline_s = {self._deadline_s:g}"
+            )
+        for reference in done:
+            try:
+                ray.get(reference)
+            except Exception as error:  # noqa: BLE001 (a target's own error, whatever its type)
+                self._failures[calls[reference]] = f"{method}: {last_line(error)}"
+        self._alive = [i for i in self._alive if i not in self._failures]
+
+    def commit(self, buckets: int) -> None:
+        """Have every live target take the version into use."""
+        self.ask("finish_update", self._version, buckets)
+        self._committed = list(self._alive)
+
+    def abort_open(self) -> None:
+        """Tell all that did not commit that nothing more comes; a dead one need not hear it."""
+        open_ones = [t for i, t in enumerate(self._all) if i not in self._committed]
+        aborts = [target.abort_update.remote(self._version) for target in open_ones]
+        if aborts:
+            ray.wait(aborts, num_returns=len(aborts), timeout=_ABORT_S)
+
+    def report(self) -> str:
+        """Empty when no target failed; else each one that did, and why."""
+        if not self._failures:
+            return ""
+        named = "; ".join(f"target {i} {self._all[i]}: {why}" for i, why in self._failures.items())
+        return (
+            f"version {self._version} did not reach {len(self._failures)} of {len(self._all)} "
+            f"rollout actors: {named}"
+        )
+
+
+def last_line(error: Exception) -> str:
+    """Ray prints the remote traceback first and what matters last."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else repr(error)

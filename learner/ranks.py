@@ -1,0 +1,149 @@
+"""The learner's Ray actors as one thing: started together, called together, dead together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from learner.rank import Rank
+from stepcoder_dist.config import RunConfig
+from stepcoder_dist.errors import LearnerError, StepcoderError
+
+CPU_ENVIRONMENT = {
+    # DeepSpeed chooses its accelerator when it is imported: before any code of ours
+    "DS_ACCELERATOR": "cpu",
+    # threads that spin for each other stand still, 100 times over, when rollouts share the cores
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+
+
+class RankGroup:
+    """N actors `<name>-rank-<r>` of one worker class, joined in one process group.
+
+    After the first failure the group is broken: ranks that wait in a collective cannot be called
+    back, so every later call raises and `close` kills them.
+    """
+
+    def __init__(
+        self, worker: type[Rank], config: RunConfig, checkpoint: str, *, name: str = "learner"
+    ) -> None:
+        self._worker = worker
+        self._config = config
+        self._checkpoint = checkpoint
+        self._names = [f"{name}-rank-{rank}" for rank in range(config.learner.ranks)]
+        self._actors: list[Any] = []
+        self._broken = ""
+
+    async def start(self) -> None:
+        """Start every rank and let them join. Raises `LearnerError`, `ConfigError` from a rank."""
+        resources = self._config.learner.resources
+        try:
+            self._create()
+        except ValueError as error:  # Ray's answer to a name that is taken
+            await self.close()
+            raise LearnerError(
+                f"another learner of this job still runs ({error}); close it first"
+            ) from None
+        limit_s = self._config.learner.start_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                host, port = await self.call_one(0, "rendezvous")
+                await self.call("start", host, port)
+        except TimeoutError:
+            await self.close()
+            raise LearnerError(
+                f"learner.ranks = {len(self._names)} did not start within {limit_s:.0f} s "
+                f"(learner.start_timeout_s); each needs {resources.num_cpus} CPUs and "
+                f"{resources.num_gpus} GPUs, the cluster has {_capacity()}"
+            ) from None
+        except StepcoderError:
+            await self.close()
+            raise
+
+    def _create(self) -> None:
+        resources = self._config.learner.resources
+        environment = {} if resources.num_gpus else CPU_ENVIRONMENT
+        actor_class = ray.remote(self._worker)
+        for rank, name in enumerate(self._names):
+            options = actor_class.options(
+                name=name,
+                num_cpus=resources.num_cpus,
+                num_gpus=resources.num_gpus,
+                resources=resources.custom,
+                max_restarts=0,
+                runtime_env={"env_vars": environment},
+            )
+            self._actors.append(
+                options.remote(self._config, self._checkpoint, rank, len(self._names))
+            )
+
+    async def call(self, method: str, *arguments: Any) -> list[Any]:
+        """Call a method on every rank; return the answers by rank."""
+        return await self._gather(range(len(self._actors)), method, arguments)
+
+    async def call_one(self, rank: int, method: str, *arguments: Any) -> Any:
+        """Call a method that is no collective on one rank."""
+        return (await self._gather([rank], method, arguments))[0]
+
+    def break_off(self, reason: str) -> None:
+        """Refuse every later call: the ranks may be stuck."""
+        self._broken = self._broken or reason
+
+    async def close(self) -> None:
+        """End every rank's process; safe to call twice."""
+        actors, self._actors = self._actors, []
+        self.break_off("the learner is closed")
+        for actor in actors:
+            ray.kill(actor)
+        # a name is free again only when Ray has seen its process end
+        await asyncio.gather(*(_ended(actor) for actor in actors))
+
+    async def _gather(
+        self, ranks: Sequence[int] | range, method: str, arguments: Sequence[Any]
+    ) -> list[Any]:
+        if self._broken or not self._actors:
+            raise LearnerError(
+                f"the learner cannot {method}: {self._broken or 'it was not started'}; "
+                "start a new one and load the last checkpoint"
+            )
+        calls = [asyncio.ensure_future(self._call(rank, method, arguments)) for rank in ranks]
+        try:
+            # the first failure is the cause; the other ranks may wait for it for ever
+            return list(await asyncio.gather(*calls))
+        except BaseException:
+            for call in calls:
+                call.cancel()
+            raise
+
+    async def _call(self, rank: int, method: str, arguments: Sequence[Any]) -> Any:
+        name = self._names[rank]
+        try:
+            return await getattr(self._actors[rank], method).remote(*arguments)
+        except RayTaskError as error:
+            cause = error.cause
+            if isinstance(cause, StepcoderError):
+                raise cause from None
+            self.break_off(f"{name} failed in {method}")
+            raise LearnerError(f"{name} failed in {method}: {cause!r}") from error
+        except RayActorError as error:
+            self.break_off(f"{name} died in {method}")
+            raise LearnerError(
+                f"{name} died in {method} ({str(error).strip().splitlines()[0]}); "
+                "resume from the last checkpoint"
+            ) from None
+
+
+async def _ended(actor: Any) -> None:
+    try:
+        await actor.__ray_ready__.remote()
+    except RayActorError:
+        return
+
+
+def _capacity() -> str:
+    total = ray.cluster_resources()
+    return f"{total.get('CPU', 0):g} CPUs and {total.get('GPU', 0):g} GPUs in all"

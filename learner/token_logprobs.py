@@ -1,0 +1,102 @@
+"""Log-probabilities of given tokens from hidden states, without keeping the whole logits.
+
+For N tokens and a vocabulary of V the float32 logits of one micro-batch (8 x 1024 x 32,000) are
+1 GiB, and autograd would hold them several times over. Here they exist a chunk at a time, in the
+forward pass and again in the backward pass.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+CHUNK_ELEMENTS = 2**24
+"""Logits that exist at the same time: 64 MiB in float32."""
+
+
+class TokenLogProbs(nn.Module):
+    """Stands in for a model's `lm_head` and shares its parameters (names stay as they were).
+
+    One module call covers all chunks: under ZeRO-3 every rank must gather the weight equally often,
+    however many tokens its micro-batch has.
+    """
+
+    def __init__(self, head: nn.Linear) -> None:
+        super().__init__()
+        self.weight = head.weight
+        """[V, H]; the embedding's own parameter where the model ties them."""
+        self.register_parameter("bias", head.bias)
+
+    def forward(
+        self, hidden: Tensor, token_ids: Tensor, temperatures: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return log π(token) float32 [N] and the entropy in nats float32 [N] (not differentiable).
+
+        `hidden` [N, H] holds the states that predict the tokens `token_ids` int64 [N]; logits are
+        divided by `temperatures` float32 [N]. N may be 0: gradients are then zeros.
+        """
+        result: tuple[Tensor, Tensor] = _ChunkedLogProbs.apply(  # type: ignore[no-untyped-call]
+            hidden, self.weight, self.bias, token_ids, temperatures
+        )
+        return result
+
+
+class _ChunkedLogProbs(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        token_ids: Tensor,
+        temperatures: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        logprobs = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
+        entropy = torch.empty_like(logprobs)
+        for chunk in _chunks(len(hidden), len(weight)):
+            logits = _logits(hidden[chunk], weight, bias, temperatures[chunk])
+            log_softmax = torch.log_softmax(logits, dim=-1)
+            logprobs[chunk] = log_softmax.gather(1, token_ids[chunk, None]).squeeze(1)
+            entropy[chunk] = -(log_softmax.exp() * log_softmax).sum(dim=-1)
+        ctx.save_for_backward(hidden, weight, bias, token_ids, temperatures)
+        ctx.mark_non_differentiable(entropy)
+        return logprobs, entropy
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, bias, token_ids, temperatures = ctx.saved_tensors
+        grad_logprobs = grads[0]
+        grad_hidden = torch.empty_like(hidden)
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32)
+        grad_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
+        for chunk in _chunks(len(hidden), len(weight)):
+            logits = _logits(hidden[chunk], weight, bias, temperatures[chunk])
+            # d log p(a) / d logits = (onehot(a) - p) / T
+            grad = torch.softmax(logits, dim=-1).neg_()
+            grad.scatter_add_(1, token_ids[chunk, None], torch.ones_like(grad[:, :1]))
+            grad *= (grad_logprobs[chunk] / temperatures[chunk])[:, None]
+            if grad_bias is not None:
+                grad_bias += grad.sum(dim=0)
+            grad = grad.to(weight.dtype)
+            grad_hidden[chunk] = (grad @ weight).to(hidden.dtype)
+            grad_weight += grad.T @ hidden[chunk].to(weight.dtype)
+        return (
+            grad_hidden,
+            grad_weight.to(weight.dtype),
+            None if grad_bias is None else grad_bias.to(bias.dtype),
+            None,
+            None,
+        )
+
+
+def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, temperatures: Tensor) -> Tensor:
+    # the product in the model's own dtype, everything after it in float32: as vLLM does
+    logits = nn.functional.linear(hidden.to(weight.dtype), weight, bias).float()
+    return logits.div_(temperatures[:, None])
+
+
+def _chunks(rows: int, columns: int) -> list[slice]:
+    size = max(1, CHUNK_ELEMENTS // columns)
+    return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]

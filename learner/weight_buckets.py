@@ -1,0 +1,115 @@
+"""A module's parameters as buckets of named tensors, whole on rank 0.
+
+Under ZeRO-3 every rank holds a slice of each parameter; a bucket is gathered by all ranks
+together, copied by rank 0, and let go again, so that one bucket is what a push needs of memory.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from stepcoder_dist.records import WeightBucket, WeightVersion
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NamedParameter:
+    """A parameter under its Hugging Face name, with its shape before ZeRO split it."""
+
+    name: str
+    parameter: torch.nn.Parameter
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(getattr(self.parameter, "ds_shape", self.parameter.shape))
+
+    @property
+    def dtype_name(self) -> str:
+        return str(self.parameter.dtype).removeprefix("torch.")
+
+    @property
+    def nbytes(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64)) * self.parameter.dtype.itemsize
+
+    @property
+    def is_split(self) -> bool:
+        """True: ZeRO-3 holds a slice of it on each rank."""
+        return hasattr(self.parameter, "ds_id")
+
+
+def plan_buckets(module: torch.nn.Module, bucket_bytes: int) -> list[list[NamedParameter]]:
+    """Cut the parameters, in the module's order, into buckets of at most `bucket_bytes`.
+
+    A parameter that is larger has a bucket of its own. Tied parameters appear once, under their
+    first name. The plan is the same on every rank: gathering is a collective.
+    """
+    buckets: list[list[NamedParameter]] = []
+    filled = bucket_bytes
+    for name, parameter in module.named_parameters(remove_duplicate=True):
+        named = NamedParameter(name, parameter)
+        if filled + named.nbytes > bucket_bytes:
+            buckets.append([])
+            filled = 0
+        buckets[-1].append(named)
+        filled += named.nbytes
+    return buckets
+
+
+def gathered(bucket: Sequence[NamedParameter]) -> AbstractContextManager[object]:
+    """Inside, every parameter of the bucket is whole on every rank. A collective under ZeRO-3."""
+    split = [named.parameter for named in bucket if named.is_split]
+    if not split:
+        return nullcontext()
+    import deepspeed
+
+    context: AbstractContextManager[object] = deepspeed.zero.GatheredParameters(
+        split, modifier_rank=None
+    )
+    return context
+
+
+def gather_bucket(
+    bucket: Sequence[NamedParameter], version: WeightVersion, *, keep: bool
+) -> WeightBucket | None:
+    """Gather on all ranks; return the bytes where `keep` (rank 0), None elsewhere."""
+    with gathered(bucket), torch.no_grad():
+        return pack(bucket, version) if keep else None
+
+
+def pack(bucket: Sequence[NamedParameter], version: WeightVersion) -> WeightBucket:
+    """Copy whole parameters into one contiguous buffer on the host."""
+    data = np.empty(sum(named.nbytes for named in bucket), dtype=np.uint8)
+    target = torch.from_numpy(data)
+    offset = 0
+    for named in bucket:
+        source = named.parameter.detach().reshape(-1).view(torch.uint8)
+        target[offset : offset + named.nbytes].copy_(source)
+        offset += named.nbytes
+    return WeightBucket(
+        version=version,
+        names=tuple(named.name for named in bucket),
+        dtypes=tuple(named.dtype_name for named in bucket),
+        shapes=tuple(named.shape for named in bucket),
+        data=data,
+        checksum=zlib.crc32(data.data),
+    )
+
+
+def whole_tensors(
+    buckets: Sequence[Sequence[NamedParameter]],
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every parameter, whole, on its device, one bucket gathered at a time. A collective.
+
+    Yields copies: what ZeRO-3 gathers is freed at the end of its bucket, and a sender may still
+    be reading it.
+    """
+    for bucket in buckets:
+        with gathered(bucket), torch.no_grad():
+            for named in bucket:
+                tensor = named.parameter.detach()
+                yield named.name, tensor.clone() if named.is_split else tensor

@@ -1,0 +1,128 @@
+"""One rank of the PPO learner: a Ray actor that composes the pieces and knows their version."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from learner import batching, checkpoint, hf_folder, policy_critic, zero_engine
+from learner.ppo_step import PAD_ID, PpoStep
+from learner.rank import Rank
+from learner.zero_engine import ZeroEngine
+from stepcoder_dist.records import Int32Array, SftExample, StepReport, Trajectory, WeightVersion
+
+ZERO_3 = 3
+
+
+class LearnerWorker(Rank):
+    """Owns this rank's share of policy, critic, reference and their optimisers.
+
+    Every method is a collective: all ranks are called with the same arguments.
+    """
+
+    def build(self) -> None:
+        model, learner = self.config.model, self.config.learner
+        folder = self.checkpoint
+        self.version: WeightVersion = 0
+        self.skipped_steps = 0
+        checkpointing = learner.gradient_checkpointing
+        # one network after the other: only one is whole in memory at a time under ZeRO-3
+        self.policy = ZeroEngine(
+            policy_critic.load_policy(folder, model, gradient_checkpointing=checkpointing),
+            learner,
+            model,
+            weight_decay=learner.weight_decay,
+        )
+        self.critic = ZeroEngine(
+            policy_critic.load_critic(folder, model, gradient_checkpointing=checkpointing),
+            learner,
+            model,
+            weight_decay=learner.weight_decay,
+        )
+        reference: Any = policy_critic.load_reference(folder, model)
+        if learner.zero_stage == ZERO_3:
+            reference = zero_engine.freeze_sharded(reference, learner, model)
+        self.ppo = PpoStep(
+            learner,
+            policy=self.policy,
+            critic=self.critic,
+            reference=reference.to(self.device),
+            rank=self.rank,
+            seed=self.config.seed,
+            device=self.device,
+        )
+        self._publisher: Any = None
+
+    def step(self, batch: Sequence[Trajectory]) -> StepReport:
+        """One PPO step; the version goes up even when no token was kept and nothing changed."""
+        metrics = self.ppo.run(batch, self.version)
+        skipped = metrics["kept_share"] == 0
+        self.version += 1
+        self.skipped_steps += skipped
+        metrics["skipped_steps"] = float(self.skipped_steps)
+        return StepReport(version=self.version, skipped=skipped, metrics=metrics)
+
+    def push(self, targets: Sequence[Any], deadline_s: float) -> WeightVersion:
+        """Send the current weights to every target. Raises `WeightPushError` on rank 0."""
+        if self._publisher is None:
+            # only where there is something to push to: on GPUs it needs vllm
+            from learner import weight_publisher
+
+            self._publisher = weight_publisher.make_publisher(
+                self.config.weights.transport,
+                self.policy.module.causal_lm,
+                self.rank,
+                self.ranks,
+                self.config.weights.bucket_mib * 2**20,
+            )
+        self._publisher.push(self.version, targets, deadline_s)
+        return self.version
+
+    @torch.no_grad()
+    def probe_logprobs(self, token_ids: Int32Array) -> list[float]:
+        """Log-probs at temperature 1 of tokens 1…n−1, given the tokens before."""
+        sample = SftExample(prompt_ids=token_ids[:1], completion_ids=token_ids[1:])
+        micro = batching.pack((0,), [sample], PAD_ID).to(self.device)
+        logprobs, _ = self.policy(
+            input_ids=micro.input_ids,
+            rows=micro.rows,
+            predictors=micro.predictors,
+            token_ids=micro.token_ids,
+            temperatures=torch.ones(len(micro.token_ids), device=self.device),
+        )
+        return [float(x) for x in logprobs]
+
+    def vocabulary(self) -> int:
+        """How many token ids the policy knows."""
+        return int(self.policy.module.causal_lm.config.vocab_size)
+
+    def save(self, folder: str) -> None:
+        """Write a checkpoint that appears whole or not at all."""
+        checkpoint.save(
+            Path(folder),
+            self.config,
+            self._engines(),
+            version=self.version,
+            counters={"skipped_steps": self.skipped_steps},
+        )
+
+    def verify(self, folder: str) -> None:
+        """Raise `UserError` where the folder is no checkpoint of this run (on one rank only)."""
+        checkpoint.verify(Path(folder), self.config)
+
+    def load(self, folder: str) -> WeightVersion:
+        """Go on where `save` was called."""
+        manifest = checkpoint.load(Path(folder), self._engines())
+        self.version = manifest.version
+        self.skipped_steps = manifest.counters["skipped_steps"]
+        return self.version
+
+    def save_hf(self, folder: str) -> None:
+        """Write the policy as an ordinary Hugging Face folder with its tokenizer."""
+        hf_folder.write(self.policy.module.causal_lm, self.checkpoint, Path(folder), rank=self.rank)
+
+    def _engines(self) -> dict[str, ZeroEngine]:
+        return {"policy": self.policy, "critic": self.critic}

@@ -1,0 +1,188 @@
+"""DeepSpeed, as this learner uses it: one process group, some ZeRO engines, one update at a time.
+
+Everything that DeepSpeed would do to the loss is undone here, so that the losses of
+`ppo_loss.py` mean what they say: it would divide by accumulation steps (`scale_wrt_gas`) and
+average over ranks, but our losses are already divided by counts over all ranks.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import math
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]
+
+from stepcoder_dist.config import LearnerConfig, ModelConfig
+from stepcoder_dist.errors import LearnerError
+
+COLLECTIVE_TIMEOUT = timedelta(minutes=30)
+CHECKPOINT_TAG = "state"
+
+
+def open_store(host: str, ranks: int) -> tuple[TCPStore, int]:
+    """Rank 0's rendezvous on a port that the system picks, held from the start: no race for it."""
+    store = TCPStore(
+        host, 0, ranks, is_master=True, wait_for_workers=False, timeout=COLLECTIVE_TIMEOUT
+    )
+    return store, store.port
+
+
+def join(store: Store, rank: int, ranks: int, *, threads: int) -> torch.device:
+    """Enter the process group of the ranks; return the device that this rank computes on."""
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(mode=not torch.cuda.is_available(), warn_only=True)
+    gpu = os.environ.get("DS_ACCELERATOR") != "cpu" and torch.cuda.is_available()
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_RANK="0")
+    if not gpu:
+        _skip_shared_memory_kernels()
+    device = torch.device("cuda", 0) if gpu else torch.device("cpu")
+    if gpu:
+        torch.cuda.set_device(device)
+    torch.distributed.init_process_group(
+        "nccl" if gpu else "gloo",
+        store=store,
+        rank=rank,
+        world_size=ranks,
+        timeout=COLLECTIVE_TIMEOUT,
+    )
+    _deepspeed().init_distributed(auto_mpi_discovery=False, verbose=False)
+    return device
+
+
+def leave() -> None:
+    """Leave the process group, if this process is in one."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+class ZeroEngine:
+    """A trained module under DeepSpeed. One update: some `backward` calls, then one `step`."""
+
+    def __init__(
+        self, module: nn.Module, learner: LearnerConfig, model: ModelConfig, *, weight_decay: float
+    ) -> None:
+        parameters = [p for p in module.parameters() if p.requires_grad]
+        # torch's fused AdamW on every device: DeepSpeed's own would compile for minutes first
+        optimizer = torch.optim.AdamW(parameters, lr=0.0, weight_decay=weight_decay, fused=True)
+        self._engine, *_ = _deepspeed().initialize(
+            model=module,
+            optimizer=optimizer,
+            config=engine_config(module, learner, model),
+            dist_init_required=False,
+        )
+        self._ranks = torch.distributed.get_world_size()
+        self._max_grad_norm = learner.max_grad_norm
+
+    def __call__(self, **inputs: Tensor) -> Any:
+        """The module's forward pass; under ZeRO-3 every rank has to make the same calls."""
+        return self._engine(**inputs)
+
+    @property
+    def module(self) -> Any:
+        """The module as it was given; under ZeRO-3 its parameters are partitioned."""
+        return self._engine.module
+
+    def backward(self, loss: Tensor, *, last: bool) -> None:
+        """Add the gradients of this rank's part of the loss; `last` before the update.
+
+        `loss` is a part of a sum over all micro-batches of all ranks, in float32.
+        """
+        self._engine.set_gradient_accumulation_boundary(is_boundary=last)
+        # times the ranks: DeepSpeed averages over them, the loss is a sum
+        self._engine.backward(loss * self._ranks, scale_wrt_gas=False)
+
+    def step(self, learning_rate: float) -> float:
+        """Clip, update, forget the gradients; return the gradients' norm before clipping."""
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = learning_rate
+        plain = not hasattr(self._engine.optimizer, "_global_grad_norm")
+        norm = self._plain_norm() if plain else 0.0
+        self._engine.step()
+        if not plain:
+            norm = float(self._engine.get_global_grad_norm())
+        if not math.isfinite(norm):
+            raise LearnerError(
+                f"the gradients' norm is {norm}; lower the learning rates or use float32, "
+                "and resume from the last checkpoint"
+            )
+        return norm
+
+    def save(self, folder: Path) -> None:
+        self._engine.save_checkpoint(str(folder), tag=CHECKPOINT_TAG)
+
+    def load(self, folder: Path) -> None:
+        """Raises `LearnerError` when DeepSpeed finds nothing there."""
+        found, _ = self._engine.load_checkpoint(str(folder), tag=CHECKPOINT_TAG)
+        if found is None:
+            raise LearnerError(f"{folder}: DeepSpeed found no checkpoint there")
+
+    def _plain_norm(self) -> float:
+        """Without ZeRO and in float32 DeepSpeed clips but does not tell the norm."""
+        grads = [p.grad for p in self.module.parameters() if p.grad is not None]
+        return float(torch.nn.utils.get_total_norm(grads))
+
+
+def freeze_sharded(module: nn.Module, learner: LearnerConfig, model: ModelConfig) -> Any:
+    """A module for inference only whose parameters are partitioned over the ranks (ZeRO-3)."""
+    engine, *_ = _deepspeed().initialize(
+        model=module, config=engine_config(module, learner, model), dist_init_required=False
+    )
+    return engine
+
+
+def engine_config(module: nn.Module, learner: LearnerConfig, model: ModelConfig) -> dict[str, Any]:
+    """DeepSpeed's configuration. Bucket sizes follow the module: the defaults suit billions."""
+    elements = [getattr(p, "ds_numel", p.numel()) for p in module.parameters()]
+    # whole multiples of what any number of ranks aligns to
+    bucket = -(-min(sum(elements), 500_000_000) // 8192) * 8192
+    zero: dict[str, Any] = {
+        "stage": learner.zero_stage,
+        "overlap_comm": False,
+        "reduce_bucket_size": bucket,
+        "allgather_bucket_size": bucket,
+    }
+    if learner.zero_stage == 3:  # noqa: PLR2004
+        # small tensors (norms, biases) stay whole on every rank, in any size of model
+        zero["stage3_param_persistence_threshold"] = min(100_000, max(elements) // 16)
+        zero["stage3_prefetch_bucket_size"] = min(bucket, 50_000_000)
+    gpu = os.environ.get("DS_ACCELERATOR") != "cpu" and torch.cuda.is_available()
+    if learner.offload_optimizer and gpu and learner.zero_stage > 0:
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
+    return {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": learner.max_grad_norm,
+        "zero_optimization": zero,
+        "bf16": {"enabled": model.dtype == "bfloat16"},
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": 10**12,
+    }
+
+
+@contextmanager
+def gathered(parameters: list[nn.Parameter]) -> Iterator[None]:
+    """Whole parameters on every rank inside the block; a collective under ZeRO-3."""
+    with _deepspeed().zero.GatheredParameters(parameters, modifier_rank=None):
+        yield
+
+
+def _deepspeed() -> Any:
+    deepspeed = importlib.import_module("deepspeed")
+    importlib.import_module("deepspeed.utils").logger.setLevel(logging.WARNING)
+    return deepspeed
+
+
+def _skip_shared_memory_kernels() -> None:
+    # would compile for 100 s on first use to speed up CPU collectives that gloo does well enough
+    importlib.import_module("deepspeed.comm.torch")
+    sys.modules["deepspeed.comm.torch"].__dict__["build_shm_op"] = lambda: None

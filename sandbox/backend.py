@@ -1,0 +1,40 @@
+"""Which backend a run uses: decided once, before anything is started, never changed afterwards."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sandbox.container import check_image, connect
+from sandbox.container_pool import ContainerPool
+from sandbox.process_executor import ProcessExecutor
+from sandbox.worker_pool import WorkerPool
+from stepcoder_dist.config import SandboxConfig
+from stepcoder_dist.errors import MissingEngine
+
+Backend = Literal["docker", "process"]
+
+
+def choose(config: SandboxConfig) -> Backend:
+    """Resolve `auto`: docker where an engine answers, else plain processes.
+
+    Raises `MissingEngine`, with how to get one, for `docker` without an engine, and wherever an
+    engine answers but lacks the image: a machine that has Docker never goes without by itself.
+    """
+    if config.backend == "process":
+        return "process"
+    try:
+        client = connect()
+    except MissingEngine:
+        if config.backend == "auto":
+            return "process"
+        raise
+    try:
+        check_image(client, config.image)
+    finally:
+        client.close()
+    return "docker"
+
+
+def make_pool(config: SandboxConfig, backend: Backend) -> WorkerPool:
+    """Return a pool that is not started yet."""
+    return ContainerPool(config) if backend == "docker" else ProcessExecutor(config)

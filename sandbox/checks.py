@@ -1,0 +1,57 @@
+"""What can be judged, and under which limits: settled before anything runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from sandbox import comparison
+from stepcoder_dist.errors import ProblemError
+from stepcoder_dist.records import Limits, TestSuite
+
+MOST_SOURCE_CHARS = 4 * 2**20
+
+
+def check_suite(tests: TestSuite) -> None:
+    """Refuse what cannot be judged, before anything runs. Raises `ProblemError`."""
+    if tests.test_code:
+        raise ProblemError(
+            "its test_code holds asserts that could not be turned into call tests, and assert "
+            "scripts are not judged yet; use asserts of the form `call == literal`"
+        )
+    if not len(tests):
+        raise ProblemError("it has no tests, and no tests is never a pass; add at least one")
+    if len(tests.inputs) != len(tests.outputs):
+        raise ProblemError(f"{len(tests.inputs)} inputs but {len(tests.outputs)} outputs")
+    if tests.comparison not in comparison.COMPARISONS:
+        known = ", ".join(sorted(comparison.COMPARISONS))
+        raise ProblemError(f"unknown comparison {tests.comparison!r}; use one of {known}")
+    for limit in (tests.cpu_limit_s, tests.memory_limit_bytes):
+        if limit is not None and not (math.isfinite(limit) and limit > 0):
+            raise ProblemError(f"a limit is {limit}; give a positive number or leave it out")
+    kind = str if tests.fn_name is None else list | tuple
+    if not all(isinstance(i, kind) for i in tests.inputs):
+        raise ProblemError(
+            "without fn_name every input is text, with it a list of arguments; mend the row"
+        )
+    if tests.fn_name is None and not all(isinstance(o, str) for o in tests.outputs):
+        raise ProblemError("without fn_name every output is text; mend the row")
+
+
+def check_source(source: str) -> None:
+    """Raises `ProblemError` for a source that is no text or too large to be a program."""
+    if not isinstance(source, str):
+        raise ProblemError(f"the source is a {type(source).__name__}, not text")
+    if len(source) > MOST_SOURCE_CHARS:
+        raise ProblemError(f"the source has {len(source)} characters; {MOST_SOURCE_CHARS} at most")
+
+
+def own_limits(limits: Limits, tests: TestSuite) -> Limits:
+    """A problem's limits, the run's where it has none; the wall limit grows with the CPU's."""
+    cpu_s = tests.cpu_limit_s or limits.cpu_s
+    return dataclasses.replace(
+        limits,
+        cpu_s=cpu_s,
+        wall_s=limits.wall_s * max(1.0, cpu_s / limits.cpu_s),
+        memory_bytes=tests.memory_limit_bytes or limits.memory_bytes,
+    )

@@ -1,0 +1,198 @@
+"""Is this answer right? Decided on the host: expected values never enter a container.
+
+Standard output, by `TestSuite.comparison`:
+
+    tokens           lines and their tokens equal, in order and case; white space at the end of a
+                     line or of the output counts for nothing; where the expected token is
+                     written as a float, relative and absolute tolerance 1e-6
+    exact            equal to the last byte
+    unordered_lines  as tokens, the lines in any order
+    floats           as tokens, every number within the tolerance, however it is written
+
+Return values: Python's equality on plain data (so `True == 1`), the same for every kind but two
+things that JSON cannot say. A tuple equals the list of its items where a list is expected; a key
+that is a number equals the text that JSON makes of it. A float is expected: tolerance, and nan
+equals nan. `exact` drops the tolerance; `unordered_lines` ignores the order of the outer list.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+TOLERANCE = 1e-6
+
+_FLOAT = re.compile(rb"[+-]?(?:\d+\.\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?\d+[eE][+-]?\d+")
+_NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_LONGEST_NUMBER = 400
+
+Line = list[bytes]
+
+
+def equal_output(expected: str, actual: bytes, comparison: str) -> bool:
+    """Compare standard output; `actual` may be any bytes."""
+    wanted = expected.encode("utf-8", "surrogatepass")
+    return wanted == actual or _OUTPUT[comparison](wanted, actual)
+
+
+def equal_value(expected: Any, actual: Any, comparison: str) -> bool:
+    """Compare a return value; `actual` is plain data as `plain_data.decode` makes it."""
+    tolerance = 0.0 if comparison == "exact" else TOLERANCE
+    if comparison == "unordered_lines" and isinstance(expected, list):
+        return _equal_in_any_order(expected, actual, tolerance)
+    return _equal(expected, actual, tolerance)
+
+
+# ── standard output ──────────────────────────────────────────────────────────────────────────
+
+
+def _lines(text: bytes) -> list[Line]:
+    lines = [line.split() for line in text.split(b"\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def _tokens(wanted: bytes, actual: bytes) -> bool:
+    return _same_lines(_lines(wanted), _lines(actual), _FLOAT)
+
+
+def _floats(wanted: bytes, actual: bytes) -> bool:
+    return _same_lines(_lines(wanted), _lines(actual), _NUMBER)
+
+
+def _unordered_lines(wanted: bytes, actual: bytes) -> bool:
+    left = [line for line in _lines(wanted) if line]
+    right = [line for line in _lines(actual) if line]
+    return _same_lines(sorted(left, key=_order), sorted(right, key=_order), _FLOAT)
+
+
+def _never(_wanted: bytes, _actual: bytes) -> bool:
+    return False
+
+
+_OUTPUT: dict[str, Callable[[bytes, bytes], bool]] = {
+    "tokens": _tokens,
+    "exact": _never,
+    "unordered_lines": _unordered_lines,
+    "floats": _floats,
+}
+COMPARISONS = frozenset(_OUTPUT)
+
+
+def _same_lines(wanted: list[Line], actual: list[Line], tolerated: re.Pattern[bytes]) -> bool:
+    if len(wanted) != len(actual):
+        return False
+    for left, right in zip(wanted, actual, strict=True):
+        if left != right and not _same_tokens(left, right, tolerated):
+            return False
+    return True
+
+
+def _same_tokens(wanted: Line, actual: Line, tolerated: re.Pattern[bytes]) -> bool:
+    return len(wanted) == len(actual) and all(
+        left == right or (bool(tolerated.fullmatch(left)) and _close(left, right))
+        for left, right in zip(wanted, actual, strict=True)
+    )
+
+
+def _close(wanted: bytes, actual: bytes) -> bool:
+    if max(len(wanted), len(actual)) > _LONGEST_NUMBER or not _NUMBER.fullmatch(actual):
+        return False
+    left, right = float(wanted), float(actual)
+    if math.isinf(left) or math.isinf(right):
+        return False
+    return math.isclose(left, right, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+
+
+def _order(line: Line) -> list[tuple[bool, float, bytes]]:
+    """Sorts lines whose floats differ by less than the tolerance alike."""
+    key = []
+    for token in line:
+        is_float = len(token) <= _LONGEST_NUMBER and bool(_NUMBER.fullmatch(token))
+        key.append(
+            (is_float, round(float(token), 4) if is_float else 0.0, b"" if is_float else token)
+        )
+    return key
+
+
+# ── return values ────────────────────────────────────────────────────────────────────────────
+
+
+def _equal(expected: Any, actual: Any, tolerance: float) -> bool:
+    for kind, accepted, equal in _BY_KIND:
+        if isinstance(expected, kind):
+            return isinstance(actual, accepted) and equal(expected, actual, tolerance)
+    return bool(expected == actual)
+
+
+def _equal_float(expected: float, actual: Any, tolerance: float) -> bool:
+    if isinstance(actual, float) and math.isnan(expected):
+        return math.isnan(actual)
+    if expected == actual or not tolerance or isinstance(actual, complex):
+        return bool(expected == actual)
+    try:
+        return math.isclose(expected, actual, rel_tol=tolerance, abs_tol=tolerance)
+    except OverflowError:  # an integer that no float comes near
+        return False
+
+
+def _equal_items(expected: Any, actual: Any, tolerance: float) -> bool:
+    return len(expected) == len(actual) and all(
+        _equal(left, right, tolerance) for left, right in zip(expected, actual, strict=True)
+    )
+
+
+def _equal_dict(expected: dict[Any, Any], actual: dict[Any, Any], tolerance: float) -> bool:
+    if len(expected) != len(actual):
+        return False
+    by_text = {_json_key(key): value for key, value in actual.items()}
+    for key, value in expected.items():
+        if key in actual:
+            found = actual[key]
+        elif isinstance(key, str) and key in by_text:
+            found = by_text[key]
+        else:
+            return False
+        if not _equal(value, found, tolerance):
+            return False
+    return True
+
+
+def _json_key(key: Any) -> Any:
+    """The text that JSON makes of a key."""
+    if isinstance(key, bool):
+        return "true" if key else "false"
+    if key is None:
+        return "null"
+    if isinstance(key, int):
+        return f"{key}" if abs(key) < 10**_LONGEST_NUMBER else key
+    return repr(key) if isinstance(key, float) else key
+
+
+def _equal_set(expected: Any, actual: Any, tolerance: float) -> bool:
+    return expected == actual or _equal_in_any_order(list(expected), list(actual), tolerance)
+
+
+def _equal_in_any_order(expected: list[Any], actual: Any, tolerance: float) -> bool:
+    if not isinstance(actual, list | tuple) or len(expected) != len(actual):
+        return False
+    left = list(actual)
+    for value in expected:
+        match = next((i for i, other in enumerate(left) if _equal(value, other, tolerance)), None)
+        if match is None:
+            return False
+        del left[match]
+    return True
+
+
+_BY_KIND: tuple[tuple[Any, Any, Callable[[Any, Any, float], bool]], ...] = (
+    (float, int | float | complex, _equal_float),
+    (list, list | tuple, _equal_items),
+    (tuple, tuple, _equal_items),
+    (dict, dict, _equal_dict),
+    (set | frozenset, set | frozenset, _equal_set),
+)
+"""What is expected, what may stand for it, and how the two compare."""

@@ -1,0 +1,156 @@
+"""One warm container: started, spoken to over its attached standard input and output, removed.
+
+Nothing is mounted and nothing of ours is in the image, so any engine that the Docker SDK reaches
+will do. When this process goes away, however it goes, the engine closes the container's standard
+input, the zygote ends, and the engine removes the container.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+import uuid
+from importlib import resources
+from typing import Any
+
+import docker
+import requests.exceptions
+from docker.errors import DockerException, ImageNotFound
+from docker.types import LogConfig, Ulimit
+
+from sandbox.attached_channel import AttachedChannel
+from sandbox.guest.zygote import Order, Settings
+from sandbox.guest_link import BOOT, GuestLink, RunReport
+from sandbox.orphans import owner_labels
+from stepcoder_dist.errors import MissingEngine, SandboxFault
+from stepcoder_dist.records import Limits
+
+FOLDERS = {"/tmp": (64, 8192), "/dev/shm": (16, 1024)}  # noqa: S108 - the container's own
+"""Writable folders: MiB and inodes."""
+CAPABILITIES = ("SETUID", "SETGID", "KILL", "DAC_OVERRIDE", "FOWNER")
+LOWEST_PYTHON = (3, 12)
+
+_OVERHEAD_BYTES = 128 * 2**20
+"""Zygote, standard input and output, temporary files: what a test's own limit does not count."""
+_SPARE_PROCESSES = 8
+_UIDS = itertools.count(random.randrange(0, 2**20))
+
+
+def connect() -> docker.DockerClient:
+    """Return a client of the engine that the environment names. Raises `MissingEngine`."""
+    try:
+        client = docker.from_env(timeout=60, max_pool_size=64)
+        client.ping()
+    except (DockerException, requests.exceptions.RequestException) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise MissingEngine(
+            f"no Docker engine answers ({reason}); start one (Debian: apt-get install docker.io), "
+            'or set sandbox.backend = "process" to go without a security boundary'
+        ) from None
+    return client
+
+
+def check_image(client: docker.DockerClient, image: str) -> None:
+    """Raises `MissingEngine` where the engine lacks the image."""
+    try:
+        client.images.get(image)
+    except ImageNotFound:
+        raise MissingEngine(
+            f"the sandbox image {image} is missing; `make sandbox-image` builds it"
+        ) from None
+
+
+class Container:
+    """Implements `worker_pool.Worker`."""
+
+    def __init__(self, client: docker.DockerClient, image: str, limits: Limits) -> None:
+        """Start it and wait for its zygote. Raises `SandboxFault`."""
+        self._memory_bytes = limits.memory_bytes + limits.output_bytes + _OVERHEAD_BYTES
+        self._overhead = self._memory_bytes - limits.memory_bytes
+        self._container: Any = None
+        self._closed = False
+        try:
+            self._container = client.containers.create(**self._flags(image, limits))
+            channel = AttachedChannel(
+                self._container.attach_socket(
+                    params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+                )
+            )
+            self._container.start()
+        except (DockerException, requests.exceptions.RequestException) as error:
+            self.close()
+            raise SandboxFault(f"a container cannot be started: {error}") from error
+        self._link = GuestLink(channel)
+        # a user of its own: RLIMIT_NPROC counts a user's processes over all containers
+        uid = 200_000 + next(_UIDS) % 2**20
+        settings = Settings(uid=uid, folders=list(FOLDERS), contained=True)
+        try:
+            version = self._link.start(settings)
+        except SandboxFault:
+            self.close()
+            raise
+        if version[:2] < LOWEST_PYTHON:
+            self.close()
+            raise SandboxFault(f"{image} has Python {version}; it needs 3.12 or newer")
+
+    @property
+    def name(self) -> str:
+        return str(self._container.name)
+
+    def run(self, order: Order, blobs: list[bytes]) -> RunReport:
+        needed = order.memory_bytes + self._overhead
+        if needed > self._memory_bytes:
+            try:
+                self._container.update(mem_limit=needed, memswap_limit=needed)
+            except (DockerException, requests.exceptions.RequestException) as error:
+                raise SandboxFault(f"a container's memory cannot be raised: {error}") from error
+            self._memory_bytes = needed
+        return self._link.run(order, blobs)
+
+    def alive(self) -> bool:
+        return not self._closed and self._link.alive()
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._container is not None:
+            # the engine may have removed it already, or be gone itself: then its label tells
+            with contextlib.suppress(DockerException, requests.exceptions.RequestException):
+                self._container.remove(force=True, v=True)
+        if hasattr(self, "_link"):
+            self._link.close()
+
+    def _flags(self, image: str, limits: Limits) -> dict[str, Any]:
+        tmpfs = {
+            path: f"size={mib}m,nr_inodes={inodes},mode=1777,nosuid,nodev,noexec"
+            for path, (mib, inodes) in FOLDERS.items()
+        }
+        seccomp = resources.files("sandbox").joinpath("seccomp.json").read_text(encoding="utf-8")
+        return {
+            "image": image,
+            "entrypoint": ["python3", "-B", "-u", "-s", "-c", BOOT],
+            "command": [],
+            "name": f"stepcoder-sandbox-{uuid.uuid4().hex[:12]}",
+            "hostname": "sandbox",
+            "user": "0:0",
+            "working_dir": "/tmp",  # noqa: S108
+            "environment": {"LANG": "C.UTF-8", "HOME": "/tmp", "PYTHONHASHSEED": "0"},  # noqa: S108
+            "stdin_open": True,
+            "network_mode": "none",
+            "read_only": True,
+            "tmpfs": tmpfs,
+            "cap_drop": ["ALL"],
+            "cap_add": list(CAPABILITIES),
+            "security_opt": ["no-new-privileges", f"seccomp={seccomp}"],
+            "ipc_mode": "none",
+            "pids_limit": limits.processes + _SPARE_PROCESSES,
+            "mem_limit": self._memory_bytes,
+            "memswap_limit": self._memory_bytes,
+            "nano_cpus": 10**9,
+            "ulimits": [Ulimit(name="core", soft=0, hard=0)],
+            "log_config": LogConfig(type="none"),
+            "auto_remove": True,
+            "labels": owner_labels(),
+        }

@@ -1,0 +1,88 @@
+"""How a test ended, told from what the zygote saw and, where that leaves it open, the child's word.
+
+The zygote's word comes first: signals, clocks, memory kills, sizes. A child that lies about the
+rest gains nothing, since only a right answer passes.
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+
+from sandbox.guest.layout import Claim, Killed
+from sandbox.guest_link import RunReport
+from stepcoder_dist.records import Limits, Outcome
+
+_PEAK_SLACK_BYTES = 48 * 2**20
+"""Resident memory that the interpreter has before the program takes any."""
+
+_CLAIMED = {
+    Claim.FAILED: Outcome.RUNTIME_ERROR,
+    Claim.OUT_OF_MEMORY: Outcome.OUT_OF_MEMORY,
+    Claim.THREADS_LEFT: Outcome.RUNTIME_ERROR,
+    Claim.UNREADABLE: Outcome.RUNTIME_ERROR,
+    Claim.TOO_LARGE: Outcome.OUTPUT_LIMIT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """`outcome` None: there is an answer, which is to be compared."""
+
+    outcome: Outcome | None
+    detail: str = ""
+
+
+def ending(report: RunReport, place: int, limits: Limits, *, called: bool) -> Ending:
+    """How the test at this place of a run ended. `called`: its answer is a return value."""
+    record = report.records[place]
+    was_last = place == max(0, report.last_begun)
+    if was_last:
+        exceeded = _exceeded(report, limits)
+        if exceeded is not None:
+            return exceeded
+    written = report.answer_sizes[place]
+    if called and was_last:
+        written = max(written, report.scratch_bytes)
+    if record.claim is Claim.OUT_OF_MEMORY:
+        return Ending(Outcome.OUT_OF_MEMORY, record.detail)
+    if written > limits.output_bytes:
+        return Ending(Outcome.OUTPUT_LIMIT, f"wrote more than {limits.output_bytes} bytes")
+    if was_last and report.killed:
+        what, limit = (
+            ("processor", limits.cpu_s)
+            if report.killed is Killed.CPU
+            else ("wall-clock", limits.wall_s)
+        )
+        return Ending(Outcome.TIMEOUT, f"ran for more than {limit:g} s of {what} time")
+    if record.done:
+        return Ending(_CLAIMED.get(record.claim), record.detail)
+    return _cut_off(report.status, called=called)
+
+
+def _exceeded(report: RunReport, limits: Limits) -> Ending | None:
+    """Memory, as the kernel counted it."""
+    if report.memory_kills:
+        return Ending(Outcome.OUT_OF_MEMORY, "killed for memory")
+    if report.peak_bytes > limits.memory_bytes + _PEAK_SLACK_BYTES:
+        return Ending(Outcome.OUT_OF_MEMORY, f"used {report.peak_bytes >> 20} MiB")
+    return None
+
+
+def _cut_off(status: int, *, called: bool) -> Ending:
+    """How a child that ended in the middle of a test ended it."""
+    if status == 0:
+        if called:
+            return Ending(Outcome.RUNTIME_ERROR, "it left before the function returned")
+        return Ending(None)  # os._exit(0): what was written counts
+    if status > 0:
+        return Ending(Outcome.RUNTIME_ERROR, f"exit code {status}")
+    if -status == signal.SIGXCPU:
+        return Ending(Outcome.TIMEOUT, "used up its processor time")
+    if -status == signal.SIGXFSZ:
+        return Ending(Outcome.OUTPUT_LIMIT, "wrote more than the output limit")
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f"signal {-status}"
+    return Ending(Outcome.RUNTIME_ERROR, f"killed by {name}")

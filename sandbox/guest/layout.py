@@ -1,0 +1,87 @@
+"""The bytes that host, zygote and child agree on.
+
+    host → zygote    u32 length, JSON of numbers (`Order`), then the blobs in the order's sizes:
+                     the program (JSON), then one input a test
+    zygote → host    REPORT, n × u64 answer sizes, then blobs: status block, lines, structure,
+                     answers
+    child → zygote   nothing but shared memory (status block, lines) and files in memory
+                     (structure, answers): they survive whatever ends the child
+
+The zygote never reads a blob: bytes of one run must not stay in the heap that the next is forked
+from. Only the host reads them, and it trusts none.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+
+READY = b"stepcoder-zygote-1\n"
+"""What a zygote says when it can take orders, followed by u32 length and its version as JSON."""
+
+LENGTH = struct.Struct("<I")
+SIZE = struct.Struct("<Q")
+
+REPORT = struct.Struct("<iBBBIiQQQQQ")
+"""Wait status (exit code or −signal), why killed (`Killed`), clean, structure sealed, memory
+kills in the container, test that was running when killed or −1, CPU ns, wall ns, peak resident
+bytes, structure size, scratch output size."""
+
+BLOCK_BYTES = 16
+"""Head of the status block, two bytes of it in use:"""
+PHASE = 0
+"""How far the child came: `Phase`."""
+MEDDLED = 1
+"""1: the tracer was not found as it was left."""
+
+DETAIL_BYTES = 400
+RECORD = struct.Struct(f"<QQQBBhi{DETAIL_BYTES}s")
+"""One test in the status block: begun (CLOCK_MONOTONIC ns), CPU ns of the process when it began,
+CPU ns that the test used, done, `Claim`, bytes of detail, exit code, detail (UTF-8)."""
+
+
+class Phase(IntEnum):
+    """How far a child came."""
+
+    STARTING = 0
+    """Not yet unprivileged: a death here is the sandbox's fault."""
+    COMPILING = 1
+    DESCRIBING = 2
+    RUNNING = 3
+
+
+class Killed(IntEnum):
+    """Why the zygote killed a child."""
+
+    NO = 0
+    CPU = 1
+    WALL = 2
+
+
+class Claim(IntEnum):
+    """How a test ended, in the child's words. It can lie, and wins nothing: values decide."""
+
+    FINE = 0
+    FAILED = 1
+    """An exception, or a non-zero exit."""
+    OUT_OF_MEMORY = 2
+    THREADS_LEFT = 3
+    UNREADABLE = 4
+    """The return value is cyclic or too deep."""
+    TOO_LARGE = 5
+    """The return value is over the output limit."""
+
+
+def block_bytes(tests: int) -> int:
+    """Size of the status block."""
+    return BLOCK_BYTES + tests * RECORD.size
+
+
+def record_offset(test: int) -> int:
+    """Where a test's record begins in the status block."""
+    return BLOCK_BYTES + test * RECORD.size
+
+
+def stride(lines: int) -> int:
+    """Bytes of one test in the shared lines: one a line, 1-based, and one to spare."""
+    return lines + 2

@@ -1,0 +1,82 @@
+"""What a child may use: the kernel's limits on it, and the clocks and counters that tell."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import time
+from pathlib import Path
+
+_MEMORY_SLACK_BYTES = 32 * 2**20
+"""What the interpreter itself may take beyond what it has at the fork."""
+_STACK_SLACK_BYTES = 576 * 2**20
+"""For programs that ask for a large thread stack: address space, hardly ever touched."""
+_STACK_BYTES = 64 * 2**20
+_OPEN_FILES = 512
+_OOM_COUNTERS = (  # cgroups v2, v1
+    Path("/sys/fs/cgroup/memory.events"),
+    Path("/sys/fs/cgroup/memory/memory.oom_control"),
+)
+
+
+def limit_resources(
+    cpu_s: float, memory_bytes: int, *, files: int, processes: int | None, large_stacks: bool
+) -> None:
+    """Limit this process and all that it starts; `files` are open already.
+
+    Processor seconds here are a belt: the zygote's own clock is exact and comes first. Memory is
+    counted as private writable memory, beyond what the interpreter has at the fork; `processes`
+    None where the user is not the child's own, for the kernel counts by user.
+    """
+    baseline = _data_bytes() + _MEMORY_SLACK_BYTES
+    stacks = _STACK_SLACK_BYTES if large_stacks else 0
+    limits = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_CPU: int(cpu_s) + 2,
+        resource.RLIMIT_DATA: memory_bytes + baseline + stacks,
+        resource.RLIMIT_STACK: _STACK_BYTES,
+        resource.RLIMIT_NOFILE: _OPEN_FILES + files,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+    }
+    if processes is not None:
+        limits[resource.RLIMIT_NPROC] = processes
+    for which, limit in limits.items():
+        _, hard = resource.getrlimit(which)
+        most = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(which, (most, most))
+
+
+class CpuClock:
+    """Processor time of another process, all its threads together."""
+
+    def __init__(self, pid: int) -> None:
+        self._id = (~pid << 3) | 2  # as clock_getcpuclockid(3) makes it
+        self._last = 0.0
+
+    def seconds(self) -> float:
+        # it may have just ended, or the kernel has no such clock: then wall time remains
+        with contextlib.suppress(OSError):
+            self._last = time.clock_gettime(self._id)
+        return self._last
+
+
+def memory_kills() -> int:
+    """How often the kernel has killed something in this container for memory."""
+    for path in _OOM_COUNTERS:
+        try:
+            words = path.read_text(encoding="ascii").split()
+        except OSError:
+            continue
+        if "oom_kill" in words:
+            return int(words[words.index("oom_kill") + 1])
+    return 0
+
+
+def _data_bytes() -> int:
+    """Private writable memory of this process, as RLIMIT_DATA counts it."""
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    for line in status.splitlines():
+        if line.startswith("VmData:"):
+            return int(line.split()[1]) * 1024
+    return 0

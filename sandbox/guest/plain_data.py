@@ -1,0 +1,151 @@
+"""Plain data as JSON that keeps its types: what call tests take and give.
+
+    None, bool, str, float, int under 64 bits      themselves
+    list, tuple, set, frozenset                    ["l", …] ["t", …] ["s", …] ["f", …]
+    dict                                           ["d", key, value, key, value, …]
+    bytes, bytearray, larger int                   ["b", hex] ["a", hex] ["i", hex]
+    complex, nan, inf                              ["c", re, im] ["n", "nan"]
+    anything else                                  ["o", type name], which equals nothing
+
+Never pickle, and never a method of the value's own: a subclass of a plain type is read through
+the plain type's methods, so an object that claims to equal everything stays behind in the child.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+MAX_DEPTH = 200
+MAX_ITEMS = 1_000_000
+
+OPAQUE = b'["o",'
+"""Stands in encoded data where an object is that is no plain data: quotes in texts are escaped."""
+
+_SMALL_INT = 2**63
+# bound early: the program under test can patch what it finds by name
+_to_json = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+_from_json = json.loads
+
+
+class Unreadable(ValueError):
+    """Too deep, cyclic or not of this encoding."""
+
+
+class TooLarge(ValueError):
+    """More items than `MAX_ITEMS`."""
+
+
+class Opaque:
+    """Stands on the host for an object that is no plain data: equals nothing, itself included."""
+
+    __slots__ = ("type_name",)
+    __hash__ = object.__hash__
+
+    def __init__(self, type_name: str) -> None:
+        self.type_name = type_name
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    def __repr__(self) -> str:
+        return f"<{self.type_name} object>"
+
+
+def encode(value: object) -> bytes:
+    """Return ASCII JSON. Raises `Unreadable` or `TooLarge`."""
+    return _to_json(_packed(value, MAX_DEPTH, [MAX_ITEMS])).encode("ascii")
+
+
+def decode(data: bytes) -> Any:
+    """Read what `encode` wrote; the bytes may be hostile. Raises `Unreadable` or `TooLarge`."""
+    if data.count(b",") + data.count(b"[") > 2 * MAX_ITEMS:
+        raise TooLarge
+    try:
+        return _unpacked(_from_json(data), MAX_DEPTH)
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
+        raise Unreadable(str(error)) from None
+
+
+def _packed(value: Any, depth: int, left: list[int]) -> Any:
+    left[0] -= 1
+    if left[0] < 0:
+        raise TooLarge
+    if depth == 0:
+        raise Unreadable
+    if value is None:
+        return None
+    kind = type(value)
+    # the type itself is asked, not the object: `__class__` and `__instancecheck__` can lie
+    for plain, pack in _ATOMS:
+        if issubclass(kind, plain):
+            return pack(value)
+    for plain, tag, items in _CONTAINERS:
+        if issubclass(kind, plain):
+            return [tag, *[_packed(item, depth - 1, left) for item in items(value)]]
+    return ["o", str.__str__(type.__dict__["__name__"].__get__(kind))[:80]]
+
+
+def _packed_int(value: int) -> Any:
+    value = int.__add__(value, 0)
+    return value if -_SMALL_INT < value < _SMALL_INT else ["i", hex(value)]
+
+
+def _packed_float(value: float) -> Any:
+    value = float.__float__(value)
+    return value if math.isfinite(value) else ["n", repr(value)]
+
+
+def _pairs(value: dict[Any, Any]) -> list[Any]:
+    return [part for pair in list(dict.items(value)) for part in pair]
+
+
+_ATOMS: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (bool, lambda value: value),
+    (int, _packed_int),
+    (str, str.__str__),
+    (float, _packed_float),
+    (complex, lambda value: ["c", complex.__repr__(complex.__add__(value, 0j))]),
+    (bytes, lambda value: ["b", bytes.hex(value)]),
+    (bytearray, lambda value: ["a", bytearray.hex(value)]),
+)
+_CONTAINERS: tuple[tuple[type, str, Callable[[Any], Any]], ...] = (
+    (list, "l", list.__iter__),
+    (tuple, "t", tuple.__iter__),
+    (set, "s", set.__iter__),
+    (frozenset, "f", frozenset.__iter__),
+    (dict, "d", _pairs),
+)
+
+
+def _unpacked(packed: Any, depth: int) -> Any:
+    if depth == 0 or isinstance(packed, dict):
+        raise Unreadable
+    if not isinstance(packed, list):
+        return packed
+    tag, *parts = packed
+    if tag in _TEXTS:
+        (text,) = parts
+        if not isinstance(text, str):
+            raise Unreadable
+        return _TEXTS[tag](text)
+    return _MAKERS[tag]([_unpacked(part, depth - 1) for part in parts])
+
+
+_TEXTS: dict[str, Callable[[str], Any]] = {
+    "i": lambda digits: int(digits, 16),
+    "n": float,
+    "c": complex,
+    "b": bytes.fromhex,
+    "a": bytearray.fromhex,
+    "o": Opaque,
+}
+_MAKERS: dict[str, Callable[[list[Any]], Any]] = {
+    "l": list,
+    "t": tuple,
+    "s": set,
+    "f": frozenset,
+    "d": lambda parts: dict(zip(parts[::2], parts[1::2], strict=True)),
+}

@@ -1,0 +1,279 @@
+"""The child: compiles one program, describes it, runs its tests. Unprivileged when it gets here.
+
+Everything that it tells goes into shared memory and files in memory, so nothing is lost when it
+is killed. The description is sealed before the program's first line runs. Tests run in order,
+each with fresh globals; a program that leaves state behind (`source_traits`) runs only its first
+one here, and the host asks for a process for each of the others.
+"""
+
+from __future__ import annotations
+
+import ast
+import fcntl
+import gc
+import json
+import mmap
+import os
+import resource
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from types import CodeType, ModuleType
+from typing import Any, NoReturn
+
+from sandbox.guest import plain_data, program_state, source_traits, structure
+from sandbox.guest.layout import (
+    DETAIL_BYTES,
+    MEDDLED,
+    PHASE,
+    RECORD,
+    Claim,
+    Phase,
+    record_offset,
+    stride,
+)
+from sandbox.guest.line_tracer import LineTracer, lines_with_code
+from sandbox.guest.statement_lines import physical_lines
+
+SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+
+# bound early: the program can patch what it finds by name
+_monotonic_ns, _cpu_ns = time.monotonic_ns, time.process_time_ns
+_MAXIMUM_EXIT_CODE = 255
+_CANNOT_FLUSH = 120
+"""The interpreter's exit code when standard output cannot be written at exit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Descriptors of files in memory, and the memory shared with the zygote."""
+
+    program: int
+    inputs: list[int]
+    answers: list[int]
+    structure: int
+    scratch: int
+    """Standard output of call tests, which nobody reads."""
+    nothing: int
+    """/dev/null"""
+    block: mmap.mmap
+    lines: mmap.mmap
+
+
+def run(files: Files, line_count: int, output_bytes: int) -> NoReturn:
+    """Run the program's tests and leave the process, with the last test's exit code."""
+    child = _Child(files, line_count, output_bytes)
+    child.run()
+    os._exit(child.exit_code)
+
+
+class _Child:
+    def __init__(self, files: Files, line_count: int, output_bytes: int) -> None:
+        self._files = files
+        self._stride = stride(line_count)
+        self._output_bytes = output_bytes
+        self._pid = os.getpid()
+        self._fn_name: str | None = None
+        self.exit_code = 0
+
+    def run(self) -> None:
+        files = self._files
+        files.block[PHASE] = Phase.COMPILING
+        spec = json.loads(_read(files.program))
+        source, self._fn_name = spec["source"].removeprefix("\ufeff"), spec["fn_name"]
+        warnings.simplefilter("ignore")
+        try:
+            code = compile(source, program_state.FILE_NAME, "exec", dont_inherit=True)
+        except Exception as error:
+            self._seal({"error": _told(error)})
+            return
+        try:
+            setup = compile(spec["setup_code"], "<setup>", "exec", dont_inherit=True)
+        except Exception as error:
+            self._seal({"setup_error": _told(error)})
+            return
+        alone = not spec["share"]
+        if spec["describe"]:
+            files.block[PHASE] = Phase.DESCRIBING
+            alone = self._describe(source, code, simply=spec["describe"] == "simply")
+        else:
+            self._seal({})  # shows the host that the program began, whatever it does to our memory
+        del spec, source
+        most = self._output_bytes + 1  # one byte more shows that the limit was passed
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        tracer = LineTracer(code, memoryview(files.lines), self._stride)
+        warnings.resetwarnings()
+        gc.freeze()
+        files.block[PHASE] = Phase.RUNNING
+        for test in range(len(files.inputs)):
+            self._test(test, setup, code, tracer)
+            if alone or program_state.threads_left():
+                break
+
+    def _describe(self, source: str, code: CodeType, *, simply: bool) -> bool:
+        """Seal the structure; return whether each test needs a process of its own."""
+        code_lines = lines_with_code(code, len(physical_lines(source)))
+        trusted, alone = False, True
+        described = None
+        if not simply:
+            try:
+                tree = ast.parse(source)
+                described = structure.describe(source, tree, code_lines)
+                trusted = not source_traits.touches_tracing(source, tree)
+                alone = source_traits.leaves_state(source, tree)
+            except (SyntaxError, ValueError, RecursionError, MemoryError):
+                pass  # a tree needs more stack and memory than byte code
+        described = described or structure.simple(source, code_lines)
+        told = {"code": sorted(code_lines), "trusted": trusted, "alone": alone}
+        self._seal({**described, **told})
+        return alone
+
+    def _test(self, test: int, setup: CodeType, code: CodeType, tracer: LineTracer) -> None:
+        files = self._files
+        begun, cpu_before = _monotonic_ns(), _cpu_ns()
+        offset = record_offset(test)
+        RECORD.pack_into(files.block, offset, begun, cpu_before, 0, 0, 0, 0, 0, b"")
+        module = self._fresh_module(test)
+        tracer.begin(test)
+        try:
+            claim, detail = self._execute(module, setup, code, test)
+        finally:
+            if not tracer.end():
+                files.block[MEDDLED] = 1
+        text = detail.encode("utf-8", "replace")[:DETAIL_BYTES]
+        used = _cpu_ns() - cpu_before
+        record = (begun, cpu_before, used, 1, claim, len(text), self.exit_code, text)
+        RECORD.pack_into(files.block, offset, *record)
+
+    def _fresh_module(self, test: int) -> ModuleType:
+        files = self._files
+        if self._fn_name is None:
+            return program_state.fresh("__main__", files.inputs[test], files.answers[test])
+        os.ftruncate(files.scratch, 0)
+        os.lseek(files.scratch, 0, os.SEEK_SET)
+        return program_state.fresh("solution", files.nothing, files.scratch)
+
+    def _execute(
+        self, module: ModuleType, setup: CodeType, code: CodeType, test: int
+    ) -> tuple[Claim, str]:
+        """Run the program from its first line to its last object's end."""
+        claim, detail, value = self._run_program(module, setup, code, test)
+        own = os.getpid() == self._pid
+        if own and self._fn_name is not None and claim is Claim.FINE:
+            claim, detail = self._answer(test, value)
+        del value
+        try:
+            program_state.finish(module)
+        except BaseException as error:
+            self.exit_code = self.exit_code or _CANNOT_FLUSH
+            if claim is Claim.FINE:
+                claim, detail = _claim_of(error), _told(error)
+        if not own:
+            os._exit(self.exit_code)  # a forked child that came back out of the program
+        if self._fn_name is not None and os.fstat(self._files.scratch).st_size > self._output_bytes:
+            return Claim.TOO_LARGE, "it wrote more than the output limit"
+        if claim is Claim.FINE and program_state.threads_left():
+            return Claim.THREADS_LEFT, "a thread outlived the program"
+        return claim, detail
+
+    def _run_program(
+        self, module: ModuleType, setup: CodeType, code: CodeType, test: int
+    ) -> tuple[Claim, str, object]:
+        """Run it to its last line; the third item is what the function returned."""
+        self.exit_code = 0
+        value: object = None
+        try:
+            exec(setup, vars(module))
+            exec(code, vars(module))
+            if self._fn_name is not None:
+                value = self._called(module, test)
+        except SystemExit as left:
+            self.exit_code = _exit_code(left.code)
+            if self.exit_code:
+                return Claim.FAILED, f"exit code {self.exit_code}", None
+            if self._fn_name is not None:
+                return Claim.FAILED, "it left before the function returned", None
+        except BaseException as error:
+            self.exit_code = 1
+            told = _claim_of(error), _told(error), None
+            _call_own_hook(error)
+            return told
+        return Claim.FINE, "", value
+
+    def _called(self, module: ModuleType, test: int) -> object:
+        arguments = plain_data.decode(_read(self._files.inputs[test]))
+        name = self._fn_name or ""
+        solution = vars(module).get("Solution")
+        if isinstance(solution, type) and hasattr(solution, name):
+            return getattr(solution(), name)(*arguments)
+        if name not in vars(module):
+            raise NameError(f"the program defines no {name}")
+        return vars(module)[name](*arguments)
+
+    def _answer(self, test: int, value: object) -> tuple[Claim, str]:
+        # the program may have left hardly any recursion for us
+        sys.setrecursionlimit(10 * program_state.RECURSION_LIMIT)
+        try:
+            encoded = plain_data.encode(value)
+        except (plain_data.Unreadable, RecursionError):
+            return Claim.UNREADABLE, "the return value is cyclic or nested too deeply"
+        except (plain_data.TooLarge, MemoryError):
+            return Claim.TOO_LARGE, "the return value is too large"
+        except BaseException as error:
+            return Claim.FAILED, f"the return value cannot be read: {_told(error)}"
+        if len(encoded) > self._output_bytes:
+            return Claim.TOO_LARGE, "the return value is over the output limit"
+        os.ftruncate(self._files.answers[test], 0)
+        os.pwrite(self._files.answers[test], encoded, 0)
+        return Claim.FINE, ""
+
+    def _seal(self, described: dict[str, Any]) -> None:
+        data = json.dumps(described, separators=(",", ":")).encode("ascii")
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._files.structure, view) :]
+        fcntl.fcntl(self._files.structure, fcntl.F_ADD_SEALS, SEALS)
+
+
+def _read(descriptor: int) -> bytes:
+    size = os.fstat(descriptor).st_size
+    parts, offset = [], 0
+    while offset < size:
+        parts.append(os.pread(descriptor, size - offset, offset))
+        offset += len(parts[-1])
+    return b"".join(parts)
+
+
+def _claim_of(error: BaseException) -> Claim:
+    return Claim.OUT_OF_MEMORY if isinstance(error, MemoryError) else Claim.FAILED
+
+
+def _exit_code(code: object) -> int:
+    """What a shell would see of `sys.exit(code)`."""
+    if code is None:
+        return 0
+    return code & _MAXIMUM_EXIT_CODE if isinstance(code, int) else 1
+
+
+def _told(error: BaseException) -> str:
+    """`ValueError: no such thing (line 3)`, whatever the error does when it is asked."""
+    try:
+        text = f"{type(error).__name__}: {str(error)[:300]}".removesuffix(": ")
+    except BaseException:
+        text = type(error).__name__
+    line, trace = None, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == program_state.FILE_NAME:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return text if line is None else f"{text} (line {line})"
+
+
+def _call_own_hook(error: BaseException) -> None:
+    """A program that sets `sys.excepthook` sees its last exception there."""
+    if sys.excepthook is not sys.__excepthook__:
+        try:
+            sys.excepthook(type(error), error, error.__traceback__)
+        except BaseException:  # as in the interpreter: reported on stderr, which nobody reads
+            return

@@ -1,0 +1,138 @@
+# ruff: noqa: PTH208 - folders are held by descriptor while they are emptied
+"""Nothing of a run is left for the next: processes and files.
+
+In a container the zygote is process 1, so `kill(-1)` reaches everything that there is and nothing
+else. Outside of one (the `process` backend) it looks for its own descendants instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+_MOST_REMOVALS = 200_000
+"""More than the inode caps of the folders allow: beyond that something is wrong."""
+
+
+def become_subreaper() -> None:
+    """Orphans of a run come back to us. The `process` backend only: a container has process 1."""
+    import ctypes  # the smallest images have none
+
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+
+
+def reaped(pid: int) -> tuple[int, Any] | None:
+    """Reap what there is; the child's exit code or −signal and its usage if it is among it."""
+    found = None
+    while True:
+        try:
+            reaped, status, usage = os.wait4(-1, os.WNOHANG)
+        except ChildProcessError:
+            return found
+        if not reaped:
+            return found
+        if reaped == pid:
+            found = os.waitstatus_to_exitcode(status), usage
+
+
+def kill_everything(*, contained: bool) -> None:
+    """Kill and reap every process but this one; returns when there is none left."""
+    if contained:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGKILL)  # one pass is enough: a dying process cannot fork
+        _reap()
+        return
+    while found := list(_descendants(os.getpid())):
+        for pid in found:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        # one of them is our own child and dying; others may have forked meanwhile: look again
+        _reap(block_once=True)
+
+
+def empty(folders: list[str]) -> bool:
+    """Remove everything in the folders; False when something withstands."""
+    for folder in folders:
+        try:
+            if os.listdir(folder) and not _emptied(folder):
+                return False
+        except OSError:
+            return False
+    return True
+
+
+def _reap(*, block_once: bool = False) -> None:
+    """Reap until there is no child left; `block_once`: one for sure, and what is dead already."""
+    options = 0
+    while True:
+        try:
+            pid, _ = os.waitpid(-1, options)
+        except ChildProcessError:
+            return
+        if not pid:
+            return
+        options = os.WNOHANG if block_once else 0
+
+
+def _descendants(ancestor: int) -> Iterator[int]:
+    """Children, grandchildren, …: orphans come back to us, for we are a subreaper."""
+    waiting = [ancestor]
+    while waiting:
+        pid = waiting.pop()
+        try:
+            tasks = os.listdir(f"/proc/{pid}/task")
+            for task in tasks:
+                told = Path(f"/proc/{pid}/task/{task}/children").read_text(encoding="ascii")
+                children = [int(word) for word in told.split()]
+                yield from children
+                waiting += children
+        except OSError:
+            continue
+
+
+def _emptied(folder: str) -> bool:
+    """Flatten while removing: a folder in a folder is moved up, so no path ever grows long."""
+    top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    budget, moved = _MOST_REMOVALS, 0
+    try:
+        waiting = os.listdir(top)
+        while waiting:
+            name = waiting.pop()
+            budget -= 1
+            if _unlinked(name, top):
+                continue
+            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+            try:
+                for child in os.listdir(inner):
+                    budget -= 1
+                    if budget < 0:
+                        return False
+                    if not _unlinked(child, inner):
+                        moved += 1
+                        risen = f".swept-{moved}"
+                        os.rename(child, risen, src_dir_fd=inner, dst_dir_fd=top)
+                        waiting.append(risen)
+            finally:
+                os.close(inner)
+            os.rmdir(name, dir_fd=top)
+        return not os.listdir(top)
+    finally:
+        os.close(top)
+
+
+def _unlinked(name: str, folder: int) -> bool:
+    """Remove a file or an empty folder; False for a folder with something in it."""
+    try:
+        os.unlink(name, dir_fd=folder)
+    except IsADirectoryError:
+        try:
+            os.rmdir(name, dir_fd=folder)
+        except OSError:
+            return False
+    return True

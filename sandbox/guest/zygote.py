@@ -1,0 +1,286 @@
+"""Process 1 of a container: one forked child for each run, under clocks that it cannot reach.
+
+    read an order (numbers) and its blobs, straight into files in memory
+    fork; the child gives up its rights and runs (run_tests.py)
+    sleep until it dies, or until a clock says that it has had enough
+    kill what is left, empty the folders, send the report
+
+Root with SETUID, SETGID, KILL, DAC_OVERRIDE and FOWNER, no more. Blobs pass through memory that
+is not handed down in a fork (MADV_DONTFORK) and never through Python objects, so that no child
+finds an earlier run in its heap. It ends when its standard input does.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import json
+import mmap
+import os
+import select
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from sandbox.guest import run_tests, sweeping
+from sandbox.guest.layout import (
+    LENGTH,
+    READY,
+    RECORD,
+    REPORT,
+    SIZE,
+    Killed,
+    block_bytes,
+    record_offset,
+    stride,
+)
+from sandbox.guest.limits import CpuClock, limit_resources, memory_kills
+from sandbox.guest.staging import Gone, Staging
+
+_SOONEST_CHECK_S = 0.002
+_NEVER_STARTED = 71
+
+_PRELOADED = (
+    "bisect collections copy dataclasses datetime fractions functools heapq io itertools math "
+    "operator queue random re statistics string threading typing"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the host says once, at the start."""
+
+    uid: int | None
+    """The children's user and group; None where the zygote cannot change it."""
+    folders: list[str]
+    """Writable folders, emptied after each run; the first is home and working directory."""
+    contained: bool
+    """Process 1 of its own namespace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One run: limits, sizes of the blobs that follow, nothing else."""
+
+    sizes: list[int]
+    """The program, then one input a test."""
+    lines: int
+    cpu_s: float
+    wall_s: float
+    memory_bytes: int
+    output_bytes: int
+    processes: int
+    large_stacks: bool
+
+    @property
+    def tests(self) -> int:
+        return len(self.sizes) - 1
+
+
+def main(settings_json: str) -> NoReturn:
+    """Serve until the host goes away."""
+    settings = Settings(**json.loads(settings_json))
+    for module in _PRELOADED.split():
+        __import__(module)
+    source, sink = os.dup(0), os.dup(1)
+    nothing = os.open("/dev/null", os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nothing, descriptor)
+    staging = Staging(source, sink)
+    wake, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    if not settings.contained:
+        sweeping.become_subreaper()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    version = json.dumps({"python": list(sys.version_info[:3]), "pid": os.getpid()}).encode()
+    staging.send(READY + LENGTH.pack(len(version)) + version)
+    staging.flush()
+    try:
+        while True:
+            order = Order(**staging.numbers())
+            _Run(settings, order, staging, wake, waker, nothing).serve()
+    except (Gone, BrokenPipeError):
+        sweeping.kill_everything(contained=settings.contained)
+        os._exit(0)
+
+
+class _Run:
+    """One order, from its blobs to its report."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        order: Order,
+        staging: Staging,
+        wake: int,
+        waker: int,
+        nothing: int,
+    ) -> None:
+        self._settings = settings
+        self._order = order
+        self._staging = staging
+        self._wake, self._waker = wake, waker
+        self._block = mmap.mmap(-1, block_bytes(order.tests))
+        self._lines = mmap.mmap(-1, max(1, order.tests * stride(order.lines)))
+        made = [_file_in_memory() for _ in range(2 * order.tests + 3)]
+        self._files = run_tests.Files(
+            program=made[0],
+            inputs=made[1 : order.tests + 1],
+            answers=made[order.tests + 1 : 2 * order.tests + 1],
+            structure=made[-2],
+            scratch=made[-1],
+            nothing=nothing,
+            block=self._block,
+            lines=self._lines,
+        )
+        self._made = made
+
+    def serve(self) -> None:
+        order, files = self._order, self._files
+        for file, size in zip([files.program, *files.inputs], order.sizes, strict=True):
+            self._staging.receive(file, size)
+        kills_before = memory_kills()
+        started = time.monotonic_ns()
+        pid = os.fork()
+        if pid == 0:
+            self._become_child()
+        status, usage, killed, at = self._watch(pid, started)
+        wall = time.monotonic_ns() - started
+        sweeping.kill_everything(contained=self._settings.contained)
+        clean = sweeping.empty(self._settings.folders)
+        cpu = int((usage.ru_utime + usage.ru_stime) * 1e9)
+        peak = usage.ru_maxrss * 1024
+        kills = memory_kills() - kills_before
+        self._report((status, killed, clean, kills, at, cpu, wall, peak))
+        for file in self._made:
+            os.close(file)
+        self._block.close()
+        self._lines.close()
+
+    # ── the child's last steps as root ───────────────────────────────────────────────────────
+
+    def _become_child(self) -> NoReturn:
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            staging = self._staging
+            for descriptor in (staging.source, staging.sink, self._wake, self._waker):
+                os.close(descriptor)
+            os.setsid()
+            Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+            limit_resources(
+                self._order.cpu_s * self._order.tests,
+                self._order.memory_bytes,
+                files=2 * self._order.tests,
+                processes=None if self._settings.uid is None else self._order.processes,
+                large_stacks=self._order.large_stacks,
+            )
+            uid = self._settings.uid
+            if uid is not None:
+                os.setgroups([])
+                os.setresgid(uid, uid, uid)
+                os.setresuid(uid, uid, uid)
+            os.umask(0o022)
+            gc.enable()
+            run_tests.run(self._files, self._order.lines, self._order.output_bytes)
+        finally:
+            os._exit(_NEVER_STARTED)
+
+    # ── the clocks ───────────────────────────────────────────────────────────────────────────
+
+    def _watch(self, pid: int, started: int) -> tuple[int, Any, Killed, int]:
+        """Wait for the child's end, or bring it about. Returns exit code or −signal."""
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        poll.register(self._staging.source, select.POLLRDHUP)
+        clock = CpuClock(pid)
+        test, begun, cpu_before, killed = -1, started, 0, Killed.NO
+        while True:
+            used_s = clock.seconds() - cpu_before / 1e9
+            wall_s = (time.monotonic_ns() - begun) / 1e9
+            left_s = min(self._order.cpu_s - used_s, self._order.wall_s - wall_s)
+            if left_s <= 0 and not killed:
+                latest = self._running_test()
+                if latest > test:  # a new test: its clocks begin with it
+                    test = latest
+                    begun, cpu_before = self._begun(test, begun, clock)
+                    continue
+                killed = Killed.CPU if used_s >= self._order.cpu_s else Killed.WALL
+                os.kill(pid, signal.SIGKILL)
+            timeout_s = None if killed else max(left_s, _SOONEST_CHECK_S)
+            for descriptor, _ in poll.poll(None if timeout_s is None else timeout_s * 1000):
+                if descriptor == self._staging.source:
+                    raise Gone
+                _drain(self._wake)
+            ended = sweeping.reaped(pid)
+            if ended is not None:
+                status, usage = ended
+                return status, usage, killed, self._running_test() if killed else -1
+
+    def _running_test(self) -> int:
+        """The last test that was begun; −1 while the program is compiled."""
+        latest = -1
+        for test in range(self._order.tests):
+            if not RECORD.unpack_from(self._block, record_offset(test))[0]:
+                break
+            latest = test
+        return latest
+
+    def _begun(self, test: int, earliest: int, clock: CpuClock) -> tuple[int, int]:
+        """When a test began, as the child wrote it down, within what can be true."""
+        begun, cpu_before, *_ = RECORD.unpack_from(self._block, record_offset(test))
+        begun = min(max(begun, earliest), time.monotonic_ns())
+        return begun, min(cpu_before, int(clock.seconds() * 1e9))
+
+    # ── the report ───────────────────────────────────────────────────────────────────────────
+
+    def _report(self, head: tuple[int, Killed, bool, int, int, int, int, int]) -> None:
+        status, killed, clean, kills, at, cpu, wall, peak = head
+        files, order, staging = self._files, self._order, self._staging
+        sealed = fcntl.fcntl(files.structure, fcntl.F_GET_SEALS) == run_tests.SEALS
+        structure_size = os.fstat(files.structure).st_size if sealed else 0
+        sizes = [os.fstat(file).st_size for file in files.answers]
+        scratch = os.fstat(files.scratch).st_size
+        staging.send(
+            REPORT.pack(
+                status,
+                killed,
+                clean,
+                sealed,
+                max(kills, 0),
+                at,
+                cpu,
+                wall,
+                peak,
+                structure_size,
+                scratch,
+            )
+        )
+        for size in sizes:
+            staging.send(SIZE.pack(size))
+        for shared in (self._block, self._lines):
+            with memoryview(shared) as view:
+                staging.send(view)
+        staging.send_file(files.structure, structure_size)
+        for file, size in zip(files.answers, sizes, strict=True):
+            if size <= order.output_bytes:
+                staging.send_file(file, size)
+        staging.flush()
+
+
+def _file_in_memory() -> int:
+    return os.memfd_create("run", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+
+
+def _drain(descriptor: int) -> None:
+    try:
+        while os.read(descriptor, 4096):
+            pass
+    except BlockingIOError:
+        return

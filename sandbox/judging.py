@@ -1,0 +1,242 @@
+"""From runs to a verdict: which tests run together, which again, and what each one's end means.
+
+    one child for all tests ── a test that passed there has passed
+                            └─ every other is run again in a process of its own, and that counts
+    worst test = the program's outcome
+
+The first test of a child has a fresh process by nature, so its result counts at once. Runs on a
+thread: everything here blocks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from functools import cached_property
+
+from sandbox import comparison
+from sandbox.checks import own_limits
+from sandbox.endings import ending
+from sandbox.guest import layout, plain_data
+from sandbox.guest.layout import Phase
+from sandbox.guest.statement_lines import physical_lines
+from sandbox.guest.zygote import Order
+from sandbox.guest_link import RunReport, pack_program
+from sandbox.line_structure import read_structure
+from stepcoder_dist.errors import ProblemError, SandboxFault
+from stepcoder_dist.records import Limits, LineStructure, Outcome, TestResult, TestSuite, Verdict
+
+Run = Callable[[Order, list[bytes]], RunReport]
+"""Runs one child somewhere. Raises `SandboxFault`."""
+
+TESTS_PER_CHILD = 64
+_MOST_LINE_BYTES = 8 * 2**20
+_DETAIL_CHARS = 60
+
+
+def judge(run: Run, source: str, tests: TestSuite, limits: Limits) -> Verdict:
+    """Judge one program. Raises `SandboxFault`, and `ProblemError` for a suite that cannot be."""
+    return _Judge(run, source, tests, own_limits(limits, tests)).verdict()
+
+
+class _Judge:
+    def __init__(self, run: Run, source: str, tests: TestSuite, limits: Limits) -> None:
+        self._run = run
+        self._source = source
+        self._tests = tests
+        self._limits = limits
+        self._lines = len(physical_lines(source))
+        self._trusted = True
+        self._share = False
+
+    def verdict(self) -> Verdict:
+        started = time.monotonic()
+        structure: LineStructure | None = None
+        results: list[TestResult] = []
+        complaint = ""
+        try:
+            report, first = self._first_run()
+            structure = self._structure(report)
+            results = self._results(report, first)
+        except _DoesNotCompile as error:
+            complaint = str(error)
+        failed = [(i, r) for i, r in enumerate(results) if r.outcome is not Outcome.PASSED]
+        if failed:
+            number, result = failed[0]
+            complaint = f"test {number + 1}: {result.detail or result.outcome}"
+        outcomes = [r.outcome for r in results] or [Outcome.COMPILE_ERROR]
+        return Verdict(
+            outcome=max(outcomes, key=lambda o: o.severity),
+            tests=tuple(results),
+            structure=structure,
+            coverage_trusted=self._trusted and structure is not None,
+            wall_ms=(time.monotonic() - started) * 1e3,
+            detail=complaint,
+        )
+
+    # ── runs ─────────────────────────────────────────────────────────────────────────────────
+
+    def _first_run(self) -> tuple[RunReport, list[int]]:
+        """Compile, describe and run the first tests, all in one child."""
+        size = max(1, min(TESTS_PER_CHILD, _MOST_LINE_BYTES // layout.stride(self._lines)))
+        first = list(range(len(self._tests)))[:size]
+        report = self._child(first, describe="fully", share=True)
+        if report.structure is None and report.phase is Phase.DESCRIBING:
+            # its nesting was too much for the description, not for the compiler
+            report = self._child(first, describe="simply", share=True)
+        return report, first
+
+    def _child(self, chosen: list[int], *, describe: str = "", share: bool = False) -> RunReport:
+        tests, limits = self._tests, self._limits
+        blobs = [
+            pack_program(
+                self._source, tests.setup_code, tests.fn_name, describe=describe, share=share
+            )
+        ]
+        blobs += [self._packed_inputs[i] for i in chosen]
+        order = Order(
+            sizes=[len(blob) for blob in blobs],
+            lines=self._lines,
+            cpu_s=limits.cpu_s,
+            wall_s=limits.wall_s,
+            memory_bytes=limits.memory_bytes,
+            output_bytes=limits.output_bytes,
+            processes=limits.processes,
+            large_stacks="stack_size" in self._source,
+        )
+        report = self._run(order, blobs)
+        if report.structure is None and report.phase is Phase.STARTING:
+            raise SandboxFault(f"a child never started (exit status {report.status})")
+        return report
+
+    @cached_property
+    def _packed_inputs(self) -> list[bytes]:
+        if self._tests.fn_name is None:
+            return [text.encode("utf-8", "surrogatepass") for text in self._tests.inputs]
+        try:
+            packed = [plain_data.encode(list(arguments)) for arguments in self._tests.inputs]
+        except (plain_data.Unreadable, plain_data.TooLarge):
+            raise ProblemError("an input is too deep or too large to be sent") from None
+        if any(plain_data.OPAQUE in data for data in packed):
+            raise ProblemError("an input holds an object that is no plain data")
+        return packed
+
+    def _structure(self, report: RunReport) -> LineStructure | None:
+        """Read what the child sealed. Raises `_DoesNotCompile`."""
+        if report.structure is None:
+            if report.phase is Phase.COMPILING:
+                why = "time" if report.killed else "memory or nesting"
+                raise _DoesNotCompile(f"the compiler gave up for {why}")
+            self._trusted = False
+            return LineStructure(
+                code_lines=frozenset(), follows=((),) * self._lines, comment_lines=frozenset()
+            )
+        told = json.loads(report.structure)
+        if "error" in told:
+            raise _DoesNotCompile(str(told["error"]))
+        if "setup_error" in told:
+            raise ProblemError(f"its setup_code does not compile: {told['setup_error']}")
+        self._trusted = bool(told.get("trusted")) and not report.meddled
+        self._share = not told.get("alone", True)
+        return read_structure(told, self._lines)
+
+    # ── results ──────────────────────────────────────────────────────────────────────────────
+
+    def _results(self, report: RunReport, first: list[int]) -> list[TestResult]:
+        results: dict[int, TestResult] = {}
+        self._take(results, report, first)
+        while len(results) < len(self._tests):
+            left = [i for i in range(len(self._tests)) if i not in results]
+            fresh = [i for i in left if i in self._again]
+            together = self._share and not fresh
+            chosen = left[: len(first)] if together else (fresh or left)[:1]
+            share = len(chosen) > 1
+            self._take(results, self._child(chosen, share=share), chosen)
+        self._run_lone_timeout_again(results)
+        return [results[i] for i in range(len(self._tests))]
+
+    @cached_property
+    def _again(self) -> set[int]:
+        """Tests that did not pass beside others, or were cut off."""
+        return set()
+
+    def _take(self, results: dict[int, TestResult], report: RunReport, chosen: list[int]) -> None:
+        """Keep what counts: the child's first test, and every pass."""
+        self._trusted = self._trusted and not report.meddled
+        for place, test in enumerate(chosen):
+            if place and not report.records[place].begun:
+                self._again.update(chosen[place:] if report.status or report.killed else ())
+                break
+            result = self._result(report, place, test)
+            if place == 0 or result.outcome is Outcome.PASSED:
+                results[test] = result
+            else:
+                self._again.add(test)
+
+    def _result(self, report: RunReport, place: int, test: int) -> TestResult:
+        called = self._tests.fn_name is not None
+        ended = ending(report, place, self._limits, called=called)
+        outcome, detail = ended.outcome, ended.detail
+        if outcome is None:
+            answer = report.answers[place]
+            outcome, detail = self._compared(b"" if answer is None else answer, test)
+        stride = layout.stride(self._lines)
+        lines = report.lines[place * stride : (place + 1) * stride].tobytes()
+        record = report.records[place]
+        return TestResult(
+            outcome=outcome,
+            executed_lines=frozenset(_positions(lines)),
+            cpu_ms=(record.cpu_ns if record.done else report.cpu_ns) / 1e6,
+            detail="" if outcome is Outcome.PASSED else detail,
+        )
+
+    def _compared(self, answer: bytes, test: int) -> tuple[Outcome, str]:
+        expected, how = self._tests.outputs[test], self._tests.comparison
+        if self._tests.fn_name is None:
+            right = comparison.equal_output(expected, answer, how)
+            shown = answer.decode("utf-8", "replace")
+        else:
+            try:
+                value = plain_data.decode(answer)
+            except (plain_data.Unreadable, plain_data.TooLarge):
+                return Outcome.RUNTIME_ERROR, "the return value cannot be read"
+            right = comparison.equal_value(expected, value, how)
+            shown = value
+        if right:
+            return Outcome.PASSED, ""
+        return Outcome.WRONG_ANSWER, f"expected {_short(expected)}, got {_short(shown)}"
+
+    def _run_lone_timeout_again(self, results: dict[int, TestResult]) -> None:
+        """A wall-clock limit says little on a busy machine: a lone time-out gets one more try."""
+        failed = [i for i, r in results.items() if r.outcome is not Outcome.PASSED]
+        busy = os.getloadavg()[0] > (os.cpu_count() or 1)
+        if len(failed) != 1 or not busy:
+            return
+        result = results[failed[0]]
+        on_wall = result.cpu_ms < self._limits.cpu_s * 500  # not half of its processor time
+        if result.outcome is Outcome.TIMEOUT and on_wall:
+            del results[failed[0]]
+            self._take(results, self._child(failed), failed)
+
+
+class _DoesNotCompile(Exception):
+    """Ends a judgement early; its text says why."""
+
+
+def _positions(lines: bytes) -> list[int]:
+    """1-based lines whose byte is set; index 0 is never used."""
+    found, at = [], lines.find(1)
+    while at > 0:
+        found.append(at)
+        at = lines.find(1, at + 1)
+    return found
+
+
+def _short(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # an integer with more digits than Python prints
+        text = "a very large number"
+    return text if len(text) <= _DETAIL_CHARS else text[: _DETAIL_CHARS - 1] + "…"

@@ -1,0 +1,31 @@
+"""What a child sealed about its program's lines → `LineStructure`, checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stepcoder_dist.errors import SandboxFault
+from stepcoder_dist.records import LineStructure
+
+
+def read_structure(told: dict[str, Any], lines: int) -> LineStructure:
+    """Read a description of a program of `lines` lines. Raises `SandboxFault` for nonsense."""
+    try:
+        follows = told["follows"]
+        sets = [tuple(_lines(entry, lines)) for entry in told["sets"]]
+        described = LineStructure(
+            code_lines=frozenset(_lines(told["code"], lines)),
+            follows=tuple(sets[index] for index in follows),
+            comment_lines=frozenset(_lines(told["comments"], lines)),
+        )
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise SandboxFault(f"a program's lines were described wrongly: {error}") from None
+    if len(described.follows) != lines:
+        raise SandboxFault(f"{len(described.follows)} of a program's {lines} lines were described")
+    return described
+
+
+def _lines(numbers: list[int], lines: int) -> list[int]:
+    if not all(isinstance(n, int) and 1 <= n <= lines for n in numbers):
+        raise ValueError("a line number is out of range")
+    return numbers

@@ -1,0 +1,75 @@
+"""Containers that nobody owns any more: told by their labels, removed at the next start.
+
+A container ends by itself when its owner does, for its standard input is closed then. This is for
+the rest: an engine that was stopped meanwhile, a container that never started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+import uuid
+from pathlib import Path
+
+import docker
+import requests
+from docker.errors import APIError, NotFound
+
+RUN_LABEL = "stepcoder.sandbox.run"
+OWNER_LABEL = "stepcoder.sandbox.owner"
+EXPIRES_LABEL = "stepcoder.sandbox.expires"
+TIME_TO_LIVE_S = 24 * 3600
+
+RUN_ID = uuid.uuid4().hex
+
+
+def owner() -> str:
+    """This process, so that others can tell whether it still lives: `host:pid:start time`."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
+
+
+def owner_labels() -> dict[str, str]:
+    """Labels of a container that this process starts."""
+    return {
+        RUN_LABEL: RUN_ID,
+        OWNER_LABEL: owner(),
+        EXPIRES_LABEL: str(int(time.time()) + TIME_TO_LIVE_S),
+    }
+
+
+def reap_orphans(client: docker.DockerClient) -> int:
+    """Remove containers whose owner is dead or whose time is up; return how many."""
+    reaped = 0
+    for found in client.containers.list(all=True, filters={"label": RUN_LABEL}):
+        if not _is_orphan(found.labels):
+            continue
+        try:
+            found.remove(force=True, v=True)
+        except NotFound:
+            continue
+        except APIError as error:
+            if error.status_code == requests.codes.conflict:  # the engine is at it already
+                continue
+            raise
+        reaped += 1
+    return reaped
+
+
+def _is_orphan(labels: dict[str, str]) -> bool:
+    with contextlib.suppress(KeyError, ValueError):
+        if time.time() > int(labels[EXPIRES_LABEL]):
+            return True
+        host, pid, started = labels[OWNER_LABEL].rsplit(":", 2)
+        return host == socket.gethostname() and _started(int(pid)) != started
+    return False  # not labelled as ours are: none of our business
+
+
+def _started(pid: int) -> str:
+    """A process's start time in clock ticks, as text; empty where there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[19]

@@ -1,0 +1,225 @@
+"""The project's own problem set, made by a seeded generator: small programs that climb in steps.
+
+    problems("train", seed=0, count=400, conditionals=range(2, 4))
+    problems.load("ladder:train?conditionals=2-3&count=400&seed=1&kinds=if,if-else&calls=0")
+
+A problem is one number taken through k conditional statements, told in a controlled English
+(`ladder_language.py`). Levels go by k. Everything about a problem follows from its program and
+its split: a program always belongs to the same one split, by its hash, so splits are disjoint for
+all seeds and options, and it has the same id and the same tests wherever it comes up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+from stepcoder_dist import ladder_tokenizer
+from stepcoder_dist.errors import ProblemError
+from stepcoder_dist.ladder_language import Task
+from stepcoder_dist.ladder_programs import CONDITIONALS, INPUTS, KINDS, LEVEL_OF, programs
+from stepcoder_dist.records import Problem, TestSuite
+
+PREFIX = "ladder:"
+
+SPLITS = {"sft": 4, "train": 8, "heldout": 10}
+"""The upper end of each split's share, in tenths of all programs."""
+COUNTS = {"sft": 2000, "train": 400, "heldout": 200}
+"""Problems in a split where the spec does not say."""
+TESTS = {"sft": 6, "train": 6, "heldout": 20}
+CALL_SHARE = 0.2
+"""Share of problems that define `f(n)` instead of reading standard input."""
+
+CPU_LIMIT_S = 1.0
+"""A right program takes microseconds: what loops for ever should cost little."""
+_TRIES = 400
+"""Programs drawn for one problem before there seem to be no more of its kind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a spec can choose."""
+
+    seed: int = 0
+    count: int | None = None
+    conditionals: range = CONDITIONALS
+    kinds: tuple[str, ...] = KINDS
+    calls: float = CALL_SHARE
+    tests: int | None = None
+    """Tests of each problem; `COUNTS` and `TESTS` say what None is."""
+
+
+def problems(
+    split: str,
+    *,
+    seed: int = 0,
+    count: int | None = None,
+    conditionals: range = CONDITIONALS,
+    kinds: Sequence[str] = KINDS,
+    calls: float = CALL_SHARE,
+    tests: int | None = None,
+) -> list[Problem]:
+    """Make `count` different problems; the number of conditionals goes round in its range.
+
+    The same arguments give the same problems, and a smaller count a prefix of them. Raises
+    `ProblemError` for an unknown split or kind, or where there are fewer such programs.
+    """
+    options = Options(
+        seed=seed,
+        count=count,
+        conditionals=conditionals,
+        kinds=tuple(kinds),
+        calls=calls,
+        tests=tests,
+    )
+    return list(_generate(split, options))
+
+
+def from_spec(spec: str) -> Iterator[Problem]:
+    """`ladder:<split>[?option=value&...]`, the options being the arguments of `problems`."""
+    split, _, query = spec.removeprefix(PREFIX).partition("?")
+    changes: dict[str, object] = {}
+    for key, text in parse_qsl(query, keep_blank_values=True):
+        try:
+            changes[key] = _option(key, text)
+        except ValueError:
+            raise ProblemError(
+                f"{spec}: {key}={text} makes no sense; options are seed=0, count=400, "
+                f"conditionals=2-3, kinds={','.join(KINDS)}, calls=0.2, tests=6"
+            ) from None
+    try:
+        yield from _generate(split, dataclasses.replace(Options(), **changes))  # type: ignore[arg-type]
+    except ProblemError as error:
+        raise ProblemError(f"{spec}: {error}") from None
+
+
+def write(folder: Path, *, seed: int = 0) -> list[Path]:
+    """Write every split as `<folder>/<split>.jsonl` in the APPS+ schema; return the files."""
+    from stepcoder_dist.problems import row_from_problem
+
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for split in SPLITS:
+        path = folder / f"{split}.jsonl"
+        part = path.with_suffix(".part")
+        with part.open("w", encoding="utf-8") as file:
+            for problem in problems(split, seed=seed):
+                file.write(json.dumps(row_from_problem(problem)) + "\n")
+        part.replace(path)
+        written.append(path)
+    return written
+
+
+def write_tokenizer(folder: Path) -> int:
+    """Write the ladder's tokenizer as a Hugging Face folder; return its number of tokens."""
+    return ladder_tokenizer.write(folder)
+
+
+def _option(key: str, text: str) -> object:
+    match key:
+        case "seed":
+            return int(text)
+        case "count" | "tests" if int(text) > 0:
+            return int(text)
+        case "conditionals":
+            low, _, high = text.partition("-")
+            return range(int(low), int(high or low) + 1)
+        case "kinds":
+            return tuple(text.split(","))
+        case "calls" if 0 <= float(text) <= 1:
+            return float(text)
+    raise ValueError(key)
+
+
+def _generate(split: str, options: Options) -> Iterator[Problem]:
+    if split not in SPLITS:
+        raise ProblemError(f"no split {split!r}; the splits are {', '.join(SPLITS)}")
+    if not options.conditionals or not set(options.conditionals) <= set(CONDITIONALS):
+        raise ProblemError(
+            f"conditionals {options.conditionals} are not within "
+            f"{CONDITIONALS[0]}-{CONDITIONALS[-1]}; choose some of them"
+        )
+    if not set(options.kinds) <= set(KINDS) or not set(options.kinds) - {"nested"}:
+        raise ProblemError(
+            f"kinds {', '.join(options.kinds)} do not make programs; choose among "
+            f"{', '.join(KINDS)}, and not nested alone"
+        )
+    count = options.count if options.count is not None else COUNTS[split]
+    rng = random.Random(f"{split} {options.seed}")
+    made: set[str] = set()
+    for index in range(count):
+        conditionals = options.conditionals[index % len(options.conditionals)]
+        by_call = rng.random() < options.calls
+        tasks = programs(rng, conditionals, options.kinds, by_call=by_call)
+        drawn = ((task, _digest(task)) for task in tasks)
+        fresh = (
+            (task, digest)
+            for task, digest in islice(drawn, _TRIES)
+            if digest not in made and _split_of(digest) == split
+        )
+        task, digest = next(fresh, (None, ""))
+        if task is None:
+            raise ProblemError(
+                f"there are few more than {index} programs of {conditionals} conditionals like "
+                "this; lower count or widen conditionals and kinds"
+            )
+        made.add(digest)
+        yield _problem(task, digest, options.tests or TESTS[split], thorough=split == "heldout")
+
+
+def _digest(task: Task) -> str:
+    return hashlib.blake2b(task.python.encode(), digest_size=6).hexdigest()
+
+
+def _split_of(digest: str) -> str:
+    tenth = int(digest, 16) % 10
+    return next(split for split, end in SPLITS.items() if tenth < end)
+
+
+def _problem(task: Task, digest: str, tests: int, *, thorough: bool) -> Problem:
+    inputs = _inputs(task, random.Random(digest), tests, thorough=thorough)
+    outputs = [task.run(n) for n in inputs]
+    by_call = task.by_call
+    return Problem(
+        problem_id=f"ladder/k{task.conditionals}-{digest}",
+        statement=task.english,
+        reference=task.python,
+        level=LEVEL_OF[task.conditionals],
+        tests=TestSuite(
+            inputs=tuple([n] if by_call else f"{n}\n" for n in inputs),
+            outputs=tuple(n if by_call else f"{n}\n" for n in outputs),
+            fn_name="f" if by_call else None,
+            entry_point="f" if by_call else None,
+            cpu_limit_s=CPU_LIMIT_S,
+        ),
+    )
+
+
+def _inputs(task: Task, rng: random.Random, tests: int, *, thorough: bool) -> list[int]:
+    """Draw the inputs of the tests, ascending.
+
+    Thorough ones go every way of every conditional. Others may leave branches out, as unit tests
+    do, but enter at least one conditional where there is one to enter.
+    """
+    left = rng.sample(INPUTS, len(INPUTS))
+    chosen: list[int] = []
+    if thorough:
+        taken = {n: task.branches(n) for n in left}
+        wanted = set().union(*taken.values())
+        while wanted:
+            best = max(left, key=lambda n: len(wanted & taken[n]))
+            chosen.append(best)
+            left.remove(best)
+            wanted -= taken[best]
+    else:
+        entering = (n for n in left if any(way for _, _, way in task.branches(n)))
+        chosen = list(islice(entering, 1))
+        left = [n for n in left if n not in chosen]
+    return sorted([*chosen, *left][: max(tests, len(chosen))])

@@ -1,0 +1,221 @@
+"""Rows of a problem set, one at a time: JSONL, a JSON list, either gzipped, or an APPS folder.
+
+Nothing is held but the row at hand, so the size of a file does not matter. A row that cannot be
+read comes out as a `ProblemError` in its place; the rest goes on where the format allows it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from stepcoder_dist.errors import ProblemError
+
+MEND = "fix the row or pass --max-bad-share"
+_CHUNK_CHARS = 1 << 16
+_BLANK = re.compile("[ \t\r\n\ufeff]*")
+_BROKEN_FILE = (OSError, EOFError, zlib.error)
+"""Unreadable, or a gzip stream that is damaged or cut short."""
+
+Row = tuple[str, Any]
+"""Where the row stands (`problems.jsonl:17`), and what it is."""
+
+
+def rows(path: Path) -> Iterator[Row | ProblemError]:
+    """Yield every row with its place; a broken one as the error that tells about it.
+
+    Raises `ProblemError` where nothing can be read at all or nothing more can be told apart.
+    """
+    if path.is_dir():
+        yield from _apps_folders(path)
+        return
+    if not path.is_file():
+        raise ProblemError(
+            f"{path}: no such file or folder; give a JSON list, a JSONL file, an APPS folder or "
+            "ladder:<split>"
+        )
+    try:
+        with _open(path) as file:
+            opening = _first_character(file)
+        with _open(path) as file:
+            yield from _list_items(path, file) if opening == b"[" else _lines(path, file)
+    except _BROKEN_FILE as error:
+        raise ProblemError(f"{path}: cannot be read ({error}); restore the file") from None
+
+
+def _open(path: Path) -> BinaryIO | gzip.GzipFile:
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    if zipped:
+        return gzip.GzipFile(path)
+    return path.open("rb")
+
+
+def _first_character(file: BinaryIO | gzip.GzipFile) -> bytes:
+    head = file.read(3)
+    if head == b"\xef\xbb\xbf":
+        head = b""
+    while not head.strip():
+        more = file.read(_CHUNK_CHARS)
+        if not more:
+            return b""
+        head += more
+    return head.strip()[:1]
+
+
+def _lines(path: Path, file: BinaryIO | gzip.GzipFile) -> Iterator[Row | ProblemError]:
+    for number, line in enumerate(file, start=1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            yield where, json.loads(text.rstrip("\r\n"))
+        except (ValueError, RecursionError) as error:
+            yield ProblemError(f"{where}: not valid JSON: {_reason(error)}; {MEND}")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg[:1].lower()}{error.msg[1:]} at column {error.colno}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"not UTF-8 at byte {error.start}"
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    return str(error).split(";", maxsplit=1)[0]
+
+
+def _list_items(path: Path, file: BinaryIO | gzip.GzipFile) -> Iterator[Row | ProblemError]:
+    """The items of a JSON list, decoded one by one from a window that slides over the file."""
+    window = _Window(path, file)
+    window.expect("[")
+    item = 0
+    while window.peek() != "]":
+        if item:
+            window.expect(",")
+        item += 1
+        window.peek()
+        where = f"{path}:{window.line}"
+        yield where, window.decode(where)
+    window.expect("]")
+    if window.peek():
+        raise ProblemError(f"{path}:{window.line}: text after the end of the list; remove it")
+
+
+class _Window:
+    """A moving piece of a JSON text: grows only while one value does not fit in it."""
+
+    def __init__(self, path: Path, file: BinaryIO | gzip.GzipFile) -> None:
+        self._path = path
+        self._file = file
+        self._decoder = json.JSONDecoder()
+        self._partial = b""
+        self._text = ""
+        self._at = 0
+        self.line = 1
+        """1-based line of the next character."""
+
+    def peek(self) -> str:
+        """The next character that is no white space; empty at the end of the file."""
+        while True:
+            blank = _BLANK.match(self._text, self._at)
+            self._move_to(blank.end() if blank else self._at)
+            if self._at < len(self._text):
+                return self._text[self._at]
+            if not self._read(_CHUNK_CHARS):
+                return ""
+
+    def expect(self, character: str) -> None:
+        seen = self.peek()
+        if seen != character:
+            what = repr(seen) if seen else "the end of the file"
+            raise ProblemError(
+                f"{self._path}:{self.line}: not a JSON list: expected {character!r}, found {what}; "
+                "mend the file from there on"
+            )
+        self._move_to(self._at + 1)
+
+    def decode(self, where: str) -> Any:
+        """The next value. A broken one ends the file: where the next begins cannot be told."""
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self._text, self._at)
+            except json.JSONDecodeError as error:
+                # an error well before the end of the window is an error of the text
+                cut_off = error.msg.startswith("Unterminated") or error.pos > len(self._text) - 16
+                if cut_off and self._read(max(_CHUNK_CHARS, len(self._text) - self._at)):
+                    continue
+                line = self.line + self._text.count("\n", self._at, error.pos)
+                place = f"{self._path}:{line}"
+                raise ProblemError(
+                    f"{place}: not valid JSON: {_reason(error)} (row at {where}); mend the file "
+                    "from there on"
+                ) from None
+            except (ValueError, RecursionError) as error:
+                raise ProblemError(
+                    f"{where}: not valid JSON: {_reason(error)}; mend the file from there on"
+                ) from None
+            self._move_to(end)
+            return value
+
+    def _move_to(self, at: int) -> None:
+        self.line += self._text.count("\n", self._at, at)
+        self._at = at
+
+    def _read(self, size: int) -> bool:
+        data = self._file.read(size)
+        if not data:
+            return False
+        whole = self._partial + data
+        try:
+            text, self._partial = whole.decode("utf-8"), b""
+        except UnicodeDecodeError as error:
+            if error.start < len(whole) - 3:
+                line = self.line + self._text.count("\n", self._at)
+                line += whole.count(b"\n", 0, error.start)
+                raise ProblemError(
+                    f"{self._path}:{line}: not UTF-8; save the file as UTF-8"
+                ) from None
+            text, self._partial = whole[: error.start].decode("utf-8"), whole[error.start :]
+        self._text, self._at = self._text[self._at :] + text, 0
+        return True
+
+
+def _apps_folders(folder: Path) -> Iterator[Row | ProblemError]:
+    """APPS's own layout: one folder a problem, or one such folder itself."""
+    if (folder / "question.txt").is_file():
+        found = [folder]
+    else:
+        found = sorted(child for child in folder.iterdir() if (child / "question.txt").is_file())
+    if not found:
+        raise ProblemError(
+            f"{folder}: holds no problem folders (0000/question.txt, ...); give the folder above "
+            "them"
+        )
+    for child in found:
+        try:
+            yield str(child), _apps_row(child)
+        except (OSError, ValueError, RecursionError) as error:
+            yield ProblemError(f"{child}: {_reason(error)}; {MEND}")
+
+
+def _apps_row(folder: Path) -> dict[str, Any]:
+    def text(name: str) -> str:
+        path = folder / name
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+    metadata = json.loads(text("metadata.json") or "{}")
+    return {
+        "problem_id": f"apps/{folder.resolve().name}",
+        "question": text("question.txt"),
+        "input_output": text("input_output.json"),
+        "solutions": text("solutions.json"),
+        "starter_code": text("starter_code.py"),
+        "difficulty": metadata.get("difficulty"),
+        "url": metadata.get("url", ""),
+    }

@@ -1,0 +1,234 @@
+"""One row of a published problem set → one `Draft`: the same fields whatever the source.
+
+    our own / APPS+ / judge rows   `inputs` and `outputs`, or `test_code`
+    APPS                           `input_output`
+    MBPP                           `test_list`
+    HumanEval                      `test` and `entry_point`
+
+Only names and places differ here; what the values mean is settled in `problems.py`.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from stepcoder_dist.assert_script import parse
+
+OWN_FORMAT = "stepcoder"
+"""The value of `format` in rows that this project wrote: they mean what they say, and nothing
+about APPS's habits is guessed."""
+
+
+class RowError(ValueError):
+    """What is wrong with a row, without its place; `problems.py` adds file, line and id."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Draft:
+    """A row with its fields by our names, values as they came."""
+
+    problem_id: str
+    statement: str = ""
+    solutions: list[str] = field(default_factory=list)
+    """In the source's order; the first that parses becomes the reference."""
+    level: Any = None
+    starter_code: str = ""
+    inputs: Any = None
+    outputs: Any = None
+    fn_name: Any = None
+    comparison: str = "tokens"
+    setup_code: str = ""
+    test_code: str = ""
+    entry_point: str | None = None
+    time_limit_s: Any = None
+    memory_limit_mb: Any = None
+    apps: bool = False
+    """The row descends from APPS: wrapped return values, JSON text as arguments and LeetCode's
+    silent imports are to be expected."""
+
+
+def a_type(value: Any) -> str:
+    """`a list`, `an int`: for an error about a value of the wrong type."""
+    name = type(value).__name__
+    return f"an {name}" if name[0] in "aeiou" else f"a {name}"
+
+
+def draft(row: Any, where: str) -> Draft:
+    """Detect the format by its keys and bring the row into one shape. Raises `RowError`."""
+    if not isinstance(row, dict):
+        raise RowError(f"the row is {a_type(row)}, not an object")
+    for key, read in _READERS.items():
+        if key in row:
+            return read(row, where)
+    raise RowError(
+        f"keys {', '.join(map(str, list(row)[:6])) or '(none)'} fit no known format: "
+        "no inputs and outputs, input_output, test_list, test or test_code"
+    )
+
+
+def problem_id(row: Any, where: str) -> str | None:
+    """The id that the row would get, for an error about it; None where it has none."""
+    try:
+        return draft(row, where).problem_id
+    except (RowError, ValueError, RecursionError):
+        value = row.get("problem_id") if isinstance(row, dict) else None
+        return value if isinstance(value, str) else None
+
+
+def _common(row: dict[str, Any], where: str) -> Draft:
+    """Our own schema, the `judge` rows, and APPS+."""
+    own = row.get("problem_id")
+    settled = row.get("format") == OWN_FORMAT
+    apps_plus = not settled and ("canonical_solution" in row or "prompt" in row)
+    if isinstance(own, str) and not (apps_plus and own.isdigit()):
+        name = _id(own)
+    else:
+        number = next(
+            (row[k] for k in ("problem_id", "id", "task_id") if row.get(k) is not None), None
+        )
+        given = _id(number) if number is not None else re.sub(r"\D*(\d+)$", r"\1", where)
+        name = f"apps_plus/{given}" if apps_plus else f"{_stem(where)}/{given}"
+    reference = _first_text(row, "reference", "canonical_solution", "solution")
+    return Draft(
+        problem_id=name,
+        statement=_first_text(row, "statement", "prompt", "question"),
+        solutions=[reference] if reference.strip() else _solutions(row.get("solutions")),
+        level=row.get("level", row.get("difficulty")),
+        starter_code=_text(row, "starter_code"),
+        inputs=row.get("inputs"),
+        outputs=row.get("outputs"),
+        fn_name=row.get("fn_name"),
+        comparison=_text(row, "comparison") or "tokens",
+        setup_code=_text(row, "setup_code"),
+        test_code=_text(row, "test_code"),
+        entry_point=_text(row, "entry_point") or None,
+        time_limit_s=row.get("time_limit_s"),
+        memory_limit_mb=row.get("memory_limit_mb"),
+        apps=name.startswith("apps") and not settled,
+    )
+
+
+def _apps(row: dict[str, Any], where: str) -> Draft:
+    number = next((row[k] for k in ("problem_id", "id") if row.get(k) is not None), None)
+    name = _id(number) if number is not None else re.sub(r"\D*(\d+)$", r"\1", where)
+    tests = _json(row["input_output"], "input_output") or {}
+    if not isinstance(tests, dict):
+        raise RowError("input_output is no object with inputs and outputs")
+    return Draft(
+        problem_id=name if "/" in name else f"apps/{name}",
+        statement=_text(row, "question"),
+        solutions=_solutions(row.get("solutions")),
+        level=row.get("difficulty"),
+        starter_code=_text(row, "starter_code"),
+        inputs=tests.get("inputs"),
+        outputs=tests.get("outputs"),
+        fn_name=tests.get("fn_name"),
+        apps=True,
+    )
+
+
+def _mbpp(row: dict[str, Any], where: str) -> Draft:
+    asserts = row["test_list"]
+    if not isinstance(asserts, list) or not all(isinstance(a, str) for a in asserts):
+        raise RowError("test_list is no list of asserts")
+    number = (
+        row["task_id"] if row.get("task_id") is not None else re.sub(r"\D*(\d+)$", r"\1", where)
+    )
+    imports = row.get("test_imports") or []
+    setup = "\n".join([*map(str, imports), _text(row, "test_setup_code")]).strip()
+    task = _first_text(row, "text", "prompt").strip()
+    script = "\n".join(assertion.strip() for assertion in asserts)
+    return Draft(
+        problem_id=f"mbpp/{_id(number)}",
+        statement=f"{task}\nYour code should pass these tests:\n{script}",
+        solutions=[_text(row, "code")],
+        setup_code=setup + "\n" if setup else "",
+        test_code=script,
+    )
+
+
+def _human_eval(row: dict[str, Any], _where: str) -> Draft:
+    prompt, entry_point = _text(row, "prompt"), _text(row, "entry_point")
+    preamble = _before_function(prompt, entry_point)
+    return Draft(
+        problem_id=f"humaneval/{_id(row.get('task_id')).rpartition('/')[2]}",
+        statement=prompt,
+        solutions=[prompt + _text(row, "canonical_solution")],
+        # what the prompt defines ahead of the function is there for every program
+        setup_code=preamble,
+        test_code=preamble + _text(row, "test"),
+        entry_point=entry_point,
+    )
+
+
+_READERS: dict[str, Callable[[dict[str, Any], str], Draft]] = {
+    "input_output": _apps,
+    "test_list": _mbpp,
+    "inputs": _common,
+    "outputs": _common,
+    "test_code": _common,
+    "test": _human_eval,
+}
+
+
+def _before_function(prompt: str, entry_point: str) -> str:
+    """The imports and helpers that precede the entry point in a HumanEval prompt."""
+    try:
+        tree = parse(prompt)
+    except SyntaxError:
+        return ""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == entry_point:
+            before = "\n".join(prompt.replace("\r\n", "\n").split("\n")[: node.lineno - 1]).strip(
+                "\n"
+            )
+            return before + "\n" if before else ""
+    return ""
+
+
+def _id(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise RowError(f"the id is {value!r}, not a text or a whole number")
+    text = str(value).strip()
+    if not text or not text.isprintable():
+        raise RowError(f"the id {value!r} is empty or not printable")
+    return text
+
+
+def _stem(where: str) -> str:
+    return re.split(r"[/\\]", where)[-1].split(".")[0].split(":")[0] or "problem"
+
+
+def _text(row: dict[str, Any], key: str) -> str:
+    value = row.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise RowError(f"{key} is {a_type(value)}, not text")
+    return value
+
+
+def _first_text(row: dict[str, Any], *keys: str) -> str:
+    return next((text for key in keys if (text := _text(row, key))), "")
+
+
+def _json(value: Any, key: str) -> Any:
+    """Decode a field that holds JSON text, as APPS's JSONL has them."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value) if value.strip() else None
+    except (ValueError, RecursionError):
+        raise RowError(f"{key} is not valid JSON") from None
+
+
+def _solutions(value: Any) -> list[str]:
+    found = _json(value, "solutions") or []
+    if not isinstance(found, list) or not all(isinstance(s, str) for s in found):
+        raise RowError("solutions is no list of programs")
+    return found

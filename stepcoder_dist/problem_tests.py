@@ -1,0 +1,185 @@
+"""The tests of a row → `TestSuite`: what its inputs and outputs mean, settled once a problem.
+
+    no fn_name     standard input and output, text
+    fn_name        argument lists and return values
+    test_code      an assert script: call tests where it can be turned into them, else kept
+
+APPS leaves some of it open: single return values wrapped in lists, arguments that are JSON text.
+Each is one reading for all tests of a problem, never one for each test: a checker that accepts
+either would accept the first element of a right answer.
+"""
+
+from __future__ import annotations
+
+import json
+import keyword
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from stepcoder_dist import reference_code
+from stepcoder_dist.assert_script import call_tests, called_name
+from stepcoder_dist.problem_formats import Draft, RowError, a_type
+from stepcoder_dist.records import TestSuite
+
+LEETCODE_IMPORTS = (
+    "import bisect, collections, fractions, functools, heapq, itertools, math, random, re\n"
+    "import string, sys, time\n"
+    "from bisect import bisect_left, bisect_right, insort\n"
+    "from collections import ChainMap, Counter, OrderedDict, defaultdict, deque\n"
+    "from functools import cmp_to_key, lru_cache, reduce\n"
+    "from heapq import heapify, heappop, heappush, heappushpop, heapreplace, nlargest, nsmallest\n"
+    "from itertools import accumulate, combinations, permutations, product\n"
+    "from math import ceil, cos, exp, fabs, floor, gcd, log, log2, sin, sqrt, tan\n"
+    "from typing import Any, Callable, Dict, List, Optional, Set, Tuple, Union\n"
+)
+"""What APPS's checker imports ahead of a call-based solution; the solutions rely on it."""
+
+_MIB = 2**20
+
+
+def suite(found: Draft, reference: str) -> tuple[TestSuite, bool]:
+    """Build the suite; the flag is False where only running a solution could settle a reading.
+
+    Raises `RowError` for missing, unequal or mistyped tests and impossible limits.
+    """
+    inputs, outputs = _pairs(found.inputs, found.outputs)
+    fn_name = _function_name(found.fn_name)
+    entry_point, script = found.entry_point or None, found.test_code
+    if script.strip():
+        turned = call_tests(script, entry_point or fn_name)
+        if turned and (not inputs or turned.fn_name == fn_name):
+            fn_name, script = turned.fn_name, ""
+            inputs, outputs = [*inputs, *turned.inputs], [*outputs, *turned.outputs]
+        else:
+            script = reference_code.imports_for(reference, script) + script
+            entry_point = entry_point or fn_name or called_name(script)
+    elif not inputs:
+        raise RowError("no tests")
+    if found.apps and fn_name and all(isinstance(i, str) for i in inputs):
+        # APPS+ v1 names the zero-argument function around a program on standard input
+        fn_name = None
+    settled = True
+    if inputs and fn_name is None:
+        inputs, outputs = _texts(inputs, "input"), _texts(outputs, "output")
+    elif inputs:
+        inputs = _argument_lists(inputs)
+        if found.apps:
+            inputs, outputs = _decoded(inputs, outputs)
+            outputs, settled = _unwrapped(outputs, reference, found.starter_code, fn_name or "")
+    return TestSuite(
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        fn_name=fn_name,
+        comparison=found.comparison,
+        setup_code=found.setup_code.replace("\r\n", "\n") or _imports(found, fn_name),
+        test_code=script,
+        entry_point=entry_point or fn_name,
+        cpu_limit_s=_limit(found.time_limit_s, "time_limit_s"),
+        memory_limit_bytes=_bytes(_limit(found.memory_limit_mb, "memory_limit_mb")),
+    ), settled
+
+
+def one_element_lists(outputs: Sequence[Any]) -> bool:
+    return all(isinstance(o, list) and len(o) == 1 for o in outputs)
+
+
+def _pairs(inputs: Any, outputs: Any) -> tuple[list[Any], list[Any]]:
+    for name, value in (("inputs", inputs), ("outputs", outputs)):
+        if value is not None and not isinstance(value, list):
+            raise RowError(f"{name} is {a_type(value)}, not a list")
+    inputs, outputs = inputs or [], outputs or []
+    if len(inputs) != len(outputs):
+        raise RowError(
+            f"{len(inputs)} {_plural('input', inputs)} but "
+            f"{len(outputs)} {_plural('output', outputs)}"
+        )
+    return inputs, outputs
+
+
+def _plural(noun: str, items: list[Any]) -> str:
+    return noun if len(items) == 1 else noun + "s"
+
+
+def _function_name(value: Any) -> str | None:
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or not value.isidentifier() or keyword.iskeyword(value):
+        raise RowError(f"fn_name {value!r} is no name of a function")
+    return value
+
+
+def _texts(values: list[Any], what: str) -> list[str]:
+    """Standard input or output of each test; a list of lines, as APPS has some, is joined."""
+    texts = []
+    for number, value in enumerate(values, start=1):
+        if isinstance(value, list) and all(isinstance(line, str) for line in value):
+            texts.append("\n".join(value))
+        elif isinstance(value, str):
+            texts.append(value)
+        else:
+            raise RowError(f"{what} {number} is {a_type(value)}, not text, and there is no fn_name")
+    return texts
+
+
+def _argument_lists(values: list[Any]) -> list[list[Any]]:
+    for number, value in enumerate(values, start=1):
+        if not isinstance(value, list):
+            raise RowError(f"input {number} is {a_type(value)}, not a list of arguments")
+    return values
+
+
+def _decoded(inputs: list[list[Any]], outputs: list[Any]) -> tuple[list[list[Any]], list[Any]]:
+    """Decode arguments that are JSON text, if every text argument of every test is.
+
+    Bare numbers alone do not count: a function of the text "12" looks the same.
+    """
+    texts = [a for arguments in inputs for a in arguments if isinstance(a, str)]
+    if not _all_json(texts):
+        return inputs, outputs
+    plain = [[json.loads(a) if isinstance(a, str) else a for a in args] for args in inputs]
+    if _all_json([o for o in outputs if isinstance(o, str)]):
+        outputs = [json.loads(o) if isinstance(o, str) else o for o in outputs]
+    return plain, outputs
+
+
+def _all_json(texts: list[str]) -> bool:
+    try:
+        values = [json.loads(text) for text in texts]
+    except (ValueError, RecursionError):
+        return False
+    return any(isinstance(value, str | list | dict) for value in values)
+
+
+def _unwrapped(
+    outputs: list[Any], reference: str, starter_code: str, fn_name: str
+) -> tuple[list[Any], bool]:
+    """Take single return values out of their lists, unless the function returns lists.
+
+    The reference tells, or the starter code's annotation. Where neither does, the values are
+    taken out, as APPS's own checker reads them, and the reading counts as not settled.
+    """
+    if not one_element_lists(outputs):
+        return outputs, True
+    told = reference_code.returns_list(reference, fn_name)
+    if told is None:
+        told = reference_code.returns_list(starter_code.rstrip() + " pass\n", fn_name)
+    return (outputs if told else [o[0] for o in outputs]), told is not None
+
+
+def _imports(found: Draft, fn_name: str | None) -> str:
+    silent = fn_name is not None and (found.apps or "class Solution" in found.starter_code)
+    return LEETCODE_IMPORTS if silent else ""
+
+
+def _limit(value: Any, name: str) -> float | None:
+    if value is None:
+        return None
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value <= 0:
+        raise RowError(f"{name} is {value!r}, not a positive number")
+    return float(value)
+
+
+def _bytes(mebibytes: float | None) -> int | None:
+    return None if mebibytes is None else int(mebibytes * _MIB)

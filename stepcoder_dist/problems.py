@@ -1,0 +1,231 @@
+"""Problem sets → `Problem` records: read, brought into one shape, checked.
+
+    rows (problem_files) ─ Draft (problem_formats) ─ Problem: tests settled, reference runnable
+
+`load` reads a whole set, `stream` one problem at a time in bounded memory, `each` hands bad rows
+out as errors instead of raising them. Nothing of a problem is run here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, overload
+
+from stepcoder_dist import ladder, reference_code
+from stepcoder_dist.errors import ProblemError
+from stepcoder_dist.problem_files import MEND, rows
+from stepcoder_dist.problem_formats import OWN_FORMAT, Draft, RowError, draft, problem_id
+from stepcoder_dist.problem_tests import one_element_lists, suite
+from stepcoder_dist.records import LEVELS, Problem, TestSuite
+
+_NAMED_IN_ERROR = 5
+
+
+@dataclass(slots=True)
+class Account:
+    """What became of the rows of a set; filled while `stream` runs."""
+
+    good: int = 0
+    bad: list[ProblemError] = field(default_factory=list)
+    """One for each row that was left out, in the file's order."""
+    unsettled: list[str] = field(default_factory=list)
+    """Ids of problems whose expected values are all one-element lists, where nothing but running
+    a solution can tell whether APPS wrapped them; `rewrapped` gives the other reading."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemSet(Sequence[Problem]):
+    """The usable problems of a set, in its order, and the account of its rows."""
+
+    problems: tuple[Problem, ...]
+    account: Account
+
+    def __len__(self) -> int:
+        return len(self.problems)
+
+    @overload
+    def __getitem__(self, index: int) -> Problem: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Problem, ...]: ...
+    def __getitem__(self, index: int | slice) -> Problem | tuple[Problem, ...]:
+        return self.problems[index]
+
+
+def load(spec: str | Path, *, max_bad_share: float = 0.0, limit: int | None = None) -> ProblemSet:
+    """Read a set into memory; see `stream`."""
+    account = Account()
+    problems = stream(spec, max_bad_share=max_bad_share, limit=limit, account=account)
+    return ProblemSet(problems=tuple(problems), account=account)
+
+
+def stream(
+    spec: str | Path,
+    *,
+    max_bad_share: float = 0.0,
+    limit: int | None = None,
+    account: Account | None = None,
+) -> Iterator[Problem]:
+    """Yield the problems of a file, an APPS folder or `ladder:<split>`, one at a time.
+
+    With `max_bad_share` 0 the first bad row raises `ProblemError`. Otherwise bad rows are left
+    out and put into `account`, and the error comes after the last row if their share of all rows
+    read is larger. `limit` stops after that many problems.
+    """
+    account = Account() if account is None else account
+    for item in each(spec, account=account):
+        if isinstance(item, Problem):
+            account.good += 1
+            yield item
+            if account.good == limit:
+                break
+        elif max_bad_share <= 0:
+            raise item
+        else:
+            account.bad.append(item)
+    total = account.good + len(account.bad)
+    if not total:
+        raise ProblemError(f"{spec}: holds no problems; give a set with at least one")
+    if len(account.bad) > max_bad_share * total:
+        named = "; ".join(str(e).removesuffix(f"; {MEND}") for e in account.bad[:_NAMED_IN_ERROR])
+        more = len(account.bad) - _NAMED_IN_ERROR
+        raise ProblemError(
+            f"{spec}: {len(account.bad)} of {total} rows are bad, more than --max-bad-share "
+            f"{max_bad_share:g}: {named}{f'; and {more} more' if more > 0 else ''}"
+        )
+
+
+def each(spec: str | Path, *, account: Account | None = None) -> Iterator[Problem | ProblemError]:
+    """Yield every row as a `Problem`, or as the `ProblemError` that tells what is wrong with it.
+
+    Raises `ProblemError` only where the rest of the file cannot be read.
+    """
+    if str(spec).startswith(ladder.PREFIX):
+        yield from ladder.from_spec(str(spec))
+        return
+    places: dict[str, str] = {}
+    for item in rows(Path(spec)):
+        if isinstance(item, ProblemError):
+            yield item
+            continue
+        where, row = item
+        try:
+            problem, settled = _read(row, where)
+        except ProblemError as error:
+            yield error
+            continue
+        first = places.setdefault(problem.problem_id, where)
+        if first != where:
+            yield _error(where, problem.problem_id, f"the id stands at {first} already")
+            continue
+        if account is not None and not settled:
+            account.unsettled.append(problem.problem_id)
+        yield problem
+
+
+def problem_from_row(row: dict[str, Any], where: str) -> Problem:
+    """Read one row of any known format. Raises `ProblemError`, one line with place and id."""
+    return _read(row, where)[0]
+
+
+def rewrapped(problem: Problem) -> Problem:
+    """Return the problem with the other reading of one-element lists as expected values."""
+    outputs = problem.tests.outputs
+    other = (
+        tuple(o[0] for o in outputs) if one_element_lists(outputs) else tuple([o] for o in outputs)
+    )
+    return dataclasses.replace(problem, tests=dataclasses.replace(problem.tests, outputs=other))
+
+
+def row_from_problem(problem: Problem) -> dict[str, Any]:
+    """Write a problem as one APPS+ object that `problem_from_row` reads back as it was.
+
+    Raises `ProblemError` where its tests hold what JSON cannot: tuples, sets, bytes, nan.
+    """
+    tests = problem.tests
+    row: dict[str, Any] = {
+        "format": OWN_FORMAT,
+        "problem_id": problem.problem_id,
+        "prompt": problem.statement,
+        "difficulty": problem.level,
+        "starter_code": problem.starter_code,
+        "canonical_solution": problem.reference,
+        "fn_name": tests.fn_name,
+        "inputs": list(tests.inputs),
+        "outputs": list(tests.outputs),
+        "comparison": tests.comparison,
+        "setup_code": tests.setup_code,
+        "test_code": tests.test_code,
+        "entry_point": tests.entry_point,
+        "time_limit_s": tests.cpu_limit_s,
+        "memory_limit_mb": tests.memory_limit_bytes and tests.memory_limit_bytes / 2**20,
+    }
+    required = {"fn_name", "inputs", "outputs", "prompt"}
+    row = {key: value for key, value in row.items() if key in required or value}
+    if row.get("comparison") == "tokens":
+        del row["comparison"]
+    try:
+        same = json.loads(json.dumps(row, allow_nan=False)) == row
+    except (TypeError, ValueError):
+        same = False
+    if not same:
+        raise ProblemError(
+            f'problem "{problem.problem_id}": its tests hold values that JSON cannot; keep its row'
+        )
+    return row
+
+
+def _error(where: str, name: str | None, what: str) -> ProblemError:
+    named = f' (problem "{name}")' if name else ""
+    return ProblemError(f"{where}: {what}{named}; {MEND}")
+
+
+def _read(row: Any, where: str) -> tuple[Problem, bool]:
+    """Return the problem, and whether the reading of its expected values is settled."""
+    try:
+        found = draft(row, where)
+        reference = _reference(found)
+        tests, settled = suite(found, reference)
+        return Problem(
+            problem_id=found.problem_id,
+            statement=found.statement.replace("\r\n", "\n"),
+            reference=_runnable(reference, found, tests),
+            level=_level(found.level),
+            tests=tests,
+            starter_code=found.starter_code.replace("\r\n", "\n"),
+        ), settled
+    except RowError as error:
+        raise _error(where, problem_id(row, where), str(error)) from None
+
+
+def _reference(found: Draft) -> str:
+    """The first solution that Python compiles; empty where the row has none at all."""
+    solutions = [s.replace("\r\n", "\n") for s in found.solutions if s.strip()]
+    complaints = []
+    for solution in solutions:
+        complaint = reference_code.complaint(solution)
+        if complaint is None:
+            return solution
+        complaints.append(complaint)
+    if not complaints:
+        return ""
+    which = "the reference" if len(complaints) == 1 else f"the first of {len(complaints)} solutions"
+    raise RowError(f"{which} does not parse: {complaints[0]}")
+
+
+def _runnable(reference: str, found: Draft, tests: TestSuite) -> str:
+    if not (found.apps and reference and tests.inputs):
+        return reference
+    if tests.fn_name is None:
+        return reference_code.called_wrapper(reference, found.fn_name or None)
+    return reference_code.methods_in_class(reference, tests.fn_name)
+
+
+def _level(value: Any) -> str:
+    level = LEVELS[0] if value is None else str(value).strip().lower()
+    if level not in LEVELS:
+        raise RowError(f"the level is {value!r}, not one of {', '.join(LEVELS)}")
+    return level

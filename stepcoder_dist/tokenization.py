@@ -1,0 +1,132 @@
+"""A checkpoint's tokenizer, without transformers: text → ids with the place of every token.
+
+Reads `tokenizer.json` through the `tokenizers` library, the same core that vLLM and transformers
+run, so ids agree; spans come out exact for every family (byte-level, SentencePiece, WordPiece).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer as Backend
+
+from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.records import Int32Array
+
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_FILES = ("tokenizer.json", "tokenizer_config.json", "config.json", "generation_config.json")
+
+
+class FolderTokenizer:
+    """`ports.Tokenizer` over one `tokenizer.json`."""
+
+    def __init__(self, backend: Any, eos_ids: tuple[int, ...]) -> None:
+        self.backend = backend
+        """The `tokenizers.Tokenizer`, for a `DecodeStream` over the same vocabulary."""
+        self._eos_ids = eos_ids
+
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        return frozenset(self._eos_ids)
+
+    @property
+    def eos_id(self) -> int:
+        return self._eos_ids[0]
+
+    def encode(self, text: str) -> tuple[Int32Array, Int32Array]:
+        """Return ids int32 [n] and their half-open char spans int32 [n, 2] in `text`.
+
+        No special token is added. Byte tokens of one character share its span; a token that
+        stands for no character (SentencePiece's first blank) shares the next one's.
+        """
+        encoding = self.backend.encode(text, add_special_tokens=False)
+        ids = np.asarray(encoding.ids, dtype=np.int32)
+        return ids, np.asarray(encoding.offsets, dtype=np.int32).reshape(-1, 2)
+
+    def decode(self, ids: Int32Array) -> str:
+        """The text of the ids, special tokens included."""
+        return str(self.backend.decode(ids.tolist(), skip_special_tokens=False))
+
+
+def load_tokenizer(path: str | Path) -> FolderTokenizer:
+    """Load the tokenizer of a checkpoint folder, or of a hub name where no such folder exists.
+
+    Raises `ConfigError` where the folder or its tokenizer.json is missing or broken, or nothing
+    names an end-of-sequence token.
+    """
+    folder = _folder(str(path))
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        raise ConfigError(
+            f"{folder}: holds no tokenizer.json; save the checkpoint's fast tokenizer there "
+            "(AutoTokenizer.from_pretrained(...).save_pretrained(...)), or mend model.path"
+        )
+    content = _json(file)
+    # Special tokens are never added here, and a byte-level post-processor would cut the blanks
+    # out of the spans; padding and truncation belong to the batch, not to the text.
+    content.update(post_processor=None, padding=None, truncation=None)
+    try:
+        backend = Backend.from_str(json.dumps(content))
+    except Exception as error:  # noqa: BLE001 - the library raises bare Exception
+        raise ConfigError(f"{file}: not a tokenizer: {error}; restore the file") from None
+    eos_ids = _eos_ids(folder, backend)
+    if not eos_ids:
+        raise ConfigError(
+            f"{folder}: nothing names an end-of-sequence token; set eos_token_id in "
+            "generation_config.json or eos_token in tokenizer_config.json"
+        )
+    return FolderTokenizer(backend, eos_ids)
+
+
+def _folder(path: str) -> Path:
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return folder
+    if not _HUB_NAME.fullmatch(path) or path.startswith("."):
+        raise ConfigError(
+            f"{path}: no such checkpoint folder; run `stepcoder sft RUN.toml` first, or mend "
+            "model.path"
+        )
+    # imported here: only a hub name needs it, and it takes a while
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(path, allow_patterns=list(_FILES)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ConfigError(
+            f"{path}: no such checkpoint folder, and the hub does not give it ({reason}); run "
+            "`stepcoder sft RUN.toml` first, or mend model.path"
+        ) from None
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file}: cannot be read ({error}); restore the file") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file}: not a JSON object; restore the file")
+    return content
+
+
+def _eos_ids(folder: Path, backend: Any) -> tuple[int, ...]:
+    """The union over the three files that may name it: chat models end a turn with another.
+
+    The tokenizer's own comes first: it is the one that ends an answer in training data.
+    """
+    found: dict[int, None] = {}
+    for name in ("tokenizer_config.json", "generation_config.json", "config.json"):
+        content = _json(folder / name) if (folder / name).is_file() else {}
+        token = content.get("eos_token")
+        text = token.get("content") if isinstance(token, dict) else token
+        number = backend.token_to_id(text) if isinstance(text, str) else None
+        ids = content.get("eos_token_id")
+        candidates = [number, *(ids if isinstance(ids, list) else [ids])]
+        found.update(dict.fromkeys(i for i in candidates if isinstance(i, int)))
+    return tuple(found)

@@ -1,0 +1,349 @@
+"""What every executor does: one suite, run on containers and on plain processes."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import Callable, Iterator
+
+import pytest
+from executor_cases import CALLS, ONE, OUTCOMES, READING, SUM, WRITING, call_tests, stdin_tests
+from hostile_programs import HOSTILE
+
+from sandbox.container_pool import ContainerPool
+from sandbox.process_executor import ProcessExecutor
+from sandbox.worker_pool import WorkerPool
+from stepcoder_dist.config import SandboxConfig
+from stepcoder_dist.coverage_mask import kept_lines
+from stepcoder_dist.errors import MissingEngine, ProblemError
+from stepcoder_dist.records import Outcome, TestSuite, Verdict
+
+Judge = Callable[[str, TestSuite], Verdict]
+
+CONFIG = SandboxConfig(
+    containers=2,
+    cpu_limit_s=1.0,
+    wall_limit_s=2.0,
+    memory_limit_mib=256,
+    output_limit_mib=1,
+    attempts=2,
+)
+
+
+class Place:
+    """A started pool, driven from synchronous tests."""
+
+    def __init__(self, pool: WorkerPool, runner: asyncio.Runner) -> None:
+        self.pool = pool
+        self.runner = runner
+        self.contained = isinstance(pool, ContainerPool)
+
+    def judge(self, source: str, tests: TestSuite) -> Verdict:
+        return self.runner.run(self.pool.judge(source, tests))
+
+    def judge_all(self, programs: list[tuple[str, TestSuite]]) -> list[Verdict]:
+        async def together() -> list[Verdict]:
+            return await asyncio.gather(*(self.pool.judge(s, t) for s, t in programs))
+
+        return self.runner.run(together())
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param("docker", marks=pytest.mark.docker), "process"]
+)
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    with asyncio.Runner() as runner, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            make = ContainerPool if request.param == "docker" else ProcessExecutor
+            pool = make(CONFIG)
+        except MissingEngine as error:
+            pytest.skip(str(error))
+        runner.run(pool.start())
+        yield Place(pool, runner)
+        runner.run(pool.close())
+
+
+def test_standard_input_can_be_read_in_every_way(place):
+    verdicts = place.judge_all([(source, SUM) for source in READING.values()])
+    shown = {name: (v.outcome.value, v.detail) for name, v in zip(READING, verdicts, strict=True)}
+    assert shown == dict.fromkeys(READING, ("passed", ""))
+
+
+def test_standard_output_can_be_written_in_every_way(place):
+    verdicts = place.judge_all([(source, SUM) for source in WRITING.values()])
+    shown = {name: (v.outcome.value, v.detail) for name, v in zip(WRITING, verdicts, strict=True)}
+    assert shown == dict.fromkeys(WRITING, ("passed", ""))
+
+
+def test_every_outcome_is_told_by_its_name(place):
+    verdicts = place.judge_all([(source, ONE) for source, _ in OUTCOMES.values()])
+    shown = {
+        name: (v.outcome, v.detail if v.outcome is not wanted else "")
+        for (name, (_, wanted)), v in zip(OUTCOMES.items(), verdicts, strict=True)
+    }
+    assert shown == {name: (wanted, "") for name, (_, wanted) in OUTCOMES.items()}
+
+
+def test_functions_are_called_with_typed_plain_data(place):
+    verdicts = place.judge_all([(source, tests) for source, tests, _ in CALLS.values()])
+    shown = {
+        name: (v.outcome, v.detail if v.outcome is not wanted else "")
+        for (name, (_, _, wanted)), v in zip(CALLS.items(), verdicts, strict=True)
+    }
+    assert shown == {name: (wanted, "") for name, (_, _, wanted) in CALLS.items()}
+
+
+def test_the_worst_test_is_the_programs_outcome_and_all_tests_run(place):
+    source = "n = int(input())\nif n == 2:\n    1 / 0\nif n == 3:\n    while True: pass\nprint(n)\n"
+    verdict = place.judge(
+        source, stdin_tests(("1", "1"), ("2", "2"), ("3", "3"), ("4", "4"), ("5", "6"))
+    )
+    assert [t.outcome.value for t in verdict.tests] == [
+        "passed",
+        "runtime_error",
+        "timeout",
+        "passed",
+        "wrong_answer",
+    ]
+    assert verdict.outcome is Outcome.TIMEOUT
+    assert verdict.tests_passed == 2
+    assert verdict.detail == "test 2: ZeroDivisionError: division by zero (line 3)"
+
+
+def test_executed_lines_are_told_for_each_test_and_survive_every_end(place):
+    source = (
+        "import os\n"
+        "n = int(input())\n"
+        "if n == 1:\n"
+        "    print(1)\n"
+        "elif n == 2:\n"
+        "    os.kill(os.getpid(), 9)\n"
+        "elif n == 3:\n"
+        "    os._exit(0)\n"
+        "elif n == 4:\n"
+        "    while True:\n"
+        "        pass\n"
+        "else:\n"
+        "    if os.fork() == 0:\n"
+        "        print(5)\n"
+        "    else:\n"
+        "        os.wait()\n"
+    )
+    verdict = place.judge(
+        source, stdin_tests(("1", "1"), ("2", "2"), ("3", "3"), ("4", "4"), ("5", "5"))
+    )
+    assert [t.outcome.value for t in verdict.tests] == [
+        "passed",
+        "runtime_error",
+        "wrong_answer",
+        "timeout",
+        "passed",
+    ]
+    assert [sorted(t.executed_lines) for t in verdict.tests] == [
+        [1, 2, 3, 4],
+        [1, 2, 3, 5, 6],
+        [1, 2, 3, 5, 7, 8],
+        [1, 2, 3, 5, 7, 9, 10, 11],
+        [1, 2, 3, 5, 7, 9, 13, 14, 16],
+    ]
+
+
+def test_kept_lines_follow_statements(place):
+    source = (
+        "def used(x):\n"
+        '    """Text\n'
+        '    of two lines."""\n'
+        "    # a comment\n"
+        "    return (\n"
+        "        x\n"
+        "    )\n"
+        "\n"
+        "\n"
+        "def unused(x):\n"
+        "    # another\n"
+        "    return x\n"
+        "\n"
+        "if used(1):\n"
+        "    print(1)\n"
+        "else:\n"
+        "    print(2)\n"
+    )
+    verdict = place.judge(source, ONE)
+    assert verdict.structure is not None
+    assert sorted(kept_lines(verdict.structure, verdict.executed_lines)) == [
+        *range(1, 11),
+        13,
+        14,
+        15,
+    ]
+
+
+def test_a_program_that_does_not_compile_has_no_tests_and_no_structure(place):
+    verdict = place.judge("x = 1\nif x\n", ONE)
+    assert verdict.tests == ()
+    assert verdict.structure is None
+    assert verdict.detail == "SyntaxError: expected ':' (program.py, line 2)"
+
+
+def test_input_and_output_of_ten_megabytes_go_through(place):
+    tests = TestSuite(inputs=("7" * 10_000_000,), outputs=("10000000\n",), memory_limit_bytes=2**29)
+    assert place.judge("print(len(input()))\n", tests).outcome is Outcome.PASSED
+
+
+def test_a_hundred_tests_are_judged_in_order(place):
+    tests = stdin_tests(*((str(n), str(n if n != 70 else -1)) for n in range(100)))
+    verdict = place.judge("print(input())\n", tests)
+    assert [i for i, t in enumerate(verdict.tests) if t.outcome is not Outcome.PASSED] == [70]
+
+
+def test_a_fresh_process_for_each_test_is_what_a_program_sees(place):
+    stateful = {
+        "builtins": "import builtins\nbuiltins.n = getattr(builtins, 'n', 0) + 1\nprint(n)\n",
+        "module": "import math\nmath.n = getattr(math, 'n', 0) + 1\nprint(math.n)\n",
+        "aliased module": "import math as m\nk = m\nvars(k)['n'] = getattr(k, 'n', 0) + 1\nprint(k.n)\n",
+        "recursion limit": "import sys\nsys.setrecursionlimit(sys.getrecursionlimit() + 1)\nprint(1)\n",
+        "file": "import os\nopen('x', 'a').write('y')\nprint(len(open('x').read()))\n",
+        "environment": "import os\nos.environ['N'] = os.environ.get('N', '') + 'x'\nprint(len(os.environ['N']))\n",
+        "class attribute": "from collections import Counter\nCounter.n = getattr(Counter, 'n', 0) + 1\nprint(Counter.n)\n",
+        "seed": "import random\nrandom.seed(1)\nprint(1)\n",
+        "patched print": "import builtins\nprint(1)\nbuiltins.print = lambda *a: None\n",
+        "directory": "import os\nos.mkdir('d')\nos.chdir('d')\nprint(1)\n",
+        "imported twice": "import sys\nprint(1 + ('colorsys' in sys.modules))\nimport colorsys\n",
+    }
+    tests = stdin_tests(*[("1", "1")] * 3)
+    verdicts = place.judge_all([(source, tests) for source in stateful.values()])
+    shown = {name: (v.outcome.value, v.detail) for name, v in zip(stateful, verdicts, strict=True)}
+    assert shown == dict.fromkeys(stateful, ("passed", ""))
+
+
+def test_sources_that_touch_tracing_machinery_are_not_trusted(place):
+    touching = [
+        "import sys\nsys.settrace(None)\nprint(1)\n",
+        "import sys\ngetattr(sys, 'set' + 'trace')(None)\nprint(1)\n",
+        "import gc\ngc.get_objects()\nprint(1)\n",
+        "import inspect\nprint(1)\n",
+        "x = 's\\x65ttrace'\nprint(1)\n",
+        "import sys\nsys.ｓettrace\nprint(1)\n",
+        "print(1)\ntry:\n    1 / 0\nexcept Exception as e:\n    e.__traceback__.tb_frame.f_back\n",
+    ]
+    verdicts = place.judge_all([(source, ONE) for source in touching])
+    assert [(v.outcome.value, v.coverage_trusted) for v in verdicts] == [("passed", False)] * len(
+        touching
+    )
+    assert place.judge("print(1)\n", ONE).coverage_trusted
+
+
+@pytest.mark.parametrize(
+    ("tests", "complaint"),
+    [
+        (TestSuite(inputs=(), outputs=()), "no tests"),
+        (TestSuite(inputs=("1",), outputs=()), "1 inputs but 0 outputs"),
+        (TestSuite(inputs=(1,), outputs=("1",)), "every input is text"),
+        (TestSuite(inputs=("1",), outputs=("1",), comparison="fuzzy"), "unknown comparison"),
+        (TestSuite(inputs=("1",), outputs=("1",), cpu_limit_s=float("inf")), "a limit is inf"),
+        (TestSuite(inputs=("1",), outputs=("1",), setup_code="x ="), "setup_code"),
+        (call_tests("f", ([object()], 1)), "no plain data"),
+    ],
+)
+def test_a_suite_that_cannot_be_judged_is_refused(place, tests, complaint):
+    with pytest.raises(ProblemError, match=complaint):
+        place.judge("print(1)\n", tests)
+
+
+NEEDS_A_CONTAINER = {
+    "leaves shared memory",
+    "fills the disk",
+    "fills the inodes",
+    "digs a deep folder",
+    "locks its files away",
+    "leaves a daemon",
+    "fork bomb",
+    "thread bomb",
+    "memory bomb in many processes",
+    "signals everything",
+    "opens sockets",
+}
+"""They write outside of their folder, or need a limit that only a container has."""
+
+SECRET = stdin_tests(("1 2 3\n", "SECRET-4f9a21\n"))
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_program_does_not_pass_and_hurts_nobody_after_it(place, name):
+    if not place.contained and name in NEEDS_A_CONTAINER:
+        pytest.skip("plain processes are no security boundary")
+    attack, neighbour = place.judge_all([(HOSTILE[name], SECRET), ("print(1)\n", ONE)])
+    assert attack.outcome is not Outcome.PASSED
+    assert attack.tests_passed == 0
+    assert neighbour.outcome is Outcome.PASSED
+    looking = (
+        "import os\n"
+        "left = [n for d in ('/tmp', '/dev/shm') if os.path.isdir(d) for n in os.listdir(d)]\n"
+        "others = [p for p in os.listdir('/proc') if p.isdigit() and p not in ('1', str(os.getpid()))]\n"
+        "print(left, others)\n"
+        if place.contained
+        else "import os\nprint(os.listdir(), [])\n"
+    )
+    after = place.judge_all([(looking, stdin_tests(("", "[] []\n")))] * 2)
+    assert [(v.outcome.value, v.detail) for v in after] == [("passed", "")] * 2
+
+
+HOSTILE_VALUES = {
+    "equal to everything": "class S:\n    def __eq__(self, o): return True\ndef f(x): return S()\n",
+    "a str that is equal to everything": (
+        "class S(str):\n    def __eq__(self, o): return True\n    __hash__ = str.__hash__\ndef f(x): return S('x')\n"
+    ),
+    "a list that iterates as it likes": (
+        "class L(list):\n    def __iter__(self): return iter([1, 2])\n    def __eq__(self, o): return True\n"
+        "    def __len__(self): return 2\ndef f(x): return L()\n"
+    ),
+    "a class that lies about its class": (
+        "class S:\n    __class__ = list\n    def __eq__(self, o): return True\ndef f(x): return S()\n"
+    ),
+    "a metaclass": "class M(type):\n    def __eq__(self, o): return True\n    __hash__ = type.__hash__\n    def __instancecheck__(self, o): return True\nclass S(metaclass=M): pass\ndef f(x): return S\n",
+    "an encoding of its own": "def f(x): return ['l', 1, 2]\n",
+    "huge integers": "def f(x): return 10 ** 10 ** 6\n",
+    "not a number": "def f(x): return float('nan')\n",
+    "lone surrogates": "def f(x): return '\\ud800'\n",
+}
+
+
+def test_no_return_value_equals_what_it_is_not(place):
+    tests = call_tests("f", ([0], [1, 2]))
+    verdicts = place.judge_all([(source, tests) for source in HOSTILE_VALUES.values()])
+    shown = dict(zip(HOSTILE_VALUES, (v.outcome.value for v in verdicts), strict=True))
+    assert shown == dict.fromkeys(HOSTILE_VALUES, "wrong_answer")
+
+
+def test_a_program_whose_place_breaks_is_judged_again_exactly_once(place):
+    async def break_it() -> tuple[Verdict, int]:
+        before = place.pool.stats.verdicts
+        judging = asyncio.ensure_future(
+            place.pool.judge("import time\ntime.sleep(0.5)\nprint(1)\n", ONE)
+        )
+        while not place.pool.stats.in_flight:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+        for slot in place.pool._slots:
+            slot.interrupt()
+        return await judging, place.pool.stats.verdicts - before
+
+    verdict, verdicts = place.runner.run(break_it())
+    assert verdict.outcome is Outcome.PASSED
+    assert verdicts == 1
+
+
+def test_a_cancelled_judgement_frees_its_place(place):
+    async def cancel() -> Verdict:
+        waiting = [
+            asyncio.ensure_future(place.pool.judge("import time\ntime.sleep(2)\n", ONE))
+            for _ in range(4)
+        ]
+        await asyncio.sleep(0.3)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        return await place.pool.judge("print(1)\n", ONE)
+
+    assert place.runner.run(cancel()).outcome is Outcome.PASSED

@@ -1,0 +1,187 @@
+"""The learner on real DeepSpeed ranks: every ZeRO stage is the same learner."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from learner_batches import run_config, trajectories
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from learner.learner_group import LearnerGroup
+from stepcoder_dist.errors import ConfigError, LearnerError
+from stepcoder_dist.records import StepReport
+
+pytestmark = [pytest.mark.ray, pytest.mark.deepspeed, pytest.mark.usefixtures("local_ray")]
+
+PROBE = [5, 17, 40, 3, 99, 250, 8]
+LAYOUTS = {
+    "1 rank, no ZeRO": {"ranks": 1, "zero_stage": 0},
+    "2 ranks, ZeRO-2": {"ranks": 2, "zero_stage": 2},
+    "2 ranks, ZeRO-3": {"ranks": 2, "zero_stage": 3},
+}
+
+
+@dataclass
+class Outcome:
+    reports: list[StepReport]
+    probe_before: tuple[float, ...]
+    probe_after: tuple[float, ...]
+    weights: dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def outcomes(
+    local_ray: None, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Outcome]:
+    """Two steps on five samples of uneven length under each layout: two ranks get 3 and 2 samples
+    in micro-batches of 2, so one of them runs an empty one."""
+
+    async def two_steps(layout: dict[str, int], out: Path) -> Outcome:
+        learner = LearnerGroup(run_config(learner=layout), str(tiny_checkpoint))
+        try:
+            await learner.start()
+            before = await learner.probe_logprobs(PROBE)
+            reports = [await learner.step(trajectories(5, seed=step)) for step in (1, 2)]
+            after = await learner.probe_logprobs(PROBE)
+            await learner.save_hf(str(out))
+        finally:
+            await learner.close()
+        return Outcome(reports, before, after, load_file(out / "model.safetensors"))
+
+    del local_ray
+    return {
+        name: asyncio.run(two_steps(layout, tmp_path_factory.mktemp("hf") / "policy"))
+        for name, layout in LAYOUTS.items()
+    }
+
+
+@pytest.mark.parametrize("layout", ["2 ranks, ZeRO-2", "2 ranks, ZeRO-3"])
+def test_two_ranks_take_the_same_steps_as_one(outcomes: dict[str, Outcome], layout: str) -> None:
+    one, two = outcomes["1 rank, no ZeRO"], outcomes[layout]
+
+    for expected, report in zip(one.reports, two.reports, strict=True):
+        assert report.version == expected.version
+        for name in expected.metrics.keys() - {"learner_tokens_per_s"}:
+            assert report.metrics[name] == pytest.approx(expected.metrics[name], abs=1e-4), name
+    assert two.probe_after == pytest.approx(one.probe_after, abs=1e-4)
+    assert two.weights.keys() == one.weights.keys()
+    for name, tensor in one.weights.items():
+        assert torch.allclose(two.weights[name], tensor, atol=1e-4), name
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_policy_gradient_has_the_scale_of_the_formula(
+    outcomes: dict[str, Outcome], tiny_checkpoint: Path, layout: str
+) -> None:
+    # β = 0, λ = γ = 1 and a critic that answers 0: every token's advantage is its sample's score;
+    # the ratio π/π_old is 1 before the first update
+    batch = trajectories(5, seed=1)
+    model = AutoModelForCausalLM.from_pretrained(str(tiny_checkpoint), dtype=torch.float32)
+    scores = np.concatenate([np.full(len(t.completion_ids), t.reward) for t in batch])
+    whitened = (scores - scores.mean()) / scores.std()
+    kept = sum(int(t.keep.sum()) for t in batch)
+    loss, start = torch.zeros(()), 0
+    for sample in batch:
+        ids = torch.tensor(np.concatenate([sample.prompt_ids, sample.completion_ids]))
+        logits = model(input_ids=ids[None].long()).logits[0]
+        for t, token in enumerate(sample.completion_ids.tolist()):
+            logprob = torch.log_softmax(logits[len(sample.prompt_ids) + t - 1], dim=-1)[token]
+            correction = min(float(torch.exp(logprob.detach() + 5.6)), 2.0)
+            if sample.keep[t]:
+                ratio = torch.exp(logprob - logprob.detach())
+                loss = loss - correction * whitened[start + t] * ratio / kept
+        start += len(sample.completion_ids)
+    loss.backward()
+    norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+
+    metrics = outcomes[layout].reports[0].metrics
+    assert metrics["policy_loss"] == pytest.approx(loss.item(), abs=1e-4)
+    assert metrics["grad_norm_policy"] == pytest.approx(float(norm), rel=1e-3)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_exported_folder_holds_the_weights_that_the_learner_has(
+    outcomes: dict[str, Outcome], tiny_checkpoint: Path, layout: str
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(str(tiny_checkpoint), dtype=torch.float32)
+
+    def probe() -> list[float]:
+        with torch.no_grad():
+            logprobs = torch.log_softmax(model(torch.tensor([PROBE])).logits[0], dim=-1)
+        return [float(logprobs[i, token]) for i, token in enumerate(PROBE[1:])]
+
+    outcome = outcomes[layout]
+    assert outcome.probe_before == pytest.approx(probe(), abs=1e-4)
+    model.load_state_dict(outcome.weights, strict=False)
+    model.tie_weights()
+    assert outcome.probe_after == pytest.approx(probe(), abs=1e-4)
+    assert outcome.probe_after != pytest.approx(outcome.probe_before, abs=1e-3)
+
+
+def test_a_dead_rank_is_named_and_the_group_says_what_to_do(
+    local_ray: None, tiny_checkpoint: Path
+) -> None:
+    import ray
+
+    del local_ray
+
+    async def scenario() -> None:
+        learner = LearnerGroup(
+            run_config(learner={"ranks": 2, "zero_stage": 2}), str(tiny_checkpoint)
+        )
+        try:
+            await learner.start()
+            ray.kill(ray.get_actor("learner-rank-1"))
+            with pytest.raises(LearnerError, match=r"learner-rank-[01] (died|failed) in step"):
+                await learner.step(trajectories(6))
+            with pytest.raises(LearnerError, match="start a new one and load the last checkpoint"):
+                await learner.step(trajectories(6))
+        finally:
+            await learner.close()
+        with pytest.raises(ValueError, match="learner-rank-0"):
+            ray.get_actor("learner-rank-0")
+
+    asyncio.run(scenario())
+
+
+def test_a_missing_model_is_the_users_mistake(local_ray: None, tmp_path: Path) -> None:
+    del local_ray
+
+    async def scenario() -> None:
+        learner = LearnerGroup(run_config(), str(tmp_path / "nowhere"))
+        with pytest.raises(ConfigError, match=r"nowhere has no config.json; run `stepcoder sft`"):
+            await learner.start()
+
+    asyncio.run(scenario())
+
+
+def test_bfloat16_trains_with_float32_masters(local_ray: None, tiny_checkpoint: Path) -> None:
+    del local_ray
+
+    async def scenario() -> None:
+        learner = LearnerGroup(
+            run_config(
+                model={"dtype": "bfloat16"},
+                learner={"zero_stage": 1, "gradient_checkpointing": True, "policy_lr": 1e-4},
+            ),
+            str(tiny_checkpoint),
+        )
+        try:
+            await learner.start()
+            before = await learner.probe_logprobs(PROBE)
+            for _ in range(2):
+                report = await learner.step(trajectories(5, seed=1))
+            after = await learner.probe_logprobs(PROBE)
+        finally:
+            await learner.close()
+        assert report.version == 2
+        assert after != before
+        assert after == pytest.approx(before, abs=0.5)
+
+    asyncio.run(scenario())

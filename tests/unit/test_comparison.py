@@ -1,0 +1,126 @@
+"""Which answers count as right."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from sandbox.comparison import equal_output, equal_value
+from sandbox.guest import plain_data
+
+SAME = [
+    ("tokens", "1 2\n3\n", "1 2\n3\n"),
+    ("tokens", "1 2\n3", "1 2  \n3\n\n \n"),
+    ("tokens", "1 2\n", "1  2\r\n"),
+    ("tokens", "", "\n"),
+    ("tokens", "0.5", "0.5000004"),
+    ("tokens", "0.333333", "0.33333333"),
+    ("tokens", "1.0", "1"),
+    ("tokens", "1e3", "1000.0001"),
+    ("tokens", "-.5", "-0.5"),
+    ("tokens", "nan", "nan"),
+    ("tokens", "ä\n", "ä"),
+    ("exact", "1 \n", "1 \n"),
+    ("unordered_lines", "a\nb 1.0\n", "b 1\na\n"),
+    ("unordered_lines", "a\na\nb", "a\nb\na"),
+    ("floats", "3", "3.0000001"),
+    ("floats", "x 3", "x 3.0"),
+]
+DIFFERENT = [
+    ("tokens", "YES NO YES", "NO YES YES"),
+    ("tokens", "YES", "yes"),
+    ("tokens", "1\n2", "2\n1"),
+    ("tokens", "1\n2", "1 2"),
+    ("tokens", "1\n\n2", "1\n2"),
+    ("tokens", "1", "1\n1"),
+    ("tokens", "1", ""),
+    ("tokens", "3", "3.0"),
+    ("tokens", "50000000000000000", "50000000000000001"),
+    ("tokens", "1.0001", "1.0004"),
+    ("tokens", "0.5", "0.500002"),
+    ("tokens", "1.0", "nan"),
+    ("tokens", "1.0", "1_0"),
+    ("tokens", "10.0", "1_0"),
+    ("tokens", "1.0", "0x1"),
+    ("tokens", "1e999", "2e999"),
+    ("tokens", "1.0", "\u0661"),
+    ("tokens", "1.2.3", "1.2.30"),
+    ("tokens", "a", "a\0"),
+    ("exact", "1\n", "1"),
+    ("exact", "0.5", "0.50"),
+    ("unordered_lines", "a\na\nb", "a\nb\nb"),
+    ("unordered_lines", "1 2", "2 1"),
+    ("floats", "3", "3.1"),
+    ("floats", "x3", "x3.0"),
+]
+
+
+@pytest.mark.parametrize(("how", "expected", "actual"), SAME)
+def test_these_outputs_are_right(how, expected, actual):
+    assert equal_output(expected, actual.encode(), how)
+
+
+@pytest.mark.parametrize(("how", "expected", "actual"), DIFFERENT)
+def test_these_outputs_are_wrong(how, expected, actual):
+    assert not equal_output(expected, actual.encode(), how)
+
+
+def test_output_that_is_no_text_is_wrong_and_no_error():
+    assert not equal_output("1", b"\xff\xfe\x00", "tokens")
+    assert not equal_output("\ud800", b"1", "tokens")
+
+
+EQUAL_VALUES = [
+    ([1, 2], (1, 2)),
+    ([[1], [2]], ((1,), [2])),
+    (1, True),
+    (1, 1.0),
+    (0.3, 0.1 + 0.2),
+    (3.0, 3),
+    (math.nan, math.nan),
+    ([math.nan], [math.nan]),
+    (math.inf, math.inf),
+    ({"1": 2.0}, {1: 2.0000001}),
+    ({"true": 1, "null": 2, "1.5": 3}, {True: 1, None: 2, 1.5: 3}),
+    ({1, 2}, frozenset({1, 2})),
+    ({0.3}, {0.1 + 0.2}),
+    (None, None),
+    (10**400, 10**400),
+    (1 + 2j, 1 + 2j),
+]
+UNEQUAL_VALUES = [
+    ((1, 2), [1, 2]),
+    ([1], 1),
+    ([1, 2], [1]),
+    (1, 1.0000001),
+    (1, "1"),
+    ([1, 2], {1, 2}),
+    ([], {}),
+    (0.3, 0.30001),
+    (1.0, 10**400),
+    (1.0, "1.0"),
+    (None, False),
+    (0, None),
+    ({"1": 2}, {1: 2, "1": 2}),
+    ({"a": 1}, {"b": 1}),
+    ({1: 2}, {"1": 2}),
+    ("ab", ["a", "b"]),
+    ([1, 2], [2, 1]),
+]
+
+
+@pytest.mark.parametrize(("expected", "actual"), EQUAL_VALUES)
+def test_these_values_are_right(expected, actual):
+    assert equal_value(expected, plain_data.decode(plain_data.encode(actual)), "tokens")
+
+
+@pytest.mark.parametrize(("expected", "actual"), UNEQUAL_VALUES)
+def test_these_values_are_wrong(expected, actual):
+    assert not equal_value(expected, plain_data.decode(plain_data.encode(actual)), "tokens")
+
+
+def test_exact_knows_no_tolerance_and_unordered_lines_ignores_the_outer_order():
+    assert not equal_value(0.3, 0.1 + 0.2, "exact")
+    assert equal_value([1, 2.0], [2, 1], "unordered_lines")
+    assert not equal_value([1, 1, 2], [1, 2, 2], "unordered_lines")

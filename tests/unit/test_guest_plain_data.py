@@ -1,0 +1,107 @@
+"""Plain data keeps its types on the way; everything else equals nothing."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, OrderedDict, namedtuple
+from enum import IntEnum
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sandbox.guest import plain_data
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary()
+    | st.complex_numbers(allow_nan=False)
+)
+hashable = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=4).map(tuple) | st.frozensets(inner, max_size=4),
+    max_leaves=6,
+)
+values = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.lists(inner, max_size=4).map(tuple)
+        | st.sets(hashable, max_size=4)
+        | st.dictionaries(hashable, inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+@given(values)
+def test_what_is_encoded_comes_back_with_its_types(value):
+    back = plain_data.decode(plain_data.encode(value))
+    assert back == value
+    assert repr(back) == repr(value) or isinstance(value, set | frozenset | dict | list | tuple)
+
+
+def test_nan_infinities_and_large_integers_come_back():
+    nan, low, large = plain_data.decode(plain_data.encode([math.nan, -math.inf, -(7**9999)]))
+    assert math.isnan(nan)
+    assert low == -math.inf
+    assert large == -(7**9999)
+
+
+def test_subclasses_become_the_plain_types_that_they_are():
+    Point = namedtuple("Point", "x y")  # noqa: PYI024
+    color = IntEnum("Color", "RED")
+    values_ = [Point(1, 2), Counter("aab"), OrderedDict(a=1), color.RED, type("S", (str,), {})("x")]
+    assert plain_data.decode(plain_data.encode(values_)) == [
+        (1, 2),
+        {"a": 2, "b": 1},
+        {"a": 1},
+        1,
+        "x",
+    ]
+
+
+def test_other_objects_equal_nothing_not_even_themselves():
+    back = plain_data.decode(plain_data.encode(object()))
+    assert back != back  # noqa: PLR0124
+    assert repr(back) == "<object object>"
+
+
+def test_cyclic_and_deep_data_is_refused():
+    cyclic: list = []
+    cyclic.append(cyclic)
+    with pytest.raises(plain_data.Unreadable):
+        plain_data.encode(cyclic)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"nonsense",
+        b"{}",
+        b"[]",
+        b'["x", 1]',
+        b'["i", 5]',
+        b'["i"]',
+        b'["s", ["l"]]',
+        b'["d", 1]',
+        b'["b", "zz"]',
+        b'["n", "x"]',
+        b"[" * 100_000,
+        b"1" * 10_000,
+        b"\xff\xff",
+    ],
+)
+def test_hostile_bytes_are_unreadable_and_nothing_worse(data):
+    with pytest.raises(plain_data.Unreadable):
+        plain_data.decode(data)
+
+
+def test_too_many_items_are_refused_before_they_are_read():
+    with pytest.raises(plain_data.TooLarge):
+        plain_data.decode(b'["l"' + b",[]" * (2 * plain_data.MAX_ITEMS) + b"]")
