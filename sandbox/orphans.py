@@ -42,7 +42,9 @@ def owner_labels() -> dict[str, str]:
 def reap_orphans(client: docker.DockerClient) -> int:
     """Remove containers whose owner is dead or whose time is up; return how many."""
     reaped = 0
-    for found in client.containers.list(all=True, filters={"label": RUN_LABEL}):
+    for found in client.containers.list(
+        all=True, filters={"label": RUN_LABEL}, ignore_removed=True
+    ):
         if not _is_orphan(found.labels):
             continue
         try:

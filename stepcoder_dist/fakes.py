@@ -7,7 +7,7 @@ milliseconds; the contract suites hold them to what the real ones promise.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,9 @@ class FakeSampler:
 
     async def weight_targets(self) -> Sequence[Any]:
         return [self]
+
+    def refresh_with(self, refresh: Callable[[Sequence[Any]], Awaitable[object]]) -> None:
+        """Fakes are never lost."""
 
     def start_update(self, version: WeightVersion) -> None:
         del version

@@ -7,7 +7,7 @@ fast tests of the loops.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from stepcoder_dist.records import (
@@ -60,6 +60,10 @@ class Sampler(Protocol):
 
     async def weight_targets(self) -> Sequence[Any]:
         """The handles that a `WeightPublisher` sends to; each answers as a `WeightTarget`."""
+        ...
+
+    def refresh_with(self, refresh: Callable[[Sequence[Any]], Awaitable[object]]) -> None:
+        """Have engines that replace lost ones brought to the current weights: `refresh([it])`."""
         ...
 
 

@@ -61,6 +61,7 @@ class Phase:
         seconds = time.monotonic() - self._start
         mark = "✓" if kind is None else "✗"
         self._console.print(
-            f"{mark} {self._title:<12} {self._done}/{self._total} in {seconds:.0f} s  {self._status}",
+            f"{mark} {self._title:<10} {self._done}/{self._total} in {seconds:.0f} s  "
+            f"{self._status}",
             highlight=False,
         )

@@ -22,7 +22,9 @@ def ray_session(config: RunConfig, *, learner: bool = True, pools: bool = True) 
     import ray
 
     needed = demand(config, learner=learner, pools=pools)
-    common = {"namespace": f"stepcoder-{config.name}-{os.getpid()}", "log_to_driver": True}
+    # What the processes print is in the session's logs and in the dashboard; what they raise
+    # comes here.
+    common = {"namespace": f"stepcoder-{config.name}-{os.getpid()}", "log_to_driver": False}
     if os.environ.get("RAY_ADDRESS"):
         ray.init(**common)
     else:

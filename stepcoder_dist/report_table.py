@@ -28,7 +28,7 @@ def scores_table(models: Sequence[tuple[str, Sequence[LevelScore]]]) -> Table:
         table.add_column(column, justify="right" if column == "problems" else "left")
     for k in ks:
         table.add_column(f"pass@{k}", justify="right")
-    table.add_column(f"95% of pass@{ks[0]}", justify="right")
+    table.add_column("95%", justify="right")
     for column in ("wrong", "runtime", "timeout", "compile", "faults"):
         table.add_column(column, justify="right")
     for rows in zip(*(scores for _, scores in models), strict=True):

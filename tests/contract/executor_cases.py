@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a program a line
 """Programs with known verdicts: (name, source, tests, outcome)."""
 
 from __future__ import annotations
@@ -214,3 +215,18 @@ CALLS = {
         PASSED,
     ),
 }
+
+STATEFUL = {
+    "builtins": "import builtins\nbuiltins.n = getattr(builtins, 'n', 0) + 1\nprint(n)\n",
+    "module": "import math\nmath.n = getattr(math, 'n', 0) + 1\nprint(math.n)\n",
+    "aliased module": "import math as m\nk = m\nvars(k)['n'] = getattr(k, 'n', 0) + 1\nprint(k.n)\n",
+    "recursion limit": "import sys\nsys.setrecursionlimit(sys.getrecursionlimit() + 1)\nprint(1)\n",
+    "file": "import os\nopen('x', 'a').write('y')\nprint(len(open('x').read()))\n",
+    "environment": "import os\nos.environ['N'] = os.environ.get('N', '') + 'x'\nprint(len(os.environ['N']))\n",
+    "class attribute": "from collections import Counter\nCounter.n = getattr(Counter, 'n', 0) + 1\nprint(Counter.n)\n",
+    "seed": "import random\nrandom.seed(1)\nprint(1)\n",
+    "patched print": "import builtins\nprint(1)\nbuiltins.print = lambda *a: None\n",
+    "directory": "import os\nos.mkdir('d')\nos.chdir('d')\nprint(1)\n",
+    "imported twice": "import sys\nprint(1 + ('colorsys' in sys.modules))\nimport colorsys\n",
+}
+"""Print 1 in a process of their own, something else where an earlier test left its mark."""

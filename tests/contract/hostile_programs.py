@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a program a line
 """Programs that try to pass without solving anything, to stay, or to hurt: none may pass.
 
 Each is judged against `SECRET` tests, whose expected values never enter the sandbox. `harmless`
@@ -259,3 +260,23 @@ for call in (lambda: os.setuid(0), lambda: os.setgid(0), lambda: os.setgroups([0
         pass
 """,
 }
+
+HOSTILE_VALUES = {
+    "equal to everything": "class S:\n    def __eq__(self, o): return True\ndef f(x): return S()\n",
+    "a str that is equal to everything": (
+        "class S(str):\n    def __eq__(self, o): return True\n    __hash__ = str.__hash__\ndef f(x): return S('x')\n"
+    ),
+    "a list that iterates as it likes": (
+        "class L(list):\n    def __iter__(self): return iter([1, 2])\n    def __eq__(self, o): return True\n"
+        "    def __len__(self): return 2\ndef f(x): return L()\n"
+    ),
+    "a class that lies about its class": (
+        "class S:\n    __class__ = list\n    def __eq__(self, o): return True\ndef f(x): return S()\n"
+    ),
+    "a metaclass": "class M(type):\n    def __eq__(self, o): return True\n    __hash__ = type.__hash__\n    def __instancecheck__(self, o): return True\nclass S(metaclass=M): pass\ndef f(x): return S\n",
+    "an encoding of its own": "def f(x): return ['l', 1, 2]\n",
+    "huge integers": "def f(x): return 10 ** 10 ** 6\n",
+    "not a number": "def f(x): return float('nan')\n",
+    "lone surrogates": "def f(x): return '\\ud800'\n",
+}
+"""For `f(0) == [1, 2]`."""

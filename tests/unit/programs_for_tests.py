@@ -66,11 +66,8 @@ class Generated:
 
 
 class Writer:
-    def __init__(self, draw: Draw, *, jumps_in_finally: bool) -> None:
+    def __init__(self, draw: Draw) -> None:
         self._draw = draw
-        self._jumps_in_finally = jumps_in_finally
-        self._finally = 0
-        """How many `finally` blocks are around the place of writing."""
         self.out = Written(indent=("    ", "\t", "  ")[draw(0, 2)])
 
     def program(self) -> Generated:
@@ -160,18 +157,15 @@ class Writer:
             self._with,
         )
         choice = self._draw(0, 13 if depth < 3 else 6)
-        may_jump = self._jumps_in_finally or not self._finally
         if choice >= 7:
             compounds[choice - 7](block, depth, inside)
-        elif choice == 0 and inside in {"def", "loop"} and may_jump:
+        elif choice == 0 and inside in {"def", "loop"}:
             number = self._statement(block, depth)
             words = ["return 1"] if inside == "def" else [("break", "continue")[self._draw(0, 1)]]
             self._line(depth, words[0], "statement", number)
         else:
             # the two that raise are rare, or nothing would ever run
-            last = len(SIMPLE) - 3
-            if self._draw(0, 7) == 0:
-                last += 1 + may_jump
+            last = len(SIMPLE) - 1 if self._draw(0, 7) == 0 else len(SIMPLE) - 3
             number = self._statement(block, depth)
             for n, text in enumerate(SIMPLE[self._draw(0, last)]):
                 if n == 0:
@@ -244,9 +238,7 @@ class Writer:
         if handled and self._draw(0, 2) == 0:
             self._opened(depth, "else:", inside)
         if not handled or self._draw(0, 1):
-            self._finally += 1
             self._opened(depth, "finally:", "if")
-            self._finally -= 1
 
     def _def(self, block: int, depth: int, _inside: str) -> None:
         name = f"f{self.out.functions}"
@@ -275,10 +267,6 @@ class Writer:
         self._inner(depth, inside)
 
 
-def generate(draw: Draw, *, jumps_in_finally: bool = True) -> Generated:
-    """One program.
-
-    Python 3.11 gives the clean-up code of a `finally` that cannot end a line of its last statement,
-    and reports that line as executed: `jumps_in_finally=False` writes none of these.
-    """
-    return Writer(draw, jumps_in_finally=jumps_in_finally).program()
+def generate(draw: Draw) -> Generated:
+    """One program."""
+    return Writer(draw).program()

@@ -1,0 +1,154 @@
+"""`stepcoder demo` with every real component: Ray, vLLM, DeepSpeed, Docker, a tiny model."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.ray,
+    pytest.mark.vllm,
+    pytest.mark.deepspeed,
+    pytest.mark.timeout(600),
+]
+
+DEMO = Path(__file__).parents[2] / "deploy" / "runs" / "demo.toml"
+EASY = "kinds=if,if-else&calls=0"
+SMALL = {
+    "problems.sft": f"ladder:sft?conditionals=1-2&count=64&{EASY}",
+    "problems.train": f"ladder:train?conditionals=2&count=8&{EASY}",
+    "problems.heldout": f"ladder:heldout?conditionals=1-2&count=8&{EASY}",
+    "model.tiny.layers": 2,
+    "model.tiny.hidden_size": 64,
+    "model.tiny.heads": 2,
+    "model.tiny.kv_heads": 2,
+    "sft.phases": "[{ steps = 12, learning_rate = 3e-3 }]",
+    "sampling.samples_per_problem": 4,
+    "sampling.max_new_tokens": 48,
+    "learner.samples_per_step": 16,
+    "learner.minibatch_samples": 8,
+    "learner.critic_warmup_steps": 0,
+    "train.steps": 3,
+    "train.checkpoint_every": 3,
+    "sandbox.backend": "docker",
+}
+
+
+def stepcoder(*arguments: str, folder: Path, **changes: object) -> subprocess.Popen[str]:
+    settings = SMALL | {"run_dir": folder / "run", "model.sft_path": folder / "sft"} | changes
+    sets = [text for key, value in settings.items() for text in ("--set", f"{key}={value}")]
+    return subprocess.Popen(
+        [sys.executable, "-m", "stepcoder_dist", arguments[0], str(DEMO), *arguments[1:], *sets],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"RAY_ADDRESS": ""},
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, output[-4000:]
+    return output
+
+
+def shared_memory() -> set[str]:
+    return {path.name for path in Path("/dev/shm").iterdir()}
+
+
+def containers() -> set[str]:
+    import docker
+
+    client = docker.from_env()
+    try:
+        return {container.id for container in client.containers.list(all=True)}
+    finally:
+        client.close()
+
+
+def processes_of_session(session: int) -> list[str]:
+    """Command lines of the processes of the session that a command was started in, and of Ray."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+            command = (stat.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            found.append(command)
+    return found
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder and the output of one small demo that ran to its end and left nothing."""
+    folder = tmp_path_factory.mktemp("demo")
+    before = shared_memory(), containers()
+    process = stepcoder("demo", folder=folder)
+    output = finish(process)
+    assert (shared_memory(), containers()) == before
+    assert processes_of_session(process.pid) == []
+    return folder, output
+
+
+def test_it_prints_each_phase_a_table_by_level_and_the_run_directory(demo: tuple[Path, str]):
+    folder, output = demo
+    for phase in ("✓ SFT", "✓ eval SFT", "✓ RL", "✓ eval RL"):
+        assert phase in output
+    assert "introductory" in output
+    assert "pass@1" in output
+    assert f"run directory: {folder / 'run'}" in output
+
+
+def test_three_steps_with_two_actors_and_two_executors_train_every_sample(
+    demo: tuple[Path, str],
+):
+    folder, _ = demo
+    steps = [json.loads(row) for row in (folder / "run/metrics.jsonl").read_text().splitlines()]
+    samples = [json.loads(row) for row in (folder / "run/samples.jsonl").read_text().splitlines()]
+    assert [step["step"] for step in steps] == [1, 2, 3]
+    assert steps[-1]["samples/trained"] == 48
+    assert steps[-1]["samples/infrastructure_error"] == 0
+    assert len({sample["sample_id"] for sample in samples}) == 48
+    assert [sample["weights"] for sample in samples] == [
+        [i, i] for i in range(3) for _ in range(16)
+    ]
+
+
+def test_the_learner_sees_the_log_probs_that_vllm_sampled_with(demo: tuple[Path, str]):
+    folder, _ = demo
+    steps = [json.loads(row) for row in (folder / "run/metrics.jsonl").read_text().splitlines()]
+    assert all(step["logprob_mismatch"] < 0.02 for step in steps)
+    # after an update too: the actors sample with the weights that were pushed to them
+    assert steps[-1]["kl_reference"] != 0
+
+
+def test_a_stopped_run_leaves_nothing_and_a_resumed_one_goes_on(demo: tuple[Path, str]):
+    folder, _ = demo
+    before = shared_memory(), containers()
+    process = stepcoder("train", "--resume", folder=folder, **{"train.steps": 5})
+    output = finish(process)
+    assert "✓ RL" in output
+    steps = [json.loads(row) for row in (folder / "run/metrics.jsonl").read_text().splitlines()]
+    assert [step["step"] for step in steps] == [1, 2, 3, 4, 5]
+
+    process = stepcoder("train", "--resume", folder=folder, **{"train.steps": 10_000})
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("RL: 0/"):
+            os.kill(process.pid, signal.SIGTERM)
+            break
+    rest = process.stdout.read()
+    assert process.wait(timeout=120) == 130, rest[-4000:]
+    assert "Traceback" not in rest
+    assert (shared_memory(), containers()) == before
+    assert processes_of_session(process.pid) == []

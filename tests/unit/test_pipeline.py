@@ -1,0 +1,249 @@
+"""Both loops turn, with a fake sampler and learner and programs that really run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from sandbox.process_executor import ProcessExecutor
+from stepcoder_dist import metrics, training
+from stepcoder_dist.config import RunConfig, SandboxConfig
+from stepcoder_dist.errors import RunError, SandboxFault
+from stepcoder_dist.fakes import ByteTokenizer, FakeLearner, FakeSampler
+from stepcoder_dist.metric_sinks import JsonLines
+from stepcoder_dist.pipeline import Run
+from stepcoder_dist.ports import Executor
+from stepcoder_dist.program import PromptWriter
+from stepcoder_dist.records import Outcome, Problem, RolloutRequest, TestSuite, Trajectory
+from stepcoder_dist.run_folder import RunFolder, checkpoints
+from stepcoder_dist.trajectory_buffer import Fate
+
+REFERENCE = "n = int(input())\nif n > 5:\n    n = 5\nif n < 0:\n    n = 0\nprint(n)\n"
+"""E = 2: two stages; at stage 1 the policy starts at line 4."""
+TESTS = TestSuite(inputs=("7\n", "-1\n", "3\n"), outputs=("5\n", "0\n", "3\n"))
+
+
+def problems(count: int = 4) -> list[Problem]:
+    return [
+        Problem(
+            problem_id=f"clamp/{i}",
+            statement=f"clamp number {i}",
+            reference=REFERENCE,
+            level="interview",
+            tests=TESTS,
+        )
+        for i in range(count)
+    ]
+
+
+def config(**train: object) -> RunConfig:
+    return RunConfig.model_validate(
+        {
+            "name": "loops",
+            "model": {"path": "none"},
+            "problems": {"train": "none", "heldout": "none"},
+            "curriculum": {"alpha": 0.9, "threshold": 0.5},
+            "sampling": {"samples_per_problem": 2, "max_new_tokens": 200},
+            "learner": {"samples_per_step": 4, "minibatch_samples": 4},
+            "train": {"steps": 4, **train},
+        }
+    )
+
+
+def right(request: RolloutRequest) -> str:
+    return REFERENCE[len(request.given) :] + "```"
+
+
+def make_run(
+    settings: RunConfig,
+    executor: Executor,
+    policy: Callable[[RolloutRequest], str] = right,
+    sampler: FakeSampler | None = None,
+) -> Run:
+    pools = training.Pools(sampler or FakeSampler(policy, width=2), executor)
+    writer = PromptWriter(ByteTokenizer(), settings.prompt)
+    return training.compose(settings, problems(), writer, pools, FakeLearner())
+
+
+def run_loops(run: Run, folder: Path, executor: ProcessExecutor) -> RunFolder:
+    async def scenario() -> RunFolder:
+        opened = RunFolder(folder, run.config)
+        async with executor:
+            await training.train(
+                run, opened, [JsonLines(folder / "metrics.jsonl")], Console(quiet=True)
+            )
+        return opened
+
+    return asyncio.run(scenario())
+
+
+def new_executor() -> ProcessExecutor:
+    return ProcessExecutor(SandboxConfig(backend="process", containers=2))
+
+
+@pytest.fixture
+def executor() -> ProcessExecutor:
+    return new_executor()
+
+
+def batches(run: Run) -> list[list[Trajectory]]:
+    learner = run.learner
+    assert isinstance(learner, FakeLearner)
+    return [list(batch) for batch in learner.batches]
+
+
+def outcomes(run: Run) -> set[Outcome]:
+    return {t.outcome for batch in batches(run) for t in batch}
+
+
+def test_right_programs_pass_move_the_start_points_back_and_every_sample_is_accounted_for(
+    executor: ProcessExecutor, tmp_path: Path
+):
+    run = make_run(config(), executor)
+    run_loops(run, tmp_path, executor)
+    assert run.version == 4
+    assert outcomes(run) == {Outcome.PASSED}
+    assert run.ledger.counts == {Fate.TRAINED: 16}
+    assert run.ledger.open_ids == frozenset()
+    # 2 of 4 problems a step: each is mastered once, in the first two steps
+    assert run.curriculum.mean_stage == 0
+    assert [{t.ticket.stage for t in batch} for batch in batches(run)] == [{1}, {1}, {0}, {0}]
+
+
+def test_a_batch_comes_in_ticket_order_and_is_never_older_than_the_bound(
+    executor: ProcessExecutor, tmp_path: Path
+):
+    run = make_run(config(max_staleness=1, steps=6), executor)
+    run_loops(run, tmp_path, executor)
+    for step, batch in enumerate(batches(run)):
+        ids = [t.ticket.sample_id for t in batch]
+        assert ids == sorted(ids)
+        assert all(step - t.oldest_weights <= 1 for t in batch)
+
+
+def test_without_staleness_every_sample_is_made_by_the_weights_that_it_trains(
+    executor: ProcessExecutor, tmp_path: Path
+):
+    run = make_run(config(), executor)
+    run_loops(run, tmp_path, executor)
+    for step, batch in enumerate(batches(run)):
+        assert {(t.oldest_weights, t.ticket.planned_step) for t in batch} == {(step, step)}
+
+
+def test_only_lines_that_ran_carry_loss(executor: ProcessExecutor, tmp_path: Path):
+    def with_a_dead_branch(request: RolloutRequest) -> str:
+        return right(request).replace("print(n)", "if n > 9:\n    n = 9\nprint(n)")
+
+    run = make_run(config(steps=1), executor, with_a_dead_branch)
+    run_loops(run, tmp_path, executor)
+    trajectory = batches(run)[0][0]
+    text = bytes(trajectory.completion_ids[:-1].tolist()).decode()
+    masked = "".join(c for c, keep in zip(text, trajectory.keep, strict=False) if not keep)
+    assert masked.strip() == "n = 9"
+    assert trajectory.reward == 1.0
+
+
+def test_the_run_folder_holds_metrics_samples_and_a_last_checkpoint(
+    executor: ProcessExecutor, tmp_path: Path
+):
+    run = make_run(config(checkpoint_every=2), executor)
+    folder = run_loops(run, tmp_path, executor)
+    assert [path.name for path in checkpoints(folder.path)] == ["step_000002", "step_000004"]
+    rows = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert len(rows) == 4
+    assert len((tmp_path / "samples.jsonl").read_text().splitlines()) == 16
+
+
+def test_every_figure_of_a_step_has_a_name_and_a_meaning(executor: ProcessExecutor, tmp_path: Path):
+    import json
+
+    run = make_run(config(), executor)
+    run_loops(run, tmp_path, executor)
+    figures = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])
+    assert figures.keys() <= metrics.METRICS.keys()
+    assert all(meaning.isascii() for meaning in metrics.METRICS.values())
+
+
+def test_four_steps_in_one_go_equal_two_and_two_resumed(tmp_path: Path):
+    executors = [new_executor() for _ in range(3)]
+    whole = make_run(config(), executors[0])
+    run_loops(whole, tmp_path / "whole", executors[0])
+
+    first = make_run(config(steps=2), executors[1])
+    run_loops(first, tmp_path / "parts", executors[1]).close()
+    second = make_run(config(), executors[2])
+
+    async def resumed() -> None:
+        opened = RunFolder(tmp_path / "parts", second.config)
+        await training.restore(second, opened)
+        async with executors[2]:
+            await training.train(second, opened, [], Console(quiet=True))
+
+    asyncio.run(resumed())
+    assert second.version == 4
+    tickets = [[t.ticket for t in batch] for batch in batches(whole)]
+    assert [[t.ticket for t in batch] for batch in batches(first) + batches(second)] == tickets
+    assert whole.curriculum.state_dict() == second.curriculum.state_dict()
+
+
+class FaultyExecutor:
+    """Fails for chosen calls, as a sandbox does whose engine is away for a while."""
+
+    def __init__(self, real: Executor, fails: Iterable[int]) -> None:
+        self._real = real
+        self._fails = set(fails)
+        self._calls = 0
+
+    async def judge(self, source: str, tests: TestSuite):
+        self._calls += 1
+        if self._calls in self._fails:
+            raise SandboxFault("the engine is away")
+        return await self._real.judge(source, tests)
+
+
+def test_a_sample_that_the_sandbox_lost_has_no_reward_and_is_replaced(
+    executor: ProcessExecutor, tmp_path: Path
+):
+    run = make_run(config(), FaultyExecutor(executor, fails=[2, 5, 6]))
+    run_loops(run, tmp_path, executor)
+    assert run.ledger.counts == {Fate.TRAINED: 16, Fate.FAULT: 3}
+    assert all(len(batch) == 4 for batch in batches(run))
+
+
+def test_a_sandbox_that_stays_away_ends_the_run_with_one_error(
+    executor: ProcessExecutor, tmp_path: Path
+):
+    run = make_run(config(), FaultyExecutor(executor, fails=range(10_000)))
+    with pytest.raises(RunError, match="in a row were lost, the last to: the engine is away"):
+        run_loops(run, tmp_path, executor)
+    assert run.ledger.counts[Fate.TRAINED] == 0
+    assert run.ledger.open_ids == frozenset()
+
+
+class DyingSampler(FakeSampler):
+    """Is lost after its first completion, a number of times."""
+
+    def __init__(self, deaths: int) -> None:
+        super().__init__(right, width=2)
+        self._deaths = deaths
+
+    async def sample(self, share):
+        async for completion in super().sample(share):
+            yield completion
+            if self._deaths:
+                self._deaths -= 1
+                raise RunError("rollout-0 was lost")
+
+
+def test_what_a_lost_engine_had_not_finished_is_sampled_again(
+    executor: ProcessExecutor, tmp_path: Path
+):
+    run = make_run(config(), executor, sampler=DyingSampler(deaths=2))
+    run_loops(run, tmp_path, executor)
+    assert run.ledger.counts == {Fate.TRAINED: 16}
+    ids = [t.ticket.sample_id for batch in batches(run) for t in batch]
+    assert len(set(ids)) == 16
