@@ -15,7 +15,7 @@ TORCH := $(if $(GPU),,$(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--ex
 
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo test test-long check format lock sandbox-image clean
+.PHONY: setup demo test test-long check format docs lock sandbox-image clean
 .DEFAULT_GOAL := help
 
 help:
@@ -53,6 +53,9 @@ check: setup ## lint, types, import contracts, unit tests: under a minute
 
 format: setup ## format and mend what ruff can
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+docs: setup ## write docs/config.md from the config tree
+	@$(BIN)/python -c "from stepcoder_dist import run_file; print(run_file.document(), end='')" > docs/config.md
 
 lock: setup ## resolve the locks again
 	@deploy/locks/resolve.sh

@@ -22,6 +22,7 @@ def create(
     """
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
+    from transformers.utils import logging
 
     from learner.hf_folder import copy_tokenizer
 
@@ -41,6 +42,7 @@ def create(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = Qwen2ForCausalLM(config).to(getattr(torch, dtype))
+    logging.disable_progress_bar()
     model.save_pretrained(str(out))
     if out != tokenizer_folder:
         copy_tokenizer(str(tokenizer_folder), out)

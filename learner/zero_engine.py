@@ -73,7 +73,13 @@ class ZeroEngine:
     ) -> None:
         parameters = [p for p in module.parameters() if p.requires_grad]
         # torch's fused AdamW on every device: DeepSpeed's own would compile for minutes first
-        optimizer = torch.optim.AdamW(parameters, lr=0.0, weight_decay=weight_decay, fused=True)
+        optimizer = torch.optim.AdamW(
+            parameters,
+            lr=0.0,
+            weight_decay=weight_decay,
+            betas=learner.adam_betas,
+            fused=True,
+        )
         self._engine, *_ = _deepspeed().initialize(
             model=module,
             optimizer=optimizer,

@@ -48,6 +48,7 @@ class _Judge:
         self._tests = tests
         self._limits = limits
         self._lines = len(physical_lines(source))
+        self._code_lines: frozenset[int] = frozenset()
         self._trusted = True
         self._share = False
 
@@ -59,6 +60,7 @@ class _Judge:
         try:
             report, first = self._first_run()
             structure = self._structure(report)
+            self._code_lines = structure.code_lines
             results = self._results(report, first)
         except _DoesNotCompile as error:
             complaint = str(error)
@@ -123,7 +125,7 @@ class _Judge:
             raise ProblemError("an input holds an object that is no plain data")
         return packed
 
-    def _structure(self, report: RunReport) -> LineStructure | None:
+    def _structure(self, report: RunReport) -> LineStructure:
         """Read what the child sealed. Raises `_DoesNotCompile`."""
         if report.structure is None:
             if report.phase is Phase.COMPILING:
@@ -187,7 +189,7 @@ class _Judge:
         record = report.records[place]
         return TestResult(
             outcome=outcome,
-            executed_lines=frozenset(_positions(lines)),
+            executed_lines=self._code_lines.intersection(_positions(lines)),
             cpu_ms=(record.cpu_ns if record.done else report.cpu_ns) / 1e6,
             detail="" if outcome is Outcome.PASSED else detail,
         )

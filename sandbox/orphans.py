@@ -61,10 +61,10 @@ def reap_orphans(client: docker.DockerClient) -> int:
 
 def _is_orphan(labels: dict[str, str]) -> bool:
     with contextlib.suppress(KeyError, ValueError):
-        if time.time() > int(labels[EXPIRES_LABEL]):
-            return True
         host, pid, started = labels[OWNER_LABEL].rsplit(":", 2)
-        return host == socket.gethostname() and _started(int(pid)) != started
+        if host == socket.gethostname():  # the owner can be asked: a live run may take for ever
+            return _started(int(pid)) != started
+        return time.time() > int(labels[EXPIRES_LABEL])
     return False  # not labelled as ours are: none of our business
 
 

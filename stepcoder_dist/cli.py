@@ -52,11 +52,11 @@ def train(
     overrides: Overrides = None,
 ) -> None:
     """Train the policy by RL. Also the entry point of `ray job submit`."""
-    from stepcoder_dist import config
+    from stepcoder_dist import run_file as files
 
-    settings = config.load(run_file, overrides or ())
+    settings = files.load(run_file, overrides or ())
     if dry_run:
-        typer.echo(config.describe(settings))
+        typer.echo(files.describe(settings))
         return
     from stepcoder_dist import launch
 
@@ -66,9 +66,10 @@ def train(
 @app.command()
 def sft(run_file: RunFile, *, overrides: Overrides = None) -> None:
     """Warm-start the policy on the reference solutions."""
-    from stepcoder_dist import config, launch
+    from stepcoder_dist import launch
+    from stepcoder_dist import run_file as files
 
-    launch.sft(config.load(run_file, overrides or ()))
+    launch.sft(files.load(run_file, overrides or ()))
 
 
 @app.command("eval")
@@ -81,17 +82,19 @@ def evaluate(
     overrides: Overrides = None,
 ) -> None:
     """pass@k on the held-out problems, by level."""
-    from stepcoder_dist import config, launch
+    from stepcoder_dist import launch
+    from stepcoder_dist import run_file as files
 
-    launch.evaluate(config.load(run_file, overrides or ()), model)
+    launch.evaluate(files.load(run_file, overrides or ()), model)
 
 
 @app.command()
 def demo(run_file: RunFile, *, overrides: Overrides = None) -> None:
     """SFT, evaluation, RL and evaluation in one go: what `make demo` calls."""
-    from stepcoder_dist import config, launch
+    from stepcoder_dist import launch
+    from stepcoder_dist import run_file as files
 
-    launch.demo(config.load(run_file, overrides or ()))
+    launch.demo(files.load(run_file, overrides or ()))
 
 
 @app.command()

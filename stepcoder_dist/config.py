@@ -1,21 +1,15 @@
-"""One run file: TOML into a frozen pydantic tree. Unknown keys are refused, units are in names.
+"""What a run file can say: a frozen pydantic tree. Unknown keys are refused, units are in names.
 
-`load(path, overrides)` is the only way in; it raises `ConfigError` with one line an error:
-`deploy/runs/demo.toml: learner.minibatch_samples = 6 does not divide ... ; use 4 or 8`.
+`run_file.load` reads it from TOML. The docstrings of the keys are docs/config.md (`make docs`).
 Imports nothing heavy: a mistake is refused before torch, ray or vllm are touched.
 """
 
 from __future__ import annotations
 
-import re
-import tomllib
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.records import Limits
 
 Positive = Annotated[int, Field(gt=0)]
@@ -41,9 +35,11 @@ def _value(section: BaseModel, dotted: str) -> int:
     return int(node)
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
     # strict: "64" is no number and 1 no boolean; a mistyped value is refused, not guessed at
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -57,7 +53,7 @@ class _Section(BaseModel):
 VLLM_CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256)
 
 
-class ProcessResources(_Section):
+class ProcessResources(Section):
     """What Ray reserves for each process of a pool."""
 
     num_cpus: NonNegativeFloat = 1
@@ -66,7 +62,7 @@ class ProcessResources(_Section):
     """Custom Ray resources, to pin a pool to some nodes: `{ sandbox_node = 0.1 }`."""
 
 
-class TinyModel(_Section):
+class TinyModel(Section):
     """A randomly initialised Qwen2 with a tokenizer made for the ladder problems."""
 
     hidden_size: Positive = 128
@@ -89,7 +85,7 @@ class TinyModel(_Section):
         return self
 
 
-class ModelConfig(_Section):
+class ModelConfig(Section):
     path: str = ""
     """Folder or hub name of the checkpoint that SFT starts from; empty: `tiny` is made."""
     tiny: TinyModel | None = None
@@ -113,7 +109,7 @@ class ModelConfig(_Section):
         return self
 
 
-class ProblemsConfig(_Section):
+class ProblemsConfig(Section):
     train: str
     """A file (JSON list or JSONL: our schema, APPS+, MBPP, HumanEval), an APPS folder, or
     `ladder:<split>` for the shipped set (splits: sft, train, heldout)."""
@@ -126,7 +122,7 @@ class ProblemsConfig(_Section):
     """Use the first N problems only."""
 
 
-class PromptConfig(_Section):
+class PromptConfig(Section):
     template: str = "{statement}\n{starter_code}"
     """What the policy reads; the opening code fence follows, always."""
 
@@ -139,7 +135,7 @@ class PromptConfig(_Section):
         return self
 
 
-class CurriculumConfig(_Section):
+class CurriculumConfig(Section):
     kind: Literal["cccs", "none"] = "cccs"
     alpha: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Weight of the newest outcome in a problem's moving average (decision 0003)."""
@@ -149,7 +145,7 @@ class CurriculumConfig(_Section):
     """How a group of samples enters the average: once with its pass share, or one by one."""
 
 
-class CoverageMaskConfig(_Section):
+class CoverageMaskConfig(Section):
     enabled: bool = True
     """False: every completion token carries policy loss."""
     comments: Literal["block", "keep", "mask"] = "block"
@@ -158,18 +154,18 @@ class CoverageMaskConfig(_Section):
     """Tokens after the closing fence."""
 
 
-class RewardConfig(_Section):
+class RewardConfig(Section):
     kind: Literal["tiered", "binary", "pass_ratio"] = "tiered"
 
 
-class SamplingConfig(_Section):
+class SamplingConfig(Section):
     samples_per_problem: Positive = 16
     temperature: PositiveFloat = 0.8
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.9
     max_new_tokens: Positive = 1024
 
 
-class ActorsConfig(_Section):
+class ActorsConfig(Section):
     """The rollout pool."""
 
     number: Positive = 1
@@ -182,8 +178,22 @@ class ActorsConfig(_Section):
     """Sequences that one engine decodes together."""
     start_timeout_s: PositiveFloat = 300
 
+    @model_validator(mode="after")
+    def _gpus_fit(self) -> ActorsConfig:
+        if self.resources.num_gpus > 1 and self.resources.num_gpus != self.tensor_parallel:
+            raise ValueError(
+                f"resources.num_gpus = {self.resources.num_gpus:g} of an actor is not "
+                f"tensor_parallel = {self.tensor_parallel}; make them equal"
+            )
+        if self.tensor_parallel > max(self.resources.num_gpus, 1):
+            raise ValueError(
+                f"tensor_parallel = {self.tensor_parallel} needs that many GPUs, but "
+                f"resources.num_gpus = {self.resources.num_gpus:g}; make them equal"
+            )
+        return self
 
-class SandboxConfig(_Section):
+
+class SandboxConfig(Section):
     """The pool of executors, each owning some warm containers."""
 
     number: Positive = 1
@@ -221,7 +231,7 @@ class SandboxConfig(_Section):
         )
 
 
-class LearnerConfig(_Section):
+class LearnerConfig(Section):
     ranks: Positive = 1
     resources: ProcessResources = ProcessResources()
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 2
@@ -239,6 +249,8 @@ class LearnerConfig(_Section):
     critic_warmup_steps: Annotated[int, Field(ge=0)] = 0
     """First steps that train the critic only."""
     weight_decay: NonNegativeFloat = 0.0
+    adam_betas: tuple[Share, Share] = (0.9, 0.95)
+    """Of every optimiser, SFT's too."""
     max_grad_norm: PositiveFloat = 1.0
     kl_beta: NonNegativeFloat = 0.05
     gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -258,7 +270,7 @@ class LearnerConfig(_Section):
         return self
 
 
-class WeightsConfig(_Section):
+class WeightsConfig(Section):
     transport: Literal["object_store", "nccl"] = "object_store"
     bucket_mib: Positive = 256
     deadline_s: PositiveFloat = 120
@@ -266,7 +278,7 @@ class WeightsConfig(_Section):
     """Largest difference of a probe token's log-prob between learner and actor."""
 
 
-class TrainConfig(_Section):
+class TrainConfig(Section):
     steps: Positive = 100
     max_staleness: Annotated[int, Field(ge=0)] = 0
     """A sample may be trained at most this many versions after the one that made it."""
@@ -274,7 +286,7 @@ class TrainConfig(_Section):
     """Steps between checkpoints; 0: only at the end."""
 
 
-class SftConfig(_Section):
+class SftConfig(Section):
     phases: tuple[SftPhase, ...] = ()
     batch_samples: Positive = 64
     microbatch_samples: Positive = 8
@@ -285,7 +297,7 @@ class SftConfig(_Section):
     weight_decay: NonNegativeFloat = 0.0
 
 
-class SftPhase(_Section):
+class SftPhase(Section):
     """One leg of a staged warm start."""
 
     steps: Positive
@@ -295,7 +307,7 @@ class SftPhase(_Section):
     warmup_steps: Annotated[int, Field(ge=0)] = 0
 
 
-class EvalConfig(_Section):
+class EvalConfig(Section):
     samples_per_problem: Positive = 1
     temperature: NonNegativeFloat = 0.2
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
@@ -311,7 +323,7 @@ class EvalConfig(_Section):
         return self
 
 
-class RunConfig(_Section):
+class RunConfig(Section):
     """A whole run."""
 
     name: Annotated[str, Field(min_length=1)]
@@ -377,86 +389,3 @@ class RunConfig(_Section):
             "warm_containers": self.sandbox.number * self.sandbox.containers,
             "samples_in_run": learner.samples_per_step * self.train.steps,
         }
-
-
-def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a run file and apply `a.b=value` overrides.
-
-    Raises `ConfigError` for a missing file, broken TOML, unknown or mistyped keys and parts that
-    do not fit together: one line for each.
-    """
-    path = Path(path)
-    try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: no such run file; `ls deploy/runs` shows the shipped ones"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); give a TOML file") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    for override in overrides:
-        _override(tree, override)
-    try:
-        return RunConfig.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError("\n".join(_line(path, e) for e in error.errors())) from None
-
-
-def _override(tree: dict[str, Any], override: str) -> None:
-    """Set one `a.b=value`; the value is read as TOML, and as plain text if it is none."""
-    key, separator, text = override.partition("=")
-    parts = key.strip().split(".")
-    if not separator or not all(parts):
-        raise ConfigError(f"--set {override}: not of the form a.b=value")
-    try:
-        table = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        table = {}
-    value = table["value"] if table.keys() == {"value"} else text
-    *sections, last = parts
-    node = tree
-    for section in sections:
-        child = node.setdefault(section, {})
-        if not isinstance(child, dict):
-            raise ConfigError(f"--set {override}: {section} is a value, not a section")
-        node = child
-    node[last] = value
-
-
-_SEEN_CHARS = 80
-_KEY_FIRST = re.compile(r"[\w.]+ = ")
-_TOML_WORDS = {
-    "tuple_type": "should be an array, such as [1, 2]",
-    "model_type": "should be a section of keys",
-    "dict_type": "should be a table, such as { a = 1 }",
-}
-
-
-def _line(path: Path, error: Any) -> str:
-    """One of pydantic's errors in one line: file, key, what was seen, what to do."""
-    where = ".".join(str(part) for part in error["loc"])
-    kind = error["type"]
-    if kind == "extra_forbidden":
-        return f"{path}: unknown key {where}; remove it or check its spelling (docs/config.md)"
-    if kind == "missing":
-        return f"{path}: {where} is missing; add it"
-    message = error["msg"].removeprefix("Value error, ")
-    if kind == "value_error":  # a section's own check: its keys are relative to the section
-        between = "." if _KEY_FIRST.match(message) else ": "
-        return f"{path}: {where}{between if where else ''}{message}"
-    seen = repr(error["input"])
-    if len(seen) > _SEEN_CHARS:
-        seen = seen[:_SEEN_CHARS] + "…"
-    message = _TOML_WORDS.get(kind) or message[0].lower() + message[1:]
-    return f"{path}: {where} = {seen}: {message}"
-
-
-def describe(config: RunConfig) -> str:
-    """The resolved tree as TOML, with the derived sizes as comments."""
-    import tomli_w
-
-    tree = config.model_dump(mode="json", exclude_none=True)
-    derived = "".join(f"# {name} = {value}\n" for name, value in config.derived().items())
-    return f"{tomli_w.dumps(tree)}\n# derived\n{derived}".rstrip()

@@ -18,7 +18,6 @@ from rich.console import Console
 
 from stepcoder_dist import training
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.config import load as load_config
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.evaluation import EvaluatedSample, scores
 from stepcoder_dist.evaluation import evaluate as evaluate_problems
@@ -35,6 +34,7 @@ from stepcoder_dist.progress import Phase
 from stepcoder_dist.ray_session import RayMetrics, ray_session
 from stepcoder_dist.records import Problem
 from stepcoder_dist.report_table import scores_table
+from stepcoder_dist.run_file import load as load_config
 from stepcoder_dist.run_folder import RunFolder, checkpoints
 from stepcoder_dist.training import Pools
 

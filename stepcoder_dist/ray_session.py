@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +25,11 @@ def ray_session(config: RunConfig, *, learner: bool = True, pools: bool = True) 
     needed = demand(config, learner=learner, pools=pools)
     # What the processes print is in the session's logs and in the dashboard; what they raise
     # comes here.
-    common = {"namespace": f"stepcoder-{config.name}-{os.getpid()}", "log_to_driver": False}
+    common = {
+        "namespace": f"stepcoder-{config.name}-{os.getpid()}",
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+    }
     if os.environ.get("RAY_ADDRESS"):
         ray.init(**common)
     else:

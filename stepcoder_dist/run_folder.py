@@ -18,10 +18,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stepcoder_dist.config import RunConfig, describe
+from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.evaluation import EvaluatedSample
 from stepcoder_dist.records import Trajectory, WeightVersion
+from stepcoder_dist.run_file import describe
 
 
 class RunFolder:

@@ -12,6 +12,7 @@ finds an earlier run in its heap. It ends when its standard input does.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import gc
 import json
@@ -107,6 +108,10 @@ def main(settings_json: str) -> NoReturn:
             _Run(settings, order, staging, wake, waker, nothing).serve()
     except (Gone, BrokenPipeError):
         sweeping.kill_everything(contained=settings.contained)
+        sweeping.empty(settings.folders)
+        if not settings.contained:  # the host may have had no time to do it
+            with contextlib.suppress(OSError):
+                Path(settings.folders[0]).rmdir()
         os._exit(0)
 
 

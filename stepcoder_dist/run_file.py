@@ -1,0 +1,148 @@
+"""A run file on disk: TOML in, `RunConfig` out; and the documentation of its keys.
+
+Every error is one line: `deploy/runs/demo.toml: learner.minibatch_samples = 6 does not divide
+learner.samples_per_step = 64; use 4 or 8`.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import BaseModel, ValidationError
+
+from stepcoder_dist.config import RunConfig
+from stepcoder_dist.errors import ConfigError
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a run file and apply `a.b=value` overrides.
+
+    Raises `ConfigError` for a missing file, broken TOML, unknown or mistyped keys and parts that
+    do not fit together: one line for each.
+    """
+    path = Path(path)
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such run file; `ls deploy/runs` shows the shipped ones"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); give a TOML file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    for override in overrides:
+        _override(tree, override)
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_line(path, e) for e in error.errors())) from None
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    """Set one `a.b=value`; the value is read as TOML, and as plain text if it is none."""
+    key, separator, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
+        raise ConfigError(f"--set {override}: not of the form a.b=value")
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        table = {}
+    value = table["value"] if table.keys() == {"value"} else text
+    *sections, last = parts
+    node = tree
+    for section in sections:
+        child = node.setdefault(section, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {override}: {section} is a value, not a section")
+        node = child
+    node[last] = value
+
+
+_SEEN_CHARS = 80
+_KEY_FIRST = re.compile(r"[\w.]+ = ")
+_TOML_WORDS = {
+    "tuple_type": "should be an array, such as [1, 2]",
+    "model_type": "should be a section of keys",
+    "dict_type": "should be a table, such as { a = 1 }",
+}
+
+
+def _line(path: Path, error: Any) -> str:
+    """One of pydantic's errors in one line: file, key, what was seen, what to do."""
+    where = ".".join(str(part) for part in error["loc"])
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        return f"{path}: unknown key {where}; remove it or check its spelling (docs/config.md)"
+    if kind == "missing":
+        return f"{path}: {where} is missing; add it"
+    message = error["msg"].removeprefix("Value error, ")
+    if kind == "value_error":  # a section's own check: its keys are relative to the section
+        between = "." if _KEY_FIRST.match(message) else ": "
+        return f"{path}: {where}{between if where else ''}{message}"
+    seen = repr(error["input"])
+    if len(seen) > _SEEN_CHARS:
+        seen = seen[:_SEEN_CHARS] + "…"
+    message = _TOML_WORDS.get(kind) or message[0].lower() + message[1:]
+    return f"{path}: {where} = {seen}: {message}"
+
+
+def describe(config: RunConfig) -> str:
+    """The resolved tree as TOML, with the derived sizes as comments."""
+    tree = config.model_dump(mode="json", exclude_none=True)
+    derived = "".join(f"# {name} = {value}\n" for name, value in config.derived().items())
+    return f"{tomli_w.dumps(tree)}\n# derived\n{derived}".rstrip()
+
+
+def document() -> str:
+    """docs/config.md: every key with its default and meaning."""
+    lines = [
+        "# Run files",
+        "",
+        "One TOML tree. Unknown keys are refused; `stepcoder train RUN.toml --dry-run` prints the",
+        "resolved tree with the sizes that follow from it. `--set section.key=value` overrides one",
+        "key. Made from `stepcoder_dist/config.py` by `make docs`.",
+    ]
+    for title, section in _sections(RunConfig, ""):
+        lines += ["", f"## {title or 'top level'}", ""]
+        if title and section.__doc__:
+            lines += [section.__doc__.strip(), ""]
+        lines += ["| key | default | meaning |", "|---|---|---|"]
+        for name, field in section.model_fields.items():
+            if not _is_section(field.annotation) or field.default is None:
+                default = "required" if field.is_required() else f"`{_shown(field.default)}`"
+                meaning = " ".join((field.description or "").split()).replace("|", "\\|")
+                lines.append(f"| `{name}` | {default} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def _sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:
+    """A section and those inside it, with their dotted names."""
+    yield f"[{path}]" if path else "", model
+    for name, field in model.model_fields.items():
+        inner = _is_section(field.annotation)
+        if inner is not None:
+            yield from _sections(inner, f"{path}.{name}" if path else name)
+
+
+def _is_section(annotation: Any) -> type[BaseModel] | None:
+    """The section class in an annotation: itself, optional, or repeated in an array."""
+    for candidate in (annotation, *getattr(annotation, "__args__", ())):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def _shown(default: Any) -> str:
+    """A default as TOML would write it."""
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, str):
+        return '"' + default.replace("\n", "\\n") + '"'
+    return str(list(default)) if isinstance(default, tuple) else str(default)
