@@ -32,7 +32,7 @@ from stepcoder_dist.preflight import (
 from stepcoder_dist.program import PromptWriter
 from stepcoder_dist.progress import Phase
 from stepcoder_dist.ray_session import RayMetrics, ray_session
-from stepcoder_dist.records import Problem
+from stepcoder_dist.records import Problem, SftExample
 from stepcoder_dist.report_table import scores_table
 from stepcoder_dist.run_file import load as load_config
 from stepcoder_dist.run_folder import RunFolder, checkpoints
@@ -151,18 +151,23 @@ async def train_in(
 
 def sft(config: RunConfig) -> None:
     """`stepcoder sft`."""
-    problems = load_set(config, config.problems.sft or config.problems.train, console)
+    base, phases = warm_start_from(config)
     with ray_session(config, pools=False):
-        run_until_done(warm_start(config, problems))
+        run_until_done(warm_start(config, base, phases))
     console.print(f"checkpoint: {config.sft_folder}", highlight=False)
 
 
-async def warm_start(config: RunConfig, problems: list[Problem]) -> None:
+def warm_start_from(config: RunConfig) -> tuple[str, list[list[SftExample]]]:
+    """The base checkpoint and each phase's examples. Raises `ConfigError` and `ProblemError`."""
+    problems = load_set(config, config.problems.sft or config.problems.train, console)
+    base = base_checkpoint(config)
+    return base, sft_examples(config, problems, prompt_writer(config, base))
+
+
+async def warm_start(config: RunConfig, base: str, phases: list[list[SftExample]]) -> None:
     """Supervised fine-tuning on the reference solutions, into `config.sft_folder`."""
     from learner import sft as learner_sft
 
-    base = base_checkpoint(config)
-    phases = sft_examples(config, problems, prompt_writer(config, base))
     legs = learner_sft.plan(config.sft, [len(examples) for examples in phases], config.seed)
     with Phase(console, "SFT", sum(leg.steps for leg in legs)) as phase:
 
@@ -220,14 +225,14 @@ async def evaluate_in(
 
 def demo(config: RunConfig) -> None:
     """`stepcoder demo`: SFT, evaluation, RL, evaluation."""
-    sft_problems = load_set(config, config.problems.sft or config.problems.train, console)
     problems = load_set(config, config.problems.train, console)
     heldout = load_set(config, config.problems.heldout, console)
     check_sandbox(config)
+    base, phases = warm_start_from(config)
     folder = RunFolder.fresh(config)
 
     async def command() -> None:
-        await warm_start(config, sft_problems)
+        await warm_start(config, base, phases)
         checkpoint = sft_checkpoint(config)
         writer = prompt_writer(config, checkpoint)
         async with open_pools(config, checkpoint) as pools:

@@ -30,8 +30,14 @@ def ray_session(config: RunConfig, *, learner: bool = True, pools: bool = True) 
         "log_to_driver": False,
         "logging_level": logging.ERROR,
     }
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(**common)
+    if address := os.environ.get("RAY_ADDRESS"):
+        try:
+            ray.init(**common)
+        except ConnectionError:
+            raise ConfigError(
+                f"RAY_ADDRESS = {address}: no Ray cluster answers there; start one "
+                "(`ray start --head`), or unset it for a Ray of the run's own"
+            ) from None
     else:
         custom = {name: amount for name, amount in needed.items() if name not in ("CPU", "GPU")}
         ray.init(

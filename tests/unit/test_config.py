@@ -16,10 +16,9 @@ from stepcoder_dist.config import (
     RunConfig,
     SamplingConfig,
     TrainConfig,
-    describe,
-    load,
 )
 from stepcoder_dist.errors import ConfigError, UserError
+from stepcoder_dist.run_file import describe, document, load
 
 SMALLEST = """\
 name = "small"
@@ -310,3 +309,15 @@ def test_the_resolved_config_of_a_run_directory_reads_back_the_same(
     resolved = tmp_path / "config.toml"
     resolved.write_text(describe(config))
     assert load(resolved) == config
+
+
+def test_the_documented_keys_are_the_keys_that_there_are():
+    written = (Path(__file__).parents[2] / "docs" / "config.md").read_text(encoding="utf-8")
+    assert written == document(), "run `make docs`"
+
+
+def test_every_shipped_run_file_can_be_read():
+    shipped = sorted((Path(__file__).parents[2] / "deploy" / "runs").glob("*.toml"))
+    assert shipped
+    for path in shipped:
+        load(path)
