@@ -34,7 +34,7 @@ CONFIG = SandboxConfig(
     containers=2,
     cpu_limit_s=1.0,
     wall_limit_s=2.0,
-    memory_limit_mib=256,
+    memory_limit_mib=128,
     output_limit_mib=1,
     attempts=2,
 )

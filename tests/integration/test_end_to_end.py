@@ -64,14 +64,19 @@ def shared_memory() -> set[str]:
     return {path.name for path in Path("/dev/shm").iterdir()}
 
 
-def containers() -> set[str]:
+def orphans() -> list[str]:
+    """Sandbox containers whose owner has ended: what a run of somebody else's has is not ours."""
     import docker
+
+    from sandbox.orphans import OWNER_LABEL, RUN_LABEL
 
     client = docker.from_env()
     try:
-        return {container.id for container in client.containers.list(all=True)}
+        found = client.containers.list(all=True, filters={"label": RUN_LABEL}, ignore_removed=True)
+        owners = {c.short_id: c.labels.get(OWNER_LABEL, "::") for c in found}
     finally:
         client.close()
+    return [name for name, o in owners.items() if not Path("/proc", o.split(":")[-2]).exists()]
 
 
 def processes_of_session(session: int) -> list[str]:
@@ -92,10 +97,10 @@ def processes_of_session(session: int) -> list[str]:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder and the output of one small demo that ran to its end and left nothing."""
     folder = tmp_path_factory.mktemp("demo")
-    before = shared_memory(), containers()
+    before = shared_memory()
     process = stepcoder("demo", folder=folder)
     output = finish(process)
-    assert (shared_memory(), containers()) == before
+    assert (shared_memory(), orphans()) == (before, [])
     assert processes_of_session(process.pid) == []
     return folder, output
 
@@ -134,7 +139,7 @@ def test_the_learner_sees_the_log_probs_that_vllm_sampled_with(demo: tuple[Path,
 
 def test_a_stopped_run_leaves_nothing_and_a_resumed_one_goes_on(demo: tuple[Path, str]):
     folder, _ = demo
-    before = shared_memory(), containers()
+    before = shared_memory()
     process = stepcoder("train", "--resume", folder=folder, **{"train.steps": 5})
     output = finish(process)
     assert "✓ RL" in output
@@ -150,5 +155,5 @@ def test_a_stopped_run_leaves_nothing_and_a_resumed_one_goes_on(demo: tuple[Path
     rest = process.stdout.read()
     assert process.wait(timeout=120) == 130, rest[-4000:]
     assert "Traceback" not in rest
-    assert (shared_memory(), containers()) == before
+    assert (shared_memory(), orphans()) == (before, [])
     assert processes_of_session(process.pid) == []

@@ -149,8 +149,9 @@ def test_containers_end_with_the_process_that_owns_them(engine):
 def test_only_orphans_are_reaped(engine):
     labels = {
         "orphan": {OWNER_LABEL: owner().rpartition(":")[0] + ":1"},
-        "expired": {OWNER_LABEL: owner(), EXPIRES_LABEL: "1"},
+        "expired": {OWNER_LABEL: "another-host:1:1", EXPIRES_LABEL: "1"},
         "ours": {OWNER_LABEL: owner()},
+        "ours, for days": {OWNER_LABEL: owner(), EXPIRES_LABEL: "1"},
         "elsewhere": {OWNER_LABEL: "another-host:1:1"},
         "stranger": {},
     }
@@ -167,6 +168,7 @@ def test_only_orphans_are_reaped(engine):
         left = {c.id for c in engine.containers.list(all=True)}
         assert {name for name, c in made.items() if c.id in left} == {
             "ours",
+            "ours, for days",
             "elsewhere",
             "stranger",
         }
