@@ -22,7 +22,7 @@ _OOM_COUNTERS = (  # cgroups v2, v1
 )
 
 
-def limit_resources(
+def _limit_resources(
     cpu_s: float, memory_bytes: int, *, files: int, processes: int | None, large_stacks: bool
 ) -> None:
     """Limit this process and all that it starts; `files` are open already.
@@ -54,7 +54,7 @@ def give_up_rights(uid: int | None, order: Order) -> None:
     """Become this user for good, in a session of its own, under the order's limits."""
     os.setsid()
     Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    limit_resources(
+    _limit_resources(
         order.cpu_s * order.tests,
         order.memory_bytes,
         files=2 * order.tests,
