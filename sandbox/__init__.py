@@ -7,7 +7,8 @@ output, return values and executed lines stay in memory that outlives the child,
 right after a kill or a crash. The zygote holds the clocks, sweeps up, and sends the bytes. The
 host compares (`comparison.py`): expected values never enter the container. One child runs all
 tests of a program that leaves no state behind; a test that does not pass there runs again in a
-process of its own, and that counts (`judging.py`).
+process of its own, and that counts (`judging.py`). An assert script runs in a second child, which
+calls the program over pipes and alone tells the verdict (`guest/script_run.py`).
 
 Where to look:
 
@@ -25,7 +26,8 @@ to stay, to hurt its neighbours or the host.
 
     forged results     a result is a value; only the host knows which one is right
     stolen answers     expected values are not in the container; earlier programs' bytes pass
-                       through memory that no child inherits
+                       through memory that no child inherits; assert scripts, which hold theirs,
+                       have a user, files and memory of their own (decision 0015)
     odd objects        typed plain data, read with the plain types' own methods; never pickle
     escape             no network, read-only root, no capability in a child, no-new-privileges,
                        own seccomp allow-list, private IPC, own user for each container

@@ -14,10 +14,9 @@ MOST_SOURCE_CHARS = 4 * 2**20
 
 def check_suite(tests: TestSuite) -> None:
     """Refuse what cannot be judged, before anything runs. Raises `ProblemError`."""
-    if tests.test_code:
+    if tests.test_code and not tests.entry_point:
         raise ProblemError(
-            "its test_code holds asserts that could not be turned into call tests, and assert "
-            "scripts are not judged yet; use asserts of the form `call == literal`"
+            "its test_code does not tell which function it tests; name it as entry_point"
         )
     if not len(tests):
         raise ProblemError("it has no tests, and no tests is never a pass; add at least one")

@@ -20,7 +20,7 @@ from docker.errors import DockerException, ImageNotFound
 from docker.types import LogConfig, Ulimit
 
 from sandbox.attached_channel import AttachedChannel
-from sandbox.guest.zygote import Order, Settings
+from sandbox.guest.layout import Order, Settings
 from sandbox.guest_link import BOOT, GuestLink, RunReport
 from sandbox.orphans import owner_labels
 from stepcoder_dist.errors import MissingEngine, SandboxFault
@@ -34,7 +34,8 @@ LOWEST_PYTHON = (3, 12)
 _OVERHEAD_BYTES = 128 * 2**20
 """Zygote, standard input and output, temporary files: what a test's own limit does not count."""
 _SPARE_PROCESSES = 8
-_UIDS = itertools.count(random.randrange(0, 2**20))
+_USERS = 2**20
+_UIDS = itertools.count(random.randrange(0, _USERS))
 
 
 def connect() -> docker.DockerClient:
@@ -83,8 +84,8 @@ class Container:
             raise SandboxFault(f"a container cannot be started: {error}") from error
         self._link = GuestLink(channel)
         # a user of its own: RLIMIT_NPROC counts a user's processes over all containers
-        uid = 200_000 + next(_UIDS) % 2**20
-        settings = Settings(uid=uid, folders=list(FOLDERS), contained=True)
+        uid = 200_000 + next(_UIDS) % _USERS
+        settings = Settings(uid=uid, script_uid=uid + _USERS, folders=list(FOLDERS), contained=True)
         try:
             version = self._link.start(settings)
         except SandboxFault:

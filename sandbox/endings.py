@@ -6,11 +6,13 @@ rest gains nothing, since only a right answer passes.
 
 from __future__ import annotations
 
+import json
 import signal
 from dataclasses import dataclass
 
-from sandbox.guest.layout import Claim, Killed
+from sandbox.guest.layout import Claim, Killed, ScriptEnd
 from sandbox.guest_link import RunReport
+from stepcoder_dist.errors import ProblemError
 from stepcoder_dist.records import Limits, Outcome
 
 _PEAK_SLACK_BYTES = 48 * 2**20
@@ -22,6 +24,13 @@ _CLAIMED = {
     Claim.THREADS_LEFT: Outcome.RUNTIME_ERROR,
     Claim.UNREADABLE: Outcome.RUNTIME_ERROR,
     Claim.TOO_LARGE: Outcome.OUTPUT_LIMIT,
+}
+
+_SCRIPT_OUTCOMES = {
+    ScriptEnd.PASSED: Outcome.PASSED,
+    ScriptEnd.WRONG: Outcome.WRONG_ANSWER,
+    ScriptEnd.FAILED: Outcome.RUNTIME_ERROR,
+    ScriptEnd.OUT_OF_MEMORY: Outcome.OUT_OF_MEMORY,
 }
 
 
@@ -58,6 +67,21 @@ def ending(report: RunReport, place: int, limits: Limits, *, called: bool) -> En
     if record.done:
         return Ending(_CLAIMED.get(record.claim), record.detail)
     return _cut_off(report.status, called=called)
+
+
+def script_outcome(verdict: bytes) -> tuple[Outcome, str]:
+    """What an assert script says of a program that came to its end.
+
+    Raises `ProblemError` for a script that no program can pass.
+    """
+    try:
+        end, detail = json.loads(verdict)
+        said, detail = ScriptEnd(end), str(detail)
+    except (ValueError, TypeError, RecursionError):
+        return Outcome.RUNTIME_ERROR, "its test_code ended without a verdict"
+    if said is ScriptEnd.INVALID:
+        raise ProblemError(f"its test_code {detail}")
+    return _SCRIPT_OUTCOMES[said], detail
 
 
 def _exceeded(report: RunReport, limits: Limits) -> Ending | None:

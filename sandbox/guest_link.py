@@ -13,8 +13,18 @@ from importlib import resources
 from typing import Any, Protocol
 
 from sandbox.guest import SENT_IN_ORDER, layout
-from sandbox.guest.layout import LENGTH, READY, RECORD, REPORT, SIZE, Claim, Killed, Phase
-from sandbox.guest.zygote import Order, Settings
+from sandbox.guest.layout import (
+    LENGTH,
+    READY,
+    RECORD,
+    REPORT,
+    SIZE,
+    Claim,
+    Killed,
+    Order,
+    Phase,
+    Settings,
+)
 from stepcoder_dist.errors import SandboxFault
 
 START_TIMEOUT_S = 60.0
@@ -198,6 +208,12 @@ _CLAIMS = frozenset(Claim)
 
 def _source(name: str) -> str:
     return resources.files("sandbox.guest").joinpath(f"{name}.py").read_text(encoding="utf-8")
+
+
+def pack_script(script: str, setup_code: str, entry_point: str) -> bytes:
+    """The one input of an order for an assert script."""
+    spec = {"script": script, "setup_code": setup_code, "entry_point": entry_point}
+    return json.dumps(spec).encode("ascii")
 
 
 def pack_program(

@@ -2,6 +2,7 @@
 
     one child for all tests ── a test that passed there has passed
                             └─ every other is run again in a process of its own, and that counts
+    an assert script ── a test of its own after the others; its process tells the verdict
     worst test = the program's outcome
 
 The first test of a child has a fresh process by nature, so its result counts at once. Runs on a
@@ -18,12 +19,11 @@ from functools import cached_property
 
 from sandbox import comparison
 from sandbox.checks import own_limits
-from sandbox.endings import ending
+from sandbox.endings import ending, script_outcome
 from sandbox.guest import layout, plain_data
-from sandbox.guest.layout import Phase
+from sandbox.guest.layout import Order, Phase
 from sandbox.guest.statement_lines import physical_lines
-from sandbox.guest.zygote import Order
-from sandbox.guest_link import RunReport, pack_program
+from sandbox.guest_link import RunReport, pack_program, pack_script
 from sandbox.line_structure import read_structure
 from stepcoder_dist.errors import ProblemError, SandboxFault
 from stepcoder_dist.records import Limits, LineStructure, Outcome, TestResult, TestSuite, Verdict
@@ -47,6 +47,8 @@ class _Judge:
         self._source = source
         self._tests = tests
         self._limits = limits
+        self._script = len(tests.inputs)
+        """The place of the assert script among the tests, where there is one."""
         self._lines = len(physical_lines(source))
         self._code_lines: frozenset[int] = frozenset()
         self._trusted = True
@@ -83,7 +85,7 @@ class _Judge:
     def _first_run(self) -> tuple[RunReport, list[int]]:
         """Compile, describe and run the first tests, all in one child."""
         size = max(1, min(TESTS_PER_CHILD, _MOST_LINE_BYTES // layout.stride(self._lines)))
-        first = list(range(len(self._tests)))[:size]
+        first = list(range(len(self._tests.inputs)))[:size] or [self._script]
         report = self._child(first, describe="fully", share=True)
         if report.structure is None and report.phase is Phase.DESCRIBING:
             # its nesting was too much for the description, not for the compiler
@@ -92,12 +94,15 @@ class _Judge:
 
     def _child(self, chosen: list[int], *, describe: str = "", share: bool = False) -> RunReport:
         tests, limits = self._tests, self._limits
+        script = self._script in chosen
+        called = tests.entry_point if script else tests.fn_name
         blobs = [
-            pack_program(
-                self._source, tests.setup_code, tests.fn_name, describe=describe, share=share
-            )
+            pack_program(self._source, tests.setup_code, called, describe=describe, share=share)
         ]
-        blobs += [self._packed_inputs[i] for i in chosen]
+        if script:
+            blobs.append(pack_script(tests.test_code, tests.setup_code, str(tests.entry_point)))
+        else:
+            blobs += [self._packed_inputs[i] for i in chosen]
         order = Order(
             sizes=[len(blob) for blob in blobs],
             lines=self._lines,
@@ -107,6 +112,7 @@ class _Judge:
             output_bytes=limits.output_bytes,
             processes=limits.processes,
             large_stacks="stack_size" in self._source,
+            script=script,
         )
         report = self._run(order, blobs)
         if report.structure is None and report.phase is Phase.STARTING:
@@ -149,13 +155,14 @@ class _Judge:
     def _results(self, report: RunReport, first: list[int]) -> list[TestResult]:
         results: dict[int, TestResult] = {}
         self._take(results, report, first)
-        while len(results) < len(self._tests):
-            left = [i for i in range(len(self._tests)) if i not in results]
+        while left := [i for i in range(len(self._tests.inputs)) if i not in results]:
             fresh = [i for i in left if i in self._again]
             together = self._share and not fresh
             chosen = left[: len(first)] if together else (fresh or left)[:1]
             share = len(chosen) > 1
             self._take(results, self._child(chosen, share=share), chosen)
+        if self._tests.test_code and self._script not in results:
+            self._take(results, self._child([self._script]), [self._script])
         self._run_lone_timeout_again(results)
         return [results[i] for i in range(len(self._tests))]
 
@@ -178,12 +185,15 @@ class _Judge:
                 self._again.add(test)
 
     def _result(self, report: RunReport, place: int, test: int) -> TestResult:
-        called = self._tests.fn_name is not None
+        called = self._tests.fn_name is not None or test == self._script
         ended = ending(report, place, self._limits, called=called)
         outcome, detail = ended.outcome, ended.detail
         if outcome is None:
-            answer = report.answers[place]
-            outcome, detail = self._compared(b"" if answer is None else answer, test)
+            answer = report.answers[place] or b""
+            if test == self._script:
+                outcome, detail = script_outcome(answer)
+            else:
+                outcome, detail = self._compared(answer, test)
         stride = layout.stride(self._lines)
         lines = report.lines[place * stride : (place + 1) * stride].tobytes()
         record = report.records[place]

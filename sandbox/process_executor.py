@@ -19,13 +19,14 @@ import time
 import warnings
 from pathlib import Path
 
-from sandbox.guest.zygote import Order, Settings
+from sandbox.guest.layout import Order, Settings
 from sandbox.guest_link import BOOT, GuestLink, RunReport
 from sandbox.worker_pool import WorkerPool
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import SandboxFault
 
-_UIDS = itertools.count(random.randrange(0, 2**20))
+_USERS = 2**20
+_UIDS = itertools.count(random.randrange(0, _USERS))
 _END_TIMEOUT_S = 10.0
 
 WARNING = (
@@ -83,7 +84,14 @@ class ProcessWorker:
             raise SandboxFault(f"a sandbox process cannot be started: {error}") from error
         self._link = GuestLink(PipeChannel(self._process))
         try:
-            self._link.start(Settings(uid=uid, folders=[self._folder], contained=False))
+            self._link.start(
+                Settings(
+                    uid=uid,
+                    script_uid=None if uid is None else uid + _USERS,
+                    folders=[self._folder],
+                    contained=False,
+                )
+            )
         except SandboxFault:
             self.close()
             raise
@@ -159,7 +167,7 @@ def _interpreter() -> tuple[str, int | None]:
     """
     if os.geteuid() != 0:
         return sys.executable, None
-    uid = 200_000 + next(_UIDS) % 2**20
+    uid = 200_000 + next(_UIDS) % _USERS
     for python in (sys.executable, "/usr/bin/python3"):
         path = Path(python).resolve()
         if path.exists() and all(p.stat().st_mode & 0o005 for p in (path, *path.parents)):

@@ -17,7 +17,7 @@ from typing import Protocol, Self
 
 from sandbox import judging
 from sandbox.checks import check_source, check_suite
-from sandbox.guest.zygote import Order
+from sandbox.guest.layout import Order
 from sandbox.guest_link import RunReport
 from stepcoder_dist.errors import SandboxFault
 from stepcoder_dist.records import Limits, TestSuite, Verdict

@@ -237,16 +237,21 @@ def _binary(op: ast.operator, left: Any, right: Any) -> Any:
 
 
 def called_name(script: str) -> str | None:
-    """The function that an assert script tests: the first that its asserts call."""
+    """The function that an assert script tests: the first that its asserts call.
+
+    None where they call only parameters of the script's own functions: a `check(candidate)` names
+    nothing.
+    """
     try:
         tree = parse(script)
     except SyntaxError:
         return None
+    parameters = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
     for statement in ast.walk(tree):
         if isinstance(statement, ast.Assert):
             for node in ast.walk(statement):
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                     name = node.func.id
-                    if not hasattr(builtins, name):
+                    if name not in parameters and not hasattr(builtins, name):
                         return name
     return None

@@ -52,7 +52,7 @@ class LevelSummary:
     """Problems by `kind`."""
     without_reference: int
     tests: Spread
-    """Call or standard-input tests a problem; a script counts as none."""
+    """Tests a problem; a script counts as one."""
     conditionals: Spread
     stages: Spread
     reference_lines: Spread
@@ -159,8 +159,8 @@ def show(problem: Problem) -> str:
             zip(tests.inputs[:_SHOWN_TESTS], tests.outputs[:_SHOWN_TESTS], strict=True), start=1
         )
     ]
-    if len(tests) > _SHOWN_TESTS:
-        parts.append(f"and {_count(len(tests) - _SHOWN_TESTS, 'more test', 'more tests')}")
+    if len(tests.inputs) > _SHOWN_TESTS:
+        parts.append(f"and {_count(len(tests.inputs) - _SHOWN_TESTS, 'more test', 'more tests')}")
     return "\n\n".join(parts) + "\n"
 
 

@@ -74,13 +74,13 @@ class TestSuite:
     setup_code: str = ""
     """Runs before the program, in its globals (MBPP's `test_setup_code`)."""
     test_code: str = ""
-    """An assert script that could not be turned into call tests."""
+    """An assert script that could not be turned into call tests: one test, after the others."""
     entry_point: str | None = None
     cpu_limit_s: float | None = None
     memory_limit_bytes: int | None = None
 
     def __len__(self) -> int:
-        return len(self.inputs)
+        return len(self.inputs) + bool(self.test_code)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

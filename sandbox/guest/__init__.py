@@ -10,6 +10,9 @@ but Python. Who does what:
     limits.py        the kernel's limits on a child, its clock, its memory kills
     run_tests.py     the child, unprivileged: compiles, describes and runs one program
     program_state.py a fresh `__main__`, standard streams and interpreter settings for each test
+    function_calls.py finds the program's functions, packs what they return, serves a script
+    script_run.py    the other child, for an assert script: runs it, and alone says how it went
+    messages.py      what script and program say to each other
     source_traits.py what a source touches: tracing machinery, state that outlives a test
     structure.py     which lines share a fate: the raw material of FGO
     statement_lines.py  lines and columns of single statements
@@ -29,7 +32,10 @@ SENT_IN_ORDER = (
     "sweeping",
     "staging",
     "limits",
+    "messages",
+    "function_calls",
     "run_tests",
+    "script_run",
     "zygote",
 )
 """Modules as they are sent: each after those that it imports."""

@@ -1,7 +1,8 @@
 """The bytes that host, zygote and child agree on.
 
     host → zygote    u32 length, JSON of numbers (`Order`), then the blobs in the order's sizes:
-                     the program (JSON), then one input a test
+                     the program (JSON), then one input a test; an assert script is the one
+                     input of its order, and its verdict the answer
     zygote → host    REPORT, n × u64 answer sizes, then blobs: status block, lines, structure,
                      answers
     child → zygote   nothing but shared memory (status block, lines) and files in memory
@@ -13,7 +14,9 @@ from. Only the host reads them, and it trusts none.
 
 from __future__ import annotations
 
+import os
 import struct
+from dataclasses import dataclass
 from enum import IntEnum
 
 READY = b"stepcoder-zygote-1\n"
@@ -70,6 +73,64 @@ class Claim(IntEnum):
     """The return value is cyclic or too deep."""
     TOO_LARGE = 5
     """The return value is over the output limit."""
+
+
+class ScriptEnd(IntEnum):
+    """How an assert script ended, in the words of its own process."""
+
+    PASSED = 0
+    WRONG = 1
+    """An assert of its own failed."""
+    FAILED = 2
+    """An exception, the program's or its own."""
+    OUT_OF_MEMORY = 3
+    INVALID = 4
+    """The script itself is at fault: no program can pass it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the host says once, at the start."""
+
+    uid: int | None
+    """The children's user and group; None where the zygote cannot change it."""
+    script_uid: int | None
+    """The same for assert scripts: no user of any program's."""
+    folders: list[str]
+    """Writable folders, emptied after each run; the first is home and working directory."""
+    contained: bool
+    """Process 1 of its own namespace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One run: limits, sizes of the blobs that follow, nothing else."""
+
+    sizes: list[int]
+    """The program, then one input a test."""
+    lines: int
+    cpu_s: float
+    wall_s: float
+    memory_bytes: int
+    output_bytes: int
+    processes: int
+    large_stacks: bool
+    script: bool = False
+    """The one input is an assert script, which gets a process of its own."""
+
+    @property
+    def tests(self) -> int:
+        return len(self.sizes) - 1
+
+
+def whole_file(descriptor: int) -> bytes:
+    """Read a file in memory from its beginning, wherever its position is."""
+    size = os.fstat(descriptor).st_size
+    parts, offset = [], 0
+    while offset < size:
+        parts.append(os.pread(descriptor, size - offset, offset))
+        offset += len(parts[-1])
+    return b"".join(parts)
 
 
 def block_bytes(tests: int) -> int:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import time
 from pathlib import Path
+
+from sandbox.guest.layout import Order
 
 _MEMORY_SLACK_BYTES = 32 * 2**20
 """What the interpreter itself may take beyond what it has at the fork."""
@@ -19,7 +22,7 @@ _OOM_COUNTERS = (  # cgroups v2, v1
 )
 
 
-def limit_resources(
+def _limit_resources(
     cpu_s: float, memory_bytes: int, *, files: int, processes: int | None, large_stacks: bool
 ) -> None:
     """Limit this process and all that it starts; `files` are open already.
@@ -45,6 +48,24 @@ def limit_resources(
         _, hard = resource.getrlimit(which)
         most = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         resource.setrlimit(which, (most, most))
+
+
+def give_up_rights(uid: int | None, order: Order) -> None:
+    """Become this user for good, in a session of its own, under the order's limits."""
+    os.setsid()
+    Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    _limit_resources(
+        order.cpu_s * order.tests,
+        order.memory_bytes,
+        files=2 * order.tests,
+        processes=None if uid is None else order.processes,
+        large_stacks=order.large_stacks,
+    )
+    if uid is not None:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    os.umask(0o022)
 
 
 class CpuClock:

@@ -5,7 +5,8 @@
     dict                                           ["d", key, value, key, value, …]
     bytes, bytearray, larger int                   ["b", hex] ["a", hex] ["i", hex]
     complex, nan, inf                              ["c", re, im] ["n", "nan"]
-    anything else                                  ["o", type name], which equals nothing
+    anything else                                  ["o", type name], which equals nothing,
+                                                   or what `outside` makes of it
 
 Never pickle, and never a method of the value's own: a subclass of a plain type is read through
 the plain type's methods, so an object that claims to equal everything stays behind in the child.
@@ -15,7 +16,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 MAX_DEPTH = 200
@@ -54,22 +56,30 @@ class Opaque:
         return f"<{self.type_name} object>"
 
 
-def encode(value: object) -> bytes:
-    """Return ASCII JSON. Raises `Unreadable` or `TooLarge`."""
-    return _to_json(_packed(value, MAX_DEPTH, [MAX_ITEMS])).encode("ascii")
+def left_behind(value: object) -> list[Any]:
+    """What is sent of an object that is no plain data: the name of its type."""
+    return ["o", str.__str__(type.__dict__["__name__"].__get__(type(value)))[:80]]
 
 
-def decode(data: bytes) -> Any:
-    """Read what `encode` wrote; the bytes may be hostile. Raises `Unreadable` or `TooLarge`."""
+def encode(value: object, outside: Callable[[Any], list[Any]] = left_behind) -> bytes:
+    """Return ASCII JSON; `outside` packs what is no plain data. Raises `Unreadable`, `TooLarge`."""
+    return _to_json(_packed(value, MAX_DEPTH, [MAX_ITEMS], outside)).encode("ascii")
+
+
+def decode(data: bytes, outside: Mapping[str, Callable[..., Any]] = MappingProxyType({})) -> Any:
+    """Read what `encode` wrote; the bytes may be hostile. Raises `Unreadable` or `TooLarge`.
+
+    `outside` unpacks what its counterpart packed, by tag.
+    """
     if data.count(b",") + data.count(b"[") > 2 * MAX_ITEMS:
         raise TooLarge
     try:
-        return _unpacked(_from_json(data), MAX_DEPTH)
+        return _unpacked(_from_json(data), MAX_DEPTH, outside)
     except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
         raise Unreadable(str(error)) from None
 
 
-def _packed(value: Any, depth: int, left: list[int]) -> Any:
+def _packed(value: Any, depth: int, left: list[int], outside: Callable[[Any], list[Any]]) -> Any:
     left[0] -= 1
     if left[0] < 0:
         raise TooLarge
@@ -84,8 +94,8 @@ def _packed(value: Any, depth: int, left: list[int]) -> Any:
             return pack(value)
     for plain, tag, items in _CONTAINERS:
         if issubclass(kind, plain):
-            return [tag, *[_packed(item, depth - 1, left) for item in items(value)]]
-    return ["o", str.__str__(type.__dict__["__name__"].__get__(kind))[:80]]
+            return [tag, *[_packed(item, depth - 1, left, outside) for item in items(value)]]
+    return outside(value)
 
 
 def _packed_int(value: int) -> Any:
@@ -120,7 +130,7 @@ _CONTAINERS: tuple[tuple[type, str, Callable[[Any], Any]], ...] = (
 )
 
 
-def _unpacked(packed: Any, depth: int) -> Any:
+def _unpacked(packed: Any, depth: int, outside: Mapping[str, Callable[..., Any]]) -> Any:
     if depth == 0 or isinstance(packed, dict):
         raise Unreadable
     if not isinstance(packed, list):
@@ -131,7 +141,9 @@ def _unpacked(packed: Any, depth: int) -> Any:
         if not isinstance(text, str):
             raise Unreadable
         return _TEXTS[tag](text)
-    return _MAKERS[tag]([_unpacked(part, depth - 1) for part in parts])
+    if tag in outside:
+        return outside[tag](*parts)
+    return _MAKERS[tag]([_unpacked(part, depth - 1, outside) for part in parts])
 
 
 _TEXTS: dict[str, Callable[[str], Any]] = {

@@ -19,6 +19,8 @@ from types import ModuleType
 
 FILE_NAME = "program.py"
 RECURSION_LIMIT = 1000
+_MOST_CHARS = 300
+"""Of what an exception says."""
 
 _MAIN_MODULE = sys.modules.get("__main__")
 _builtins = vars(builtins)
@@ -62,6 +64,31 @@ def finish(module: ModuleType) -> None:
     sys.stdout = sys.__stdout__ = None  # type: ignore[misc]
     gc.enable()
     gc.collect()
+
+
+def told(error: BaseException, file_name: str = FILE_NAME, source: str = "") -> str:
+    """`ValueError: no such thing (line 3)`, whatever the error does when it is asked.
+
+    With `source`, the text of that line as well.
+    """
+    text = f"{type(error).__name__}: {text_of(error)}".removesuffix(": ")
+    line, trace = None, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == file_name:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    if line is None:
+        return text
+    lines = source.split("\n")[line - 1 : line] if source else []
+    return f"{text} (line {line}{': ' + lines[0].strip()[:_MOST_CHARS] if lines else ''})"
+
+
+def text_of(error: BaseException) -> str:
+    """What an exception says of itself, empty where it raises."""
+    try:
+        return str(error)[:_MOST_CHARS]
+    except BaseException:
+        return ""
 
 
 def threads_left() -> bool:

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from types import CodeType, ModuleType
 from typing import Any, NoReturn
 
-from sandbox.guest import plain_data, program_state, source_traits, structure
+from sandbox.guest import function_calls, plain_data, program_state, source_traits, structure
+from sandbox.guest.function_calls import ScriptServer
 from sandbox.guest.layout import (
     DETAIL_BYTES,
     MEDDLED,
@@ -32,6 +33,7 @@ from sandbox.guest.layout import (
     Phase,
     record_offset,
     stride,
+    whole_file,
 )
 from sandbox.guest.line_tracer import LineTracer, lines_with_code
 from sandbox.guest.statement_lines import physical_lines
@@ -59,6 +61,8 @@ class Files:
     """/dev/null"""
     block: mmap.mmap
     lines: mmap.mmap
+    calls: tuple[int, int] | None = None
+    """The pipes from and to an assert script, which then calls the program instead of us."""
 
 
 def run(files: Files, line_count: int, output_bytes: int) -> NoReturn:
@@ -80,18 +84,18 @@ class _Child:
     def run(self) -> None:
         files = self._files
         files.block[PHASE] = Phase.COMPILING
-        spec = json.loads(_read(files.program))
+        spec = json.loads(whole_file(files.program))
         source, self._fn_name = spec["source"].removeprefix("\ufeff"), spec["fn_name"]
         warnings.simplefilter("ignore")
         try:
             code = compile(source, program_state.FILE_NAME, "exec", dont_inherit=True)
         except Exception as error:
-            self._seal({"error": _told(error)})
+            self._seal({"error": program_state.told(error)})
             return
         try:
             setup = compile(spec["setup_code"], "<setup>", "exec", dont_inherit=True)
         except Exception as error:
-            self._seal({"setup_error": _told(error)})
+            self._seal({"setup_error": program_state.told(error)})
             return
         alone = not spec["share"]
         if spec["describe"]:
@@ -160,7 +164,8 @@ class _Child:
         """Run the program from its first line to its last object's end."""
         claim, detail, value = self._run_program(module, setup, code, test)
         own = os.getpid() == self._pid
-        if own and self._fn_name is not None and claim is Claim.FINE:
+        called = self._fn_name is not None and self._files.calls is None
+        if own and called and claim is Claim.FINE:
             claim, detail = self._answer(test, value)
         del value
         try:
@@ -168,7 +173,7 @@ class _Child:
         except BaseException as error:
             self.exit_code = self.exit_code or _CANNOT_FLUSH
             if claim is Claim.FINE:
-                claim, detail = _claim_of(error), _told(error)
+                claim, detail = _claim_of(error), program_state.told(error)
         if not own:
             os._exit(self.exit_code)  # a forked child that came back out of the program
         if self._fn_name is not None and os.fstat(self._files.scratch).st_size > self._output_bytes:
@@ -186,8 +191,12 @@ class _Child:
         try:
             exec(setup, vars(module))
             exec(code, vars(module))
-            if self._fn_name is not None:
+            if self._files.calls is not None:
+                ScriptServer(self._files.calls, module, self._output_bytes).serve()
+            elif self._fn_name is not None:
                 value = self._called(module, test)
+        except function_calls.NoAnswer as error:
+            return error.claim, error.detail, None
         except SystemExit as left:
             self.exit_code = _exit_code(left.code)
             if self.exit_code:
@@ -196,34 +205,20 @@ class _Child:
                 return Claim.FAILED, "it left before the function returned", None
         except BaseException as error:
             self.exit_code = 1
-            told = _claim_of(error), _told(error), None
+            told = _claim_of(error), program_state.told(error), None
             _call_own_hook(error)
             return told
         return Claim.FINE, "", value
 
     def _called(self, module: ModuleType, test: int) -> object:
-        arguments = plain_data.decode(_read(self._files.inputs[test]))
-        name = self._fn_name or ""
-        solution = vars(module).get("Solution")
-        if isinstance(solution, type) and hasattr(solution, name):
-            return getattr(solution(), name)(*arguments)
-        if name not in vars(module):
-            raise NameError(f"the program defines no {name}")
-        return vars(module)[name](*arguments)
+        arguments = plain_data.decode(whole_file(self._files.inputs[test]))
+        return function_calls.find(module, self._fn_name or "")(*arguments)
 
     def _answer(self, test: int, value: object) -> tuple[Claim, str]:
-        # the program may have left hardly any recursion for us
-        sys.setrecursionlimit(10 * program_state.RECURSION_LIMIT)
         try:
-            encoded = plain_data.encode(value)
-        except (plain_data.Unreadable, RecursionError):
-            return Claim.UNREADABLE, "the return value is cyclic or nested too deeply"
-        except (plain_data.TooLarge, MemoryError):
-            return Claim.TOO_LARGE, "the return value is too large"
-        except BaseException as error:
-            return Claim.FAILED, f"the return value cannot be read: {_told(error)}"
-        if len(encoded) > self._output_bytes:
-            return Claim.TOO_LARGE, "the return value is over the output limit"
+            encoded = function_calls.packed(value, self._output_bytes)
+        except function_calls.NoAnswer as error:
+            return error.claim, error.detail
         os.ftruncate(self._files.answers[test], 0)
         os.pwrite(self._files.answers[test], encoded, 0)
         return Claim.FINE, ""
@@ -236,15 +231,6 @@ class _Child:
         fcntl.fcntl(self._files.structure, fcntl.F_ADD_SEALS, SEALS)
 
 
-def _read(descriptor: int) -> bytes:
-    size = os.fstat(descriptor).st_size
-    parts, offset = [], 0
-    while offset < size:
-        parts.append(os.pread(descriptor, size - offset, offset))
-        offset += len(parts[-1])
-    return b"".join(parts)
-
-
 def _claim_of(error: BaseException) -> Claim:
     return Claim.OUT_OF_MEMORY if isinstance(error, MemoryError) else Claim.FAILED
 
@@ -254,20 +240,6 @@ def _exit_code(code: object) -> int:
     if code is None:
         return 0
     return code & _MAXIMUM_EXIT_CODE if isinstance(code, int) else 1
-
-
-def _told(error: BaseException) -> str:
-    """`ValueError: no such thing (line 3)`, whatever the error does when it is asked."""
-    try:
-        text = f"{type(error).__name__}: {str(error)[:300]}".removesuffix(": ")
-    except BaseException:
-        text = type(error).__name__
-    line, trace = None, error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == program_state.FILE_NAME:
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return text if line is None else f"{text} (line {line})"
 
 
 def _call_own_hook(error: BaseException) -> None:

@@ -25,18 +25,17 @@ def become_subreaper() -> None:
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 
 
-def reaped(pid: int) -> tuple[int, Any] | None:
-    """Reap what there is; the child's exit code or −signal and its usage if it is among it."""
-    found = None
+def reaped() -> dict[int, tuple[int, Any]]:
+    """Reap what there is; exit codes or −signals and usage by process."""
+    found: dict[int, tuple[int, Any]] = {}
     while True:
         try:
-            reaped, status, usage = os.wait4(-1, os.WNOHANG)
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
         except ChildProcessError:
             return found
-        if not reaped:
+        if not pid:
             return found
-        if reaped == pid:
-            found = os.waitstatus_to_exitcode(status), usage
+        found[pid] = os.waitstatus_to_exitcode(status), usage
 
 
 def kill_everything(*, contained: bool) -> None:

@@ -1,7 +1,8 @@
 """Process 1 of a container: one forked child for each run, under clocks that it cannot reach.
 
     read an order (numbers) and its blobs, straight into files in memory
-    fork; the child gives up its rights and runs (run_tests.py)
+    fork; the child gives up its rights and runs (run_tests.py); an assert script runs in a
+    second child, of another user (script_run.py)
     sleep until it dies, or until a clock says that it has had enough
     kill what is left, empty the folders, send the report
 
@@ -22,11 +23,11 @@ import select
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sandbox.guest import run_tests, sweeping
+from sandbox.guest import run_tests, script_run, sweeping
 from sandbox.guest.layout import (
     LENGTH,
     READY,
@@ -34,11 +35,13 @@ from sandbox.guest.layout import (
     REPORT,
     SIZE,
     Killed,
+    Order,
+    Settings,
     block_bytes,
     record_offset,
     stride,
 )
-from sandbox.guest.limits import CpuClock, limit_resources, memory_kills
+from sandbox.guest.limits import CpuClock, give_up_rights, memory_kills
 from sandbox.guest.staging import Gone, Staging
 
 _SOONEST_CHECK_S = 0.002
@@ -48,37 +51,6 @@ _PRELOADED = (
     "bisect collections copy dataclasses datetime fractions functools heapq io itertools math "
     "operator queue random re statistics string threading typing"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the host says once, at the start."""
-
-    uid: int | None
-    """The children's user and group; None where the zygote cannot change it."""
-    folders: list[str]
-    """Writable folders, emptied after each run; the first is home and working directory."""
-    contained: bool
-    """Process 1 of its own namespace."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """One run: limits, sizes of the blobs that follow, nothing else."""
-
-    sizes: list[int]
-    """The program, then one input a test."""
-    lines: int
-    cpu_s: float
-    wall_s: float
-    memory_bytes: int
-    output_bytes: int
-    processes: int
-    large_stacks: bool
-
-    @property
-    def tests(self) -> int:
-        return len(self.sizes) - 1
 
 
 def main(settings_json: str) -> NoReturn:
@@ -145,6 +117,9 @@ class _Run:
             lines=self._lines,
         )
         self._made = made
+        # (read, write): what the script asks, what the program replies
+        self._asked: tuple[int, ...] = os.pipe2(os.O_CLOEXEC) if order.script else ()
+        self._replied: tuple[int, ...] = os.pipe2(os.O_CLOEXEC) if order.script else ()
 
     def serve(self) -> None:
         order, files = self._order, self._files
@@ -152,10 +127,15 @@ class _Run:
             self._staging.receive(file, size)
         kills_before = memory_kills()
         started = time.monotonic_ns()
+        # the script's comes first: a program cannot use up the processes that it needs
+        script = os.fork() if order.script else None
+        if script == 0:
+            self._become_script()
         pid = os.fork()
         if pid == 0:
-            self._become_child()
-        status, usage, killed, at = self._watch(pid, started)
+            self._become_program()
+        self._close(*self._asked, *self._replied)
+        status, usage, killed, at = self._watch(pid, script, started)
         wall = time.monotonic_ns() - started
         sweeping.kill_everything(contained=self._settings.contained)
         clean = sweeping.empty(self._settings.folders)
@@ -163,51 +143,76 @@ class _Run:
         peak = usage.ru_maxrss * 1024
         kills = memory_kills() - kills_before
         self._report((status, killed, clean, kills, at, cpu, wall, peak))
-        for file in self._made:
-            os.close(file)
+        self._close(*self._made)
         self._block.close()
         self._lines.close()
 
-    # ── the child's last steps as root ───────────────────────────────────────────────────────
+    # ── the children's last steps as root ────────────────────────────────────────────────────
 
-    def _become_child(self) -> NoReturn:
+    def _become_program(self) -> NoReturn:
         try:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            staging = self._staging
-            for descriptor in (staging.source, staging.sink, self._wake, self._waker):
-                os.close(descriptor)
-            os.setsid()
-            Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-            limit_resources(
-                self._order.cpu_s * self._order.tests,
-                self._order.memory_bytes,
-                files=2 * self._order.tests,
-                processes=None if self._settings.uid is None else self._order.processes,
-                large_stacks=self._order.large_stacks,
-            )
-            uid = self._settings.uid
-            if uid is not None:
-                os.setgroups([])
-                os.setresgid(uid, uid, uid)
-                os.setresuid(uid, uid, uid)
-            os.umask(0o022)
-            gc.enable()
-            run_tests.run(self._files, self._order.lines, self._order.output_bytes)
+            files = self._files
+            if self._order.script:
+                # it never has the script, nor where the script's verdict goes
+                self._close(*files.inputs, *files.answers, self._asked[1], self._replied[0])
+                files = replace(
+                    files,
+                    inputs=[files.nothing],
+                    answers=[files.nothing],
+                    calls=(self._asked[0], self._replied[1]),
+                )
+            self._give_up_rights(self._settings.uid)
+            run_tests.run(files, self._order.lines, self._order.output_bytes)
         finally:
             os._exit(_NEVER_STARTED)
 
+    def _become_script(self) -> NoReturn:
+        try:
+            files = self._files
+            own = [files.inputs[0], files.answers[0]]
+            self._close(*(file for file in self._made if file not in own))
+            self._close(self._asked[0], self._replied[1])
+            self._block.close()
+            self._lines.close()
+            # the program may write into our working folder: nothing is imported from there
+            sys.path[:] = [folder for folder in sys.path if folder]
+            os.chdir("/")
+            self._give_up_rights(self._settings.script_uid)
+            pipes = self._replied[0], self._asked[1]
+            script_run.run(own[0], own[1], pipes, files.nothing, self._order.output_bytes)
+        finally:
+            os._exit(_NEVER_STARTED)
+
+    def _give_up_rights(self, uid: int | None) -> None:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        staging = self._staging
+        self._close(staging.source, staging.sink, self._wake, self._waker)
+        give_up_rights(uid, self._order)
+        gc.enable()
+
+    @staticmethod
+    def _close(*descriptors: int) -> None:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
     # ── the clocks ───────────────────────────────────────────────────────────────────────────
 
-    def _watch(self, pid: int, started: int) -> tuple[int, Any, Killed, int]:
-        """Wait for the child's end, or bring it about. Returns exit code or −signal."""
+    def _watch(self, pid: int, script: int | None, started: int) -> tuple[int, Any, Killed, int]:
+        """Wait for the program's end, or bring it about. Returns exit code or −signal.
+
+        A script whose end comes second is not waited for: the program has left it alone.
+        """
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
         poll.register(self._staging.source, select.POLLRDHUP)
         clock = CpuClock(pid)
+        script_clock = CpuClock(pid if script is None else script)
         test, begun, cpu_before, killed = -1, started, 0, Killed.NO
         while True:
             used_s = clock.seconds() - cpu_before / 1e9
+            if script is not None:
+                used_s = max(used_s, script_clock.seconds())
             wall_s = (time.monotonic_ns() - begun) / 1e9
             left_s = min(self._order.cpu_s - used_s, self._order.wall_s - wall_s)
             if left_s <= 0 and not killed:
@@ -223,9 +228,11 @@ class _Run:
                 if descriptor == self._staging.source:
                     raise Gone
                 _drain(self._wake)
-            ended = sweeping.reaped(pid)
-            if ended is not None:
-                status, usage = ended
+            ended = sweeping.reaped()
+            if script in ended:
+                script = None
+            if pid in ended:
+                status, usage = ended[pid]
                 return status, usage, killed, self._running_test() if killed else -1
 
     def _running_test(self) -> int:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
-from collections.abc import Callable, Iterator
 
 import pytest
 from executor_cases import (
@@ -20,58 +18,9 @@ from executor_cases import (
 )
 from hostile_programs import HOSTILE, HOSTILE_VALUES
 
-from sandbox.container_pool import ContainerPool
-from sandbox.process_executor import ProcessExecutor
-from sandbox.worker_pool import WorkerPool
-from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.coverage_mask import kept_lines
-from stepcoder_dist.errors import MissingEngine, ProblemError
+from stepcoder_dist.errors import ProblemError
 from stepcoder_dist.records import Outcome, TestSuite, Verdict
-
-Judge = Callable[[str, TestSuite], Verdict]
-
-CONFIG = SandboxConfig(
-    containers=2,
-    cpu_limit_s=1.0,
-    wall_limit_s=2.0,
-    memory_limit_mib=128,
-    output_limit_mib=1,
-    attempts=2,
-)
-
-
-class Place:
-    """A started pool, driven from synchronous tests."""
-
-    def __init__(self, pool: WorkerPool, runner: asyncio.Runner) -> None:
-        self.pool = pool
-        self.runner = runner
-        self.contained = isinstance(pool, ContainerPool)
-
-    def judge(self, source: str, tests: TestSuite) -> Verdict:
-        return self.runner.run(self.pool.judge(source, tests))
-
-    def judge_all(self, programs: list[tuple[str, TestSuite]]) -> list[Verdict]:
-        async def together() -> list[Verdict]:
-            return await asyncio.gather(*(self.pool.judge(s, t) for s, t in programs))
-
-        return self.runner.run(together())
-
-
-@pytest.fixture(
-    scope="module", params=[pytest.param("docker", marks=pytest.mark.docker), "process"]
-)
-def place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    with asyncio.Runner() as runner, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            make = ContainerPool if request.param == "docker" else ProcessExecutor
-            pool = make(CONFIG)
-        except MissingEngine as error:
-            pytest.skip(str(error))
-        runner.run(pool.start())
-        yield Place(pool, runner)
-        runner.run(pool.close())
 
 
 def test_standard_input_can_be_read_in_every_way(place):

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from stepcoder_dist.config import SandboxConfig
+from stepcoder_dist.errors import MissingEngine
+
 pytestmark = [
     pytest.mark.docker,
     pytest.mark.ray,
@@ -94,8 +97,21 @@ def processes_of_session(session: int) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def sandbox_image() -> None:
+    from sandbox.backend import choose
+
+    try:
+        choose(SandboxConfig(backend="docker"))
+    except MissingEngine as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def demo(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
     """The folder and the output of one small demo that ran to its end and left nothing."""
+    request.getfixturevalue("sandbox_image")
     folder = tmp_path_factory.mktemp("demo")
     before = shared_memory()
     process = stepcoder("demo", folder=folder)

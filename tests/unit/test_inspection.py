@@ -36,7 +36,7 @@ def test_a_set_is_summed_up_by_level_and_kind():
     assert every.kinds == {"stdin": 2, "call": 0, "script": 1}
     assert (easy.without_reference, hard.without_reference) == (0, 1)
     assert easy.tests == inspection.Spread(least=2, median=3, mean=3, largest=4)
-    assert str(every.tests) == "0–4, median 2"
+    assert str(every.tests) == "1–4, median 2"
     assert str(easy.conditionals) == "2"
     assert str(easy.reference_lines) == "6"
     assert every.problems == 3

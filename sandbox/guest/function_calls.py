@@ -1,0 +1,134 @@
+"""The program's side of calls: finds its functions, packs what they return, answers a script.
+
+A script (`script_run.py`) may call, iterate, index and measure the program's objects and read
+their attributes. It never asks whether they equal something: that is not the program's to say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import operator
+import os
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from sandbox.guest import plain_data, program_state
+from sandbox.guest.layout import Claim
+from sandbox.guest.messages import BUILTIN_TYPES, Messages, packed_type
+
+_MOST_REQUEST_BYTES = 2**31
+_getpid = os.getpid
+
+
+class NoAnswer(Exception):
+    """A value that cannot be sent, and what the test ends with for it."""
+
+    def __init__(self, claim: Claim, detail: str) -> None:
+        super().__init__(detail)
+        self.claim, self.detail = claim, detail
+
+
+def find(module: ModuleType, name: str) -> Any:
+    """The function of this name; a method of a new `Solution` where there is one.
+
+    Raises `NameError`, and whatever making a `Solution` raises.
+    """
+    solution = vars(module).get("Solution")
+    if isinstance(solution, type) and hasattr(solution, name):
+        return getattr(solution(), name)
+    if name not in vars(module):
+        raise NameError(f"the program defines no {name}")
+    return vars(module)[name]
+
+
+def packed(
+    value: object, most_bytes: int, outside: Callable[[Any], list[Any]] = plain_data.left_behind
+) -> bytes:
+    """Encode what the program returned. Raises `NoAnswer`."""
+    # the program may have left hardly any recursion for us
+    sys.setrecursionlimit(10 * program_state.RECURSION_LIMIT)
+    try:
+        encoded = plain_data.encode(value, outside)
+    except (plain_data.Unreadable, RecursionError):
+        raise NoAnswer(
+            Claim.UNREADABLE, "the return value is cyclic or nested too deeply"
+        ) from None
+    except (plain_data.TooLarge, MemoryError):
+        raise NoAnswer(Claim.TOO_LARGE, "the return value is too large") from None
+    except BaseException as error:
+        detail = f"the return value cannot be read: {program_state.told(error)}"
+        raise NoAnswer(Claim.FAILED, detail) from None
+    if len(encoded) > most_bytes:
+        raise NoAnswer(Claim.TOO_LARGE, "the return value is over the output limit")
+    return encoded
+
+
+class ScriptServer:
+    """Does what a script asks for, until the script has ended."""
+
+    def __init__(self, pipes: tuple[int, int], module: ModuleType, most_bytes: int) -> None:
+        self._messages = Messages(*pipes, most_bytes=_MOST_REQUEST_BYTES)
+        self._module = module
+        self._most = most_bytes
+        self._objects: list[object] = []
+        """What the script holds, by number: kept as long as the program lives."""
+        self._tags: dict[str, Callable[..., Any]] = {
+            "y": BUILTIN_TYPES.__getitem__,
+            "h": lambda number, _type_name: self._objects[number],
+            "g": lambda name: find(module, name),
+        }
+
+    def serve(self) -> None:
+        """Raises `NoAnswer`, and what is no `Exception` of the program's: it ends the program."""
+        own = _getpid()
+        while (request := self._messages.receive()) is not None:
+            try:
+                value = self._done(request)
+            except Exception as error:
+                reply = self._raised(error)
+            else:
+                limit = sys.getrecursionlimit()
+                reply = packed(("value", value), self._most, self._packed)
+                sys.setrecursionlimit(limit)
+                del value
+            if _getpid() != own:  # a forked child that came back out of the function
+                return
+            self._messages.send(reply)
+
+    def _done(self, request: bytes) -> object:
+        operation, target, arguments, named = plain_data.decode(request, self._tags)
+        if type(target) is str:
+            target = find(self._module, target)
+        return _OPERATIONS[operation](target, *arguments, **named)
+
+    def _packed(self, value: object) -> list[Any]:
+        known = packed_type(value)
+        if known is not None:
+            return known
+        self._objects.append(value)
+        return ["h", len(self._objects) - 1, plain_data.left_behind(value)[1]]
+
+    def _raised(self, error: Exception) -> bytes:
+        kinds = [k.__name__ for k in type(error).__mro__ if BUILTIN_TYPES.get(k.__name__) is k]
+        detail, text = program_state.told(error), program_state.text_of(error)
+        if type(error).__name__ == kinds[0]:
+            with contextlib.suppress(NoAnswer):  # cannot be sent: the text will do
+                return packed(("raised", kinds, error.args, detail), self._most, self._packed)
+        return packed(("raised", kinds, (text,), detail), self._most)
+
+
+def _call(function: Any, /, *arguments: Any, **named: Any) -> object:
+    return function(*arguments, **named)
+
+
+_OPERATIONS: dict[str, Callable[..., object]] = {
+    "call": _call,
+    "get": getattr,
+    "item": operator.getitem,
+    "items": lambda value: list(itertools.islice(value, plain_data.MAX_ITEMS + 1)),
+    "length": len,
+    "truth": bool,
+}
