@@ -62,6 +62,7 @@ class EngineThread:
         self._decoding: dict[str, _Decoding] = {}
         self._ids = itertools.count()
         self._lost: EngineLost | None = None
+        self._closed = False
         self.busy_s = 0.0
         """Seconds spent in the engine's steps."""
         started: Future[LLMEngine] = Future()
@@ -87,6 +88,8 @@ class EngineThread:
     ) -> None:
         """Obey `run` when `when` allows it. `fail` gets the error when the engine is lost."""
         self._inbox.put(_Command(run, fail, when))
+        if self._closed:
+            self._fail_inbox()
 
     def call(
         self, function: Callable[[], Result], *, when: Callable[[], bool] = _at_once
@@ -151,6 +154,8 @@ class EngineThread:
             except Exception as error:  # noqa: BLE001 (a broken engine must fail its callers)
                 self._lose(f"vLLM's engine broke: {error!r}")
         self._lose("the sampler was closed")
+        self._closed = True
+        self._fail_inbox()
         engine.engine_core.shutdown()
 
     def _obey(self) -> bool:
@@ -185,8 +190,23 @@ class EngineThread:
         self.busy_s += now - before
         for output in outputs:
             request = self._decoding.pop(output.request_id, None)
-            if request is not None:
+            if request is None:
+                continue
+            try:
                 request.finish(output, now - request.since)
+            except Exception as error:  # (its caller must hear of it)
+                request.fail(error)
+                raise
+
+    def _fail_inbox(self) -> None:
+        """Answer what came too late for a closed engine: nobody reads the inbox any more."""
+        while True:
+            try:
+                command = self._inbox.get_nowait()
+            except queue.Empty:
+                return
+            if command is not None and self._lost is not None:
+                command.fail(self._lost)
 
     def _lose(self, why: str) -> None:
         """Fail everything that waits; from here on every command is answered with the error."""

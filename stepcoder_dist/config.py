@@ -6,6 +6,7 @@ Imports nothing heavy: a mistake is refused before torch, ray or vllm are touche
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -326,7 +327,8 @@ class EvalConfig(Section):
 class RunConfig(Section):
     """A whole run."""
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Of the run and its folders: letters, digits, `.`, `_`, `-`."""
     seed: int = 0
     run_dir: str = ""
     """Empty: `runs/<name>`, or the next free `runs/<name>-2`, …"""
@@ -369,7 +371,7 @@ class RunConfig(Section):
         """Where the policy starts from and the reference stays."""
         if self.model.sft_path:
             return self.model.sft_path
-        return f"runs/{self.name}-sft" if self.model.tiny else self.model.path
+        return str(Path(f"runs/{self.name}-sft").resolve()) if self.model.tiny else self.model.path
 
     @property
     def problems_per_step(self) -> int:

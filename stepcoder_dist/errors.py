@@ -54,3 +54,9 @@ class WeightPushError(RunError):
 
 class LearnerError(RunError):
     """The learner's ranks could not complete a step."""
+
+
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first leaf of a tree of errors: what a user reads instead of the tree."""
+    first = group.exceptions[0]
+    return first_error(first) if isinstance(first, BaseExceptionGroup) else first

@@ -7,27 +7,29 @@ it needs (`open_pools`, `open_learner`), hands them to the core, and closes what
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 
 from stepcoder_dist import training
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.evaluation import EvaluatedSample, scores
+from stepcoder_dist.evaluation import EvaluatedSample, LevelScore, scores
 from stepcoder_dist.evaluation import evaluate as evaluate_problems
+from stepcoder_dist.interruption import run_until_done
 from stepcoder_dist.metric_sinks import JsonLines, MetricSink, TensorBoard
 from stepcoder_dist.preflight import (
     existing,
+    fitting,
     load_set,
     prompt_writer,
     sft_checkpoint,
     sft_examples,
+    without_given_code,
 )
 from stepcoder_dist.program import PromptWriter
 from stepcoder_dist.progress import Phase
@@ -72,22 +74,6 @@ async def open_learner(config: RunConfig, checkpoint: str) -> AsyncIterator[Lear
         await learner.close()
 
 
-def run_until_done(command: Coroutine[Any, Any, None]) -> None:
-    """Run a command; SIGINT and SIGTERM cancel it, so that everything it opened is closed."""
-
-    async def main() -> None:
-        task = asyncio.ensure_future(command)
-        loop = asyncio.get_running_loop()
-        for name in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(name, task.cancel)
-        try:
-            await task
-        except asyncio.CancelledError:
-            raise KeyboardInterrupt from None
-
-    asyncio.run(main())
-
-
 def check_sandbox(config: RunConfig) -> None:
     """Say which backend judges. Raises `MissingEngine` before anything is started."""
     from sandbox.backend import choose
@@ -107,6 +93,7 @@ def train(config: RunConfig, *, resume: bool) -> None:
     problems = load_set(config, config.problems.train, console)
     checkpoint = sft_checkpoint(config)
     writer = prompt_writer(config, checkpoint)
+    problems = fitting(config, problems, writer, console)
     check_sandbox(config)
     folder = RunFolder.latest(config) if resume else RunFolder.fresh(config)
 
@@ -127,9 +114,10 @@ async def train_in(
     pools: Pools,
     checkpoint: str,
     *,
-    resume: bool,
+    resume: bool = False,
+    then: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """RL with pools that are open already; the pools keep the final weights."""
+    """RL with pools that are open already; `then` runs while the final weights are at hand."""
     async with open_learner(config, checkpoint) as learner:
         run = training.compose(config, problems, writer, pools, learner)
         if resume:
@@ -141,6 +129,8 @@ async def train_in(
         ]
         try:
             await training.train(run, folder, sinks, console)
+            if then is not None:
+                await then()
         finally:
             for sink in sinks:
                 sink.close()
@@ -159,6 +149,10 @@ def sft(config: RunConfig) -> None:
 
 def warm_start_from(config: RunConfig) -> tuple[str, list[list[SftExample]]]:
     """The base checkpoint and each phase's examples. Raises `ConfigError` and `ProblemError`."""
+    if config.sft_folder == config.model.path:
+        raise ConfigError(
+            f"SFT would replace its base {config.model.path}; set model.sft_path to a new folder"
+        )
     problems = load_set(config, config.problems.sft or config.problems.train, console)
     base = base_checkpoint(config)
     return base, sft_examples(config, problems, prompt_writer(config, base))
@@ -175,7 +169,8 @@ async def warm_start(config: RunConfig, base: str, phases: list[list[SftExample]
             last = progress.last
             phase.advance(f"loss {last.loss:.3f}  {last.tokens_per_s:,.0f} tokens/s")
 
-        await learner_sft.run_sft(config, phases, Path(config.sft_folder), base, on_step)
+        out = Path(config.sft_folder).resolve()
+        await learner_sft.run_sft(config, phases, out, base, on_step)
 
 
 def base_checkpoint(config: RunConfig) -> str:
@@ -185,7 +180,7 @@ def base_checkpoint(config: RunConfig) -> str:
     from learner import tiny_model
     from stepcoder_dist import ladder
 
-    base = Path(f"{config.sft_folder}-base")
+    base = Path(f"{config.sft_folder}-base").resolve()
     ladder.write_tokenizer(base)
     tiny_model.create(config.model.tiny, base, base, seed=config.seed, dtype=config.model.dtype)
     return str(base)
@@ -196,6 +191,7 @@ def evaluate(config: RunConfig, model: str) -> None:
     problems = load_set(config, config.problems.heldout, console)
     checkpoint = existing(model, "mend --model") if model else sft_checkpoint(config)
     writer = prompt_writer(config, checkpoint)
+    problems = fitting(without_given_code(config), problems, writer, console)
     check_sandbox(config)
 
     async def command() -> None:
@@ -229,20 +225,30 @@ def demo(config: RunConfig) -> None:
     heldout = load_set(config, config.problems.heldout, console)
     check_sandbox(config)
     base, phases = warm_start_from(config)
+    writer = prompt_writer(config, base)
+    problems = fitting(config, problems, writer, console)
+    heldout = fitting(without_given_code(config), heldout, writer, console)
     folder = RunFolder.fresh(config)
 
     async def command() -> None:
         await warm_start(config, base, phases)
         checkpoint = sft_checkpoint(config)
-        writer = prompt_writer(config, checkpoint)
+        rows: list[tuple[str, list[LevelScore]]] = []
         async with open_pools(config, checkpoint) as pools:
-            before = await evaluate_in(config, heldout, writer, pools, "eval SFT")
-            folder.write_evaluation("sft", before)
-            await train_in(config, folder, problems, writer, pools, checkpoint, resume=False)
-            after = await evaluate_in(config, heldout, writer, pools, "eval RL")
-            folder.write_evaluation("rl", after)
-        ks = config.evaluation.k
-        console.print(scores_table([("SFT", scores(before, ks)), ("RL", scores(after, ks))]))
+
+            async def evaluate_as(name: str) -> None:
+                samples = await evaluate_in(config, heldout, writer, pools, f"eval {name}")
+                folder.write_evaluation(name.lower(), samples)
+                rows.append((name, scores(samples, config.evaluation.k)))
+
+            async def evaluate_trained() -> None:
+                await evaluate_as("RL")
+
+            await evaluate_as("SFT")
+            await train_in(
+                config, folder, problems, writer, pools, checkpoint, then=evaluate_trained
+            )
+        console.print(scores_table(rows))
 
     with closing(folder), ray_session(config):
         run_until_done(command())
@@ -278,7 +284,7 @@ def export(run_dir: Path, step: int, out: Path) -> None:
     async def command() -> None:
         async with open_learner(config, sft_checkpoint(config)) as learner:
             await learner.load(str(checkpoint / "learner"))
-            await learner.save_hf(str(out))
+            await learner.save_hf(str(out.resolve()))
 
     with ray_session(config, pools=False):
         run_until_done(command())

@@ -47,7 +47,7 @@ METRICS: dict[str, str] = {
     "response_tokens": "tokens that the learner trained on",
     "learner_tokens_per_s": "prompt and response tokens through the learner, per second",
     "advantage_std": "standard deviation of the advantages before whitening",
-    "skipped_steps": "1 when no token of the step was kept",
+    "skipped_steps": "steps since the start in which no token was kept",
     "tokens_per_s": "sampled tokens per second of the whole step",
     "step_s": "wall-clock seconds of the step",
     **{f"seconds/{phase}": f"wall-clock seconds of {phase}" for phase in PHASES},

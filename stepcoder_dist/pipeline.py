@@ -19,12 +19,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, groupby
+from itertools import chain
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.coverage_mask import token_mask
 from stepcoder_dist.curriculum import Curriculum
-from stepcoder_dist.errors import RunError, SandboxFault
+from stepcoder_dist.errors import RunError, SandboxFault, first_error
 from stepcoder_dist.metrics import PhaseClock, summarise
 from stepcoder_dist.planner import Planner
 from stepcoder_dist.ports import Executor, Learner, Sampler
@@ -41,28 +41,11 @@ from stepcoder_dist.records import (
     WeightVersion,
 )
 from stepcoder_dist.reward import reward
-from stepcoder_dist.trajectory_buffer import Fate, Ledger, TrajectoryBuffer
+from stepcoder_dist.trajectory_buffer import Fate, Ledger, TrajectoryBuffer, VersionGate
 
 # What loses this many in a row will not recover by itself.
 MAX_LOST_IN_A_ROW = 32
 MAX_ENGINES_FOR_A_SHARE = 3
-
-
-class VersionGate:
-    """Lets the rollout loop wait for the weights that a step may be sampled with."""
-
-    def __init__(self, version: WeightVersion = 0) -> None:
-        self._version = version
-        self._moved = asyncio.Condition()
-
-    async def open(self, version: WeightVersion) -> None:
-        async with self._moved:
-            self._version = version
-            self._moved.notify_all()
-
-    async def wait_for(self, version: WeightVersion) -> None:
-        async with self._moved:
-            await self._moved.wait_for(lambda: self._version >= version)
 
 
 @dataclass(slots=True)
@@ -79,6 +62,8 @@ class Run:
     learner: Learner
     ledger: Ledger = field(default_factory=Ledger)
     version: WeightVersion = 0
+    groups: dict[str, list[Trajectory]] = field(default_factory=dict)
+    """Trained samples whose group is not complete, by group."""
     buffer: TrajectoryBuffer = field(init=False)
     gate: VersionGate = field(init=False)
 
@@ -155,6 +140,7 @@ class RolloutLoop:
                 try:
                     async for completion in self._run.sampler.sample(list(waiting.values())):
                         del waiting[completion.request.ticket.sample_id]
+                        engines_lost = 0
                         judging.create_task(self._finish(completion))
                 except RunError as error:
                     # an engine was lost: what it had not finished goes to another one
@@ -212,7 +198,7 @@ class RolloutLoop:
         if self._lost_in_a_row > MAX_LOST_IN_A_ROW:
             raise RunError(
                 f"{self._lost_in_a_row} samples in a row were lost, the last to: {error}; "
-                "`stepcoder doctor` tells what is missing"
+                "what the processes printed is in /tmp/ray/session_latest/logs"
             ) from error
 
 
@@ -242,7 +228,7 @@ class TrainLoop:
                     batch = await run.buffer.take(config.learner.samples_per_step)
                 with clock.phase("learner"):
                     report = await run.learner.step(batch)
-                record_outcomes(run.curriculum, batch)
+                record_outcomes(run, batch)
                 if self._checkpoint_is_due(report.version):
                     with clock.phase("checkpoint"):
                         # before the gate opens: nothing of the next step is planned yet
@@ -285,15 +271,20 @@ class TrainLoop:
         await run.gate.open(version)
 
 
-def record_outcomes(curriculum: Curriculum, batch: Sequence[Trajectory]) -> None:
-    """Tell the curriculum what a step's groups did, in the order of their tickets."""
+def record_outcomes(run: Run, batch: Sequence[Trajectory]) -> None:
+    """Tell the curriculum what groups did, each when its last sample has been trained.
 
-    def group(trajectory: Trajectory) -> tuple[str, int]:
-        return trajectory.ticket.problem_id, trajectory.ticket.stage
-
-    in_groups = sorted(batch, key=lambda t: (*group(t), t.ticket.sample_id))
-    for (problem_id, stage), members in groupby(in_groups, key=group):
-        curriculum.record(problem_id, stage, [t.outcome is Outcome.PASSED for t in members])
+    A group can be spread over batches when rollouts run ahead; it enters the average once.
+    """
+    for trajectory in batch:
+        group = trajectory.ticket.sample_id.rpartition("-")[0]
+        run.groups.setdefault(group, []).append(trajectory)
+    size = run.config.sampling.samples_per_problem
+    for group in sorted(name for name, members in run.groups.items() if len(members) == size):
+        members = sorted(run.groups.pop(group), key=lambda t: t.ticket.sample_id)
+        ticket = members[0].ticket
+        passed = [t.outcome is Outcome.PASSED for t in members]
+        run.curriculum.record(ticket.problem_id, ticket.stage, passed)
 
 
 async def train(run: Run, on_step: OnStep, save: SaveRun) -> None:
@@ -311,9 +302,3 @@ async def train(run: Run, on_step: OnStep, save: SaveRun) -> None:
         raise first_error(errors) from errors
     finally:
         run.ledger.cancel_open()
-
-
-def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first leaf of a tree of errors."""
-    first = group.exceptions[0]
-    return first_error(first) if isinstance(first, BaseExceptionGroup) else first

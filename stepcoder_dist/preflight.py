@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from stepcoder_dist.config import RunConfig
-from stepcoder_dist.curriculum import conditional_lines
+from stepcoder_dist.config import CurriculumConfig, RunConfig
+from stepcoder_dist.curriculum import Curriculum, conditional_lines
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.problems import load as load_problems
 from stepcoder_dist.program import PromptWriter
@@ -27,6 +27,40 @@ def load_set(config: RunConfig, spec: str, console: Console) -> list[Problem]:
     return list(problems)
 
 
+def fitting(
+    config: RunConfig, problems: list[Problem], writer: PromptWriter, console: Console
+) -> list[Problem]:
+    """Those whose prompt, given code included, leaves room for a whole completion.
+
+    The others are printed. Raises `ConfigError` when none is left.
+    """
+    room = config.model.max_tokens - config.sampling.max_new_tokens
+    curriculum = Curriculum(config.curriculum, problems)
+    # a new curriculum stands at every problem's last stage: the longest given code
+    starts = [curriculum.start_point(problem.problem_id) for problem in problems]
+    lengths = {
+        problem.problem_id: len(writer.encode(problem, start)[0])
+        for problem, start in zip(problems, starts, strict=True)
+    }
+    fit = [problem for problem in problems if lengths[problem.problem_id] <= room]
+    if len(fit) < len(problems):
+        longest = max(lengths, key=lambda name: lengths[name])
+        message = (
+            f"{len(problems) - len(fit)} of {len(problems)} problems have prompts above "
+            f"model.max_tokens - sampling.max_new_tokens = {room} tokens "
+            f"(longest: {longest}, {lengths[longest]})"
+        )
+        if not fit:
+            raise ConfigError(f"{message}; raise model.max_tokens")
+        console.print(f"left out: {message}", highlight=False)
+    return fit
+
+
+def without_given_code(config: RunConfig) -> RunConfig:
+    """The config as evaluation sees it: whole programs."""
+    return config.model_copy(update={"curriculum": CurriculumConfig(kind="none")})
+
+
 def sft_checkpoint(config: RunConfig) -> str:
     """Where the policy starts. Raises `ConfigError` when there is nothing yet."""
     return existing(config.sft_folder, "run `stepcoder sft` on this run file first")
@@ -38,7 +72,8 @@ def existing(checkpoint: str, mend: str) -> str:
     looks_local = folder.exists() or checkpoint.startswith(("/", ".", "~", "runs/"))
     if looks_local and not (folder.expanduser() / "config.json").is_file():
         raise ConfigError(f"{checkpoint}: no model there (config.json is missing); {mend}")
-    return checkpoint
+    # whole, because actors and ranks read it from other working folders
+    return str(folder.expanduser().resolve()) if looks_local else checkpoint
 
 
 def prompt_writer(config: RunConfig, checkpoint: str) -> PromptWriter:
@@ -49,7 +84,13 @@ def prompt_writer(config: RunConfig, checkpoint: str) -> PromptWriter:
 def sft_examples(
     config: RunConfig, problems: list[Problem], writer: PromptWriter
 ) -> list[list[SftExample]]:
-    """The examples of each SFT phase; one list where there are no phases."""
+    """The examples of each SFT phase; one list where there are no phases.
+
+    A problem without a reference has nothing to imitate. Raises `ConfigError` where none has one.
+    """
+    problems = [problem for problem in problems if problem.reference.strip()]
+    if not problems:
+        raise ConfigError("none of the SFT problems has a reference solution; check problems.sft")
     limits = [phase.max_conditionals for phase in config.sft.phases] or [None]
     return [
         [

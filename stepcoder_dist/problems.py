@@ -89,7 +89,7 @@ def stream(
     total = account.good + len(account.bad)
     if not total:
         raise ProblemError(f"{spec}: holds no problems; give a set with at least one")
-    if len(account.bad) > max_bad_share * total:
+    if len(account.bad) > max_bad_share * total or not account.good:
         named = "; ".join(str(e).removesuffix(f"; {MEND}") for e in account.bad[:_NAMED_IN_ERROR])
         more = len(account.bad) - _NAMED_IN_ERROR
         raise ProblemError(

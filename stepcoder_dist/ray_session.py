@@ -33,7 +33,7 @@ def ray_session(config: RunConfig, *, learner: bool = True, pools: bool = True) 
     if address := os.environ.get("RAY_ADDRESS"):
         try:
             ray.init(**common)
-        except ConnectionError:
+        except (ConnectionError, ValueError):
             raise ConfigError(
                 f"RAY_ADDRESS = {address}: no Ray cluster answers there; start one "
                 "(`ray start --head`), or unset it for a Ray of the run's own"

@@ -13,34 +13,54 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.errors import ConfigError, RunError
 from stepcoder_dist.evaluation import EvaluatedSample
 from stepcoder_dist.records import Trajectory, WeightVersion
 from stepcoder_dist.run_file import describe
+
+
+class InUse(ConfigError):
+    """A live run holds the folder."""
 
 
 class RunFolder:
     """Holds the folder's lock from opening to `close`."""
 
     def __init__(self, path: Path, config: RunConfig) -> None:
-        """Open or make the folder. Raises `ConfigError` when a live run holds it."""
-        self.path = path
-        path.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        """Open or make the folder.
+
+        Raises `InUse` when a live run holds it, `ConfigError` when it cannot be made.
+        """
+        # whole, because the learner's ranks write into it from other working folders
+        self.path = path.resolve()
+        self._config = config
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise ConfigError(
+                f"{path}: cannot be a run directory ({error.strerror}); choose another run_dir"
+            ) from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._lock)
-            raise ConfigError(
+            raise InUse(
                 f"{path}: in use by a live run; wait for it or choose another run_dir"
             ) from None
-        write_atomically(path / "config.toml", describe(config) + "\n")
+
+    def write_config(self) -> None:
+        """Write the resolved config: when a run begins, or a resumed one has been checked."""
+        write_atomically(self.path / "config.toml", describe(self._config) + "\n")
 
     @classmethod
     def fresh(cls, config: RunConfig) -> RunFolder:
@@ -57,19 +77,23 @@ class RunFolder:
                     "or choose another run_dir"
                 )
             return cls(path, config)
-        number = 1
-        while _used(path := Path(f"runs/{config.name}" + (f"-{number}" if number > 1 else ""))):
-            number += 1
-        return cls(path, config)
+        for number in count(1):
+            path = Path(f"runs/{config.name}" + (f"-{number}" if number > 1 else ""))
+            if not _used(path):
+                with suppress(InUse):
+                    return cls(path, config)
+        raise AssertionError("numbers do not end")
 
     @classmethod
     def latest(cls, config: RunConfig) -> RunFolder:
-        """The folder to resume: `run_dir`, or the newest `runs/<name>*` with a checkpoint.
+        """The folder to resume: `run_dir`, or the newest `runs/<name>[-N]` with a checkpoint.
 
         Raises `ConfigError` where there is none.
         """
-        names = [Path(config.run_dir)] if config.run_dir else Path("runs").glob(f"{config.name}*")
-        with_checkpoint = [path for path in names if checkpoints(path)]
+        numbered = re.compile(re.escape(config.name) + r"(-\d+)?")
+        named = [path for path in Path("runs").glob("*") if numbered.fullmatch(path.name)]
+        candidates = [Path(config.run_dir)] if config.run_dir else named
+        with_checkpoint = [path for path in candidates if checkpoints(path)]
         if not with_checkpoint:
             where = config.run_dir or f"runs/{config.name}"
             raise ConfigError(f"{where}: no checkpoint to resume; start without --resume")
@@ -79,9 +103,19 @@ class RunFolder:
     def close(self) -> None:
         os.close(self._lock)
 
-    def append_samples(self, batch: Sequence[Trajectory]) -> None:
-        """One line for each trained sample."""
-        append_jsonl(self.path / "samples.jsonl", map(_sample_row, batch))
+    def append_samples(self, step: int, batch: Sequence[Trajectory]) -> None:
+        """One line for each sample that the step trained."""
+        rows = ({"step": step, **_sample_row(trajectory)} for trajectory in batch)
+        append_jsonl(self.path / "samples.jsonl", rows)
+
+    def cut_after(self, version: WeightVersion) -> None:
+        """Drop the rows of steps that a resumed run will do again."""
+        for name in ("metrics.jsonl", "samples.jsonl"):
+            path = self.path / name
+            if path.exists():
+                rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
+                kept = [row for row in rows if json.loads(row)["step"] <= version]
+                write_atomically(path, "".join(kept))
 
     def write_evaluation(self, label: str, samples: Sequence[EvaluatedSample]) -> Path:
         """Write `eval/<label>.jsonl` whole."""
@@ -99,7 +133,15 @@ class RunFolder:
         return draft
 
     def commit_checkpoint(self, draft: Path, state: Mapping[str, Any]) -> Path:
-        """Add the run's own state and make the checkpoint visible, at once."""
+        """Add the run's own state and make the checkpoint visible, at once.
+
+        Raises `RunError` when the learner's part is not there.
+        """
+        if not any((draft / "learner").glob("*")):
+            raise RunError(
+                f"{draft / 'learner'}: the learner's ranks wrote nothing there; run_dir has to be "
+                "on a file system that driver and learner share"
+            )
         write_atomically(draft / "run.json", json.dumps(state))
         final = draft.with_name(draft.name.removeprefix("."))
         shutil.rmtree(final, ignore_errors=True)

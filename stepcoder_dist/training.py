@@ -20,6 +20,7 @@ from stepcoder_dist.progress import Phase
 from stepcoder_dist.records import Problem, Trajectory, WeightVersion
 from stepcoder_dist.report_table import status
 from stepcoder_dist.run_folder import RunFolder, checkpoints
+from stepcoder_dist.trajectory_buffer import Fate
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ async def train(
     async def refresh(targets: Sequence[Any]) -> None:
         await run.learner.publish(targets, deadline_s=run.config.weights.deadline_s)
 
+    folder.write_config()
     # Also at version 0: it shows that both sides read the same checkpoint.
     await refresh(await run.sampler.weight_targets())
     run.sampler.refresh_with(refresh)
@@ -46,7 +48,7 @@ async def train(
         def on_step(figures: dict[str, float], batch: Sequence[Trajectory]) -> None:
             for sink in sinks:
                 sink.write(int(figures["step"]), figures)
-            folder.append_samples(batch)
+            folder.append_samples(int(figures["step"]), batch)
             phase.advance(status(figures))
 
         async def save(run: pipeline.Run, version: WeightVersion) -> None:
@@ -91,6 +93,7 @@ def state_of(run: pipeline.Run, version: WeightVersion) -> dict[str, Any]:
         "version": version,
         "curriculum": run.curriculum.state_dict(),
         "planner": run.planner.state_dict(),
+        "samples": {fate.value: number for fate, number in run.ledger.counts.items()},
     }
 
 
@@ -103,4 +106,6 @@ async def restore(run: pipeline.Run, folder: RunFolder) -> None:
     state = json.loads((newest / "run.json").read_text(encoding="utf-8"))
     run.curriculum.load_state_dict(state["curriculum"])
     run.planner.load_state_dict(state["planner"])
+    run.ledger.counts.update({Fate(name): number for name, number in state["samples"].items()})
     await run.begin_at(await run.learner.load(str(newest / "learner")))
+    folder.cut_after(run.version)

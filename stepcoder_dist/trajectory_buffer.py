@@ -117,3 +117,20 @@ class TrajectoryBuffer:
 
     def _stale(self, trajectory: Trajectory) -> bool:
         return self._version - trajectory.oldest_weights > self._max_staleness
+
+
+class VersionGate:
+    """Lets the rollout loop wait for the weights that a step may be sampled with."""
+
+    def __init__(self, version: WeightVersion = 0) -> None:
+        self._version = version
+        self._moved = asyncio.Condition()
+
+    async def open(self, version: WeightVersion) -> None:
+        async with self._moved:
+            self._version = version
+            self._moved.notify_all()
+
+    async def wait_for(self, version: WeightVersion) -> None:
+        async with self._moved:
+            await self._moved.wait_for(lambda: self._version >= version)

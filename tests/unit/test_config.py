@@ -77,7 +77,8 @@ def test_every_shipped_run_file_loads(path: Path) -> None:
         ("learner.zero_stage=true", "learner.zero_stage = True: input should be a valid integer"),
         ("coverage_mask.enabled=1", "coverage_mask.enabled = 1: input should be a valid boolean"),
         ("name=5", "name = 5: input should be a valid string"),
-        ("name=", "name = '': string should have at least 1 character"),
+        ("name=", "name = '': string should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]*$'"),
+        ("name=a/b", "name = 'a/b': string should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]*$'"),
         ("curriculum.kind=reverse", "curriculum.kind = 'reverse': input should be 'cccs' or 'none'"),
         ("learner=3", "learner = 3: should be a section of keys"),
         ("sft.phases=3", "sft.phases = 3: should be an array, such as [1, 2]"),
@@ -203,7 +204,7 @@ def test_broken_toml_is_one_line_with_its_place(tmp_path: Path, text: str) -> No
         ("evaluation.k=[1]", lambda c: c.evaluation.k, (1,)),
         ("sft.phases=[{steps = 5, learning_rate = 1e-3}]", lambda c: c.sft.phases[0].steps, 5),
         # a value that is more than one TOML value is text, and so is refused where it is none
-        ("name=1\nseed = 9", lambda c: (c.name, c.seed), ("1\nseed = 9", 0)),
+        ("run_dir=1\nseed = 9", lambda c: (c.run_dir, c.seed), ("1\nseed = 9", 0)),
     ],
 )  # fmt: skip
 def test_set_reads_toml_and_else_plain_text(

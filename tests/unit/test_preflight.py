@@ -1,0 +1,74 @@
+"""What is refused or left out before any process starts."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from stepcoder_dist import preflight
+from stepcoder_dist.config import RunConfig
+from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.fakes import ByteTokenizer
+from stepcoder_dist.program import PromptWriter
+from stepcoder_dist.records import Problem, TestSuite
+
+
+def config(max_tokens: int = 200) -> RunConfig:
+    return RunConfig.model_validate(
+        {
+            "name": "preflight",
+            "model": {"path": "m", "max_tokens": max_tokens},
+            "problems": {"train": "t", "heldout": "h"},
+            "sampling": {"max_new_tokens": 100},
+        }
+    )
+
+
+def problem(name: str, statement: str, reference: str = "print(1)\n") -> Problem:
+    return Problem(
+        problem_id=name,
+        statement=statement,
+        reference=reference,
+        level="interview",
+        tests=TestSuite(inputs=("",), outputs=("1",)),
+    )
+
+
+WRITER = PromptWriter(ByteTokenizer(), config().prompt)
+
+
+def test_a_problem_whose_prompt_leaves_no_room_is_left_out_by_name():
+    printed = io.StringIO()
+    short, long = problem("p/short", "add"), problem("p/long", "add " * 50)
+    fit = preflight.fitting(config(), [short, long], WRITER, Console(file=printed, width=200))
+    assert fit == [short]
+    assert "1 of 2 problems have prompts above" in printed.getvalue()
+    assert "p/long" in printed.getvalue()
+
+
+def test_the_given_code_counts_towards_the_prompt():
+    # E = 2: the first stage gives everything before the second `if`
+    reference = "n = 1\n" + "n += 1\n" * 20 + "if n:\n    n = 2\nif n:\n    n = 3\nprint(n)\n"
+    deep = problem("p/deep", "add", reference)
+    with pytest.raises(ConfigError, match=r"p/deep, \d+\); raise model.max_tokens"):
+        preflight.fitting(config(), [deep], WRITER, Console(quiet=True))
+    whole = preflight.without_given_code(config())
+    assert preflight.fitting(whole, [deep], WRITER, Console(quiet=True)) == [deep]
+
+
+def test_a_problem_without_a_reference_is_no_example():
+    problems = [problem("p/1", "add"), problem("p/2", "add", reference="")]
+    assert [len(leg) for leg in preflight.sft_examples(config(), problems, WRITER)] == [1]
+    with pytest.raises(ConfigError, match="none of the SFT problems has a reference"):
+        preflight.sft_examples(config(), problems[1:], WRITER)
+
+
+def test_a_folder_without_a_model_is_one_line_and_a_model_folder_is_made_whole(tmp_path: Path):
+    with pytest.raises(ConfigError, match="no model there"):
+        preflight.existing(str(tmp_path), "mend model.path")
+    (tmp_path / "config.json").write_text("{}")
+    assert preflight.existing(str(tmp_path / "." / ""), "") == str(tmp_path)
+    assert preflight.existing("org/model", "") == "org/model"
