@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -31,13 +32,8 @@ def ray_session(config: RunConfig, *, learner: bool = True, pools: bool = True) 
         "logging_level": logging.ERROR,
     }
     if address := os.environ.get("RAY_ADDRESS"):
-        try:
-            ray.init(**common)
-        except (ConnectionError, ValueError):
-            raise ConfigError(
-                f"RAY_ADDRESS = {address}: no Ray cluster answers there; start one "
-                "(`ray start --head`), or unset it for a Ray of the run's own"
-            ) from None
+        _check_answers(address)
+        ray.init(**common)
     else:
         custom = {name: amount for name, amount in needed.items() if name not in ("CPU", "GPU")}
         ray.init(
@@ -52,6 +48,20 @@ def ray_session(config: RunConfig, *, learner: bool = True, pools: bool = True) 
         yield
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself would try for minutes. Raises `ConfigError` where nothing listens."""
+    host, _, port = address.rpartition(":")
+    if "/" in address or not port.isdecimal():
+        return  # `auto`, or a client's address: Ray finds out
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"RAY_ADDRESS = {address}: no Ray cluster answers there ({error}); start one "
+            "(`ray start --head`), or unset it for a Ray of the run's own"
+        ) from None
 
 
 def demand(config: RunConfig, *, learner: bool = True, pools: bool = True) -> dict[str, float]:

@@ -1,0 +1,42 @@
+"""What a run asks of a Ray cluster, and what a cluster that is not there costs."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from stepcoder_dist.config import RunConfig
+from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.ray_session import demand, ray_session
+
+
+def config() -> RunConfig:
+    return RunConfig.model_validate(
+        {
+            "name": "session",
+            "model": {"path": "m"},
+            "problems": {"train": "t", "heldout": "h"},
+            "actors": {"number": 3, "resources": {"num_cpus": 2, "custom": {"fast": 0.5}}},
+            "sandbox": {"number": 2, "resources": {"num_cpus": 0.5}},
+            "learner": {"ranks": 2, "resources": {"num_cpus": 4, "num_gpus": 1}},
+        }
+    )
+
+
+def test_each_pool_asks_for_its_number_times_its_own_resources():
+    assert demand(config()) == {"CPU": 15.0, "GPU": 2.0, "fast": 1.5}
+    assert demand(config(), pools=False) == {"CPU": 8.0, "GPU": 2.0}
+    assert demand(config(), learner=False) == {"CPU": 7.0, "fast": 1.5}
+
+
+def test_an_address_where_nothing_listens_is_one_line_at_once(monkeypatch: pytest.MonkeyPatch):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound, but nobody listens
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with (
+            pytest.raises(ConfigError, match="no Ray cluster answers there"),
+            ray_session(config()),
+        ):
+            pass
