@@ -1,7 +1,8 @@
 """What a run file can say: a frozen pydantic tree. Unknown keys are refused, units are in names.
 
 `run_file.load` reads it from TOML. The docstrings of the keys are docs/config.md (`make docs`).
-Imports nothing heavy: a mistake is refused before torch, ray or vllm are touched.
+Imports nothing heavy: a mistake is refused before torch, ray or vllm are touched. Longer than other
+files because it is one tree, read from top to bottom.
 """
 
 from __future__ import annotations
