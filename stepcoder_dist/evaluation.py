@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import RunError, SandboxFault, first_error
+from stepcoder_dist.errors import SandboxFault, first_error
 from stepcoder_dist.planner import sample_seed
 from stepcoder_dist.ports import Executor, Sampler
 from stepcoder_dist.program import PromptWriter, assemble
@@ -24,9 +24,9 @@ from stepcoder_dist.records import (
     Ticket,
     Verdict,
 )
+from stepcoder_dist.whole_share import sample_whole
 
 BOOTSTRAP_DRAWS = 2000
-MAX_ENGINES_FOR_A_SHARE = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ def pass_at_k(samples: int, passed: int, k: int) -> float:
     return 1.0 - math.comb(samples - passed, k) / math.comb(samples, k)
 
 
-async def evaluate(  # noqa: C901 - three short coroutines share the requests and the results
+async def evaluate(
     config: RunConfig,
     problems: Sequence[Problem],
     writer: PromptWriter,
@@ -105,19 +105,9 @@ async def evaluate(  # noqa: C901 - three short coroutines share the requests an
         on_sample()
 
     async def roll_out(share: Sequence[RolloutRequest]) -> None:
-        waiting = {request.ticket.sample_id: request for request in share}
-        engines_lost = 0
         async with asyncio.TaskGroup() as judging:
-            while waiting:
-                try:
-                    async for completion in sampler.sample(list(waiting.values())):
-                        del waiting[completion.request.ticket.sample_id]
-                        engines_lost = 0
-                        judging.create_task(finish(completion))
-                except RunError:
-                    engines_lost += 1
-                    if engines_lost == MAX_ENGINES_FOR_A_SHARE:
-                        raise
+            async for completion in sample_whole(sampler, share):
+                judging.create_task(finish(completion))
 
     width = max(sampler.width, 1)
     try:

@@ -42,10 +42,10 @@ from stepcoder_dist.records import (
 )
 from stepcoder_dist.reward import reward
 from stepcoder_dist.trajectory_buffer import Fate, Ledger, TrajectoryBuffer, VersionGate
+from stepcoder_dist.whole_share import sample_whole
 
 # What loses this many in a row will not recover by itself.
 MAX_LOST_IN_A_ROW = 32
-MAX_ENGINES_FOR_A_SHARE = 3
 
 
 @dataclass(slots=True)
@@ -133,28 +133,9 @@ class RolloutLoop:
 
     async def _roll_out(self, share: Sequence[RolloutRequest]) -> None:
         """Sample one share; hand every completion to the sandbox as it finishes."""
-        waiting = {request.ticket.sample_id: request for request in share}
-        engines_lost = 0
         async with asyncio.TaskGroup() as judging:
-            while waiting:
-                try:
-                    async for completion in self._run.sampler.sample(list(waiting.values())):
-                        del waiting[completion.request.ticket.sample_id]
-                        engines_lost = 0
-                        judging.create_task(self._finish(completion))
-                except RunError as error:
-                    # an engine was lost: what it had not finished goes to another one
-                    engines_lost += 1
-                    if engines_lost == MAX_ENGINES_FOR_A_SHARE:
-                        raise RunError(
-                            f"{engines_lost} engines in a row were lost on the same "
-                            f"{len(waiting)} samples, the last so: {error}"
-                        ) from error
-                else:
-                    if waiting:
-                        raise RunError(
-                            f"a sampler left out {len(waiting)} of {len(share)} requests"
-                        )
+            async for completion in sample_whole(self._run.sampler, share):
+                judging.create_task(self._finish(completion))
 
     async def _finish(self, completion: Completion) -> None:
         """Judge, score, mask, buffer; a sample that is lost on the way is replaced."""

@@ -1,0 +1,40 @@
+"""A share sampled to its end, whatever happens to the engines that sample it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from stepcoder_dist.errors import RunError
+from stepcoder_dist.ports import Sampler
+from stepcoder_dist.records import Completion, RolloutRequest
+
+MAX_ENGINES_FOR_A_SHARE = 3
+"""What loses this many engines in a row will not recover by itself."""
+
+
+async def sample_whole(
+    sampler: Sampler, share: Sequence[RolloutRequest]
+) -> AsyncIterator[Completion]:
+    """Yield one completion for each request, as it finishes.
+
+    What a lost engine had not finished goes to another one. Raises `RunError` when engines are
+    lost in a row without a completion between them, or when a sampler leaves requests out.
+    """
+    waiting = {request.ticket.sample_id: request for request in share}
+    engines_lost = 0
+    while waiting:
+        try:
+            async for completion in sampler.sample(list(waiting.values())):
+                del waiting[completion.request.ticket.sample_id]
+                engines_lost = 0
+                yield completion
+        except RunError as error:
+            engines_lost += 1
+            if engines_lost == MAX_ENGINES_FOR_A_SHARE:
+                raise RunError(
+                    f"{engines_lost} engines in a row were lost on the same "
+                    f"{len(waiting)} samples, the last so: {error}"
+                ) from error
+        else:
+            if waiting:
+                raise RunError(f"a sampler left out {len(waiting)} of {len(share)} requests")
