@@ -58,10 +58,9 @@ class RolloutLoop:
         """
         run = self._run
         async with asyncio.TaskGroup() as shares:
-            left = sorted(run.tickets.values(), key=lambda ticket: ticket.sample_id)
-            for _, group in groupby(left, key=lambda ticket: group_of(ticket.sample_id)):
-                again = [self._request(ticket) for ticket in group]
-                shares.create_task(self._roll_out(again))
+            left = groupby(run.open_tickets(), key=lambda ticket: group_of(ticket.sample_id))
+            for _, group in left:
+                shares.create_task(self._roll_out([self._request(ticket) for ticket in group]))
             for step in range(run.planned_steps, run.config.train.steps):
                 await run.gate.wait_for(step - run.config.train.max_staleness)
                 planned = self._shares(run.planner.plan(step))
@@ -71,7 +70,7 @@ class RolloutLoop:
 
     async def replace(self, lost: Iterable[Ticket]) -> None:
         """Sample again for tickets that will not be trained."""
-        requests = [self._request(self._run.planner.replace(ticket)) for ticket in lost]
+        requests = [self._planned(self._run.planner.replace(ticket)) for ticket in lost]
         if requests:
             await self._roll_out(requests)
 
@@ -85,7 +84,7 @@ class RolloutLoop:
         group always stays together: its prompt is computed once.
         """
         requests = [
-            [self._request(ticket, start) for ticket in tickets] for start, tickets in groups
+            [self._planned(ticket, start) for ticket in tickets] for start, tickets in groups
         ]
         if self._run.config.train.max_staleness > 0:
             return requests
@@ -93,12 +92,14 @@ class RolloutLoop:
         shares = [list(chain.from_iterable(requests[engine::width])) for engine in range(width)]
         return [share for share in shares if share]
 
+    def _planned(self, ticket: Ticket, start: StartPoint | None = None) -> RolloutRequest:
+        self._run.plan(ticket)
+        return self._request(ticket, start)
+
     def _request(self, ticket: Ticket, start: StartPoint | None = None) -> RolloutRequest:
         run = self._run
         if start is None:
             start = run.curriculum.start_point(ticket.problem_id, ticket.stage)
-        run.ledger.plan(ticket.sample_id)
-        run.tickets[ticket.sample_id] = ticket
         problem = run.problems[ticket.problem_id]
         return run.writer.request(problem, start, ticket, run.config.sampling)
 

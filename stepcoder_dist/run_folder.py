@@ -66,9 +66,11 @@ class RunFolder:
         if config.run_dir:
             folder = cls(Path(config.run_dir), config)
             if _used(folder.path):
+                goes_on = "pass --resume to go on with it" if checkpoints(folder.path) else ""
                 folder.close()
                 raise ConfigError(
-                    f"{config.run_dir}: already holds a run; pass --resume to go on with it, "
+                    f"{config.run_dir}: already holds a run; "
+                    f"{goes_on or 'it has no checkpoint to resume: remove it'}, "
                     "or choose another run_dir"
                 )
             return folder
@@ -91,7 +93,7 @@ class RunFolder:
         with_checkpoint = [path for path in candidates if checkpoints(path)]
         if not with_checkpoint:
             where = config.run_dir or runs_root() / config.name
-            raise ConfigError(f"{where}: no checkpoint to resume; start without --resume")
+            raise ConfigError(f"{where}: no checkpoint to resume; start a new run without --resume")
         newest = max(with_checkpoint, key=lambda path: checkpoints(path)[-1].stat().st_mtime)
         return cls(newest, config)
 

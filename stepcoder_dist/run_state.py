@@ -54,6 +54,11 @@ class Run:
         )
         self.gate = VersionGate(self.version)
 
+    def plan(self, ticket: Ticket) -> None:
+        """From now on the sample is on its way. Raises `RunError` when it is already."""
+        self.ledger.plan(ticket.sample_id)
+        self.tickets[ticket.sample_id] = ticket
+
     def open_tickets(self) -> list[Ticket]:
         """What is on its way, in the order of planning."""
         open_ids = self.ledger.open_ids
@@ -100,7 +105,8 @@ class Run:
         self.curriculum.load_state_dict(state["curriculum"])
         self.planner.load_state_dict(state["planner"])
         self.planned_steps = state["planned_steps"]
-        self.tickets = {fields["sample_id"]: Ticket(**fields) for fields in state["on_their_way"]}
+        for fields in state["on_their_way"]:
+            self.plan(Ticket(**fields))
         self.groups = {group: dict(members) for group, members in state["groups"].items()}
         self.ledger.counts.update({Fate(name): number for name, number in state["samples"].items()})
         await self._begin_at(state["version"])

@@ -13,7 +13,7 @@ from rich.console import Console
 from stepcoder_dist import pipeline, resumption
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.curriculum import Curriculum
-from stepcoder_dist.errors import ConfigError, Interrupted
+from stepcoder_dist.errors import ConfigError, Interrupted, StepcoderError
 from stepcoder_dist.interruption import StopAsked, StopRequest
 from stepcoder_dist.metric_sinks import MetricSink
 from stepcoder_dist.planner import Planner
@@ -61,7 +61,10 @@ async def train(run: Run, folder: RunFolder, sinks: Sequence[MetricSink], consol
         try:
             await pipeline.train(run, records)
         except StopAsked:
-            kept = await records.keep_last_step()
+            try:
+                kept = await records.keep_last_step()
+            except StepcoderError as error:  # the signal may have reached the learner too
+                kept = f"no checkpoint of step {run.version}: {error}"
             raise Interrupted(run.stop.signal, kept) from None
 
 

@@ -109,7 +109,10 @@ def interrupt(place: Place, run: Path, after: str, by: signal.Signals, *resume: 
     before = shared_memory()
     process = place.start("train", *resume, run_dir=run)
     read_until(process, lambda line: line.startswith(after))
-    os.killpg(process.pid, by)
+    if by is signal.SIGINT:
+        os.killpg(process.pid, by)  # a terminal sends it to every process of its group
+    else:
+        os.kill(process.pid, by)
     output = finish(process, 128 + by)
     assert f"{by.name}: stopping with a checkpoint" in output
     assert f"stepcoder: stopped by {by.name}; checkpoint of step" in output
