@@ -26,6 +26,7 @@ from stepcoder_dist.preflight import (
     existing,
     fitting,
     load_set,
+    needs_warm_start,
     prompt_writer,
     sft_checkpoint,
     sft_examples,
@@ -90,10 +91,21 @@ def check_sandbox(config: RunConfig) -> None:
 
 
 def train(config: RunConfig, *, resume: bool) -> None:
-    """`stepcoder train`."""
+    """`stepcoder train`; a tiny model that was never warmed up is warmed up first."""
+    if needs_warm_start(config) and not resume:
+        with sft_folder.writing(config):
+            base, phases = warm_start_from(config)
+            _train(config, base, phases)
+    else:
+        with sft_folder.reading(config):
+            _train(config, sft_checkpoint(config), None, resume=resume)
+
+
+def _train(
+    config: RunConfig, base: str, phases: list[list[SftExample]] | None, *, resume: bool = False
+) -> None:
     problems = load_set(config, config.problems.train, console)
-    checkpoint = sft_checkpoint(config)
-    writer = prompt_writer(config, checkpoint)
+    writer = prompt_writer(config, base)
     problems = fitting(config, problems, writer, console)
     check_sandbox(config)
     tell_about_ray_job(config, console)
@@ -101,12 +113,15 @@ def train(config: RunConfig, *, resume: bool) -> None:
     opened = RunFolder.latest if resume else RunFolder.fresh
 
     async def command(folder: RunFolder) -> None:
+        if phases is not None:
+            await warm_start(config, base, phases)
+        checkpoint = sft_checkpoint(config)
         async with open_pools(config, checkpoint) as pools:
             await train_in(
                 config, folder, problems, writer, pools, checkpoint, resume=resume, stop=stop
             )
 
-    with sft_folder.reading(config), closing(opened(config)) as folder:
+    with closing(opened(config)) as folder:
         if resume:
             check_resumable(config, folder)
         with ray_session(config):

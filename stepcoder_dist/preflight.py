@@ -87,6 +87,12 @@ def tell_about_ray_job(config: RunConfig, console: Console) -> None:
         )
 
 
+def needs_warm_start(config: RunConfig) -> bool:
+    """True for a tiny model that is made on the spot, as long as its SFT checkpoint is not."""
+    made_here = config.model.tiny is not None and not config.model.sft_path
+    return made_here and not (Path(config.sft_folder) / "config.json").is_file()
+
+
 def sft_checkpoint(config: RunConfig) -> str:
     """Where the policy starts. Raises `ConfigError` when there is nothing yet."""
     return existing(config.sft_folder, "run `stepcoder sft` on this run file first")
