@@ -8,15 +8,20 @@ the actor's own process, after the environment that it reads is set.
 from __future__ import annotations
 
 import asyncio
+import getpass
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import ray
 from ray.util import metrics
 
+from stepcoder_dist import scratch
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.records import (
     Completion,
@@ -69,6 +74,7 @@ class RolloutActor:
     ) -> None:
         begun = time.monotonic()
         os.environ.update(environment(config))
+        self._scratch = _own_temporary_folder()
         from actors.vllm_sampler import VllmSampler
 
         self._name = name
@@ -149,6 +155,17 @@ class RolloutActor:
     async def close(self) -> None:
         """Release the engine and the processes that it may have."""
         await asyncio.to_thread(self._sampler.close)
+        await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+
+
+def _own_temporary_folder() -> Path:
+    """Where this process's libraries put temporary files: vLLM leaves one for each engine."""
+    # torch's own place for kernels that it compiled: they are worth keeping
+    kept = Path(tempfile.gettempdir()) / f"torchinductor_{getpass.getuser()}"
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(kept))
+    folder = scratch.make("rollout")
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    return folder
 
 
 class _ActorMetrics:

@@ -41,7 +41,8 @@ class Rank:
         store = self._store or TCPStore(
             host, port, self.ranks, timeout=zero_engine.COLLECTIVE_TIMEOUT
         )
-        threads = max(1, int(self.config.learner.resources.num_cpus))
+        learner = self.config.learner
+        threads = learner.threads or max(1, int(learner.resources.num_cpus))
         self.device = zero_engine.join(store, self.rank, self.ranks, threads=threads)
         random.seed(self.config.seed)
         np.random.seed(self.config.seed)  # noqa: NPY002 - libraries that use the global state

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from learner import batching, checkpoint, hf_folder, policy_critic, zero_engine
+from learner import batching, checkpoint, hf_folder, manifest, policy_critic, zero_engine
 from learner.ppo_step import PAD_ID, PpoStep
 from learner.rank import Rank
 from learner.zero_engine import ZeroEngine
@@ -111,13 +111,13 @@ class LearnerWorker(Rank):
 
     def verify(self, folder: str) -> None:
         """Raise `UserError` where the folder is no checkpoint of this run (on one rank only)."""
-        checkpoint.verify(Path(folder), self.config)
+        manifest.verify(Path(folder), self.config)
 
     def load(self, folder: str) -> WeightVersion:
         """Go on where `save` was called."""
-        manifest = checkpoint.load(Path(folder), self._engines())
-        self.version = manifest.version
-        self.skipped_steps = manifest.counters["skipped_steps"]
+        saved = checkpoint.load(Path(folder), self._engines())
+        self.version = saved.version
+        self.skipped_steps = saved.counters["skipped_steps"]
         return self.version
 
     def save_hf(self, folder: str) -> None:

@@ -7,15 +7,15 @@ the rest: an engine that was stopped meanwhile, a container that never started.
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import time
 import uuid
-from pathlib import Path
 
 import docker
 import requests
 from docker.errors import APIError, NotFound
+
+from stepcoder_dist.process_identity import owner, started
 
 RUN_LABEL = "stepcoder.sandbox.run"
 OWNER_LABEL = "stepcoder.sandbox.owner"
@@ -23,11 +23,6 @@ EXPIRES_LABEL = "stepcoder.sandbox.expires"
 TIME_TO_LIVE_S = 24 * 3600
 
 RUN_ID = uuid.uuid4().hex
-
-
-def owner() -> str:
-    """This process, so that others can tell whether it still lives: `host:pid:start time`."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
 
 
 def owner_labels() -> dict[str, str]:
@@ -61,17 +56,8 @@ def reap_orphans(client: docker.DockerClient) -> int:
 
 def _is_orphan(labels: dict[str, str]) -> bool:
     with contextlib.suppress(KeyError, ValueError):
-        host, pid, started = labels[OWNER_LABEL].rsplit(":", 2)
+        host, pid, began = labels[OWNER_LABEL].rsplit(":", 2)
         if host == socket.gethostname():  # the owner can be asked: a live run may take for ever
-            return _started(int(pid)) != started
+            return started(int(pid)) != began
         return time.time() > int(labels[EXPIRES_LABEL])
     return False  # not labelled as ours are: none of our business
-
-
-def _started(pid: int) -> str:
-    """A process's start time in clock ticks, as text; empty where there is none."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ""
-    return stat.rpartition(")")[2].split()[19]

@@ -14,7 +14,6 @@ import select
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -22,6 +21,7 @@ from pathlib import Path
 from sandbox.guest.layout import Order, Settings
 from sandbox.guest_link import BOOT, GuestLink, RunReport
 from sandbox.worker_pool import WorkerPool
+from stepcoder_dist import scratch
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import SandboxFault
 
@@ -58,7 +58,7 @@ class ProcessWorker:
 
     def __init__(self) -> None:
         """Start it. Raises `SandboxFault`."""
-        self._folder = tempfile.mkdtemp(prefix="stepcoder-sandbox-")
+        self._folder = str(scratch.make("sandbox"))
         python, uid = _interpreter()
         if uid is not None:
             os.chown(self._folder, uid, uid)

@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from stepcoder_dist.errors import StepcoderError, UserError
+from stepcoder_dist import interruption
+from stepcoder_dist.errors import Interrupted, StepcoderError, UserError
 
 app = typer.Typer(
     help="Reinforcement learning from unit tests for code models: CCCS, FGO, Ray, vLLM, DeepSpeed.",
@@ -30,16 +31,17 @@ Overrides = Annotated[
 def run(arguments: Sequence[str]) -> int:
     """Run one command; return the exit code. A user's mistake is one line, never a traceback."""
     try:
-        app(args=list(arguments), standalone_mode=True)
+        with interruption.handled():
+            app(args=list(arguments), standalone_mode=True)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 1
     except StepcoderError as error:
         for line in str(error).splitlines():
             sys.stderr.write(f"stepcoder: {line}\n")
         return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("stepcoder: stopped\n")
-        return 130
+    except Interrupted as stopped:
+        sys.stderr.write(f"stepcoder: {stopped}\n")
+        return stopped.exit_code
     return 0
 
 

@@ -7,12 +7,12 @@ files because it is one tree, read from top to bottom.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from stepcoder_dist.records import Limits
+from stepcoder_dist.runs_root import runs_root
 
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -236,6 +236,8 @@ class SandboxConfig(Section):
 class LearnerConfig(Section):
     ranks: Positive = 1
     resources: ProcessResources = ProcessResources()
+    threads: Positive | None = None
+    """CPU threads of a rank; default: as many as `resources.num_cpus`, rounded down, at least 1."""
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 2
     offload_optimizer: bool = False
     samples_per_step: Positive = 64
@@ -332,7 +334,8 @@ class RunConfig(Section):
     """Of the run and its folders: letters, digits, `.`, `_`, `-`."""
     seed: int = 0
     run_dir: str = ""
-    """Empty: `runs/<name>`, or the next free `runs/<name>-2`, …"""
+    """Empty: `runs/<name>`, or the next free `runs/<name>-2`, … `runs` is `$STEPCODER_RUNS` where
+    that is set; in a Ray job its default is `~/stepcoder-runs`."""
     dashboard: bool = True
     """Start Ray's dashboard with a Ray of the run's own."""
     model: ModelConfig
@@ -372,7 +375,8 @@ class RunConfig(Section):
         """Where the policy starts from and the reference stays."""
         if self.model.sft_path:
             return self.model.sft_path
-        return str(Path(f"runs/{self.name}-sft").resolve()) if self.model.tiny else self.model.path
+        made = runs_root() / f"{self.name}-sft"
+        return str(made.resolve()) if self.model.tiny else self.model.path
 
     @property
     def problems_per_step(self) -> int:

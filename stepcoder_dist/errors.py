@@ -10,10 +10,14 @@
         ├── WeightPushError a push that did not reach every actor whole
         └── LearnerError    the learner's ranks could not do a step
 
+    Interrupted             a signal ended the command: exit code 130 (SIGINT) or 143 (SIGTERM)
+
 A message says what was wrong, what was seen, and what to do.
 """
 
 from __future__ import annotations
+
+import signal
 
 
 class StepcoderError(Exception):
@@ -38,6 +42,14 @@ class ProblemError(UserError):
 
 class MissingEngine(UserError):
     """A component that the run file asks for and this machine does not have."""
+
+
+class Interrupted(BaseException):
+    """A signal ended the command. No `Exception`: a library that it passes must not swallow it."""
+
+    def __init__(self, by: signal.Signals, what: str = "") -> None:
+        super().__init__(f"stopped by {by.name}" + (f"; {what}" if what else ""))
+        self.exit_code = 128 + by
 
 
 class RunError(StepcoderError):

@@ -15,20 +15,22 @@ from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 
-from stepcoder_dist import training
+from stepcoder_dist import sft_folder, training
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.evaluation import EvaluatedSample, LevelScore, scores
 from stepcoder_dist.evaluation import evaluate as evaluate_problems
-from stepcoder_dist.interruption import run_until_done
+from stepcoder_dist.interruption import StopRequest, run_until_done
 from stepcoder_dist.metric_sinks import JsonLines, MetricSink, TensorBoard
 from stepcoder_dist.preflight import (
     existing,
     fitting,
     load_set,
+    needs_warm_start,
     prompt_writer,
     sft_checkpoint,
     sft_examples,
+    tell_about_ray_job,
     without_given_code,
 )
 from stepcoder_dist.program import PromptWriter
@@ -89,21 +91,51 @@ def check_sandbox(config: RunConfig) -> None:
 
 
 def train(config: RunConfig, *, resume: bool) -> None:
-    """`stepcoder train`."""
+    """`stepcoder train`; a tiny model that was never warmed up is warmed up first."""
+    if needs_warm_start(config) and not resume:
+        with sft_folder.writing(config):
+            base, phases = warm_start_from(config)
+            _train(config, base, phases)
+    else:
+        with sft_folder.reading(config):
+            _train(config, sft_checkpoint(config), None, resume=resume)
+
+
+def _train(
+    config: RunConfig, base: str, phases: list[list[SftExample]] | None, *, resume: bool = False
+) -> None:
     problems = load_set(config, config.problems.train, console)
-    checkpoint = sft_checkpoint(config)
-    writer = prompt_writer(config, checkpoint)
+    writer = prompt_writer(config, base)
     problems = fitting(config, problems, writer, console)
     check_sandbox(config)
-    folder = RunFolder.latest(config) if resume else RunFolder.fresh(config)
+    tell_about_ray_job(config, console)
+    stop = StopRequest()
+    opened = RunFolder.latest if resume else RunFolder.fresh
 
-    async def command() -> None:
+    async def command(folder: RunFolder) -> None:
+        if phases is not None:
+            await warm_start(config, base, phases)
+        checkpoint = sft_checkpoint(config)
         async with open_pools(config, checkpoint) as pools:
-            await train_in(config, folder, problems, writer, pools, checkpoint, resume=resume)
+            await train_in(
+                config, folder, problems, writer, pools, checkpoint, resume=resume, stop=stop
+            )
 
-    with closing(folder), ray_session(config):
-        run_until_done(command())
+    with closing(opened(config)) as folder:
+        if resume:
+            check_resumable(config, folder)
+        with ray_session(config):
+            run_until_done(command(folder), stop)
     console.print(f"run directory: {folder.path}", highlight=False)
+
+
+def check_resumable(config: RunConfig, folder: RunFolder) -> None:
+    """Raises `UserError` for a checkpoint that cannot be gone on with, before anything starts."""
+    from learner import manifest
+
+    training.saved_state(config, folder)
+    newest = checkpoints(folder.path)[-1]
+    manifest.verify(newest / "learner", config, contents=False)
 
 
 async def train_in(
@@ -115,16 +147,17 @@ async def train_in(
     checkpoint: str,
     *,
     resume: bool = False,
+    stop: StopRequest | None = None,
     then: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """RL with pools that are open already; `then` runs while the final weights are at hand."""
     async with open_learner(config, checkpoint) as learner:
-        run = training.compose(config, problems, writer, pools, learner)
+        run = training.compose(config, problems, writer, pools, learner, stop)
         if resume:
             await training.restore(run, folder)
         sinks: list[MetricSink] = [
             JsonLines(folder.path / "metrics.jsonl"),
-            TensorBoard(folder.path / "tensorboard"),
+            TensorBoard(folder.path / "tensorboard", after_step=run.version),
             RayMetrics(),
         ]
         try:
@@ -141,9 +174,10 @@ async def train_in(
 
 def sft(config: RunConfig) -> None:
     """`stepcoder sft`."""
-    base, phases = warm_start_from(config)
-    with ray_session(config, pools=False):
-        run_until_done(warm_start(config, base, phases))
+    with sft_folder.writing(config):
+        base, phases = warm_start_from(config)
+        with ray_session(config, pools=False):
+            run_until_done(warm_start(config, base, phases))
     console.print(f"checkpoint: {config.sft_folder}", highlight=False)
 
 
@@ -200,7 +234,7 @@ def evaluate(config: RunConfig, model: str) -> None:
         name = Path(checkpoint).name
         console.print(scores_table([(name, scores(samples, config.evaluation.k))]))
 
-    with ray_session(config, learner=False):
+    with sft_folder.reading(config), ray_session(config, learner=False):
         run_until_done(command())
 
 
@@ -221,6 +255,11 @@ async def evaluate_in(
 
 def demo(config: RunConfig) -> None:
     """`stepcoder demo`: SFT, evaluation, RL, evaluation."""
+    with sft_folder.writing(config):
+        _demo(config)
+
+
+def _demo(config: RunConfig) -> None:
     problems = load_set(config, config.problems.train, console)
     heldout = load_set(config, config.problems.heldout, console)
     check_sandbox(config)
@@ -229,6 +268,7 @@ def demo(config: RunConfig) -> None:
     problems = fitting(config, problems, writer, console)
     heldout = fitting(without_given_code(config), heldout, writer, console)
     folder = RunFolder.fresh(config)
+    stop = StopRequest()
 
     async def command() -> None:
         await warm_start(config, base, phases)
@@ -246,12 +286,19 @@ def demo(config: RunConfig) -> None:
 
             await evaluate_as("SFT")
             await train_in(
-                config, folder, problems, writer, pools, checkpoint, then=evaluate_trained
+                config,
+                folder,
+                problems,
+                writer,
+                pools,
+                checkpoint,
+                stop=stop,
+                then=evaluate_trained,
             )
         console.print(scores_table(rows))
 
     with closing(folder), ray_session(config):
-        run_until_done(command())
+        run_until_done(command(), stop)
     console.print(f"run directory: {folder.path}", highlight=False)
 
 

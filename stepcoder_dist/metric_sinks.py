@@ -34,10 +34,14 @@ class JsonLines:
 class TensorBoard:
     """Scalars for TensorBoard, written without torch."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, after_step: int = 0) -> None:
+        """A run that goes on after `after_step` takes back what was written beyond it."""
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         self._writer = EventFileWriter(str(folder))
+        start = SessionLog(status=SessionLog.START)
+        self._writer.add_event(Event(wall_time=time.time(), step=after_step + 1, session_log=start))
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
         from tensorboard.compat.proto.event_pb2 import Event

@@ -54,6 +54,15 @@ METRICS: dict[str, str] = {
     **{f"share/{phase}": f"share of the step spent in {phase}" for phase in PHASES},
 }
 
+WALL_CLOCK = frozenset(
+    name
+    for name in METRICS
+    if name.startswith(("seconds/", "share/", "sandbox_ms/"))
+    or name in ("step_s", "tokens_per_s", "learner_tokens_per_s")
+)
+"""Figures that are measured with a clock: all that may differ between two runs of the same run
+file on the CPU without staleness."""
+
 
 class PhaseClock:
     """Wall-clock seconds of named phases, from its making on."""

@@ -17,22 +17,17 @@ publishes. They share the buffer and nothing else, and neither ever polls.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import chain
+from collections.abc import Iterable, Sequence
+from itertools import chain, groupby
+from typing import Protocol
 
-from stepcoder_dist.config import RunConfig
 from stepcoder_dist.coverage_mask import token_mask
-from stepcoder_dist.curriculum import Curriculum
 from stepcoder_dist.errors import RunError, SandboxFault, first_error
 from stepcoder_dist.metrics import PhaseClock, summarise
-from stepcoder_dist.planner import Planner
-from stepcoder_dist.ports import Executor, Learner, Sampler
-from stepcoder_dist.program import PromptWriter, assemble
+from stepcoder_dist.planner import group_of
+from stepcoder_dist.program import assemble
 from stepcoder_dist.records import (
     Completion,
-    Outcome,
-    Problem,
     RolloutRequest,
     StartPoint,
     StepReport,
@@ -41,46 +36,12 @@ from stepcoder_dist.records import (
     WeightVersion,
 )
 from stepcoder_dist.reward import reward
-from stepcoder_dist.trajectory_buffer import Fate, Ledger, TrajectoryBuffer, VersionGate
+from stepcoder_dist.run_state import Run
+from stepcoder_dist.trajectory_buffer import Fate
 from stepcoder_dist.whole_share import sample_whole
 
 # What loses this many in a row will not recover by itself.
 MAX_LOST_IN_A_ROW = 32
-
-
-@dataclass(slots=True)
-class Run:
-    """The parts of one run, joined by `launch.py`; what both loops see."""
-
-    config: RunConfig
-    problems: Mapping[str, Problem]
-    curriculum: Curriculum
-    planner: Planner
-    writer: PromptWriter
-    sampler: Sampler
-    executor: Executor
-    learner: Learner
-    ledger: Ledger = field(default_factory=Ledger)
-    version: WeightVersion = 0
-    groups: dict[str, list[Trajectory]] = field(default_factory=dict)
-    """Trained samples whose group is not complete, by group."""
-    buffer: TrajectoryBuffer = field(init=False)
-    gate: VersionGate = field(init=False)
-
-    def __post_init__(self) -> None:
-        staleness = self.config.train.max_staleness
-        self.buffer = TrajectoryBuffer(
-            capacity=self.config.learner.samples_per_step * (staleness + 1),
-            max_staleness=staleness,
-            ledger=self.ledger,
-        )
-        self.gate = VersionGate(self.version)
-
-    async def begin_at(self, version: WeightVersion) -> None:
-        """Go on after a checkpoint: call before the loops start."""
-        self.version = version
-        await self.buffer.advance(version)
-        await self.gate.open(version)
 
 
 class RolloutLoop:
@@ -91,17 +52,25 @@ class RolloutLoop:
         self._lost_in_a_row = 0
 
     async def run(self) -> None:
-        """Roll out every step of the run, at most `max_staleness` versions ahead."""
+        """Roll out every step of the run, at most `max_staleness` versions ahead.
+
+        A resumed run begins with the samples that were on their way at the checkpoint.
+        """
         run = self._run
         async with asyncio.TaskGroup() as shares:
-            for step in range(run.version, run.config.train.steps):
+            left = groupby(run.open_tickets(), key=lambda ticket: group_of(ticket.sample_id))
+            for _, group in left:
+                shares.create_task(self._roll_out([self._request(ticket) for ticket in group]))
+            for step in range(run.planned_steps, run.config.train.steps):
                 await run.gate.wait_for(step - run.config.train.max_staleness)
-                for share in self._shares(run.planner.plan(step)):
+                planned = self._shares(run.planner.plan(step))
+                run.planned_steps = step + 1
+                for share in planned:
                     shares.create_task(self._roll_out(share))
 
     async def replace(self, lost: Iterable[Ticket]) -> None:
         """Sample again for tickets that will not be trained."""
-        requests = [self._request(self._run.planner.replace(ticket)) for ticket in lost]
+        requests = [self._planned(self._run.planner.replace(ticket)) for ticket in lost]
         if requests:
             await self._roll_out(requests)
 
@@ -115,7 +84,7 @@ class RolloutLoop:
         group always stays together: its prompt is computed once.
         """
         requests = [
-            [self._request(ticket, start) for ticket in tickets] for start, tickets in groups
+            [self._planned(ticket, start) for ticket in tickets] for start, tickets in groups
         ]
         if self._run.config.train.max_staleness > 0:
             return requests
@@ -123,11 +92,14 @@ class RolloutLoop:
         shares = [list(chain.from_iterable(requests[engine::width])) for engine in range(width)]
         return [share for share in shares if share]
 
+    def _planned(self, ticket: Ticket, start: StartPoint | None = None) -> RolloutRequest:
+        self._run.plan(ticket)
+        return self._request(ticket, start)
+
     def _request(self, ticket: Ticket, start: StartPoint | None = None) -> RolloutRequest:
         run = self._run
         if start is None:
             start = run.curriculum.start_point(ticket.problem_id, ticket.stage)
-        run.ledger.plan(ticket.sample_id)
         problem = run.problems[ticket.problem_id]
         return run.writer.request(problem, start, ticket, run.config.sampling)
 
@@ -183,42 +155,72 @@ class RolloutLoop:
             ) from error
 
 
-OnStep = Callable[[dict[str, float], Sequence[Trajectory]], None]
-"""Is told a step's metrics, by the names of `metrics.py`, and the samples it was trained on."""
+class StepRecords(Protocol):
+    """What a step leaves behind, written so that a crash at any point loses and doubles nothing.
 
-SaveRun = Callable[["Run", WeightVersion], Awaitable[None]]
-"""Writes a checkpoint of the state after a step."""
+    `training.py` has the implementation, and the order that makes it so.
+    """
+
+    def remember(self, version: WeightVersion) -> None:
+        """The step is done: its state is what a checkpoint of it holds, whenever it is written."""
+        ...
+
+    async def draft(self) -> None:
+        """Write a checkpoint of the remembered step, still invisible."""
+        ...
+
+    def commit(self, figures: dict[str, float], batch: Sequence[Trajectory]) -> None:
+        """Write the step's rows, then make its checkpoint visible if there is a draft."""
+        ...
 
 
 class TrainLoop:
     """Takes batches, steps the learner, publishes its weights."""
 
-    def __init__(self, run: Run, rollouts: RolloutLoop, on_step: OnStep, save: SaveRun) -> None:
+    def __init__(self, run: Run, rollouts: RolloutLoop, records: StepRecords) -> None:
         self._run = run
         self._rollouts = rollouts
-        self._on_step = on_step
-        self._save = save
+        self._records = records
 
     async def run(self) -> None:
-        """Train until the run's last step."""
+        """Train until the run's last step. Raises `StopAsked` between two steps."""
         run, config = self._run, self._run.config
         async with asyncio.TaskGroup() as replacements:
             while run.version < config.train.steps:
                 clock = PhaseClock()
                 with clock.phase("wait_for_rollouts"):
-                    batch = await run.buffer.take(config.learner.samples_per_step)
+                    batch = await run.stop.first(run.buffer.take(config.learner.samples_per_step))
                 with clock.phase("learner"):
                     report = await run.learner.step(batch)
-                record_outcomes(run, batch)
-                if self._checkpoint_is_due(report.version):
-                    with clock.phase("checkpoint"):
-                        # before the gate opens: nothing of the next step is planned yet
-                        await self._save(run, report.version)
+                run.record_outcomes(batch)
+                run.version = report.version
+                # before the gate opens: nothing of the next step is planned yet
+                self._records.remember(report.version)
+                stale = await self._publish_and_record(report, batch, clock)
+                run.stop.check()
+                replacements.create_task(self._rollouts.replace([t.ticket for t in stale]))
+                await run.gate.open(report.version)
+
+    async def _publish_and_record(
+        self, report: StepReport, batch: Sequence[Trajectory], clock: PhaseClock
+    ) -> list[Trajectory]:
+        """Return what the new version made too stale.
+
+        A push that fails must not cost the step: its rows and its checkpoint are there.
+        """
+        run = self._run
+        stale: list[Trajectory] = []
+        if run.stop.asked or self._checkpoint_is_due(report.version):
+            with clock.phase("checkpoint"):
+                await self._records.draft()
+        try:
+            if not run.stop.asked:
                 with clock.phase("publish"):
                     stale = await run.buffer.advance(report.version)
                     await self._publish(report)
-                replacements.create_task(self._rollouts.replace([t.ticket for t in stale]))
-                self._on_step(self._metrics(report, batch, clock), batch)
+        finally:
+            self._records.commit(self._metrics(report, batch, clock), batch)
+        return stale
 
     def _checkpoint_is_due(self, version: WeightVersion) -> bool:
         every = self._run.config.train.checkpoint_every
@@ -248,33 +250,15 @@ class TrainLoop:
         version = await run.learner.publish(targets, deadline_s=run.config.weights.deadline_s)
         if version != report.version:
             raise RunError(f"the learner published version {version} after step {report.version}")
-        run.version = version
-        await run.gate.open(version)
 
 
-def record_outcomes(run: Run, batch: Sequence[Trajectory]) -> None:
-    """Tell the curriculum what groups did, each when its last sample has been trained.
-
-    A group can be spread over batches when rollouts run ahead; it enters the average once.
-    """
-    for trajectory in batch:
-        group = trajectory.ticket.sample_id.rpartition("-")[0]
-        run.groups.setdefault(group, []).append(trajectory)
-    size = run.config.sampling.samples_per_problem
-    for group in sorted(name for name, members in run.groups.items() if len(members) == size):
-        members = sorted(run.groups.pop(group), key=lambda t: t.ticket.sample_id)
-        ticket = members[0].ticket
-        passed = [t.outcome is Outcome.PASSED for t in members]
-        run.curriculum.record(ticket.problem_id, ticket.stage, passed)
-
-
-async def train(run: Run, on_step: OnStep, save: SaveRun) -> None:
-    """Both loops until the last step; the first error ends both.
+async def train(run: Run, records: StepRecords) -> None:
+    """Both loops until the last step; the first error, or a request to stop, ends both.
 
     Raises the error itself, not an `ExceptionGroup`: the user reads one line.
     """
     rollouts = RolloutLoop(run)
-    loops = TrainLoop(run, rollouts, on_step, save)
+    loops = TrainLoop(run, rollouts, records)
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(rollouts.run())

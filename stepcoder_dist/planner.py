@@ -19,6 +19,11 @@ def sample_seed(run_seed: int, sample_id: str) -> int:
     return int.from_bytes(digest) >> 1
 
 
+def group_of(sample_id: str) -> str:
+    """The part of an id that the samples of one problem in one step share."""
+    return sample_id.rpartition("-")[0]
+
+
 class Planner:
     """Walks through the problems in seeded epochs and writes one ticket for each sample.
 

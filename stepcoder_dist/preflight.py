@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from rich.console import Console
@@ -12,7 +13,11 @@ from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.problems import load as load_problems
 from stepcoder_dist.program import PromptWriter
 from stepcoder_dist.records import Problem, SftExample
+from stepcoder_dist.runs_root import VARIABLE, in_ray_job, runs_root
 from stepcoder_dist.tokenization import load_tokenizer
+
+JOB_STOP_WAIT = "RAY_JOB_STOP_WAIT_TIME_S"
+"""Seconds that `ray job stop` gives a job between SIGTERM and SIGKILL."""
 
 
 def load_set(config: RunConfig, spec: str, console: Console) -> list[Problem]:
@@ -59,6 +64,33 @@ def fitting(
 def without_given_code(config: RunConfig) -> RunConfig:
     """The config as evaluation sees it: whole programs."""
     return config.model_copy(update={"curriculum": CurriculumConfig(kind="none")})
+
+
+def tell_about_ray_job(config: RunConfig, console: Console) -> None:
+    """In the driver of `ray job submit`: where the run is kept, and what will be lost."""
+    if not in_ray_job():
+        return
+    if not config.run_dir:
+        console.print(f"runs are kept in {runs_root()} ({VARIABLE})", highlight=False)
+    for key, path in (("run_dir", config.run_dir), ("model.sft_path", config.model.sft_path)):
+        if path and not Path(path).is_absolute():
+            console.print(
+                f"warning: {key} = {path} lies in the job's working folder, which goes when the "
+                "cluster does; give an absolute path",
+                highlight=False,
+            )
+    if JOB_STOP_WAIT not in os.environ:
+        console.print(
+            f"warning: `ray job stop` kills after 3 s; submit with --runtime-env-json "
+            f'\'{{"env_vars": {{"{JOB_STOP_WAIT}": "120"}}}}\' for a checkpoint of its last step',
+            highlight=False,
+        )
+
+
+def needs_warm_start(config: RunConfig) -> bool:
+    """True for a tiny model that is made on the spot, as long as its SFT checkpoint is not."""
+    made_here = config.model.tiny is not None and not config.model.sft_path
+    return made_here and not (Path(config.sft_folder) / "config.json").is_file()
 
 
 def sft_checkpoint(config: RunConfig) -> str:

@@ -16,10 +16,14 @@ LINES_OF_A_PHASE = 10
 class Phase:
     """One phase with a known number of units; use as a context manager."""
 
-    def __init__(self, console: Console, title: str, total: int) -> None:
+    def __init__(
+        self, console: Console, title: str, total: int, *, lines: int = LINES_OF_A_PHASE
+    ) -> None:
+        """`lines`: reports over the whole phase where no bar can be drawn."""
         self._console = console
         self._title = title
         self._total = total
+        self._lines = lines
         self._done = 0
         self._status = ""
         self._start = time.monotonic()
@@ -43,11 +47,11 @@ class Phase:
 
     def advance(self, status: str = "", units: int = 1) -> None:
         """Count units done; `status` replaces the line beside the bar."""
-        before = self._done * LINES_OF_A_PHASE // max(self._total, 1)
+        before = self._done * self._lines // max(self._total, 1)
         self._done += units
         self._status = status or self._status
         self._bar.update(self._task, advance=units, status=self._status)
-        after = self._done * LINES_OF_A_PHASE // max(self._total, 1)
+        after = self._done * self._lines // max(self._total, 1)
         if not self._console.is_terminal and after > before and self._done < self._total:
             self._console.print(f"{self._title}: {self._done}/{self._total} {self._status}")
 

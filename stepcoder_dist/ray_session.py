@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
+from stepcoder_dist import interruption, scratch
 from stepcoder_dist.config import ProcessResources, RunConfig
-from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.errors import ConfigError, Interrupted
 from stepcoder_dist.metrics import METRICS
 
 
@@ -26,28 +29,45 @@ def ray_session(config: RunConfig, *, learner: bool = True, pools: bool = True) 
     needed = demand(config, learner=learner, pools=pools)
     # What the processes print is in the session's logs and in the dashboard; what they raise
     # comes here.
-    common = {
+    common: dict[str, Any] = {
         "namespace": f"stepcoder-{config.name}-{os.getpid()}",
         "log_to_driver": False,
         "logging_level": logging.ERROR,
     }
     if address := os.environ.get("RAY_ADDRESS"):
         _check_answers(address)
-        ray.init(**common)
     else:
         custom = {name: amount for name, amount in needed.items() if name not in ("CPU", "GPU")}
-        ray.init(
-            address="local",
-            num_cpus=max(int(-(-needed.get("CPU", 0) // 1)), os.cpu_count() or 1),
-            resources=custom,
-            include_dashboard=config.dashboard,
-            **common,
-        )
+        common |= {
+            "address": "local",
+            "num_cpus": max(int(-(-needed.get("CPU", 0) // 1)), os.cpu_count() or 1),
+            "resources": custom,
+            "include_dashboard": config.dashboard,
+        }
     try:
+        _connect(common)
         _check_size(needed, ray.cluster_resources())
         yield
     finally:
         ray.shutdown()
+        scratch.sweep()
+
+
+def _connect(options: Mapping[str, Any]) -> None:
+    import ray
+    from ray.exceptions import AuthenticationError
+
+    try:
+        ray.init(**options)
+    except AuthenticationError as error:
+        raise ConfigError(
+            f"the Ray cluster refuses this client ({str(error).strip().splitlines()[0]}); give it "
+            "the cluster's token: RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH (docs/cluster.md)"
+        ) from None
+    except SystemExit:  # Ray's own handler of SIGTERM, until it is connected
+        raise Interrupted(signal.SIGTERM) from None
+    finally:
+        interruption.take_back()
 
 
 def _check_answers(address: str) -> None:
@@ -90,7 +110,8 @@ def _check_size(needed: Mapping[str, float], present: Mapping[str, float]) -> No
     if short:
         raise ConfigError(
             f"the run asks the Ray cluster for {', '.join(short)}; "
-            "lower number or resources of [actors], [sandbox] or [learner], or add nodes"
+            "lower number or resources of [actors], [sandbox] or [learner], or add nodes (on one "
+            "machine reservations are names: `ray start --head --num-cpus=N` takes any N)"
         )
 
 

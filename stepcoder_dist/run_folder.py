@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import re
 import shutil
@@ -26,6 +27,7 @@ from stepcoder_dist.errors import ConfigError, RunError
 from stepcoder_dist.evaluation import EvaluatedSample
 from stepcoder_dist.records import Trajectory, WeightVersion
 from stepcoder_dist.run_file import describe
+from stepcoder_dist.runs_root import runs_root
 
 
 class InUse(ConfigError):
@@ -45,18 +47,10 @@ class RunFolder:
         self._config = config
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise ConfigError(
-                f"{path}: cannot be a run directory ({error.strerror}); choose another run_dir"
-            ) from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise InUse(
-                f"{path}: in use by a live run; wait for it or choose another run_dir"
-            ) from None
+            raise cannot_be_made(path, error) from None
+        self._lock = hold(self.path / ".lock", path)
+        self._sweep()
 
     def write_config(self) -> None:
         """Write the resolved config: when a run begins, or a resumed one has been checked."""
@@ -70,15 +64,18 @@ class RunFolder:
         holds a run.
         """
         if config.run_dir:
-            path = Path(config.run_dir)
-            if _used(path):
+            folder = cls(Path(config.run_dir), config)
+            if _used(folder.path):
+                goes_on = "pass --resume to go on with it" if checkpoints(folder.path) else ""
+                folder.close()
                 raise ConfigError(
-                    f"{path}: already holds a run; pass --resume to go on with it, "
+                    f"{config.run_dir}: already holds a run; "
+                    f"{goes_on or 'it has no checkpoint to resume: remove it'}, "
                     "or choose another run_dir"
                 )
-            return cls(path, config)
+            return folder
         for number in count(1):
-            path = Path(f"runs/{config.name}" + (f"-{number}" if number > 1 else ""))
+            path = runs_root() / (config.name + (f"-{number}" if number > 1 else ""))
             if not _used(path):
                 with suppress(InUse):
                     return cls(path, config)
@@ -91,17 +88,26 @@ class RunFolder:
         Raises `ConfigError` where there is none.
         """
         numbered = re.compile(re.escape(config.name) + r"(-\d+)?")
-        named = [path for path in Path("runs").glob("*") if numbered.fullmatch(path.name)]
+        named = [path for path in runs_root().glob("*") if numbered.fullmatch(path.name)]
         candidates = [Path(config.run_dir)] if config.run_dir else named
         with_checkpoint = [path for path in candidates if checkpoints(path)]
         if not with_checkpoint:
-            where = config.run_dir or f"runs/{config.name}"
-            raise ConfigError(f"{where}: no checkpoint to resume; start without --resume")
+            where = config.run_dir or runs_root() / config.name
+            raise ConfigError(f"{where}: no checkpoint to resume; start a new run without --resume")
         newest = max(with_checkpoint, key=lambda path: checkpoints(path)[-1].stat().st_mtime)
         return cls(newest, config)
 
     def close(self) -> None:
+        """Give the folder back. The processes that write into it have to be gone."""
+        self._sweep()
         os.close(self._lock)
+
+    def _sweep(self) -> None:
+        """Remove what a run that ended in the middle has begun; the lock says that none lives."""
+        for draft in (self.path / "checkpoints").glob(".step_*"):
+            shutil.rmtree(draft, ignore_errors=True)
+        for draft in self.path.glob(".*.draft"):
+            draft.unlink(missing_ok=True)
 
     def append_samples(self, step: int, batch: Sequence[Trajectory]) -> None:
         """One line for each sample that the step trained."""
@@ -113,9 +119,8 @@ class RunFolder:
         for name in ("metrics.jsonl", "samples.jsonl"):
             path = self.path / name
             if path.exists():
-                rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
-                kept = [row for row in rows if json.loads(row)["step"] <= version]
-                write_atomically(path, "".join(kept))
+                rows = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+                write_atomically(path, "".join(row for row in rows if _step_of(row) <= version))
 
     def write_evaluation(self, label: str, samples: Sequence[EvaluatedSample]) -> Path:
         """Write `eval/<label>.jsonl` whole."""
@@ -149,6 +154,29 @@ class RunFolder:
         return final
 
 
+def hold(lock: Path, what: Path, *, shared: bool = False) -> int:
+    """Lock `what` for this process by a file; return the descriptor that holds it.
+
+    Raises `InUse` when a live run holds it, `ConfigError` when the file cannot be made.
+    """
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise cannot_be_made(what, error) from None
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise InUse(f"{what}: in use by a live run; wait for it or choose another folder") from None
+    return descriptor
+
+
+def cannot_be_made(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"{path}: cannot be a run directory ({error.strerror}); choose another run_dir"
+    )
+
+
 def checkpoints(run_dir: Path) -> list[Path]:
     """The complete checkpoints of a run, oldest first."""
     complete = (run_dir / "checkpoints").glob("step_*/run.json")
@@ -157,7 +185,7 @@ def checkpoints(run_dir: Path) -> list[Path]:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write beside the file, then rename: a reader sees the old text or the new one."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.draft")
     draft.write_text(text, encoding="utf-8")
     draft.rename(path)
 
@@ -165,6 +193,14 @@ def write_atomically(path: Path, text: str) -> None:
 def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     with path.open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def _step_of(row: str) -> float:
+    """Past every step for a row that a crash cut short."""
+    try:
+        return int(json.loads(row)["step"]) if row.endswith("\n") else math.inf
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 def _used(path: Path) -> bool:

@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from stepcoder_dist import pipeline
+from stepcoder_dist import pipeline, resumption
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.curriculum import Curriculum
+from stepcoder_dist.errors import ConfigError, Interrupted, StepcoderError
+from stepcoder_dist.interruption import StopAsked, StopRequest
 from stepcoder_dist.metric_sinks import MetricSink
 from stepcoder_dist.planner import Planner
-from stepcoder_dist.ports import Executor, Learner, Sampler
+from stepcoder_dist.ports import Executor, Sampler
+from stepcoder_dist.ports import Learner as LearnerPort
 from stepcoder_dist.program import PromptWriter
 from stepcoder_dist.progress import Phase
 from stepcoder_dist.records import Problem, Trajectory, WeightVersion
 from stepcoder_dist.report_table import status
 from stepcoder_dist.run_folder import RunFolder, checkpoints
-from stepcoder_dist.trajectory_buffer import Fate
+from stepcoder_dist.run_state import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,32 +35,90 @@ class Pools:
     executor: Executor
 
 
-async def train(
-    run: pipeline.Run, folder: RunFolder, sinks: Sequence[MetricSink], console: Console
-) -> None:
-    """Train to the last step; metrics, samples and checkpoints go to the folder and the sinks."""
+async def train(run: Run, folder: RunFolder, sinks: Sequence[MetricSink], console: Console) -> None:
+    """Train to the last step; metrics, samples and checkpoints go to the folder and the sinks.
+
+    Raises `Interrupted` when the run was asked to stop, after a checkpoint of its last step.
+    """
 
     async def refresh(targets: Sequence[Any]) -> None:
         await run.learner.publish(targets, deadline_s=run.config.weights.deadline_s)
+
+    def announce(signal: str) -> None:
+        console.print(
+            f"{signal}: stopping with a checkpoint after the learner step in progress, if there "
+            "is one; a second signal stops at once without",
+            highlight=False,
+        )
 
     folder.write_config()
     # Also at version 0: it shows that both sides read the same checkpoint.
     await refresh(await run.sampler.weight_targets())
     run.sampler.refresh_with(refresh)
-    with Phase(console, "RL", run.config.train.steps - run.version) as phase:
+    left = run.config.train.steps - run.version
+    with Phase(console, "RL", left, lines=left) as phase, run.stop.heed(announce):
+        records = _Records(run, folder, sinks, phase)
+        try:
+            await pipeline.train(run, records)
+        except StopAsked:
+            try:
+                kept = await records.keep_last_step()
+            except StepcoderError as error:  # the signal may have reached the learner too
+                kept = f"no checkpoint of step {run.version}: {error}"
+            raise Interrupted(run.stop.signal, kept) from None
 
-        def on_step(figures: dict[str, float], batch: Sequence[Trajectory]) -> None:
-            for sink in sinks:
-                sink.write(int(figures["step"]), figures)
-            folder.append_samples(int(figures["step"]), batch)
-            phase.advance(status(figures))
 
-        async def save(run: pipeline.Run, version: WeightVersion) -> None:
-            draft = folder.begin_checkpoint(version)
-            await run.learner.save(str(draft / "learner"))
-            folder.commit_checkpoint(draft, state_of(run, version))
+class _Records:
+    """`pipeline.StepRecords` in a run folder.
 
-        await pipeline.train(run, on_step, save)
+    Rows first, then the checkpoint, which appears by one rename: after a crash at any point the
+    rows go at least as far as the newest checkpoint, and `restore` cuts what goes beyond it.
+    """
+
+    def __init__(
+        self, run: Run, folder: RunFolder, sinks: Sequence[MetricSink], phase: Phase
+    ) -> None:
+        self._run = run
+        self._folder = folder
+        self._sinks = sinks
+        self._phase = phase
+        self._state = run.state()
+        self._draft: Path | None = None
+
+    def remember(self, version: WeightVersion) -> None:
+        del version  # it is part of the state
+        self._state = self._run.state()
+
+    async def draft(self) -> None:
+        self._draft = self._folder.begin_checkpoint(self._state["version"])
+        await self._run.learner.save(str(self._draft / "learner"))
+
+    def commit(self, figures: dict[str, float], batch: Sequence[Trajectory]) -> None:
+        step = int(figures["step"])
+        for sink in self._sinks:
+            sink.write(step, figures)
+        self._folder.append_samples(step, batch)
+        self._commit_draft()
+        self._phase.advance(status(figures))
+
+    async def keep_last_step(self) -> str:
+        """See that the last finished step has its checkpoint; say in words where to go on."""
+        version = self._state["version"]
+        if version == 0:
+            return "no step was finished, so there is no checkpoint"
+        done = [path.name for path in checkpoints(self._folder.path)]
+        if f"step_{version:06d}" not in done:
+            await self.draft()
+            self._commit_draft()
+        return (
+            f"checkpoint of step {version} in {self._folder.path}; --resume goes on at step "
+            f"{version + 1}"
+        )
+
+    def _commit_draft(self) -> None:
+        if self._draft is not None:
+            self._folder.commit_checkpoint(self._draft, self._state)
+            self._draft = None
 
 
 def compose(
@@ -64,8 +126,9 @@ def compose(
     problems: Sequence[Problem],
     writer: PromptWriter,
     pools: Pools,
-    learner: Learner,
-) -> pipeline.Run:
+    learner: LearnerPort,
+    stop: StopRequest | None = None,
+) -> Run:
     """Join the parts of one run, at its beginning."""
     curriculum = Curriculum(config.curriculum, problems)
     planner = Planner(
@@ -75,7 +138,7 @@ def compose(
         problems_per_step=config.problems_per_step,
         samples_per_problem=config.sampling.samples_per_problem,
     )
-    return pipeline.Run(
+    return Run(
         config=config,
         problems={problem.problem_id: problem for problem in problems},
         curriculum=curriculum,
@@ -84,28 +147,45 @@ def compose(
         sampler=pools.sampler,
         executor=pools.executor,
         learner=learner,
+        stop=stop or StopRequest(),
     )
 
 
-def state_of(run: pipeline.Run, version: WeightVersion) -> dict[str, Any]:
-    """What a checkpoint holds beside the learner: plain JSON data."""
-    return {
-        "version": version,
-        "curriculum": run.curriculum.state_dict(),
-        "planner": run.planner.state_dict(),
-        "samples": {fate.value: number for fate, number in run.ledger.counts.items()},
-    }
+def saved_state(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
+    """The run's own part of the folder's newest checkpoint, checked before anything is started.
+
+    Raises `ConfigError` for one that is damaged, or comes from another config.
+    """
+    newest = checkpoints(folder.path)[-1]
+    try:
+        state: dict[str, Any] = json.loads((newest / "run.json").read_text(encoding="utf-8"))
+        saved, version = state["config"], state["version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{newest / 'run.json'} is damaged ({type(error).__name__}: {error}); remove "
+            f"{newest.name} to resume from the checkpoint before it"
+        ) from None
+    resumption.check(saved, config.model_dump(mode="json"), str(newest))
+    if config.train.steps <= version:
+        raise ConfigError(
+            f"{folder.path}: step {version} is done and train.steps = {config.train.steps}; "
+            "raise it to go on"
+        )
+    return state
 
 
-async def restore(run: pipeline.Run, folder: RunFolder) -> None:
+async def restore(run: Run, folder: RunFolder) -> None:
     """Go on at the folder's newest checkpoint.
 
     Raises `UserError` for one that is damaged or comes from another config.
     """
     newest = checkpoints(folder.path)[-1]
-    state = json.loads((newest / "run.json").read_text(encoding="utf-8"))
-    run.curriculum.load_state_dict(state["curriculum"])
-    run.planner.load_state_dict(state["planner"])
-    run.ledger.counts.update({Fate(name): number for name, number in state["samples"].items()})
-    await run.begin_at(await run.learner.load(str(newest / "learner")))
+    state = saved_state(run.config, folder)
+    await run.load_state(state)
+    version = await run.learner.load(str(newest / "learner"))
+    if version != run.version:
+        raise ConfigError(
+            f"{newest} is damaged: the run is at step {run.version}, its learner at {version}; "
+            f"remove {newest.name} to resume from the checkpoint before it"
+        )
     folder.cut_after(run.version)

@@ -1,0 +1,130 @@
+"""What a learner's checkpoint says about itself, and whether it is all there. Needs no torch.
+
+So a driver can refuse a checkpoint before it starts a single process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from stepcoder_dist import resumption
+from stepcoder_dist.config import RunConfig
+from stepcoder_dist.errors import UserError
+from stepcoder_dist.records import WeightVersion
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What `manifest.json` holds."""
+
+    version: WeightVersion
+    counters: dict[str, int]
+    config: dict[str, Any]
+    """What the stored state depends on, by dotted key."""
+    config_sha256: str
+    files: dict[str, list[int]]
+    """Path in the folder -> [bytes, CRC-32]."""
+
+
+def write(
+    folder: Path, config: RunConfig, *, version: WeightVersion, counters: dict[str, int]
+) -> None:
+    """Describe the files that are in the folder now."""
+    identity = _identity(config)
+    manifest = Manifest(
+        version=version,
+        counters=counters,
+        config=identity,
+        config_sha256=_sha256(identity),
+        files=_fingerprints(folder),
+    )
+    (folder / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
+
+
+def verify(folder: Path, config: RunConfig, *, contents: bool = True) -> Manifest:
+    """Read the manifest and check every file against it; without `contents`, its size only.
+
+    Raises `UserError` for a folder that is no checkpoint, is truncated or damaged, or comes from a
+    run with other settings.
+    """
+    manifest = read(folder)
+    identity = _identity(config)
+    if manifest.config_sha256 != _sha256(identity):
+        for key in sorted(identity.keys() | manifest.config.keys()):
+            here, there = identity.get(key), manifest.config.get(key)
+            if here != there:
+                raise UserError(
+                    f"{folder} comes from another run: {key} = {there!r} there, {here!r} here; "
+                    "set it back, or start in a new run_dir"
+                )
+    found = _fingerprints(folder) if contents else _sizes(folder)
+    for name, expected in manifest.files.items():
+        seen_here = found.get(name, [])
+        if not seen_here or seen_here != expected[: len(seen_here)]:
+            seen = f"has {seen_here[0]} bytes" if seen_here else "is missing"
+            raise UserError(
+                f"{folder / name} is damaged: it {seen}, the manifest says {expected[0]} bytes and "
+                f"CRC-32 {expected[1]:08x}; remove this checkpoint to resume from the one before it"
+            )
+    return manifest
+
+
+def read(folder: Path) -> Manifest:
+    """Raises `UserError` for a folder without a manifest, or with a damaged one."""
+    try:
+        fields = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return Manifest(**fields)
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder} is no checkpoint: it has no {MANIFEST}; give a folder like "
+            "runs/<name>/checkpoints/step_000010"
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+        raise UserError(
+            f"{folder / MANIFEST} is damaged ({error}); "
+            "remove this checkpoint to resume from the one before it"
+        ) from None
+
+
+def _identity(config: RunConfig) -> dict[str, Any]:
+    """What the stored state depends on, as JSON would give it back, by dotted key."""
+    whole = config.model_dump(mode="json")
+    return resumption.meaning({key: whole[key] for key in ("seed", "model", "learner")})
+
+
+def _sha256(identity: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _names(folder: Path) -> list[str]:
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return sorted(str(path.relative_to(folder)) for path in files)
+
+
+def _sizes(folder: Path) -> dict[str, list[int]]:
+    return {name: [(folder / name).stat().st_size] for name in _names(folder)}
+
+
+def _fingerprints(folder: Path) -> dict[str, list[int]]:
+    names = _names(folder)
+    with ThreadPoolExecutor() as pool:
+        prints = pool.map(_fingerprint, (folder / name for name in names))
+        return dict(zip(names, prints, strict=True))
+
+
+def _fingerprint(path: Path) -> list[int]:
+    size, checksum = 0, 0
+    with path.open("rb") as file:
+        while block := file.read(2**22):
+            size += len(block)
+            checksum = zlib.crc32(block, checksum)
+    return [size, checksum]

@@ -1,0 +1,57 @@
+"""Who may write, and who reads, the folder of a warm start: one writer, or many readers.
+
+SFT replaces the folder whole at its end, so a run that reads it (its actors and ranks do, again
+after a failure) must not find another one there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stepcoder_dist.config import RunConfig
+from stepcoder_dist.run_folder import cannot_be_made, hold
+
+
+@contextmanager
+def writing(config: RunConfig) -> Iterator[None]:
+    """Hold the folder against every other run; remove what an interrupted SFT left in drafts.
+
+    Raises `ConfigError` while a live run writes or reads it.
+    """
+    folder = Path(config.sft_folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_be_made(folder, error) from None
+    lock = hold(_lock_of(folder), folder)
+    try:
+        yield
+    finally:
+        for suffix in (".partial", ".old"):
+            shutil.rmtree(folder.with_name(folder.name + suffix), ignore_errors=True)
+        os.close(lock)
+
+
+@contextmanager
+def reading(config: RunConfig) -> Iterator[None]:
+    """Hold the folder against SFT. Where no lock can be made, nobody can write there either.
+
+    Raises `ConfigError` while a live run writes it.
+    """
+    folder = Path(config.sft_folder)
+    if not folder.is_dir() or not os.access(folder.parent, os.W_OK):
+        yield
+        return
+    lock = hold(_lock_of(folder), folder, shared=True)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.lock")

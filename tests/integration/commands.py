@@ -1,0 +1,89 @@
+"""The real command line in a process of its own, on run files that take seconds."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+DEMO = REPOSITORY / "deploy" / "runs" / "demo.toml"
+EASY = "kinds=if,if-else&calls=0"
+SMALL: Mapping[str, object] = {
+    "problems.sft": f"ladder:sft?conditionals=1-2&count=64&{EASY}",
+    "problems.train": f"ladder:train?conditionals=2&count=8&{EASY}",
+    "problems.heldout": f"ladder:heldout?conditionals=1-2&count=8&{EASY}",
+    "model.tiny.layers": 2,
+    "model.tiny.hidden_size": 64,
+    "model.tiny.heads": 2,
+    "model.tiny.kv_heads": 2,
+    "sft.phases": "[{ steps = 12, learning_rate = 3e-3 }]",
+    "sampling.samples_per_problem": 4,
+    "sampling.max_new_tokens": 48,
+    "learner.samples_per_step": 16,
+    "learner.minibatch_samples": 8,
+    "learner.critic_warmup_steps": 0,
+}
+
+
+def sets(settings: Mapping[str, object]) -> list[str]:
+    return [text for key, value in settings.items() for text in ("--set", f"{key}={value}")]
+
+
+def stepcoder(
+    *arguments: str,
+    changes: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> subprocess.Popen[str]:
+    """Start a command in a session of its own: a signal to its group is a terminal's Ctrl-C."""
+    command, *rest = arguments
+    settings = SMALL | (changes or {})
+    return subprocess.Popen(
+        [sys.executable, "-m", "stepcoder_dist", command, str(DEMO), *rest, *sets(settings)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=cwd,
+        env=os.environ | {"RAY_ADDRESS": "", "PYTHONPATH": str(REPOSITORY)} | (environment or {}),
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str], code: int = 0) -> str:
+    """Wait for the end; return what is left of the output."""
+    output, _ = process.communicate(timeout=500)
+    assert process.returncode == code, output[-4000:]
+    assert "Traceback" not in output
+    return output
+
+
+def read_until(process: subprocess.Popen[str], wanted: Callable[[str], bool]) -> str:
+    """Read the output up to and with the first line that is wanted."""
+    assert process.stdout is not None
+    seen = ""
+    for line in process.stdout:
+        seen += line
+        if wanted(line):
+            return seen
+    raise AssertionError(f"the command ended before it printed what was waited for:\n{seen}")
+
+
+def shared_memory() -> set[str]:
+    return {path.name for path in Path("/dev/shm").iterdir()}
+
+
+def processes_of_session(session: int) -> list[str]:
+    """Command lines of the processes of the session that a command was started in, and of Ray."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+            command = (stat.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            found.append(command)
+    return found

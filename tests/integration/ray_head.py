@@ -1,0 +1,126 @@
+"""A real Ray head with token authentication, started and used as a person does, ended by its id."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from commands import REPOSITORY
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that the system picked; held together, so that they differ."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+class Head:
+    """`ray start --head` in a home and with temporary folders of its own."""
+
+    def __init__(self) -> None:
+        # short: Ray's Unix sockets lie inside
+        self.folder = Path(tempfile.mkdtemp(prefix="head-", dir="/tmp"))
+        self.home, self.temporary = self.folder / "home", self.folder / "tmp"
+        self.home.mkdir()
+        self.temporary.mkdir()
+        gcs, dashboard, self._metrics, agent, client = free_ports(5)
+        self.address = f"http://127.0.0.1:{dashboard}"
+        self.environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "STEPCODER_"))},
+            "HOME": str(self.home),
+            "TMPDIR": str(self.temporary),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "RAY_AUTH_MODE": "token",
+            "RAY_metrics_report_interval_ms": "500",
+        }
+        self.environment.pop("PYTHONPATH", None)  # an installed package, as on a cluster
+        self.ray("get-auth-token", "--generate")
+        self.process = subprocess.Popen(
+            [
+                "ray", "start", "--head", "--block", "--disable-usage-stats",
+                "--node-ip-address=127.0.0.1", f"--port={gcs}", f"--dashboard-port={dashboard}",
+                f"--metrics-export-port={self._metrics}", f"--dashboard-agent-listen-port={agent}",
+                f"--ray-client-server-port={client}", f"--temp-dir={self.folder}/ray",
+                "--num-cpus=2", f"--object-store-memory={200 * 2**20}",
+            ],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )  # fmt: skip
+        self.environment["RAY_API_SERVER_ADDRESS"] = self.address
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if "Ray runtime started" in line:
+                return
+        raise AssertionError("the head did not start")
+
+    def close(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.communicate(timeout=60)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def ray(
+        self, *arguments: str, code: int | None = 0, environment: Mapping[str, str] | None = None
+    ) -> str:
+        """One `ray` command from the repository's root; its output."""
+        done = subprocess.run(
+            ["ray", *arguments],
+            env=self.environment | (environment or {}),
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert code is None or done.returncode == code, done.stdout[-4000:]
+        return done.stdout
+
+    def submit(self, name: str, *entrypoint: str) -> None:
+        """`ray job submit --working-dir .`, without waiting for its end."""
+        variables = json.dumps({"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "120"}})
+        self.ray(
+            "job", "submit", "--no-wait", f"--submission-id={name}", "--working-dir=.",
+            f"--runtime-env-json={variables}", "--", *entrypoint,
+        )  # fmt: skip
+
+    def follow(self, name: str) -> subprocess.Popen[str]:
+        """`ray job logs --follow`: ends with the job."""
+        return subprocess.Popen(
+            ["ray", "job", "logs", "--follow", name],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def listed(self, what: str) -> list[dict[str, Any]]:
+        """`ray list WHAT` of what lives."""
+        live = "ALIVE" if what == "actors" else "CREATED"
+        output = self.ray("list", what, "--filter", f"state={live}", "--format=json")
+        found: list[dict[str, Any]] = json.loads(output[output.index("[") :])
+        return found
+
+    def metrics(self) -> dict[str, float]:
+        """The Prometheus endpoint of the head's node: the last value of each name."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics}/metrics") as page:
+            lines = page.read().decode().splitlines()
+        values = (line.rpartition(" ") for line in lines if line and not line.startswith("#"))
+        return {name.partition("{")[0]: float(value) for name, _, value in values}

@@ -1,0 +1,140 @@
+"""A run that is killed at any point of a step goes on without a row lost or doubled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from runs_for_tests import Scene, config, rows
+
+from stepcoder_dist import training
+from stepcoder_dist.errors import ConfigError, RunError, WeightPushError
+from stepcoder_dist.run_folder import RunFolder, append_jsonl, checkpoints
+
+
+class Killed(BaseException):
+    """Ends the process's work as SIGKILL would: nothing of ours runs after it."""
+
+
+def kill() -> None:
+    raise Killed
+
+
+def crash(scene: Scene) -> None:
+    with pytest.raises(Killed):
+        scene.train()
+    scene.close()
+
+
+def finish(folder: Path) -> None:
+    scene = Scene(folder, config(checkpoint_every=1), resume=True)
+    scene.train()
+    scene.close()
+
+
+def check_whole(folder: Path) -> None:
+    assert [row["step"] for row in rows(folder / "metrics.jsonl")] == [1, 2, 3, 4]
+    samples = rows(folder / "samples.jsonl")
+    assert [row["step"] for row in samples] == [step for step in (1, 2, 3, 4) for _ in range(4)]
+    assert len({row["sample_id"] for row in samples}) == 16
+    assert checkpoints(folder)[-1].name == "step_000004"
+
+
+@pytest.mark.parametrize("moment", ["sample 6", "step 2", "save 2", "publish 2", "save 3"])
+def test_a_crash_outside_of_the_writing_loses_and_doubles_no_row(tmp_path: Path, moment: str):
+    scene = Scene(tmp_path, config(checkpoint_every=1))
+    scene.at(moment, kill)
+    crash(scene)
+    finish(tmp_path)
+    check_whole(tmp_path)
+
+
+@pytest.mark.parametrize("written", ["nothing", "half a row", "metrics", "metrics and samples"])
+@pytest.mark.parametrize("step", [2, 4])
+def test_a_crash_in_the_middle_of_the_writing_loses_and_doubles_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, step: int
+):
+    scene = Scene(tmp_path, config(checkpoint_every=1))
+    commit = RunFolder.commit_checkpoint
+
+    def append(path: Path, lines) -> None:
+        lines = list(lines)
+        now = lines[0]["step"] == step
+        if now and written == "nothing":
+            raise Killed
+        if now and written == "half a row":
+            path.open("a").write('{"step": ' + str(step))
+            raise Killed
+        append_jsonl(path, lines)
+        if now and written == path.stem:
+            raise Killed
+
+    def commit_but_one(folder: RunFolder, draft: Path, state) -> Path:
+        if state["version"] == step:
+            raise Killed
+        return commit(folder, draft, state)
+
+    with monkeypatch.context() as patched:
+        for module in ("run_folder", "metric_sinks"):
+            patched.setattr(f"stepcoder_dist.{module}.append_jsonl", append)
+        patched.setattr(RunFolder, "commit_checkpoint", commit_but_one)
+        crash(scene)
+    assert checkpoints(tmp_path)[-1].name == f"step_{step - 1:06d}"
+    finish(tmp_path)
+    check_whole(tmp_path)
+
+
+def test_a_failed_push_costs_neither_the_steps_rows_nor_its_checkpoint(tmp_path: Path):
+    scene = Scene(tmp_path, config(checkpoint_every=1))
+
+    def fail() -> None:
+        raise WeightPushError("rollout-1 did not get version 2")
+
+    scene.at("publish 2", fail)
+    with pytest.raises(WeightPushError):
+        scene.train()
+    scene.close()
+    assert [path.name for path in checkpoints(tmp_path)] == ["step_000001", "step_000002"]
+    assert [row["step"] for row in rows(tmp_path / "metrics.jsonl")] == [1, 2]
+    finish(tmp_path)
+    check_whole(tmp_path)
+
+
+def test_a_failed_save_leaves_no_half_of_a_checkpoint(tmp_path: Path):
+    scene = Scene(tmp_path, config(checkpoint_every=1))
+
+    def fail() -> None:
+        raise RunError("the disk is full")
+
+    scene.at("save 2", fail)
+    with pytest.raises(RunError, match="disk is full"):
+        scene.train()
+    scene.close()
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step_000001"]
+    finish(tmp_path)
+    check_whole(tmp_path)
+
+
+def damaged(tmp_path: Path, text: str) -> str:
+    scene = Scene(tmp_path, config(steps=2))
+    scene.train()
+    run_json = checkpoints(tmp_path)[-1] / "run.json"
+    run_json.write_text(text or run_json.read_text()[:100])
+    with pytest.raises(ConfigError) as refused:
+        training.saved_state(config(), scene.folder)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"config": {}}'])
+def test_a_truncated_state_is_one_line_that_says_how_to_go_on(tmp_path: Path, text: str):
+    message = damaged(tmp_path, text)
+    assert "run.json is damaged" in message
+    assert "remove step_000002 to resume from the checkpoint before it" in message
+    assert "\n" not in message
+
+
+def test_a_run_that_is_done_says_so(tmp_path: Path):
+    scene = Scene(tmp_path, config(steps=2))
+    scene.train()
+    with pytest.raises(ConfigError, match=r"step 2 is done and train.steps = 2; raise it"):
+        training.saved_state(config(steps=2), scene.folder)

@@ -1,0 +1,62 @@
+"""Which keys may change when a run is resumed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stepcoder_dist import resumption
+from stepcoder_dist.config import RunConfig
+from stepcoder_dist.errors import ConfigError
+
+
+def tree(**sections: dict[str, Any]) -> dict[str, Any]:
+    base: dict[str, Any] = {
+        "name": "resumed",
+        "model": {"path": "m"},
+        "problems": {"train": "t", "heldout": "h"},
+    }
+    for name, keys in sections.items():
+        base[name] = base.get(name, {}) | keys
+    return RunConfig.model_validate(base).model_dump(mode="json")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"train": {"steps": 900, "checkpoint_every": 5}},
+        {"actors": {"number": 3}},
+        {"sandbox": {"number": 4, "containers": 7}},
+        {"learner": {"microbatch_samples": 2, "threads": 4}},
+        {"evaluation": {"temperature": 0.0}},
+        {"weights": {"deadline_s": 5.0}},
+    ],
+)
+def test_what_says_how_far_how_often_and_where_may_change(changed: dict[str, Any]):
+    resumption.check(tree(), tree(**changed), "step_000003")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"learner": {"policy_lr": 1e-3}}, "learner.policy_lr = 5e-07 there, 0.001 here"),
+        ({"train": {"max_staleness": 1}}, "train.max_staleness = 0 there, 1 here"),
+        ({"sandbox": {"cpu_limit_s": 1.0}}, "sandbox.cpu_limit_s = 4.0 there, 1.0 here"),
+        ({"reward": {"kind": "binary"}}, "reward.kind = 'tiered' there, 'binary' here"),
+        ({"problems": {"train": "u"}}, "problems.train = 't' there, 'u' here"),
+    ],
+)
+def test_what_gives_a_row_another_meaning_is_refused_by_name(changed: dict[str, Any], message: str):
+    with pytest.raises(ConfigError, match="step_000003 comes from another config") as refused:
+        resumption.check(tree(), tree(**changed), "step_000003")
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_every_key_that_may_change_is_a_key():
+    keys = tree()
+    for name in resumption.MAY_CHANGE:
+        node: Any = keys
+        for part in name.split("."):
+            node = node[part]

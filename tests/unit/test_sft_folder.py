@@ -1,0 +1,57 @@
+"""One warm start at a time in a folder, and none while a run reads it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+
+import pytest
+
+from stepcoder_dist import sft_folder
+from stepcoder_dist.config import RunConfig
+from stepcoder_dist.run_folder import InUse
+
+
+def config(sft_path: Path) -> RunConfig:
+    return RunConfig.model_validate(
+        {
+            "name": "warm",
+            "model": {"path": "m", "sft_path": str(sft_path)},
+            "problems": {"train": "t", "heldout": "h"},
+        }
+    )
+
+
+def refused(attempt: AbstractContextManager[None]) -> None:
+    with pytest.raises(InUse, match="in use by a live run"), attempt:
+        pass
+
+
+def test_two_warm_starts_into_one_folder_do_not_mix(tmp_path: Path):
+    settings = config(tmp_path / "sft")
+    with sft_folder.writing(settings):
+        refused(sft_folder.writing(settings))
+    with sft_folder.writing(settings):
+        pass
+
+
+def test_many_runs_read_a_folder_and_none_may_write_it_meanwhile(tmp_path: Path):
+    settings = config(tmp_path / "sft")
+    (tmp_path / "sft").mkdir()
+    with sft_folder.reading(settings), sft_folder.reading(settings):
+        refused(sft_folder.writing(settings))
+    with sft_folder.writing(settings):
+        refused(sft_folder.reading(settings))
+
+
+def test_an_interrupted_warm_start_leaves_no_draft(tmp_path: Path):
+    with suppress(KeyboardInterrupt), sft_folder.writing(config(tmp_path / "sft")):
+        (tmp_path / "sft.partial").mkdir()
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.iterdir()] == [".sft.lock"]
+
+
+def test_a_model_that_nobody_here_made_needs_no_lock(tmp_path: Path):
+    with sft_folder.reading(config(tmp_path / "not-there")):
+        pass
+    assert list(tmp_path.iterdir()) == []
