@@ -56,7 +56,9 @@ def train(
 
     settings = files.load(run_file, overrides or ())
     if dry_run:
-        typer.echo(files.describe(settings))
+        from stepcoder_dist import dry_run as report
+
+        typer.echo(report.report(settings))
         return
     from stepcoder_dist import launch
 

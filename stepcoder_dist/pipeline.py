@@ -208,7 +208,7 @@ class TrainLoop:
                 with clock.phase("wait_for_rollouts"):
                     batch = await run.buffer.take(config.learner.samples_per_step)
                 with clock.phase("learner"):
-                    report = await run.learner.step(batch)
+                    report = await self._learn(batch)
                 record_outcomes(run, batch)
                 if self._checkpoint_is_due(report.version):
                     with clock.phase("checkpoint"):
@@ -219,6 +219,12 @@ class TrainLoop:
                     await self._publish(report)
                 replacements.create_task(self._rollouts.replace([t.ticket for t in stale]))
                 self._on_step(self._metrics(report, batch, clock), batch)
+
+    async def _learn(self, batch: Sequence[Trajectory]) -> StepReport:
+        """One step of the learner, which has a shared GPU to itself until the push."""
+        if self._run.config.colocate:
+            await self._run.sampler.rest()
+        return await self._run.learner.step(batch)
 
     def _checkpoint_is_due(self, version: WeightVersion) -> bool:
         every = self._run.config.train.checkpoint_every

@@ -7,10 +7,13 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from stepcoder_dist.config import ProcessResources, RunConfig
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.metrics import METRICS
+
+PLACEMENT_TIMEOUT_S = 60
 
 
 @contextmanager
@@ -45,9 +48,59 @@ def ray_session(config: RunConfig, *, learner: bool = True, pools: bool = True) 
         )
     try:
         _check_size(needed, ray.cluster_resources())
+        if config.colocate and learner and pools:
+            _reserve_shared_gpus(config)
         yield
     finally:
         ray.shutdown()
+
+
+_SHARED = "shared-gpus"
+
+
+def _reserve_shared_gpus(config: RunConfig) -> None:
+    """One bundle for each pair of rollout actor and learner rank; it goes with the session.
+
+    A bundle of at most one GPU is always cut from a single one. Raises `ConfigError`.
+    """
+    import ray
+    from ray.util import placement_group
+
+    each: dict[str, float] = {}
+    for resources in (config.actors.resources, config.learner.resources):
+        for name, amount in _reserved(resources).items():
+            each[name] = each.get(name, 0.0) + amount
+    group = placement_group([each or {"CPU": 0.001}] * config.learner.ranks, name=_SHARED)
+    try:
+        ray.get(group.ready(), timeout=PLACEMENT_TIMEOUT_S)
+    except ray.exceptions.GetTimeoutError:
+        raise ConfigError(
+            f"the Ray cluster cannot place {config.learner.ranks} pairs of rollout actor and "
+            f"learner rank ({each} each, whole on one node) within {PLACEMENT_TIMEOUT_S} s; lower "
+            "their resources, or wait until the nodes are free"
+        ) from None
+
+
+def shared_gpu(config: RunConfig, index: int) -> dict[str, Any]:
+    """Ray's options that put rollout actor or learner rank `index` into its pair's bundle.
+
+    Empty where nothing is shared: without `colocate`, and in commands that start only one of the
+    two (`sft`, `eval`, `export`).
+    """
+    if not config.colocate:
+        return {}
+    from ray.util import get_placement_group
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    try:
+        group = get_placement_group(_SHARED)
+    except ValueError:  # Ray's answer where this session reserved none
+        return {}
+    return {
+        "scheduling_strategy": PlacementGroupSchedulingStrategy(
+            placement_group=group, placement_group_bundle_index=index
+        )
+    }
 
 
 def _check_answers(address: str) -> None:
@@ -74,11 +127,14 @@ def demand(config: RunConfig, *, learner: bool = True, pools: bool = True) -> di
         processes.append((config.sandbox.number, config.sandbox.resources))
     total: dict[str, float] = {}
     for number, each in processes:
-        wanted = {"CPU": each.num_cpus, "GPU": each.num_gpus, **each.custom}
-        for name, amount in wanted.items():
-            if amount:
-                total[name] = total.get(name, 0.0) + number * amount
+        for name, amount in _reserved(each).items():
+            total[name] = total.get(name, 0.0) + number * amount
     return total
+
+
+def _reserved(each: ProcessResources) -> dict[str, float]:
+    wanted = {"CPU": each.num_cpus, "GPU": each.num_gpus, **each.custom}
+    return {name: amount for name, amount in wanted.items() if amount}
 
 
 def _check_size(needed: Mapping[str, float], present: Mapping[str, float]) -> None:
