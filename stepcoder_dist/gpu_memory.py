@@ -162,21 +162,33 @@ def kv_tokens(config: RunConfig, actor: ActorMemory, gpu_bytes: float) -> int:
     return int(room // actor.kv_per_token)
 
 
-def host_bytes(config: RunConfig, shape: ModelShape) -> int:
-    """What all processes of a run need on one machine without GPUs, at most."""
-    rank, actor = rank_memory(config, shape), actor_memory(config, shape)
-    learner = config.learner.ranks * (rank.peak + PROCESS_BYTES)
-    cache = int(config.actors.kv_cache_gib * GIB)
-    actors = config.actors.number * (actor.weights + cache + PROCESS_BYTES)
-    sandbox = config.sandbox
-    containers = sandbox.number * sandbox.containers * sandbox.memory_limit_mib * 2**20
-    return learner + actors + containers + RAY_BYTES
-
-
 PROCESS_BYTES = int(0.9 * GIB)
 """Assumed: a process that has loaded torch with vLLM or DeepSpeed."""
 RAY_BYTES = int(1.4 * GIB)
 """Assumed: Ray's head, object store and the driver."""
+
+
+def host_bytes(config: RunConfig, shape: ModelShape) -> int:
+    """Host memory of all processes of a run on one machine, at most.
+
+    A process on a GPU holds on the host what it loads, once, and an offloaded optimiser.
+    """
+    rank, actor = rank_memory(config, shape), actor_memory(config, shape)
+    loaded = _bytes_each(config) * model_shape.parameters(shape)
+    learning = loaded + rank.host_optimizer
+    if not config.learner.resources.num_gpus:
+        learning = rank.peak
+    sampling = loaded
+    if not config.actors.resources.num_gpus:
+        sampling = actor.weights + int(config.actors.kv_cache_gib * GIB)
+    sandbox = config.sandbox
+    containers = sandbox.number * sandbox.containers * sandbox.memory_limit_mib * 2**20
+    return (
+        config.learner.ranks * (learning + PROCESS_BYTES)
+        + config.actors.number * (sampling + PROCESS_BYTES)
+        + containers
+        + RAY_BYTES
+    )
 
 
 def complaints(config: RunConfig, shape: ModelShape, gpu_gib: float) -> list[str]:

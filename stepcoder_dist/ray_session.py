@@ -35,7 +35,7 @@ def ray_session(config: RunConfig, *, learner: bool = True, pools: bool = True) 
         "logging_level": logging.ERROR,
     }
     if address := os.environ.get("RAY_ADDRESS"):
-        _check_answers(address)
+        check_answers(address)
         ray.init(**common)
     else:
         custom = {name: amount for name, amount in needed.items() if name not in ("CPU", "GPU")}
@@ -47,7 +47,7 @@ def ray_session(config: RunConfig, *, learner: bool = True, pools: bool = True) 
             **common,
         )
     try:
-        _check_size(needed, ray.cluster_resources())
+        check_size(needed, ray.cluster_resources())
         if config.colocate and learner and pools:
             _reserve_shared_gpus(config)
         yield
@@ -103,7 +103,7 @@ def shared_gpu(config: RunConfig, index: int) -> dict[str, Any]:
     }
 
 
-def _check_answers(address: str) -> None:
+def check_answers(address: str) -> None:
     """Ray itself would try for minutes. Raises `ConfigError` where nothing listens."""
     host, _, port = address.rpartition(":")
     if "/" in address or not port.isdecimal():
@@ -137,7 +137,7 @@ def _reserved(each: ProcessResources) -> dict[str, float]:
     return {name: amount for name, amount in wanted.items() if amount}
 
 
-def _check_size(needed: Mapping[str, float], present: Mapping[str, float]) -> None:
+def check_size(needed: Mapping[str, float], present: Mapping[str, float]) -> None:
     short = [
         f"{amount:g} {name} (it has {present.get(name, 0):g})"
         for name, amount in needed.items()
