@@ -30,6 +30,7 @@ from actors.failures import AwaitsWeights, EngineLost
 from actors.rollout_actor import ActorStats, RolloutActor
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import RunError, StepcoderError
+from stepcoder_dist.ray_session import shared_gpu
 from stepcoder_dist.records import Completion, RolloutRequest
 
 logger = logging.getLogger(__name__)
@@ -78,6 +79,9 @@ class ActorPool:
         self._weights_were_pushed = False
         self._refresh: Refresh | None = None
         self._changed = asyncio.Condition()
+        self._awake = asyncio.Event()
+        """Cleared from `rest` to the next push: no engine may take GPU memory then."""
+        self._awake.set()
 
     def refresh_with(self, refresh: Refresh) -> None:
         """Have replaced actors brought to the current weights at once: `refresh([target])`.
@@ -116,14 +120,45 @@ class ActorPool:
         refreshed by a push of its own, which must not be older.
         """
         self._weights_were_pushed = True
+        self._awake.set()
+        return [slot.handle for slot in self._up()]
+
+    async def rest(self) -> None:
+        """Have every engine let go of its memory. An actor that is lost is replaced after it.
+
+        Raises `RunError` when one does not within `weights.deadline_s`.
+        """
+        self._awake.clear()
+        async with self._changed:  # a process that is starting takes memory too
+            await self._changed.wait_for(
+                lambda: all(slot.place is not _Place.STARTING for slot in self._slots)
+            )
+        up = [(slot, slot.handle) for slot in self._up()]
+        deadline_s = self._config.weights.deadline_s
+        try:
+            async with asyncio.timeout(deadline_s):
+                answers = await asyncio.gather(
+                    *(handle.rest.remote() for _, handle in up), return_exceptions=True
+                )
+        except TimeoutError:
+            raise RunError(
+                f"the rollout actors did not come to rest within weights.deadline_s = {deadline_s}"
+            ) from None
+        for (slot, handle), answer in zip(up, answers, strict=True):
+            if isinstance(answer, (RayActorError, EngineLost)):
+                self._repair(slot, handle, answer)
+            elif isinstance(answer, BaseException):
+                raise RunError(f"{slot.name} did not come to rest: {answer}") from answer
+
+    def _up(self) -> list[_Slot]:
+        """Those whose process answers."""
         up = (_Place.READY, _Place.AWAITING_WEIGHTS)
-        return [slot.handle for slot in self._slots if slot.place in up]
+        return [slot for slot in self._slots if slot.place in up]
 
     async def stats(self) -> list[ActorStats]:
         """Of the actors whose process answers."""
-        up = [slot for slot in self._slots if slot.place in (_Place.READY, _Place.AWAITING_WEIGHTS)]
         answers = await asyncio.gather(
-            *(slot.handle.stats.remote() for slot in up), return_exceptions=True
+            *(slot.handle.stats.remote() for slot in self._up()), return_exceptions=True
         )
         return [answer for answer in answers if isinstance(answer, ActorStats)]
 
@@ -191,6 +226,7 @@ class ActorPool:
         for _ in range(attempts):
             try:
                 if slot.place is _Place.STARTING:
+                    await self._awake.wait()
                     async with asyncio.timeout(self._config.actors.start_timeout_s):
                         await self._replace_process(slot)
                 await self._wait_for_weights(slot)
@@ -220,6 +256,7 @@ class ActorPool:
             num_cpus=resources.num_cpus,
             num_gpus=resources.num_gpus,
             resources=dict(resources.custom),
+            **shared_gpu(self._config, self._slots.index(slot)),
             # The pool replaces processes itself: it must know when the weights are gone.
             max_restarts=0,
             max_task_retries=0,
@@ -233,7 +270,8 @@ class ActorPool:
             raise RunError("the run's first push began while it started")
 
     async def _wait_for_weights(self, slot: _Slot) -> None:
-        slot.place = _Place.AWAITING_WEIGHTS  # from here on a push of the run includes it
+        # from here on a push of the run includes it
+        await self._settle(slot, _Place.AWAITING_WEIGHTS)
         if self._weights_were_pushed and self._refresh is not None:
             try:
                 await self._refresh([slot.handle])

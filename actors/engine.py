@@ -58,4 +58,6 @@ def make_engine(checkpoint: Path, config: RunConfig) -> LLMEngine:
         arguments["max_num_batched_tokens"] = max(PREFILL_TOKENS_ON_CPU, config.model.max_tokens)
     else:
         arguments["gpu_memory_utilization"] = config.actors.gpu_memory_share
+        # Weights and cache then live in memory that `sleep` gives back to the other processes.
+        arguments["enable_sleep_mode"] = config.colocate
     return LLMEngine.from_engine_args(EngineArgs(**arguments))

@@ -95,6 +95,9 @@ class RolloutActor:
                 left.finished(completion)
                 yield completion
 
+    async def rest(self) -> None:
+        await self._sampler.rest()
+
     # ---- ports.WeightTarget ----
 
     async def start_update(self, version: WeightVersion) -> None:

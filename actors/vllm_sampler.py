@@ -200,6 +200,10 @@ class VllmSampler:
 
     # ---- weight updates ----
 
+    async def rest(self) -> None:
+        """Let go of weights and cache until the next push, when what is decoding has ended."""
+        await _reply(self._thread.call(self._receiver.rest, when=lambda: not self._thread.decoding))
+
     async def start_update(self, version: WeightVersion) -> None:
         """Open a push when what is decoding has ended; hold new shares until it is over."""
         drain = _Drain()

@@ -3,7 +3,11 @@
     READY ──start──▶ UPDATING ──first bucket──▶ UPDATING, touched ──finish──▶ READY at n+1
       ▲                 │ abort: nothing was loaded      │ abort, refused finish, failed load
       └──── at n ◀──────┘                                ▼
-                                            AWAITING_WEIGHTS ──a complete push──▶ READY
+                         READY ──rest──▶ AWAITING_WEIGHTS ──a complete push──▶ READY
+
+At rest vLLM sleeps: its weights and its cache are gone from the GPU. A push wakes the weights'
+memory when it starts and the cache's when it commits, so that the two are never needed beside
+what the push itself needs.
 
 The only file of the actors that touches vLLM's weight-transfer API, which changed shape between
 vLLM 0.26 and 0.33. vLLM itself takes whatever part of a model it is sent and reports success
@@ -60,7 +64,16 @@ _WORKER_CALLS = (
     "update_weights",
     "finish_weight_update",
 )
-_ENGINE_CALLS = ("collective_rpc", "set_weight_version", "reset_prefix_cache")
+_ENGINE_CALLS = (
+    "collective_rpc",
+    "set_weight_version",
+    "reset_prefix_cache",
+    "sleep",
+    "wake_up",
+)
+
+_DISCARD = 2
+"""Level of sleep: nothing is copied to the host, for the next push brings every weight."""
 
 
 def check_vllm(worker: type = Worker, engine: type = LLMEngine) -> None:
@@ -180,6 +193,8 @@ class WeightReceiver:
         self._expected = expected
         self._optional = optional
         self._whole = not awaits_weights
+        self._asleep: set[str] = set()
+        """Tags of the engine's memory that is not there."""
         self._updating_to: WeightVersion | None = None
         self._touched = False
         self._arrived: set[str] = set()
@@ -193,9 +208,18 @@ class WeightReceiver:
             return State.UPDATING
         return State.READY if self._whole else State.AWAITING_WEIGHTS
 
+    def rest(self) -> None:
+        """Let go of the weights and the cache. The caller has drained the engine."""
+        self._close()
+        self._whole = False
+        if not self._asleep:
+            self._engine.sleep(level=_DISCARD)
+            self._asleep = {"weights", "kv_cache"}
+
     def start(self, version: WeightVersion) -> None:
         """Open a push. One that was left open is given up. The caller has drained the engine."""
         self._close()
+        self._wake("weights")
         self._updating_to = version
         self._arrived.clear()
         self._buckets = 0
@@ -225,6 +249,7 @@ class WeightReceiver:
                 f"missing ({', '.join(missing[:3])}{', …' if len(missing) > 3 else ''})"  # noqa: PLR2004
             )
         self._engine.collective_rpc("finish_weight_update")
+        self._wake("kv_cache")
         # Cached prefixes hold keys and values of the old weights: reusing them is silently wrong.
         if not self._engine.reset_prefix_cache():
             self._close()
@@ -256,6 +281,11 @@ class WeightReceiver:
         self._engine.collective_rpc("update_weights", args=(update_info,))
         self._arrived.update(names)
         self._buckets += 1
+
+    def _wake(self, tag: str) -> None:
+        if tag in self._asleep:
+            self._engine.wake_up(tags=[tag])
+            self._asleep.remove(tag)
 
     def _close(self) -> None:
         if self._touched:

@@ -12,6 +12,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from learner.rank import Rank
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import LearnerError, StepcoderError
+from stepcoder_dist.ray_session import shared_gpu
 
 CPU_ENVIRONMENT = {
     # DeepSpeed chooses its accelerator when it is imported: before any code of ours
@@ -75,6 +76,7 @@ class RankGroup:
                 num_cpus=resources.num_cpus,
                 num_gpus=resources.num_gpus,
                 resources=resources.custom,
+                **shared_gpu(self._config, rank),
                 max_restarts=0,
                 runtime_env={"env_vars": environment},
             )

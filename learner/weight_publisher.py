@@ -102,7 +102,7 @@ class NcclPublisher:
     def __init__(
         self, module: torch.nn.Module, rank: int, world_size: int, bucket_bytes: int
     ) -> None:
-        _require_nccl()
+        check_nccl()
         self._source = zero_source(module, bucket_bytes)
         self._rank = rank
         self._world_size = world_size
@@ -222,8 +222,11 @@ def zero_source(module: torch.nn.Module, bucket_bytes: int) -> Any:
     return ZeroSource()
 
 
-def _require_nccl() -> None:
-    """Without libnccl vLLM's communicator turns into no-ops that report success: refuse."""
+def check_nccl() -> None:
+    """Raise `MissingEngine` unless vLLM's NCCL transfer can work here.
+
+    Without libnccl vLLM's communicator turns into no-ops that report success.
+    """
     if not torch.cuda.is_available():
         raise MissingEngine(
             'weights.transport = "nccl" needs GPUs on the learner; use "object_store"'
@@ -231,6 +234,13 @@ def _require_nccl() -> None:
     try:
         from vllm.distributed.device_communicators.pynccl_wrapper import (
             NCCLLibrary,
+        )
+        from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource  # noqa: F401
+        from vllm.distributed.weight_transfer.factory import (
+            WeightTransferTrainerFactory,  # noqa: F401
+        )
+        from vllm.distributed.weight_transfer.nccl_engine import (
+            NCCLTrainerInitInfo,  # noqa: F401
         )
 
         NCCLLibrary()

@@ -55,11 +55,18 @@ class LearnerWorker(Rank):
             device=self.device,
         )
         self._publisher: Any = None
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Return what torch keeps for its next use: a rollout actor wakes up on this GPU."""
+        if self.config.colocate and self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def step(self, batch: Sequence[Trajectory]) -> StepReport:
         """One PPO step; the version goes up even when no token was kept and nothing changed."""
         metrics = self.ppo.run(batch, self.version)
         skipped = metrics["kept_share"] == 0
+        self._give_back()
         self.version += 1
         self.skipped_steps += skipped
         metrics["skipped_steps"] = float(self.skipped_steps)
@@ -118,6 +125,7 @@ class LearnerWorker(Rank):
         saved = checkpoint.load(Path(folder), self._engines())
         self.version = saved.version
         self.skipped_steps = saved.counters["skipped_steps"]
+        self._give_back()
         return self.version
 
     def save_hf(self, folder: str) -> None:

@@ -58,7 +58,9 @@ def train(
 
     settings = files.load(run_file, overrides or ())
     if dry_run:
-        typer.echo(files.describe(settings))
+        from stepcoder_dist import dry_run as report
+
+        typer.echo(report.report(settings))
         return
     from stepcoder_dist import launch
 
@@ -127,6 +129,35 @@ def export(
     from stepcoder_dist import launch
 
     launch.export(run_dir, step, out)
+
+
+@app.command()
+def doctor(
+    run_file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[RUN.toml]", help="Also: can this file work here?"),
+    ] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    overrides: Overrides = None,
+) -> None:
+    """What works on this machine, and how to mend what does not; 1 if RUN.toml cannot work here."""
+    from stepcoder_dist import checkup
+    from stepcoder_dist import doctor as frame
+    from stepcoder_dist import run_file as files
+
+    chosen = run_file or checkup.demo_file()
+    found = []
+    for finding in checkup.findings(files.load(chosen, overrides or ()), chosen):
+        found.append(finding)
+        if not as_json:
+            typer.echo(finding)
+    if as_json:
+        typer.echo(frame.as_json(found, None if run_file is None else str(run_file)))
+    elif run_file is not None:
+        typer.echo(frame.summary(found, str(run_file)))
+    if run_file is not None and not frame.works(found):
+        raise typer.Exit(1)
 
 
 @data.command()

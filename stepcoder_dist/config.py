@@ -87,10 +87,29 @@ class TinyModel(Section):
         return self
 
 
+class ModelShape(Section):
+    """What `config.json` says about a Llama-like decoder (gated MLP, RMSNorm). Used to estimate
+    memory while the checkpoint is not on this machine; nothing else reads it."""
+
+    hidden_size: Positive
+    layers: Positive
+    heads: Positive
+    kv_heads: Positive
+    intermediate_size: Positive
+    vocabulary: Positive
+    head_size: Positive | None = None
+    """`head_dim`; empty: hidden_size / heads."""
+    tied_embeddings: bool = False
+    """`tie_word_embeddings`."""
+    attention_bias: bool = False
+    """Query, key and value have biases, as in Qwen2."""
+
+
 class ModelConfig(Section):
     path: str = ""
     """Folder or hub name of the checkpoint that SFT starts from; empty: `tiny` is made."""
     tiny: TinyModel | None = None
+    shape: ModelShape | None = None
     sft_path: str = ""
     """Folder of the SFT checkpoint: policy at version 0 and reference. Empty: `model.path`, or
     `runs/<name>-sft` where `tiny` is set."""
@@ -338,6 +357,11 @@ class RunConfig(Section):
     that is set; in a Ray job its default is `~/stepcoder-runs`."""
     dashboard: bool = True
     """Start Ray's dashboard with a Ray of the run's own."""
+    colocate: bool = False
+    """Rollout actor i and learner rank i share a GPU: vLLM sleeps while the learner steps, and
+    the push of the new weights wakes it. Needs `train.max_staleness = 0`."""
+    gpu_memory_gib: PositiveFloat | None = None
+    """Memory of the GPUs that the file is written for: what `--dry-run` holds its estimate to."""
     model: ModelConfig
     problems: ProblemsConfig
     prompt: PromptConfig = PromptConfig()
@@ -368,6 +392,33 @@ class RunConfig(Section):
                     'weights.transport = "nccl" needs GPUs on both sides, but '
                     f'{pool}.resources.num_gpus = 0; use "object_store"'
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _colocation_fits(self) -> RunConfig:
+        if not self.colocate:
+            return self
+        if self.train.max_staleness > 0:
+            raise ValueError(
+                f"train.max_staleness = {self.train.max_staleness} lets actors sample while the "
+                "learner steps, and with colocate = true they sleep then; set it to 0"
+            )
+        if self.weights.transport == "nccl":
+            raise ValueError(
+                'weights.transport = "nccl" cannot join two processes on one GPU, which colocate '
+                '= true makes; use "object_store"'
+            )
+        if self.actors.number != self.learner.ranks:
+            raise ValueError(
+                f"actors.number = {self.actors.number} is not learner.ranks = "
+                f"{self.learner.ranks}, and colocate = true pairs them; make them equal"
+            )
+        actor, rank = self.actors.resources.num_gpus, self.learner.resources.num_gpus
+        if (actor > 0) != (rank > 0) or actor + rank > 1:
+            raise ValueError(
+                f"actors.resources.num_gpus = {actor:g} and learner.resources.num_gpus = {rank:g} "
+                "do not share one GPU, which colocate = true asks for; give 0.5 to each"
+            )
         return self
 
     @property

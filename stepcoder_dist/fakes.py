@@ -53,6 +53,7 @@ class FakeSampler:
         self._width = width
         self._version: WeightVersion = 0
         self._updating = False
+        self._resting = False
 
     @property
     def width(self) -> int:
@@ -61,6 +62,8 @@ class FakeSampler:
     async def sample(self, share: Sequence[RolloutRequest]) -> AsyncIterator[Completion]:
         if self._updating:
             raise RunError("the weights are half loaded; push them again")
+        if self._resting:
+            raise RunError("the engines rest; push weights to wake them")
         for request in share:
             await asyncio.sleep(0)  # lets other shares in between, as an engine's step does
             yield self._complete(request)
@@ -87,6 +90,9 @@ class FakeSampler:
             actor="fake",
         )
 
+    async def rest(self) -> None:
+        self._resting = True
+
     async def weight_targets(self) -> Sequence[Any]:
         return [self]
 
@@ -101,6 +107,7 @@ class FakeSampler:
         del buckets
         self._version = version
         self._updating = False
+        self._resting = False
 
 
 class FakeLearner:

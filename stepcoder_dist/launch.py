@@ -151,6 +151,8 @@ async def train_in(
     then: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """RL with pools that are open already; `then` runs while the final weights are at hand."""
+    if config.colocate:
+        await pools.sampler.rest()  # loading needs the shared GPUs; the first push wakes it
     async with open_learner(config, checkpoint) as learner:
         run = training.compose(config, problems, writer, pools, learner, stop)
         if resume:

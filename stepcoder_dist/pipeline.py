@@ -191,7 +191,7 @@ class TrainLoop:
                 with clock.phase("wait_for_rollouts"):
                     batch = await run.stop.first(run.buffer.take(config.learner.samples_per_step))
                 with clock.phase("learner"):
-                    report = await run.learner.step(batch)
+                    report = await self._learn(batch)
                 run.record_outcomes(batch)
                 run.version = report.version
                 # before the gate opens: nothing of the next step is planned yet
@@ -221,6 +221,12 @@ class TrainLoop:
         finally:
             self._records.commit(self._metrics(report, batch, clock), batch)
         return stale
+
+    async def _learn(self, batch: Sequence[Trajectory]) -> StepReport:
+        """One step of the learner, which has a shared GPU to itself until the push."""
+        if self._run.config.colocate:
+            await self._run.sampler.rest()
+        return await self._run.learner.step(batch)
 
     def _checkpoint_is_due(self, version: WeightVersion) -> bool:
         every = self._run.config.train.checkpoint_every

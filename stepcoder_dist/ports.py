@@ -58,6 +58,13 @@ class Sampler(Protocol):
         """How many engines can work at the same time."""
         ...
 
+    async def rest(self) -> None:
+        """Let go of the engines' weights and caches; only a push wakes them, each its target.
+
+        Call it when nothing is being sampled. `sample` raises `RunError` until the push.
+        """
+        ...
+
     async def weight_targets(self) -> Sequence[Any]:
         """The handles that a `WeightPublisher` sends to; each answers as a `WeightTarget`."""
         ...

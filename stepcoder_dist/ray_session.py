@@ -15,6 +15,8 @@ from stepcoder_dist.config import ProcessResources, RunConfig
 from stepcoder_dist.errors import ConfigError, Interrupted
 from stepcoder_dist.metrics import METRICS
 
+PLACEMENT_TIMEOUT_S = 60
+
 
 @contextmanager
 def ray_session(config: RunConfig, *, learner: bool = True, pools: bool = True) -> Iterator[None]:
@@ -35,7 +37,7 @@ def ray_session(config: RunConfig, *, learner: bool = True, pools: bool = True) 
         "logging_level": logging.ERROR,
     }
     if address := os.environ.get("RAY_ADDRESS"):
-        _check_answers(address)
+        check_answers(address)
     else:
         custom = {name: amount for name, amount in needed.items() if name not in ("CPU", "GPU")}
         common |= {
@@ -46,7 +48,9 @@ def ray_session(config: RunConfig, *, learner: bool = True, pools: bool = True) 
         }
     try:
         _connect(common)
-        _check_size(needed, ray.cluster_resources())
+        check_size(needed, ray.cluster_resources())
+        if config.colocate and learner and pools:
+            _reserve_shared_gpus(config)
         yield
     finally:
         ray.shutdown()
@@ -70,7 +74,55 @@ def _connect(options: Mapping[str, Any]) -> None:
         interruption.take_back()
 
 
-def _check_answers(address: str) -> None:
+_SHARED = "shared-gpus"
+
+
+def _reserve_shared_gpus(config: RunConfig) -> None:
+    """One bundle for each pair of rollout actor and learner rank; it goes with the session.
+
+    A bundle of at most one GPU is always cut from a single one. Raises `ConfigError`.
+    """
+    import ray
+    from ray.util import placement_group
+
+    each: dict[str, float] = {}
+    for resources in (config.actors.resources, config.learner.resources):
+        for name, amount in _reserved(resources).items():
+            each[name] = each.get(name, 0.0) + amount
+    group = placement_group([each or {"CPU": 0.001}] * config.learner.ranks, name=_SHARED)
+    try:
+        ray.get(group.ready(), timeout=PLACEMENT_TIMEOUT_S)
+    except ray.exceptions.GetTimeoutError:
+        raise ConfigError(
+            f"the Ray cluster cannot place {config.learner.ranks} pairs of rollout actor and "
+            f"learner rank ({each} each, whole on one node) within {PLACEMENT_TIMEOUT_S} s; lower "
+            "their resources, or wait until the nodes are free"
+        ) from None
+
+
+def shared_gpu(config: RunConfig, index: int) -> dict[str, Any]:
+    """Ray's options that put rollout actor or learner rank `index` into its pair's bundle.
+
+    Empty where nothing is shared: without `colocate`, and in commands that start only one of the
+    two (`sft`, `eval`, `export`).
+    """
+    if not config.colocate:
+        return {}
+    from ray.util import get_placement_group
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    try:
+        group = get_placement_group(_SHARED)
+    except ValueError:  # Ray's answer where this session reserved none
+        return {}
+    return {
+        "scheduling_strategy": PlacementGroupSchedulingStrategy(
+            placement_group=group, placement_group_bundle_index=index
+        )
+    }
+
+
+def check_answers(address: str) -> None:
     """Ray itself would try for minutes. Raises `ConfigError` where nothing listens."""
     host, _, port = address.rpartition(":")
     if "/" in address or not port.isdecimal():
@@ -94,14 +146,17 @@ def demand(config: RunConfig, *, learner: bool = True, pools: bool = True) -> di
         processes.append((config.sandbox.number, config.sandbox.resources))
     total: dict[str, float] = {}
     for number, each in processes:
-        wanted = {"CPU": each.num_cpus, "GPU": each.num_gpus, **each.custom}
-        for name, amount in wanted.items():
-            if amount:
-                total[name] = total.get(name, 0.0) + number * amount
+        for name, amount in _reserved(each).items():
+            total[name] = total.get(name, 0.0) + number * amount
     return total
 
 
-def _check_size(needed: Mapping[str, float], present: Mapping[str, float]) -> None:
+def _reserved(each: ProcessResources) -> dict[str, float]:
+    wanted = {"CPU": each.num_cpus, "GPU": each.num_gpus, **each.custom}
+    return {name: amount for name, amount in wanted.items() if amount}
+
+
+def check_size(needed: Mapping[str, float], present: Mapping[str, float]) -> None:
     short = [
         f"{amount:g} {name} (it has {present.get(name, 0):g})"
         for name, amount in needed.items()

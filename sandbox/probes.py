@@ -1,0 +1,74 @@
+"""Probes of the sandbox: the engine, its image, and one program judged for real."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sandbox.container import Container, check_image, connect
+from sandbox.judging import judge
+from sandbox.process_executor import ProcessWorker
+from sandbox.worker_pool import Worker
+from stepcoder_dist.doctor import Finding, Mark
+from stepcoder_dist.errors import MissingEngine
+from stepcoder_dist.records import Limits, Outcome, TestSuite
+
+PROGRAM = "n = int(input())\nif n > 5:\n    print('large')\nelse:\n    print('small')\n"
+TESTS = TestSuite(inputs=("3\n",), outputs=("small\n",))
+EXECUTED = frozenset({1, 2, 5})
+"""Lines of `PROGRAM` that its test runs."""
+LIMITS = Limits(cpu_s=4, wall_s=10, memory_bytes=256 * 2**20, output_bytes=2**20, processes=16)
+
+
+def docker(image: str, *, auto: bool) -> list[Finding]:
+    """Engine, image and guest; each only where the one before works.
+
+    `auto`: a run goes without an engine where none answers.
+    """
+    try:
+        client = connect()
+    except MissingEngine as error:
+        seen, _, mend = str(error).partition("; ")
+        return [Finding("Docker", Mark.CAUTION if auto else Mark.FAILS, seen, mend)]
+    try:
+        findings = [_engine(client)]
+        try:
+            check_image(client, image)
+        except MissingEngine:
+            missing = f"{image} is missing"
+            return [*findings, Finding("sandbox image", Mark.FAILS, missing, "make sandbox-image")]
+        worker = Container(client, image, LIMITS)
+        # the engine took our seccomp profile, or the container would not have started
+        return [*findings, _judged(worker, f"{image}, with our seccomp profile")]
+    finally:
+        client.close()
+
+
+def process() -> list[Finding]:
+    """The backend without an engine."""
+    where = "plain processes, NO security boundary"
+    return [_judged(ProcessWorker(), where, "without Docker")]
+
+
+def _engine(client: Any) -> Finding:
+    version, told = client.version(), client.info()
+    seen = (
+        f"engine {version.get('Version', '?')}, API {version.get('ApiVersion', '?')}, control "
+        f"groups v{told.get('CgroupVersion', '1')}, storage {told.get('Driver', '?')}"
+    )
+    if not any("seccomp" in option for option in told.get("SecurityOptions") or ()):
+        mend = "use a kernel with CONFIG_SECCOMP_FILTER and an engine that uses it"
+        return Finding("Docker", Mark.CAUTION, f"{seen}; no seccomp", mend)
+    return Finding("Docker", Mark.WORKS, seen)
+
+
+def _judged(worker: Worker, where: str, subject: str = "sandbox") -> Finding:
+    """One program through the guest: its verdict and its executed lines have to be right."""
+    try:
+        verdict = judge(worker.run, PROGRAM, TESTS, LIMITS)
+    finally:
+        worker.close()
+    executed = verdict.executed_lines
+    if verdict.outcome is Outcome.PASSED and executed == EXECUTED:
+        return Finding(subject, Mark.WORKS, f"judges, and sees which lines ran: {where}")
+    seen = f"{where}: {verdict.outcome}, lines {sorted(executed)}; {verdict.detail}"
+    return Finding(subject, Mark.FAILS, seen, "make sandbox-image")

@@ -1,0 +1,153 @@
+"""`stepcoder doctor`: what works on this machine, one line each, with a way to mend the rest.
+
+A probe is a small function of the role that it is about (`sandbox/probes.py`, …) that returns
+`Finding`s. It runs in a process of its own with a time limit: a package that raises at import, or
+takes the interpreter down with it, costs one line and not the command. Probes run side by side.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+_ANSWER = "stepcoder-doctor-answer:"
+"""Begins the line of a child's output that is for us: libraries print what they like."""
+_CHILD = "from stepcoder_dist.doctor import answer; answer()"
+_SEEN_CHARS = 200
+_AT_A_TIME = 6
+
+
+class Mark(StrEnum):
+    WORKS = "works"
+    CAUTION = "caution"
+    """Works worse than it could, or is not needed here."""
+    FAILS = "fails"
+    """What was asked for cannot work."""
+
+
+_SIGNS = {Mark.WORKS: "✓", Mark.CAUTION: "!", Mark.FAILS: "✗"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: about what, how it stands, what was seen, and a command that mends it."""
+
+    subject: str
+    mark: Mark
+    seen: str
+    mend: str = ""
+
+    def __str__(self) -> str:
+        line = f"{_SIGNS[self.mark]} {self.subject:<16} {self.seen}"
+        return f"{line}\n  {'':<16} → {self.mend}" if self.mend else line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """Functions of one module, called in one process of their own, and what they are told."""
+
+    subject: str
+    """Of the line that is written when the process gives no answer."""
+    module: str
+    calls: Mapping[str, Mapping[str, Any]]
+    """Function -> its keyword arguments, as JSON knows them."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float = 60
+    mend: str = ""
+    """Of the lines that are written when the process gives no answer or a function raises."""
+
+
+def examine(probes: Sequence[Probe]) -> Iterator[Finding]:
+    """Run all probes side by side; yield their findings in the given order."""
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        for found in pool.map(run_probe, probes):
+            yield from found
+
+
+def run_probe(probe: Probe) -> list[Finding]:
+    """The findings of one probe, or one that says how its process ended."""
+    order = {
+        "subject": probe.subject,
+        "module": probe.module,
+        "calls": probe.calls,
+        "mend": probe.mend,
+    }
+    child = subprocess.Popen(  # noqa: S603 (our own code)
+        [sys.executable, "-c", _CHILD, json.dumps(order)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | dict(probe.environment),
+        start_new_session=True,
+    )
+    try:
+        output, _ = child.communicate(timeout=probe.timeout_s)
+    except subprocess.TimeoutExpired:
+        # the whole session: what the probe started ends with it
+        os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
+        seen = f"no answer within {probe.timeout_s:g} s"
+        return [Finding(probe.subject, Mark.FAILS, seen, probe.mend)]
+    answers = [line for line in output.splitlines() if line.startswith(_ANSWER)]
+    if not answers:
+        return [Finding(probe.subject, Mark.FAILS, _ending(child.returncode), probe.mend)]
+    rows = json.loads(answers[-1].removeprefix(_ANSWER))
+    return [Finding(**{**row, "mark": Mark(row["mark"])}) for row in rows]
+
+
+def answer() -> None:
+    """In the child: call the functions that the last argument names, print their findings."""
+    order = json.loads(sys.argv[-1])
+    findings: list[Finding] = []
+    for name, arguments in order["calls"].items():
+        try:
+            function = getattr(importlib.import_module(order["module"]), name)
+            findings += function(**arguments)
+        except Exception as error:  # noqa: BLE001 (a broken package raises what it likes)
+            findings.append(Finding(order["subject"], Mark.FAILS, first_line(error), order["mend"]))
+    rows = json.dumps([asdict(finding) for finding in findings])
+    sys.stdout.write(f"\n{_ANSWER}{rows}\n")
+    sys.stdout.flush()
+
+
+def first_line(error: BaseException) -> str:
+    """An error in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else repr(error)
+    name = type(error).__name__
+    return (text if isinstance(error, OSError) or not lines else f"{name}: {text}")[:_SEEN_CHARS]
+
+
+def works(findings: Iterable[Finding]) -> bool:
+    """Whether nothing stands in the way."""
+    return all(finding.mark is not Mark.FAILS for finding in findings)
+
+
+def summary(findings: Sequence[Finding], run_file: str) -> str:
+    """The last line for a reader."""
+    failing = [finding.subject for finding in findings if finding.mark is Mark.FAILS]
+    if failing:
+        return f"{run_file} cannot work here: {', '.join(failing)}"
+    return f"{run_file} can work here"
+
+
+def as_json(findings: Sequence[Finding], run_file: str | None) -> str:
+    """For machines: `{"run_file", "works", "findings": [{"subject", "mark", "seen", "mend"}]}`."""
+    rows = [asdict(finding) for finding in findings]
+    return json.dumps({"run_file": run_file, "works": works(findings), "findings": rows})
+
+
+def _ending(code: int) -> str:
+    if code < 0:
+        return f"its process was ended by {signal.Signals(-code).name}"
+    return f"its process ended with code {code} and without an answer"

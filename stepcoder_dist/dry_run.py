@@ -1,0 +1,123 @@
+"""What `--dry-run` prints after the resolved config: files, and memory for each process.
+
+Every line is a TOML comment, so that the whole output is a run file again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stepcoder_dist import gpu_memory, ladder, model_shape
+from stepcoder_dist.config import RunConfig
+from stepcoder_dist.gpu_memory import GIB, gib
+from stepcoder_dist.model_shape import KnownShape
+from stepcoder_dist.run_file import describe
+
+
+def report(config: RunConfig) -> str:
+    """The resolved tree, the derived sizes, the files that a run will read, the memory it needs."""
+    sections = {"files": files(config), "memory, estimated (docs/gpu.md)": memory(config)}
+    commented = [
+        line
+        for title, lines in sections.items()
+        for line in (f"#\n# {title}", *(f"#   {text}" for text in lines))
+    ]
+    return "\n".join([describe(config), *commented])
+
+
+def files(config: RunConfig) -> list[str]:
+    """A line for each file or folder that a run reads first."""
+    problems = config.problems
+    named = {"problems.train": problems.train, "problems.heldout": problems.heldout}
+    if problems.sft:
+        named["problems.sft"] = problems.sft
+    return [*(f"{key}: {_problem_file(spec)}" for key, spec in named.items()), _model(config)]
+
+
+def _problem_file(spec: str) -> str:
+    if spec.startswith(ladder.PREFIX):
+        return f"{spec} (shipped)"
+    path = Path(spec)
+    if path.is_dir():
+        return f"{spec}: a folder"
+    if path.is_file():
+        return f"{spec}: {path.stat().st_size:,} bytes"
+    return f"{spec}: ABSENT; a run will be refused until it is there"
+
+
+def _model(config: RunConfig) -> str:
+    model = config.model
+    start = model.sft_path or model.path
+    if model.tiny is not None:
+        there = (Path(config.sft_folder) / "config.json").is_file()
+        state = "present" if there else "absent; `stepcoder sft` or `stepcoder demo` makes it"
+        return f"SFT checkpoint: {config.sft_folder}: {state}"
+    if model_shape.config_json(start) is not None:
+        return f"model: {start}: on this machine"
+    if Path(start).is_absolute() or start.startswith((".", "~", "runs/")):
+        return f"model: {start}: ABSENT; `stepcoder sft` makes it, or mend model.path"
+    return f"model: {start}: not on this machine; a hub name, downloaded when a run starts"
+
+
+def memory(config: RunConfig) -> list[str]:
+    """The estimate, and whether it fits `gpu_memory_gib`."""
+    known = model_shape.find(config.model, (config.sft_folder,))
+    if known is None:
+        where = f"config.json of {config.model.path} nor [model.shape]"
+        return [f"unknown: neither {where} tells the model's dimensions"]
+    lines = [_model_line(known)]
+    if known.warning:
+        lines.append(f"warning: {known.warning}")
+    lines += [_rank_line(config, known), _actor_line(config, known)]
+    gpus = config.actors.resources.num_gpus or config.learner.resources.num_gpus
+    if not gpus:
+        whole = gib(gpu_memory.host_bytes(config, known.shape))
+        return [*lines, f"no GPU is asked for; all processes on one machine: up to {whole} of RAM"]
+    if config.gpu_memory_gib is None:
+        return [*lines, "gpu_memory_gib is not set: not held against a GPU"]
+    return lines + _against(config, known, config.gpu_memory_gib)
+
+
+def _model_line(known: KnownShape) -> str:
+    count = model_shape.parameters(known.shape)
+    return f"model: {count:,} parameters ({known.source})"
+
+
+def _rank_line(config: RunConfig, known: KnownShape) -> str:
+    rank = gpu_memory.rank_memory(config, known.shape)
+    kept = f" + buffers {gib(rank.kept_buffers)}" if rank.kept_buffers else ""
+    host = f"; {gib(rank.host_optimizer)} of RAM" if rank.host_optimizer else ""
+    return (
+        f"learner rank: {gib(rank.stays)} stay (parameters {gib(rank.parameters)} + optimiser "
+        f"{gib(rank.optimizer)}{kept}), {gib(rank.peak)} while it steps (gradients "
+        f"{gib(rank.gradients)}, activations {gib(rank.activations)}, logits {gib(rank.logits)}, "
+        f"working buffers {gib(rank.working)}){host}"
+    )
+
+
+def _actor_line(config: RunConfig, known: KnownShape) -> str:
+    actor = gpu_memory.actor_memory(config, known.shape)
+    per_gpu = " a GPU" if config.actors.tensor_parallel > 1 else ""
+    return (
+        f"rollout actor: weights {gib(actor.weights)}{per_gpu}, KV cache "
+        f"{actor.kv_per_token / 1024:.0f} KiB a token; the rest of its share is cache"
+    )
+
+
+def _against(config: RunConfig, known: KnownShape, gpu_gib: float) -> list[str]:
+    rank = gpu_memory.rank_memory(config, known.shape)
+    actor = gpu_memory.actor_memory(config, known.shape)
+    tokens = max(gpu_memory.kv_tokens(config, actor, gpu_gib * GIB), 0)
+    share = config.actors.gpu_memory_share * gpu_gib * GIB
+    context, asleep = gpu_memory.CONTEXT_BYTES, gpu_memory.ASLEEP_BYTES
+    cache = f"{tokens:,} tokens = {tokens // config.model.max_tokens} whole sequences"
+    lines = [
+        f"a GPU of {gpu_gib:g} GiB: an actor's share is {gib(share)}, with a cache of about {cache}"
+    ]
+    if config.colocate:
+        lines.append(
+            f"shared GPU: {gib(rank.peak + context + asleep)} while the learner steps and vLLM "
+            f"sleeps, {gib(rank.stays + share + 2 * context)} while it samples"
+        )
+    complaints = gpu_memory.complaints(config, known.shape, gpu_gib)
+    return lines + ([f"DOES NOT FIT: {text}" for text in complaints] or ["fits"])

@@ -1,0 +1,233 @@
+"""What a run file needs of memory for each process, estimated from the model's dimensions.
+
+Ψ parameters, e bytes each (2 in bfloat16), N learner ranks.
+
+*Model states* (ZeRO: Rajbhandari et al. 2019, arXiv 1910.02054, section 3.1 and figure 1):
+parameters eΨ, gradients eΨ, Adam KΨ; stage 1 divides Adam by N, stage 2 the gradients too, stage 3
+the parameters too. K = 12 (a float32 copy and two moments), also in float32 from stage 1 on, where
+DeepSpeed keeps the copy all the same; 8 at stage 0 in float32. Policy and critic are trained; the
+reference has parameters only. What DeepSpeed adds is in `_working`.
+
+*Activations* (Korthikanti et al. 2022, arXiv 2205.05198, section 4) of this learner's models: fused
+attention (their selective recomputation: no s × s term), no dropout, gated MLP, norms that compute
+in float32. Per token and layer, with hidden size h, queries q, keys k, MLP width f:
+    2(4 + 2e)h + 2e·q + 2e·k + 4e·f
+and (4 + 2e)h once for the last norm; with gradient checkpointing e·h for each layer and one layer
+whole (their full recomputation).
+
+*KV cache*: 2 · layers · k · e bytes a token.
+
+What is not derived but assumed is in capitals. Held against hand-made figures, DeepSpeed's own
+tensors and autograd's on the CPU in the tests; never yet against a GPU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stepcoder_dist import model_shape
+from stepcoder_dist.config import ModelShape, RunConfig
+
+GIB = 2**30
+CONTEXT_BYTES = int(0.7 * GIB)
+"""Assumed: CUDA's context and libraries, for each process on a GPU."""
+ASLEEP_BYTES = 1 * GIB
+"""Assumed: what a sleeping vLLM keeps on its GPU, CUDA graphs most of all, with its context."""
+VLLM_WORKING_BYTES = int(1.5 * GIB)
+"""Assumed: vLLM's own activations inside its share. It measures them when it starts."""
+
+_LARGEST_BUCKET = 500_000_000
+"""Elements of a communication bucket: `learner/zero_engine.py`."""
+_LIVE_PARAMETERS = 1_000_000_000
+"""Elements that DeepSpeed keeps gathered at stage 3 (`stage3_max_live_parameters`)."""
+_LOGIT_CHUNK_BYTES = 4 * 2**24
+_LOGIT_COPIES = 4
+"""Logits, log-softmax, its exponential and their product: `learner/token_logprobs.py`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankMemory:
+    """Bytes of one learner rank on its device."""
+
+    parameters: int
+    """Of policy, critic and reference."""
+    optimizer: int
+    kept_buffers: int
+    """What DeepSpeed allocates once: at stage 3 gradients and a bucket."""
+    gradients: int
+    """While stepping."""
+    working: int
+    """While stepping: buckets, gathered parameters, or the update's float32 gradients."""
+    activations: int
+    """Of one micro-batch of one network."""
+    logits: int
+    host_optimizer: int
+    """In the host's memory instead, with `offload_optimizer`."""
+
+    @property
+    def stays(self) -> int:
+        """Between two steps."""
+        return self.parameters + self.optimizer + self.kept_buffers
+
+    @property
+    def peak(self) -> int:
+        """While stepping."""
+        return self.stays + self.gradients + self.working + self.activations + self.logits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActorMemory:
+    """Bytes of one engine on one of its GPUs."""
+
+    weights: int
+    kv_per_token: int
+    smallest: int
+    """Weights, working memory and the cache of one sequence of `model.max_tokens`."""
+
+
+def rank_memory(config: RunConfig, shape: ModelShape) -> RankMemory:
+    """One of `learner.ranks`, on a GPU or on the CPU."""
+    learner = config.learner
+    stage, ranks, size = learner.zero_stage, learner.ranks, _bytes_each(config)
+    policy, critic = model_shape.parameters(shape), model_shape.critic_parameters(shape)
+    trained = policy + critic
+    adam = 12 if stage > 0 or size == 2 else 8  # noqa: PLR2004 (bytes)
+    optimizer = adam * trained // (ranks if stage > 0 else 1)
+    # `offload_optimizer` is for ZeRO on GPUs; elsewhere it changes nothing
+    offloaded = learner.offload_optimizer and stage > 0 and learner.resources.num_gpus > 0
+    sharded = stage == 3  # noqa: PLR2004 (ZeRO's)
+    buckets = sum(size * min(network, _LARGEST_BUCKET) for network in (policy, critic))
+    gradients = 0
+    if stage < 2:  # noqa: PLR2004 (ZeRO's)
+        gradients += size * trained
+    if stage in {1, 2}:
+        gradients += size * trained // ranks
+    return RankMemory(
+        parameters=size * (trained + policy) // (ranks if sharded else 1),
+        optimizer=0 if offloaded else optimizer,
+        kept_buffers=(size * trained // ranks + buckets) if sharded else 0,
+        gradients=gradients,
+        working=_working(config, policy),
+        activations=activation_bytes(config, shape),
+        logits=_logit_bytes(shape),
+        host_optimizer=optimizer if offloaded else 0,
+    )
+
+
+def _working(config: RunConfig, policy: int) -> int:
+    """DeepSpeed's temporary buffers around the larger network, at their largest."""
+    stage, ranks, size = config.learner.zero_stage, config.learner.ranks, _bytes_each(config)
+    if stage == 0:
+        return 0
+    bucket = size * min(policy, _LARGEST_BUCKET)
+    update = 4 * policy // ranks  # gradients in float32 while Adam runs
+    if stage == 3:  # noqa: PLR2004 (ZeRO's)
+        return max(size * min(policy, _LIVE_PARAMETERS), update)
+    return max(bucket, update)
+
+
+def activation_bytes(config: RunConfig, shape: ModelShape) -> int:
+    """Saved for the backward pass of one micro-batch, all sequences at `model.max_tokens`."""
+    size = _bytes_each(config)
+    tokens = config.learner.microbatch_samples * config.model.max_tokens
+    hidden = shape.hidden_size
+    norm = (4 + 2 * size) * hidden
+    layer = (
+        2 * norm
+        + 2 * size * (model_shape.query_size(shape) + model_shape.key_size(shape))
+        + 4 * size * shape.intermediate_size
+    )
+    if config.learner.gradient_checkpointing:
+        return tokens * (size * hidden * shape.layers + layer + norm)
+    return tokens * (layer * shape.layers + norm)
+
+
+def actor_memory(config: RunConfig, shape: ModelShape) -> ActorMemory:
+    """One of `actors.tensor_parallel` GPUs of one engine."""
+    size, parallel = _bytes_each(config), config.actors.tensor_parallel
+    weights = size * model_shape.parameters(shape) // parallel
+    # with fewer heads than GPUs, each GPU still holds one
+    key = model_shape.key_size(shape) // min(parallel, shape.kv_heads)
+    per_token = 2 * shape.layers * key * size
+    return ActorMemory(
+        weights=weights,
+        kv_per_token=per_token,
+        smallest=weights + VLLM_WORKING_BYTES + per_token * config.model.max_tokens,
+    )
+
+
+def kv_tokens(config: RunConfig, actor: ActorMemory, gpu_bytes: float) -> int:
+    """Tokens that an engine's cache holds in its share of a GPU of that size; may be negative."""
+    room = config.actors.gpu_memory_share * gpu_bytes - actor.weights - VLLM_WORKING_BYTES
+    return int(room // actor.kv_per_token)
+
+
+PROCESS_BYTES = int(0.9 * GIB)
+"""Assumed: a process that has loaded torch with vLLM or DeepSpeed."""
+RAY_BYTES = int(1.4 * GIB)
+"""Assumed: Ray's head, object store and the driver."""
+
+
+def host_bytes(config: RunConfig, shape: ModelShape) -> int:
+    """Host memory of all processes of a run on one machine, at most.
+
+    A process on a GPU holds on the host what it loads, once, and an offloaded optimiser.
+    """
+    rank, actor = rank_memory(config, shape), actor_memory(config, shape)
+    loaded = _bytes_each(config) * model_shape.parameters(shape)
+    learning = loaded + rank.host_optimizer
+    if not config.learner.resources.num_gpus:
+        learning = rank.peak
+    sampling = loaded
+    if not config.actors.resources.num_gpus:
+        sampling = actor.weights + int(config.actors.kv_cache_gib * GIB)
+    sandbox = config.sandbox
+    containers = sandbox.number * sandbox.containers * sandbox.memory_limit_mib * 2**20
+    return (
+        config.learner.ranks * (learning + PROCESS_BYTES)
+        + config.actors.number * (sampling + PROCESS_BYTES)
+        + containers
+        + RAY_BYTES
+    )
+
+
+def complaints(config: RunConfig, shape: ModelShape, gpu_gib: float) -> list[str]:
+    """What does not fit GPUs of `gpu_gib`, a sentence each with what to change; empty: it fits."""
+    gpu, actor, rank = gpu_gib * GIB, actor_memory(config, shape), rank_memory(config, shape)
+    share = config.actors.gpu_memory_share * gpu
+    stepping, rolling_out = rank.peak + CONTEXT_BYTES, share + CONTEXT_BYTES
+    if config.colocate:
+        stepping += ASLEEP_BYTES
+        rolling_out += rank.stays + CONTEXT_BYTES
+    found = []
+    if config.actors.resources.num_gpus and actor.smallest > share:
+        found.append(
+            f"actors.gpu_memory_share = {config.actors.gpu_memory_share:g} is {gib(share)}, and an "
+            f"engine needs {gib(actor.smallest)} for one sequence; raise it or tensor_parallel"
+        )
+    if config.learner.resources.num_gpus and stepping > gpu:
+        found.append(
+            f"a step of the learner needs {gib(stepping)} of {gib(gpu)}; lower "
+            "learner.microbatch_samples, set gradient_checkpointing, a higher zero_stage with more "
+            "ranks, or offload_optimizer"
+        )
+    if config.actors.resources.num_gpus and rolling_out > gpu:
+        beside = " beside what the learner keeps" if config.colocate else ""
+        found.append(
+            f"rollouts need {gib(rolling_out)} of {gib(gpu)}{beside}; lower actors.gpu_memory_share"
+        )
+    return found
+
+
+def gib(count: float) -> str:
+    """Bytes as a reader wants them."""
+    return f"{count / GIB:.1f} GiB"
+
+
+def _bytes_each(config: RunConfig) -> int:
+    return 2 if config.model.dtype == "bfloat16" else 4
+
+
+def _logit_bytes(shape: ModelShape) -> int:
+    """Chunks of float32 logits, and the output layer's gradient in float32."""
+    return _LOGIT_COPIES * _LOGIT_CHUNK_BYTES + 4 * shape.vocabulary * shape.hidden_size

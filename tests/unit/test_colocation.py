@@ -1,0 +1,147 @@
+"""Actors and learner on one GPU: what a run file may ask for, and who rests when."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from sandbox.process_executor import ProcessExecutor
+from stepcoder_dist import training
+from stepcoder_dist.config import RunConfig, SandboxConfig
+from stepcoder_dist.errors import ConfigError, RunError
+from stepcoder_dist.fakes import ByteTokenizer, FakeLearner, FakeSampler
+from stepcoder_dist.program import PromptWriter
+from stepcoder_dist.records import (
+    Problem,
+    RolloutRequest,
+    StepReport,
+    TestSuite,
+    Ticket,
+    Trajectory,
+)
+from stepcoder_dist.run_file import load
+from stepcoder_dist.run_folder import RunFolder
+
+ONE_GPU = Path(__file__).parents[2] / "deploy" / "runs" / "one_gpu.toml"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["train.max_staleness=1"], "train.max_staleness = 1 lets actors sample while the learner"),
+        (['weights.transport="nccl"'], 'weights.transport = "nccl" cannot join two processes on'),
+        (["actors.number=2"], "actors.number = 2 is not learner.ranks = 1, and colocate = true"),
+        (["learner.resources.num_gpus=1"], "actors.resources.num_gpus = 0.5 and learner.resources"),
+        (["learner.resources.num_gpus=0"], "actors.resources.num_gpus = 0.5 and learner.resources"),
+    ],
+)
+def test_what_cannot_share_a_gpu_is_refused_in_one_line(overrides: list[str], line: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(ONE_GPU, overrides)
+    assert str(refused.value).startswith(f"{ONE_GPU}: {line}")
+    assert "\n" not in str(refused.value)
+
+
+def test_without_colocation_the_same_settings_are_taken() -> None:
+    config = load(ONE_GPU, ["colocate=false", "train.max_staleness=1", "actors.number=2"])
+    assert config.actors.number == 2
+
+
+class Diary:
+    """A sampler and a learner that note what is asked of them."""
+
+    def __init__(self) -> None:
+        self.entries: list[str] = []
+        diary = self.entries
+
+        class Sampler(FakeSampler):
+            async def rest(self) -> None:
+                diary.append("rest")
+                await super().rest()
+
+            def finish_update(self, version: int, buckets: int) -> None:
+                diary.append(f"weights {version}")
+                super().finish_update(version, buckets)
+
+        class Learner(FakeLearner):
+            async def step(self, batch: Sequence[Trajectory]) -> StepReport:
+                diary.append("step")
+                return await super().step(batch)
+
+        self.sampler = Sampler(lambda _: "print(1)\n```")
+        self.learner = Learner()
+
+
+def run_two_steps(folder: Path, diary: Diary, *, colocate: bool) -> None:
+    config = RunConfig.model_validate(
+        {
+            "name": "diary",
+            "colocate": colocate,
+            "model": {"path": "none"},
+            "problems": {"train": "none", "heldout": "none"},
+            "sampling": {"samples_per_problem": 2, "max_new_tokens": 50},
+            "learner": {"samples_per_step": 2, "minibatch_samples": 2},
+            "train": {"steps": 2},
+        }
+    )
+    tests = TestSuite(inputs=("",), outputs=("1",))
+    problem = Problem(
+        problem_id="p", statement="say 1", reference="print(1)\n", level="interview", tests=tests
+    )
+    executor = ProcessExecutor(SandboxConfig(backend="process", containers=1))
+    pools = training.Pools(diary.sampler, executor)
+    writer = PromptWriter(ByteTokenizer(), config.prompt)
+    run = training.compose(config, [problem], writer, pools, diary.learner)
+
+    async def scenario() -> None:
+        async with executor:
+            await training.train(run, RunFolder(folder, config), [], Console(quiet=True))
+
+    asyncio.run(scenario())
+
+
+def test_actors_rest_before_every_step_and_the_push_wakes_them(tmp_path: Path) -> None:
+    diary = Diary()
+    run_two_steps(tmp_path, diary, colocate=True)
+    assert diary.entries == [
+        "weights 0",
+        *("rest", "step", "weights 1"),
+        *("rest", "step", "weights 2"),
+    ]
+
+
+def test_actors_of_their_own_gpus_never_rest(tmp_path: Path) -> None:
+    diary = Diary()
+    run_two_steps(tmp_path, diary, colocate=False)
+    assert diary.entries == ["weights 0", "step", "weights 1", "step", "weights 2"]
+
+
+def test_a_fake_at_rest_samples_only_after_a_push() -> None:
+    sampler = FakeSampler(lambda _: "x")
+
+    async def first(stream: Any) -> Any:
+        return await anext(stream)
+
+    async def scenario() -> str:
+        await sampler.rest()
+        with pytest.raises(RunError, match="rest"):
+            await first(sampler.sample([request()]))
+        (target,) = await sampler.weight_targets()
+        target.start_update(1)
+        target.finish_update(1, 0)
+        return (await first(sampler.sample([request()]))).text
+
+    assert asyncio.run(scenario()) == "x"
+
+
+def request() -> RolloutRequest:
+    ids, _ = ByteTokenizer().encode("say 1")
+    ticket = Ticket(sample_id="s", problem_id="p", stage=0, seed=0, planned_step=0)
+    return RolloutRequest(
+        ticket=ticket, prompt_ids=ids, given="", temperature=1.0, top_p=1.0, max_new_tokens=8
+    )

@@ -1,0 +1,270 @@
+"""The memory estimate against figures worked out by hand, published sizes and real models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stepcoder_dist import gpu_memory, model_shape
+from stepcoder_dist.config import ModelConfig, ModelShape, RunConfig, TinyModel
+from stepcoder_dist.run_file import load
+
+RUNS = Path(__file__).parents[2] / "deploy" / "runs"
+GIB = 2**30
+SMALL = ModelShape(
+    hidden_size=64,
+    layers=2,
+    heads=4,
+    kv_heads=2,
+    intermediate_size=128,
+    vocabulary=100,
+    tied_embeddings=True,
+    attention_bias=True,
+)
+"""Embedding 6,400; a layer 64·(64+32+32) + 64·64 + 128 (biases) + 3·64·128 + 2·64 = 37,120; last
+norm 64: 80,704. Queries are 64 wide, keys 32."""
+
+
+def config(**changes: object) -> RunConfig:
+    learner = {
+        "samples_per_step": 16,
+        "minibatch_samples": 16,
+        "microbatch_samples": 2,
+        "zero_stage": 0,
+    }
+    tree = {
+        "name": "memory",
+        "model": {"path": "m", "max_tokens": 100, "dtype": "bfloat16"},
+        "problems": {"train": "t", "heldout": "h"},
+        "sampling": {"max_new_tokens": 50},
+        "learner": learner,
+    }
+    for key, value in changes.items():
+        section, _, name = key.partition("__")
+        tree[section] = {**tree[section], name: value}  # type: ignore[dict-item]
+    return RunConfig.model_validate(tree)
+
+
+@pytest.mark.parametrize(
+    ("run_file", "published"),
+    [("one_gpu.toml", 494_032_768), ("cluster.toml", 6_740_512_768)],
+)
+def test_the_shapes_of_the_shipped_run_files_count_to_the_published_parameters(
+    run_file: str, published: int
+) -> None:
+    shape = load(RUNS / run_file).model.shape
+    assert shape is not None
+    assert model_shape.parameters(shape) == published
+
+
+def test_parameters_of_policy_and_critic_by_hand() -> None:
+    assert model_shape.parameters(SMALL) == 80_704
+    assert model_shape.critic_parameters(SMALL) == 80_704 + 64 + 1
+    untied = SMALL.model_copy(update={"tied_embeddings": False})
+    assert model_shape.parameters(untied) == 80_704 + 6_400
+    assert model_shape.critic_parameters(untied) == 80_704 + 64 + 1
+
+
+@pytest.mark.parametrize(
+    ("stage", "ranks", "parameters", "optimizer", "gradients"),
+    # ZeRO's table in bytes: Ψ = 80,704 of policy and of reference, 80,769 of the critic
+    [
+        (0, 1, 2 * 242_177, 12 * 161_473, 2 * 161_473),
+        (0, 4, 2 * 242_177, 12 * 161_473, 2 * 161_473),
+        (1, 4, 2 * 242_177, 12 * 161_473 // 4, 2 * 161_473 + 2 * 161_473 // 4),
+        (2, 4, 2 * 242_177, 12 * 161_473 // 4, 2 * 161_473 // 4),
+        (3, 4, 2 * 242_177 // 4, 12 * 161_473 // 4, 0),
+    ],
+)
+def test_model_states_in_bfloat16_follow_the_zero_stage(
+    stage: int, ranks: int, parameters: int, optimizer: int, gradients: int
+) -> None:
+    rank = gpu_memory.rank_memory(config(learner__zero_stage=stage, learner__ranks=ranks), SMALL)
+    assert (rank.parameters, rank.optimizer, rank.gradients) == (parameters, optimizer, gradients)
+
+
+def test_float32_without_zero_has_two_moments_and_no_copy() -> None:
+    rank = gpu_memory.rank_memory(config(model__dtype="float32"), SMALL)
+    assert (rank.parameters, rank.optimizer, rank.gradients) == (
+        4 * 242_177,
+        8 * 161_473,
+        4 * 161_473,
+    )
+
+
+def test_stage_3_keeps_gradients_and_a_bucket_for_each_trained_network() -> None:
+    rank = gpu_memory.rank_memory(config(learner__zero_stage=3), SMALL)
+    assert rank.kept_buffers == 2 * 161_473 + 2 * 80_704 + 2 * 80_769
+    assert rank.stays == rank.parameters + rank.optimizer + rank.kept_buffers
+
+
+def test_an_offloaded_optimizer_leaves_the_gpu_for_the_host() -> None:
+    on_gpu = {"learner__zero_stage": 2, "learner__resources": {"num_gpus": 1}}
+    rank = gpu_memory.rank_memory(config(**on_gpu, learner__offload_optimizer=True), SMALL)
+    assert (rank.optimizer, rank.host_optimizer) == (0, 12 * 161_473)
+    cpu = gpu_memory.rank_memory(
+        config(learner__zero_stage=2, learner__offload_optimizer=True), SMALL
+    )
+    assert (cpu.optimizer, cpu.host_optimizer) == (12 * 161_473, 0)
+
+
+def test_activations_by_hand_whole_and_checkpointed() -> None:
+    # 200 tokens; a layer: 2·8·64 + 4·(64 + 32) + 8·128 = 2,432 bytes a token; last norm 8·64
+    assert gpu_memory.activation_bytes(config(), SMALL) == 200 * (2 * 2_432 + 512)
+    checkpointed = config(learner__gradient_checkpointing=True)
+    assert gpu_memory.activation_bytes(checkpointed, SMALL) == 200 * (2 * 64 * 2 + 2_432 + 512)
+
+
+def test_an_engine_needs_weights_and_cache_by_its_share_of_the_heads() -> None:
+    actor = gpu_memory.actor_memory(config(), SMALL)
+    assert (actor.weights, actor.kv_per_token) == (2 * 80_704, 2 * 2 * 32 * 2)
+    tree = {"tensor_parallel": 4, "resources": {"num_gpus": 4}}
+    parallel = config().model_copy(update={"actors": type(config().actors)(**tree)})
+    actor = gpu_memory.actor_memory(parallel, SMALL)
+    # 2 key heads over 4 GPUs: each GPU still holds one
+    assert (actor.weights, actor.kv_per_token) == (2 * 80_704 // 4, 2 * 2 * 16 * 2)
+
+
+def test_deepseek_6_7b_under_zero_3_on_8_gpus_by_hand() -> None:
+    run = load(RUNS / "cluster.toml")
+    assert run.model.shape is not None
+    rank = gpu_memory.rank_memory(run, run.model.shape)
+    policy, critic = 6_740_512_768, 6_740_512_768 - 32_256 * 4096 + 4096 + 1
+    assert rank.parameters == 2 * (2 * policy + critic) // 8
+    assert rank.optimizer == 12 * (policy + critic) // 8
+    # 4 samples of 2,048 tokens: 32 layer inputs of 8 KiB and one layer of 186,368 bytes a token
+    assert rank.activations == 8192 * (32 * 8192 + 186_368 + 32_768)
+    assert 30 < rank.peak / GIB < 40
+    actor = gpu_memory.actor_memory(run, run.model.shape)
+    assert actor.kv_per_token == 512 * 1024
+
+
+@pytest.mark.parametrize("run_file", ["one_gpu.toml", "cluster.toml"])
+def test_the_shipped_gpu_run_files_fit_the_gpu_they_name(run_file: str) -> None:
+    run = load(RUNS / run_file)
+    assert run.model.shape is not None
+    assert run.gpu_memory_gib is not None
+    assert gpu_memory.complaints(run, run.model.shape, run.gpu_memory_gib) == []
+
+
+def test_a_gpu_that_is_too_small_is_told_with_what_to_change() -> None:
+    run = load(RUNS / "one_gpu.toml")
+    assert run.model.shape is not None
+    stepping, sampling = gpu_memory.complaints(run, run.model.shape, 16)
+    assert "a step of the learner needs 20.6 GiB of 16.0 GiB" in stepping
+    assert "gpu_memory_share" in sampling
+    tight = load(RUNS / "one_gpu.toml", ["actors.gpu_memory_share=0.05"])
+    (share,) = gpu_memory.complaints(tight, run.model.shape, 24)
+    assert share.startswith("actors.gpu_memory_share = 0.05 is 1.2 GiB")
+
+
+def test_a_checkpoint_on_this_machine_speaks_before_the_run_file(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(
+        json.dumps(
+            {
+                "model_type": "qwen2",
+                "hidden_size": 64,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 4,
+                "num_key_value_heads": 2,
+                "intermediate_size": 128,
+                "vocab_size": 100,
+                "tie_word_embeddings": True,
+            }
+        )
+    )
+    wrong = SMALL.model_copy(update={"layers": 3})
+    known = model_shape.find(ModelConfig(path=str(tmp_path), shape=wrong))
+    assert known is not None
+    assert model_shape.parameters(known.shape) == 80_704
+    assert known.source == f"config.json of {tmp_path}"
+    assert "mend it" in known.warning
+    agreed = model_shape.find(ModelConfig(path=str(tmp_path), shape=SMALL))
+    assert agreed is not None
+    assert agreed.warning == ""
+
+
+def test_a_hub_name_is_found_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    snapshot = tmp_path / "models--some--model" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text('{"model_type": "qwen2"}')
+    assert model_shape.config_json("some/model") == {"model_type": "qwen2"}
+    assert model_shape.config_json("some/other") is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"model_type": "deepseek_v3"}', '{"model_type": "llama"}', "[]", "not JSON"],
+)
+def test_what_config_json_does_not_tell_stays_unknown(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    assert model_shape.find(ModelConfig(path=str(tmp_path))) is None
+
+
+def test_the_estimate_of_a_tiny_model_counts_what_transformers_builds(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    from learner import tiny_model
+    from stepcoder_dist import ladder
+
+    tiny = TinyModel(hidden_size=64, layers=2, heads=2, kv_heads=1, intermediate_size=96)
+    ladder.write_tokenizer(tmp_path)
+    tiny_model.create(tiny, tmp_path, tmp_path, seed=0)
+    from transformers import AutoModelForCausalLM
+
+    real = AutoModelForCausalLM.from_pretrained(str(tmp_path)).num_parameters()
+    assert model_shape.parameters(model_shape.of_tiny(tiny)) == real
+    known = model_shape.find(ModelConfig(path=str(tmp_path)))
+    assert known is not None
+    assert model_shape.parameters(known.shape) == real
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_activations_are_what_autograd_saves(dtype: str, *, checkpointing: bool) -> None:
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    shape = ModelShape(
+        hidden_size=256,
+        layers=8,
+        heads=4,
+        kv_heads=4,
+        intermediate_size=640,
+        vocabulary=300,
+        attention_bias=True,
+    )
+    model = transformers.Qwen2ForCausalLM(
+        transformers.Qwen2Config(
+            vocab_size=300,
+            hidden_size=256,
+            intermediate_size=640,
+            num_hidden_layers=8,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+        )
+    ).to(getattr(torch, dtype))
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    saved: dict[int, int] = {}
+
+    def note(tensor: object) -> object:
+        storage = tensor.untyped_storage()  # type: ignore[attr-defined]
+        if storage.data_ptr() not in own:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    model.train()
+    ids = torch.arange(200).reshape(2, 100)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
+    del hidden
+    run = config(model__dtype=dtype, learner__gradient_checkpointing=checkpointing)
+    estimate = gpu_memory.activation_bytes(run, shape)
+    if checkpointing:  # the one layer that lives while it is recomputed is not there yet
+        layers = 256 * run.learner.microbatch_samples * 100 * (4 if dtype == "float32" else 2) * 8
+        norm = 200 * 256 * (12 if dtype == "float32" else 8)
+        estimate = layers + norm
+    assert 0.9 * estimate <= sum(saved.values()) <= 1.1 * estimate
