@@ -31,6 +31,7 @@ from stepcoder_dist.ports import Executor, Learner, Sampler
 from stepcoder_dist.program import PromptWriter, assemble
 from stepcoder_dist.records import (
     Completion,
+    JudgedSample,
     Outcome,
     Problem,
     RolloutRequest,
@@ -64,6 +65,8 @@ class Run:
     version: WeightVersion = 0
     groups: dict[str, list[Trajectory]] = field(default_factory=dict)
     """Trained samples whose group is not complete, by group."""
+    judged: dict[str, JudgedSample] = field(default_factory=dict)
+    """What the buffered trajectories were made from, by sample id, until their step is recorded."""
     buffer: TrajectoryBuffer = field(init=False)
     gate: VersionGate = field(init=False)
 
@@ -149,6 +152,7 @@ class RolloutLoop:
             return
         self._lost_in_a_row = 0
         if not await self._run.buffer.put(trajectory):
+            self._run.judged.pop(ticket.sample_id)
             await self.replace([ticket])
 
     async def judge(self, completion: Completion) -> Trajectory:
@@ -159,6 +163,12 @@ class RolloutLoop:
         clock = PhaseClock()
         with clock.phase("judge"):
             verdict = await run.executor.judge(program.source, problem.tests)
+        run.judged[request.ticket.sample_id] = JudgedSample(
+            completion=completion,
+            program=program,
+            verdict=verdict,
+            tests_total=len(problem.tests),
+        )
         return Trajectory(
             ticket=request.ticket,
             level=problem.level,
@@ -216,6 +226,8 @@ class TrainLoop:
                         await self._save(run, report.version)
                 with clock.phase("publish"):
                     stale = await run.buffer.advance(report.version)
+                    for trajectory in stale:
+                        run.judged.pop(trajectory.ticket.sample_id, None)
                     await self._publish(report)
                 replacements.create_task(self._rollouts.replace([t.ticket for t in stale]))
                 self._on_step(self._metrics(report, batch, clock), batch)

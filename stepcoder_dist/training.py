@@ -48,7 +48,10 @@ async def train(
         def on_step(figures: dict[str, float], batch: Sequence[Trajectory]) -> None:
             for sink in sinks:
                 sink.write(int(figures["step"]), figures)
-            folder.append_samples(int(figures["step"]), batch)
+            judged = {
+                id_: run.judged.pop(id_) for t in batch if (id_ := t.ticket.sample_id) in run.judged
+            }
+            folder.append_samples(int(figures["step"]), batch, judged)
             phase.advance(status(figures))
 
         async def save(run: pipeline.Run, version: WeightVersion) -> None:
