@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 
-from stepcoder_dist import training
+from stepcoder_dist import report, training
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.evaluation import EvaluatedSample, LevelScore, scores
@@ -101,7 +101,7 @@ def train(config: RunConfig, *, resume: bool) -> None:
         async with open_pools(config, checkpoint) as pools:
             await train_in(config, folder, problems, writer, pools, checkpoint, resume=resume)
 
-    with closing(folder), ray_session(config):
+    with closing(folder), report.written_at_the_end(folder.path, console), ray_session(config):
         run_until_done(command())
     console.print(f"run directory: {folder.path}", highlight=False)
 
@@ -250,7 +250,7 @@ def demo(config: RunConfig) -> None:
             )
         console.print(scores_table(rows))
 
-    with closing(folder), ray_session(config):
+    with closing(folder), report.written_at_the_end(folder.path, console), ray_session(config):
         run_until_done(command())
     console.print(f"run directory: {folder.path}", highlight=False)
 

@@ -5,6 +5,7 @@ metrics.jsonl              one object a step
 samples.jsonl              one object for each trained sample (docs/report.md)
 tensorboard/
 eval/<label>.jsonl         one object for each evaluated sample
+report.html                what `stepcoder report` makes of all this
 checkpoints/step_000010/   learner/ and run.json; complete or absent
 """
 
