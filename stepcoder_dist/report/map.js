@@ -25,6 +25,9 @@ function drawMap() {
     return `${where}stage ${stage}${stage === 0 ? " (whole program)" : ""}, ${then}, ${passed} of ${sampled} passed`;
   }
 
+  const open = () => showSamplesOf(problems[at.row].id);
+  const opener = el("button", { type: "button", class: "plain", on: { click: open } }, "Show its samples");
+
   responsive(holder, (width) => {
     const left = 8, right = 8, top = 4, bottom = 20, title = 22;
     const height = clamp(560 / problems.length, 4, 16);
@@ -78,9 +81,9 @@ function drawMap() {
       at.step = clamp(firstStep + Math.floor((event.clientX - box.left - left) / column), firstStep, lastStep);
       show(true);
     };
-    const open = () => showSamplesOf(problems[at.row].id);
     node.addEventListener("pointermove", place);
-    node.addEventListener("click", (event) => { place(event); open(); });
+    node.addEventListener("pointerdown", place);
+    node.addEventListener("dblclick", open);
     node.addEventListener("focus", () => show(true));
     node.addEventListener("blur", () => show(false));
     node.addEventListener("keydown", (event) => {
@@ -103,7 +106,7 @@ function drawMap() {
     return el("li", {}, svg("svg", { viewBox: "0 0 20 14", "aria-hidden": "true" },
       svg("rect", { width: 20, y: (14 - thick) / 2, height: thick, css: { fill: colour(stage) } })), stage === 0 ? "stage 0, whole program" : `stage ${stage}`);
   }));
-  byId("map-view").append(el("div", { class: "chart wide" }, readout, frame, legend,
+  byId("map-view").append(el("div", { class: "chart wide" }, el("div", { class: "heading" }, readout, opener), frame, legend,
     tableOnDemand("Curriculum by problem", ["problem", "level", "first stage", "last stage", "times sampled", "samples", "passed"],
       () => problems.map((problem) => {
         const sum = (place) => problem.visits.reduce((total, visit) => total + visit[place], 0);

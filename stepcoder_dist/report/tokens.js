@@ -18,7 +18,7 @@ const shown = (text) => text.replace(HIDDEN, (character) => {
   const code = character.charCodeAt(0);
   return code < 32 ? String.fromCharCode(0x2400 + code) : `‹U+${code.toString(16).toUpperCase().padStart(4, "0")}›`;
 });
-const quoted = (text) => shown(text.replaceAll("\r", "\\r").replaceAll("\n", "\\n").replaceAll("\t", "\\t"));
+const quoted = (text) => shown(text.replaceAll("\r", "\\r").replaceAll("\n", "\\n").replaceAll("\t", "\\t").replaceAll(" ", "␣"));
 
 /** The text of a piece, its line end as a faint sign that cannot be copied. */
 function pieceText(text) {
