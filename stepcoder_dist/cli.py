@@ -160,6 +160,20 @@ def doctor(
         raise typer.Exit(1)
 
 
+@app.command()
+def report(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR")],
+    *,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Default: RUN_DIR/report.html.")
+    ] = None,
+) -> None:
+    """Write one self-contained HTML page about a run, finished or not."""
+    from stepcoder_dist import report as pages
+
+    typer.echo(f"report: {pages.write(run_dir, out)}")
+
+
 @data.command()
 def inspect(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A file, folder or ladder:<split>.")],

@@ -307,6 +307,10 @@ class TrainConfig(Section):
     """A sample may be trained at most this many versions after the one that made it."""
     checkpoint_every: Annotated[int, Field(ge=0)] = 0
     """Steps between checkpoints; 0: only at the end."""
+    detailed_samples: Annotated[int, Field(ge=0)] = 16
+    """Samples of a step that samples.jsonl keeps whole (source, tokens, lines), evenly over the
+    outcomes; of the others a short row. Steps whose number has more than two significant digits
+    keep none, so that a long run's file stays small."""
 
 
 class SftConfig(Section):

@@ -164,7 +164,7 @@ def _score(level: str, samples: Sequence[EvaluatedSample], ks: Sequence[int]) ->
         problems=len(counts),
         samples=len(samples),
         pass_at={k: float(values.mean()) if len(values) else 0.0 for k, values in pass_at.items()},
-        interval=_bootstrap(pass_at[min(ks)]),
+        interval=interval_of_mean(pass_at[min(ks)]),
         outcomes={
             outcome: sum(o is outcome for _, o in judged) / max(len(judged), 1)
             for outcome in Outcome
@@ -173,7 +173,7 @@ def _score(level: str, samples: Sequence[EvaluatedSample], ks: Sequence[int]) ->
     )
 
 
-def _bootstrap(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+def interval_of_mean(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     """95% percentile interval of the mean over problems; a fixed seed, so a table repeats."""
     if not len(values):
         return (0.0, 0.0)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 
-from stepcoder_dist import sft_folder, training
+from stepcoder_dist import report, sft_folder, training
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.evaluation import EvaluatedSample, LevelScore, scores
@@ -124,7 +124,7 @@ def _train(
     with closing(opened(config)) as folder:
         if resume:
             check_resumable(config, folder)
-        with ray_session(config):
+        with report.written_at_the_end(folder.path, console), ray_session(config):
             run_until_done(command(folder), stop)
     console.print(f"run directory: {folder.path}", highlight=False)
 
@@ -299,7 +299,7 @@ def _demo(config: RunConfig) -> None:
             )
         console.print(scores_table(rows))
 
-    with closing(folder), ray_session(config):
+    with closing(folder), report.written_at_the_end(folder.path, console), ray_session(config):
         run_until_done(command(), stop)
     console.print(f"run directory: {folder.path}", highlight=False)
 

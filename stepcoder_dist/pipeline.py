@@ -28,6 +28,7 @@ from stepcoder_dist.planner import group_of
 from stepcoder_dist.program import assemble
 from stepcoder_dist.records import (
     Completion,
+    JudgedSample,
     RolloutRequest,
     StartPoint,
     StepReport,
@@ -121,6 +122,7 @@ class RolloutLoop:
             return
         self._lost_in_a_row = 0
         if not await self._run.buffer.put(trajectory):
+            self._run.judged.pop(ticket.sample_id)
             await self.replace([ticket])
 
     async def judge(self, completion: Completion) -> Trajectory:
@@ -131,6 +133,12 @@ class RolloutLoop:
         clock = PhaseClock()
         with clock.phase("judge"):
             verdict = await run.executor.judge(program.source, problem.tests)
+        run.judged[request.ticket.sample_id] = JudgedSample(
+            completion=completion,
+            program=program,
+            verdict=verdict,
+            tests_total=len(problem.tests),
+        )
         return Trajectory(
             ticket=request.ticket,
             level=problem.level,
@@ -217,6 +225,8 @@ class TrainLoop:
             if not run.stop.asked:
                 with clock.phase("publish"):
                     stale = await run.buffer.advance(report.version)
+                    for trajectory in stale:
+                        run.judged.pop(trajectory.ticket.sample_id, None)
                     await self._publish(report)
         finally:
             self._records.commit(self._metrics(report, batch, clock), batch)

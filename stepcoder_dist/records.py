@@ -251,6 +251,17 @@ class Trajectory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class JudgedSample:
+    """What a trajectory was made from. Stays with the driver: for readers, not for the learner."""
+
+    completion: Completion
+    program: Program
+    verdict: Verdict
+    tests_total: int
+    """Of the problem: a program that does not compile has no test results."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SftExample:
     """One reference solution to imitate. Loss on the completion only."""
 

@@ -2,9 +2,10 @@
 
 config.toml                resolved
 metrics.jsonl              one object a step
-samples.jsonl              one object for each trained sample
+samples.jsonl              one object for each trained sample (docs/report.md)
 tensorboard/
 eval/<label>.jsonl         one object for each evaluated sample
+report.html                what `stepcoder report` makes of all this
 checkpoints/step_000010/   learner/ and run.json; complete or absent
 """
 
@@ -25,9 +26,10 @@ from typing import Any
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError, RunError
 from stepcoder_dist.evaluation import EvaluatedSample
-from stepcoder_dist.records import Trajectory, WeightVersion
+from stepcoder_dist.records import JudgedSample, Trajectory, WeightVersion
 from stepcoder_dist.run_file import describe
 from stepcoder_dist.runs_root import runs_root
+from stepcoder_dist.sample_rows import sample_rows
 
 
 class InUse(ConfigError):
@@ -109,10 +111,11 @@ class RunFolder:
         for draft in self.path.glob(".*.draft"):
             draft.unlink(missing_ok=True)
 
-    def append_samples(self, step: int, batch: Sequence[Trajectory]) -> None:
-        """One line for each sample that the step trained."""
-        rows = ({"step": step, **_sample_row(trajectory)} for trajectory in batch)
-        append_jsonl(self.path / "samples.jsonl", rows)
+    def append_samples(
+        self, step: int, batch: Sequence[Trajectory], judged: Mapping[str, JudgedSample]
+    ) -> None:
+        """One line for each sample that the step trained; `sample_rows.py` says what is in it."""
+        append_jsonl(self.path / "samples.jsonl", sample_rows(step, batch, judged, self._config))
 
     def cut_after(self, version: WeightVersion) -> None:
         """Drop the rows of steps that a resumed run will do again."""
@@ -205,19 +208,6 @@ def _step_of(row: str) -> float:
 
 def _used(path: Path) -> bool:
     return (path / "metrics.jsonl").exists() or bool(checkpoints(path))
-
-
-def _sample_row(trajectory: Trajectory) -> dict[str, Any]:
-    return {
-        "sample_id": trajectory.ticket.sample_id,
-        "problem_id": trajectory.ticket.problem_id,
-        "stage": trajectory.ticket.stage,
-        "outcome": trajectory.outcome,
-        "reward": trajectory.reward,
-        "weights": [trajectory.oldest_weights, trajectory.newest_weights],
-        "tokens": len(trajectory.completion_ids),
-        "kept_share": float(trajectory.keep.mean()),
-    }
 
 
 def _evaluated_row(sample: EvaluatedSample) -> dict[str, Any]:

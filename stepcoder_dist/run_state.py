@@ -16,7 +16,14 @@ from stepcoder_dist.interruption import StopRequest
 from stepcoder_dist.planner import Planner, group_of
 from stepcoder_dist.ports import Executor, Learner, Sampler
 from stepcoder_dist.program import PromptWriter
-from stepcoder_dist.records import Outcome, Problem, Ticket, Trajectory, WeightVersion
+from stepcoder_dist.records import (
+    JudgedSample,
+    Outcome,
+    Problem,
+    Ticket,
+    Trajectory,
+    WeightVersion,
+)
 from stepcoder_dist.trajectory_buffer import Fate, Ledger, TrajectoryBuffer, VersionGate
 
 
@@ -42,6 +49,8 @@ class Run:
     """Steps whose samples have been planned."""
     tickets: dict[str, Ticket] = field(default_factory=dict)
     """Of the samples that are on their way, and of some that no longer are."""
+    judged: dict[str, JudgedSample] = field(default_factory=dict)
+    """What the buffered trajectories were made from, by sample id, until their step is recorded."""
     buffer: TrajectoryBuffer = field(init=False)
     gate: VersionGate = field(init=False)
 

@@ -97,7 +97,9 @@ class _Records:
         step = int(figures["step"])
         for sink in self._sinks:
             sink.write(step, figures)
-        self._folder.append_samples(step, batch)
+        judged = self._run.judged
+        known = {t.ticket.sample_id: judged.pop(t.ticket.sample_id, None) for t in batch}
+        self._folder.append_samples(step, batch, {k: v for k, v in known.items() if v})
         self._commit_draft()
         self._phase.advance(status(figures))
 

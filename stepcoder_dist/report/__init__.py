@@ -1,0 +1,54 @@
+"""`stepcoder report`: a run directory as one self-contained HTML page (docs/report.md).
+
+    run_reading ─► page_data ─► page ─► report.html
+    files, torn     plain JSON   page.html + page.css + *.js
+    or missing      by section   and the data, nothing fetched
+
+The page draws itself in the browser from one block of JSON; everything that decides what is in
+that block, and how much, is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from stepcoder_dist.errors import UserError
+
+
+def write(run_dir: Path, out: Path | None = None) -> Path:
+    """Write the page and return its path: `out`, or `report.html` in the run directory.
+
+    Raises `UserError` where `run_dir` is no run directory or `out` cannot be written.
+    """
+    from stepcoder_dist.report.page import render
+    from stepcoder_dist.report.page_data import page_data
+    from stepcoder_dist.report.run_reading import read_run
+    from stepcoder_dist.run_folder import write_atomically
+
+    target = out or run_dir / "report.html"
+    text = render(page_data(read_run(run_dir)))
+    try:
+        write_atomically(target, text)
+    except OSError as error:
+        raise UserError(
+            f"{target}: cannot be written ({error.strerror}); choose another --out"
+        ) from None
+    return target
+
+
+@contextmanager
+def written_at_the_end(run_dir: Path, console: Console) -> Iterator[None]:
+    """Write the page of a run when the run ends, however it ends."""
+    try:
+        yield
+    finally:
+        if (run_dir / "metrics.jsonl").exists():
+            try:
+                console.print(f"report: {write(run_dir)}", highlight=False)
+            # whatever is wrong with it: a page about a run must not fail the run
+            except Exception as error:  # noqa: BLE001
+                console.print(f"no report ({error}); try `stepcoder report {run_dir}`")

@@ -1,0 +1,113 @@
+"""Held-out scores of a run: by evaluation and level, and the gain from the first to the last."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from stepcoder_dist.evaluation import EvaluatedSample, LevelScore, interval_of_mean, scores
+from stepcoder_dist.records import Outcome, Verdict
+
+Row = Mapping[str, Any]
+
+
+def heldout(evaluations: Mapping[str, Sequence[Row]], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The page's object; empty tables where nothing was evaluated."""
+    samples = {
+        label: parsed
+        for label, rows in evaluations.items()
+        if (parsed := [sample for row in rows if (sample := _sample(row)) is not None])
+    }
+    tables = {label: scores(of_label, _ks(of_label, config)) for label, of_label in samples.items()}
+    levels = list(dict.fromkeys(score.level for table in tables.values() for score in table))
+    if len(set(levels) - {"all"}) == 1:
+        levels.remove("all")  # it would say the same again
+    labels = list(tables)
+    return {
+        "labels": labels,
+        "rows": [
+            {"level": level, "label": label, **_row(score)}
+            for level in levels
+            for label in labels
+            for score in tables[label]
+            if score.level == level
+        ],
+        "gains": [
+            {"level": level, **gain}
+            for level in levels
+            if len(labels) > 1
+            and (gain := _gain(samples[labels[0]], samples[labels[-1]], level)) is not None
+        ],
+    }
+
+
+def _sample(row: Row) -> EvaluatedSample | None:
+    """None for a row that is not of the expected kind."""
+    try:
+        fault = row["outcome"] == "sandbox_fault"
+        verdict = None
+        if not fault:
+            verdict = Verdict(
+                outcome=Outcome(row["outcome"]),
+                tests=(),
+                structure=None,
+                coverage_trusted=True,
+                wall_ms=0.0,
+            )
+        return EvaluatedSample(
+            sample_id=str(row["sample_id"]),
+            problem_id=str(row["problem_id"]),
+            level=str(row["level"]),
+            source="",
+            verdict=verdict,
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def _ks(samples: Sequence[EvaluatedSample], config: Mapping[str, Any]) -> list[int]:
+    """The run's own k that every problem has enough judged samples for; always 1."""
+    judged = Counter(s.problem_id for s in samples if s.verdict is not None)
+    section = config.get("evaluation")
+    asked = section.get("k", [1]) if isinstance(section, Mapping) else [1]
+    most = min(judged.values(), default=1)
+    return sorted({1, *(k for k in asked if isinstance(k, int) and 1 <= k <= most)})
+
+
+def _row(score: LevelScore) -> dict[str, Any]:
+    return {
+        "problems": score.problems,
+        "samples": score.samples,
+        "pass_at": {str(k): round(value, 4) for k, value in score.pass_at.items()},
+        "interval": [round(bound, 4) for bound in score.interval],
+        "outcomes": {str(o): round(share, 4) for o, share in score.outcomes.items() if share},
+        "faults": score.faults,
+    }
+
+
+def _gain(
+    before: Sequence[EvaluatedSample], after: Sequence[EvaluatedSample], level: str
+) -> dict[str, Any] | None:
+    """Mean difference of pass@1 over the problems that both have, with its 95% interval."""
+    first, last = _pass_shares(before, level), _pass_shares(after, level)
+    both = sorted(first.keys() & last.keys())
+    if not both:
+        return None
+    differences = np.array([last[problem] - first[problem] for problem in both])
+    low, high = interval_of_mean(differences)
+    return {
+        "problems": len(both),
+        "mean": round(float(differences.mean()), 4),
+        "interval": [round(low, 4), round(high, 4)],
+    }
+
+
+def _pass_shares(samples: Sequence[EvaluatedSample], level: str) -> dict[str, float]:
+    passed: dict[str, list[bool]] = defaultdict(list)
+    for sample in samples:
+        if sample.verdict is not None and level in ("all", sample.level):
+            passed[sample.problem_id].append(sample.verdict.outcome is Outcome.PASSED)
+    return {problem: sum(flags) / len(flags) for problem, flags in passed.items()}

@@ -1,0 +1,180 @@
+"""What a run directory says, also while the run goes on: torn and missing files are no errors.
+
+Samples are read in one pass that keeps counts and the places of the whole rows, not the rows: a
+long run's samples.jsonl is larger than one wants in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stepcoder_dist.errors import UserError
+from stepcoder_dist.records import Outcome
+
+Row = dict[str, Any]
+
+TRACES = ("config.toml", "metrics.jsonl", "samples.jsonl")
+"""A folder with none of these is no run directory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholeRow:
+    """Where a sample that was kept whole stands in samples.jsonl, and by what it is chosen."""
+
+    offset: int
+    """Bytes from the start of the file."""
+    size: int
+    """Bytes."""
+    step: int
+    outcome: str
+
+
+@dataclass(slots=True)
+class SampleIndex:
+    """samples.jsonl without its programs."""
+
+    trained: int = 0
+    tokens: int = 0
+    levels: dict[str, str] = field(default_factory=dict)
+    """By problem."""
+    groups: dict[str, dict[tuple[int, int], list[int]]] = field(default_factory=dict)
+    """[passed, sampled] by problem and (step, stage)."""
+    whole: list[WholeRow] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """Everything that a report is made from."""
+
+    path: Path
+    config_text: str
+    config: Mapping[str, Any]
+    metrics: Sequence[Mapping[str, float]]
+    """One object a step, ascending, finite numbers only."""
+    samples: SampleIndex
+    evaluations: Mapping[str, Sequence[Row]]
+    """Rows of eval/<label>.jsonl; "sft" first."""
+    unreadable: Mapping[str, int]
+    """Lines that are no JSON objects of the expected kind, by file."""
+    updated: float | None
+    """When the last step was recorded, seconds since 1970."""
+
+
+def read_run(path: Path) -> RunRecord:
+    """Read a run directory. Raises `UserError` where it is none."""
+    if not path.is_dir():
+        raise UserError(
+            f"{path}: no such run directory; `stepcoder train` prints its own at the end"
+        )
+    if not any((path / name).exists() for name in TRACES):
+        raise UserError(
+            f"{path}: not a run directory, it has none of {', '.join(TRACES)}; "
+            "give the folder that `stepcoder train` wrote"
+        )
+    unreadable: dict[str, int] = {}
+    metrics_file = path / "metrics.jsonl"
+    config_text = _text(path / "config.toml")
+    return RunRecord(
+        path=path.resolve(),
+        config_text=config_text,
+        config=_parsed(config_text),
+        metrics=_metrics(metrics_file, unreadable),
+        samples=_index(path / "samples.jsonl", unreadable),
+        evaluations={
+            file.stem: [row for _, _, row in _rows(file, unreadable)]
+            for file in sorted((path / "eval").glob("*.jsonl"), key=_sft_first)
+        },
+        unreadable=unreadable,
+        updated=metrics_file.stat().st_mtime if metrics_file.exists() else None,
+    )
+
+
+def read_whole(path: Path, places: Sequence[WholeRow]) -> list[Row]:
+    """The chosen rows of samples.jsonl, in the order asked for."""
+    if not places:
+        return []
+    with (path / "samples.jsonl").open("rb") as file:
+        rows = []
+        for place in places:
+            file.seek(place.offset)
+            rows.append(json.loads(file.read(place.size)))
+    return rows
+
+
+def _rows(path: Path, unreadable: dict[str, int]) -> Iterator[tuple[int, int, Row]]:
+    """Offset, size and object of every line that holds one."""
+    if not path.is_file():
+        return
+    offset = 0
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                row = None
+            if isinstance(row, dict):
+                yield offset, len(line), row
+            # a last line without its end is being written just now
+            elif line.strip() and line.endswith(b"\n"):
+                _count(unreadable, path)
+            offset += len(line)
+
+
+def _count(unreadable: dict[str, int], path: Path) -> None:
+    unreadable[path.name] = unreadable.get(path.name, 0) + 1
+
+
+def _metrics(path: Path, unreadable: dict[str, int]) -> list[dict[str, float]]:
+    steps: dict[int, dict[str, float]] = {}
+    for _, _, row in _rows(path, unreadable):
+        figures = {key: value for key, value in row.items() if _is_figure(value)}
+        if "step" in figures:
+            steps[int(figures["step"])] = figures
+        else:
+            _count(unreadable, path)
+    return [steps[step] for step in sorted(steps)]
+
+
+def _is_figure(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _index(path: Path, unreadable: dict[str, int]) -> SampleIndex:
+    index = SampleIndex()
+    for offset, size, row in _rows(path, unreadable):
+        try:
+            step, stage, problem = int(row["step"]), int(row["stage"]), str(row["problem_id"])
+            outcome = str(Outcome(row["outcome"]))
+            index.tokens += int(row.get("tokens", 0))
+        except (KeyError, TypeError, ValueError):
+            _count(unreadable, path)
+            continue
+        index.trained += 1
+        index.levels.setdefault(problem, str(row.get("level", "")))
+        group = index.groups.setdefault(problem, {}).setdefault((step, stage), [0, 0])
+        group[0] += outcome == Outcome.PASSED
+        group[1] += 1
+        if "source" in row:
+            index.whole.append(WholeRow(offset=offset, size=size, step=step, outcome=outcome))
+    return index
+
+
+def _sft_first(path: Path) -> tuple[bool, str]:
+    return path.stem != "sft", path.stem
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def _parsed(text: str) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return {}

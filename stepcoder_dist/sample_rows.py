@@ -1,0 +1,109 @@
+"""The rows of samples.jsonl: every trained sample in short, some of them whole (docs/report.md).
+
+A whole row holds what a reader needs to see the program as it was sampled, judged and masked.
+Token lengths and run lengths instead of spans and flags: about 10 bytes a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from stepcoder_dist.config import CoverageMaskConfig, RunConfig
+from stepcoder_dist.coverage_mask import kept_lines
+from stepcoder_dist.even_choice import evenly
+from stepcoder_dist.program import line_starts
+from stepcoder_dist.records import Int32Array, JudgedSample, Program, Trajectory, Verdict
+
+
+def sample_rows(
+    step: int, batch: Sequence[Trajectory], judged: Mapping[str, JudgedSample], config: RunConfig
+) -> Iterator[dict[str, Any]]:
+    """One row for each trajectory, in the order of the batch.
+
+    `judged` may lack samples, those that were judged before the run was resumed: their rows are
+    short.
+    """
+    whole = _chosen(step, [t for t in batch if t.ticket.sample_id in judged], config)
+    for trajectory in batch:
+        row = {"step": step, **_short(trajectory)}
+        sample_id = trajectory.ticket.sample_id
+        if sample_id in whole:
+            row |= _detail(trajectory, judged[sample_id], config.coverage_mask)
+        yield row
+
+
+def keeps_detail(step: int) -> bool:
+    """Steps with at most two significant digits: 1…100, 110, …, 1000, 1100, …
+
+    A rule of the step alone, so that a resumed run writes the same rows; 100 steps at first, then
+    90 for each factor of ten.
+    """
+    return not str(step)[2:].strip("0")
+
+
+def _chosen(step: int, batch: Sequence[Trajectory], config: RunConfig) -> set[str]:
+    number = config.train.detailed_samples if keeps_detail(step) else 0
+    return {t.ticket.sample_id for t in evenly(batch, lambda t: t.outcome)[:number]}
+
+
+def _short(trajectory: Trajectory) -> dict[str, Any]:
+    return {
+        "sample_id": trajectory.ticket.sample_id,
+        "problem_id": trajectory.ticket.problem_id,
+        "level": trajectory.level,
+        "stage": trajectory.ticket.stage,
+        "outcome": trajectory.outcome,
+        "reward": trajectory.reward,
+        "weights": [trajectory.oldest_weights, trajectory.newest_weights],
+        "tokens": len(trajectory.completion_ids),
+        "kept_share": float(trajectory.keep.mean()),
+    }
+
+
+def _detail(
+    trajectory: Trajectory, sample: JudgedSample, mask: CoverageMaskConfig
+) -> dict[str, Any]:
+    completion, program, verdict = sample.completion, sample.program, sample.verdict
+    return {
+        "source": program.source,
+        "given_chars": program.given_chars,
+        "tail": completion.text[program.code_chars :],
+        "token_chars": _lengths(completion.char_spans),
+        "logprobs": [round(float(value), 3) for value in trajectory.rollout_logprobs],
+        "kept": _runs([bool(flag) for flag in trajectory.keep]),
+        "executed_lines": sorted(verdict.executed_lines),
+        "kept_lines": sorted(_kept_lines(program, verdict, mask)),
+        "compiled": verdict.structure is not None,
+        "coverage_trusted": verdict.coverage_trusted,
+        "tests_passed": verdict.tests_passed,
+        "tests_total": sample.tests_total,
+        "detail": verdict.detail,
+    }
+
+
+def _kept_lines(program: Program, verdict: Verdict, mask: CoverageMaskConfig) -> frozenset[int]:
+    """Every line where `token_mask` keeps every token."""
+    if mask.enabled and verdict.structure is not None and verdict.coverage_trusted:
+        return kept_lines(verdict.structure, verdict.executed_lines, mask.comments)
+    return frozenset(range(1, len(line_starts(program.source)) + 1))
+
+
+def _lengths(spans: Int32Array) -> list[int]:
+    """Characters of each token; 0 for one that prints nothing by itself.
+
+    Spans leave no gaps, so the lengths say as much: their sums are the spans' ends.
+    """
+    lengths, printed = [], 0
+    for index, (_, end) in enumerate(spans.tolist()):
+        shares = index + 1 < len(spans) and bool((spans[index] == spans[index + 1]).all())
+        lengths.append(0 if shares else end - printed)
+        printed += lengths[-1]
+    return lengths
+
+
+def _runs(flags: Sequence[bool]) -> list[int]:
+    """Lengths of the runs of equal flags, the first of them True: [T, T, F] is [2, 1]."""
+    runs = [len(list(run)) for _, run in groupby(flags)]
+    return runs if not flags or flags[0] else [0, *runs]

@@ -1,0 +1,183 @@
+"""What samples.jsonl keeps of a trained sample."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from run_for_tests import config, make_run, run_loops, write_run
+
+from stepcoder_dist import sample_rows
+from stepcoder_dist.records import (
+    Completion,
+    JudgedSample,
+    LineStructure,
+    Outcome,
+    Program,
+    RolloutRequest,
+    TestResult,
+    Ticket,
+    Trajectory,
+    Verdict,
+)
+from stepcoder_dist.run_folder import RunFolder
+
+SHORT = {
+    "step", "sample_id", "problem_id", "level", "stage", "outcome", "reward", "weights", "tokens",
+    "kept_share",
+}  # fmt: skip
+
+
+def sample(index: int = 0, outcome: Outcome = Outcome.PASSED) -> tuple[Trajectory, JudgedSample]:
+    """`if a:` given; five tokens write `b`, an emoji of two tokens, a line end, the fence."""
+    ticket = Ticket(
+        sample_id=f"s000000-0000-{index:04d}", problem_id="p/1", stage=1, seed=0, planned_step=0
+    )
+    ids = np.arange(5, dtype=np.int32)
+    logprobs = np.array([-0.12345, -1, -2, 0, -0.5], dtype=np.float32)
+    request = RolloutRequest(
+        ticket=ticket, prompt_ids=ids, given="if a:\n", temperature=1.0, top_p=1.0, max_new_tokens=5
+    )
+    completion = Completion(
+        request=request,
+        text=" b#🙂\n```",
+        token_ids=ids,
+        char_spans=np.array([[0, 3], [3, 4], [3, 4], [4, 8], [8, 8]], dtype=np.int32),
+        logprobs=logprobs,
+        ended=True,
+        oldest_weights=0,
+        newest_weights=0,
+    )
+    program = Program(source="if a:\n b#🙂\n", given_chars=6, code_chars=5, fence_chars=(5, 8))
+    structure = LineStructure(
+        code_lines=frozenset({1, 2}), follows=((1,), (2,)), comment_lines=frozenset()
+    )
+    verdict = Verdict(
+        outcome=outcome,
+        tests=(TestResult(outcome=outcome, executed_lines=frozenset({1})),),
+        structure=structure,
+        coverage_trusted=True,
+        wall_ms=1.0,
+        detail="test 1: expected 1, got 2",
+    )
+    trajectory = Trajectory(
+        ticket=ticket,
+        level="interview",
+        prompt_ids=ids,
+        completion_ids=ids,
+        rollout_logprobs=logprobs,
+        keep=np.array([False, False, False, True, True]),
+        reward=1.0,
+        outcome=outcome,
+        temperature=1.0,
+        oldest_weights=0,
+        newest_weights=0,
+    )
+    judged = JudgedSample(completion=completion, program=program, verdict=verdict, tests_total=3)
+    return trajectory, judged
+
+
+def rows(step: int, samples: list[tuple[Trajectory, JudgedSample]], **train: object) -> list[dict]:
+    settings = config(Path("unused"), **train)
+    judged = {t.ticket.sample_id: j for t, j in samples}
+    return list(sample_rows.sample_rows(step, [t for t, _ in samples], judged, settings))
+
+
+def test_a_whole_row_tells_source_tokens_mask_lines_and_verdict():
+    (row,) = rows(1, [sample()])
+    detail = {key: value for key, value in row.items() if key not in SHORT}
+    assert detail == {
+        "source": "if a:\n b#🙂\n",
+        "given_chars": 6,
+        "tail": "```",
+        "token_chars": [3, 0, 1, 4, 0],
+        "logprobs": [-0.123, -1.0, -2.0, 0.0, -0.5],
+        "kept": [0, 3, 2],
+        "executed_lines": [1],
+        "kept_lines": [1],
+        "compiled": True,
+        "coverage_trusted": True,
+        "tests_passed": 1,
+        "tests_total": 3,
+        "detail": "test 1: expected 1, got 2",
+    }
+
+
+def test_with_the_mask_off_every_line_is_kept():
+    settings = config(Path("unused")).model_copy(
+        update={"coverage_mask": config(Path("unused")).coverage_mask.model_copy(
+            update={"enabled": False})}
+    )  # fmt: skip
+    trajectory, judged = sample()
+    (row,) = sample_rows.sample_rows(
+        1, [trajectory], {trajectory.ticket.sample_id: judged}, settings
+    )
+    assert row["kept_lines"] == [1, 2]
+
+
+def test_of_a_step_only_so_many_are_whole_and_every_outcome_is_among_them():
+    outcomes = [Outcome.PASSED] * 20 + [Outcome.TIMEOUT] + [Outcome.WRONG_ANSWER] * 20
+    batch = [sample(i, outcome) for i, outcome in enumerate(outcomes)]
+    written = rows(7, batch, detailed_samples=6)
+    whole = [row for row in written if "source" in row]
+    assert [row["sample_id"] for row in written] == [t.ticket.sample_id for t, _ in batch]
+    assert len(whole) == 6
+    assert {row["outcome"] for row in whole} == {"passed", "timeout", "wrong_answer"}
+    assert all(set(row) == SHORT for row in written if "source" not in row)
+    assert [row for row in rows(7, batch, detailed_samples=0) if "source" in row] == []
+
+
+def test_a_run_of_ten_thousand_steps_keeps_detail_of_280_and_never_stops_to():
+    kept = [step for step in range(1, 10_001) if sample_rows.keeps_detail(step)]
+    assert len(kept) == 280
+    assert kept[:100] == list(range(1, 101))
+    assert kept[98:104] == [99, 100, 110, 120, 130, 140]
+    assert kept[-3:] == [9800, 9900, 10000]
+
+
+def test_a_sample_that_was_judged_before_a_resume_has_a_short_row():
+    trajectory, _ = sample()
+    (row,) = sample_rows.sample_rows(1, [trajectory], {}, config(Path("unused")))
+    assert set(row) == SHORT
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    folder = write_run(tmp_path_factory.mktemp("run"), None)
+    return [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+
+
+def test_the_loops_record_rows_whose_parts_fit_together(recorded: list[dict]):
+    assert len(recorded) == 8 * 12
+    for row in recorded:
+        text = row["source"] + row["tail"]
+        assert row["given_chars"] + sum(row["token_chars"]) == len(text)
+        assert len(row["token_chars"]) == len(row["logprobs"]) == sum(row["kept"]) == row["tokens"]
+        assert row["kept_share"] == pytest.approx(sum(row["kept"][::2]) / row["tokens"])
+        assert row["tests_total"] == 3
+    assert {row["outcome"] for row in recorded} == {
+        "passed", "wrong_answer", "compile_error", "runtime_error",
+    }  # fmt: skip
+    assert {row["coverage_trusted"] for row in recorded} == {True, False}
+
+
+def test_what_a_trained_or_refused_sample_was_made_from_is_let_go(tmp_path: Path):
+    settings = config(tmp_path, steps=5, max_staleness=1)
+    run, executor = make_run(settings)
+    run_loops(run, executor, RunFolder(tmp_path, settings))
+    # a replacement that came too late for the last step is still in the buffer
+    assert len(run.judged) == len(run.buffer)
+
+
+def test_four_steps_in_one_go_record_the_same_bytes_as_two_and_two_resumed(tmp_path: Path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    write_run(whole, config(whole, steps=4))
+    write_run(parts, config(parts, steps=2))
+    settings = config(parts, steps=4)
+    run, executor = make_run(settings)
+    run_loops(run, executor, RunFolder(parts, settings), resume=True)
+    recorded = [(folder / "samples.jsonl").read_bytes() for folder in (whole, parts)]
+    assert recorded[0].count(b"source") == 48
+    assert recorded[0] == recorded[1]
