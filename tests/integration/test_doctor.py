@@ -82,7 +82,7 @@ def test_a_cluster_is_asked_for_its_size_and_held_against_the_run(local_ray: Non
     found = doctor("deploy/runs/demo.toml", *small, code=0, RAY_ADDRESS=address)
     assert found["Ray"]["seen"].startswith(f"cluster at {address}: 1 nodes, 8 CPU, 0 GPU")
     assert found["Ray's size"]["seen"] == f"the run asks for {asked:g} CPU"
-    large = ("--set", "actors.number=20")
+    large = ("--set", "actors.number=60")
     more = doctor("deploy/runs/demo.toml", *large, code=1, RAY_ADDRESS=address)
     assert "the run asks the Ray cluster for " in more["Ray's size"]["seen"]
     assert "CPU (it has 8)" in more["Ray's size"]["seen"]

@@ -169,7 +169,7 @@ def test_a_stopped_run_leaves_nothing_and_a_resumed_one_goes_on(demo: tuple[Path
             os.kill(process.pid, signal.SIGTERM)
             break
     rest = process.stdout.read()
-    assert process.wait(timeout=120) == 130, rest[-4000:]
+    assert process.wait(timeout=120) == 128 + signal.SIGTERM, rest[-4000:]
     assert "Traceback" not in rest
     assert (shared_memory(), orphans()) == (before, [])
     assert processes_of_session(process.pid) == []
