@@ -115,6 +115,8 @@ class Head:
         """`ray list WHAT` of what lives."""
         live = "ALIVE" if what == "actors" else "CREATED"
         output = self.ray("list", what, "--filter", f"state={live}", "--format=json")
+        if "No resource in the cluster" in output:
+            return []
         found: list[dict[str, Any]] = json.loads(output[output.index("[") :])
         return found
 
