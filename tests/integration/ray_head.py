@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 from commands import REPOSITORY
 
 
@@ -72,8 +73,10 @@ class Head:
         raise AssertionError("the head did not start")
 
     def close(self) -> None:
+        family = psutil.Process(self.process.pid).children(recursive=True)
         self.process.send_signal(signal.SIGTERM)
         self.process.communicate(timeout=60)
+        psutil.wait_procs(family, timeout=60)  # Ray's own helpers end a moment after their parent
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def ray(
