@@ -11,6 +11,7 @@ from commands import DEMO, REPOSITORY, SMALL, processes_of_session, sets, shared
 from ray_head import Head
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.ray,
     pytest.mark.vllm,
     pytest.mark.deepspeed,
