@@ -15,7 +15,7 @@ import dataclasses
 import hashlib
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,6 +25,7 @@ from stepcoder_dist import ladder_tokenizer
 from stepcoder_dist.errors import ProblemError
 from stepcoder_dist.ladder_language import Task
 from stepcoder_dist.ladder_programs import CONDITIONALS, INPUTS, KINDS, LEVEL_OF, programs
+from stepcoder_dist.ladder_slips import careless, single_slips
 from stepcoder_dist.records import Problem, TestSuite
 
 PREFIX = "ladder:"
@@ -54,6 +55,8 @@ class Options:
     calls: float = CALL_SHARE
     tests: int | None = None
     """Tests of each problem; `COUNTS` and `TESTS` say what None is."""
+    off_by_one: float = 0.0
+    """Share of comparisons that the references of the sft split get wrong (`ladder_slips.py`)."""
 
 
 def problems(
@@ -65,6 +68,7 @@ def problems(
     kinds: Sequence[str] = KINDS,
     calls: float = CALL_SHARE,
     tests: int | None = None,
+    off_by_one: float = 0.0,
 ) -> list[Problem]:
     """Make `count` different problems; the number of conditionals goes round in its range.
 
@@ -78,6 +82,7 @@ def problems(
         kinds=tuple(kinds),
         calls=calls,
         tests=tests,
+        off_by_one=off_by_one,
     )
     return list(_generate(split, options))
 
@@ -92,7 +97,8 @@ def from_spec(spec: str) -> Iterator[Problem]:
         except ValueError:
             raise ProblemError(
                 f"{spec}: {key}={text} makes no sense; options are seed=0, count=400, "
-                f"conditionals=2-3, kinds={','.join(KINDS)}, calls=0.2, tests=6"
+                f"conditionals=2-3, kinds={','.join(KINDS)}, calls=0.2, tests=6, "
+                "off_by_one=0"
             ) from None
     try:
         yield from _generate(split, dataclasses.replace(Options(), **changes))  # type: ignore[arg-type]
@@ -133,7 +139,7 @@ def _option(key: str, text: str) -> object:
             return range(int(low), int(high or low) + 1)
         case "kinds":
             return tuple(text.split(","))
-        case "calls" if 0 <= float(text) <= 1:
+        case "calls" | "off_by_one" if 0 <= float(text) <= 1:
             return float(text)
     raise ValueError(key)
 
@@ -150,6 +156,11 @@ def _generate(split: str, options: Options) -> Iterator[Problem]:
         raise ProblemError(
             f"kinds {', '.join(options.kinds)} do not make programs; choose among "
             f"{', '.join(KINDS)}, and not nested alone"
+        )
+    if options.off_by_one and split != "sft":
+        raise ProblemError(
+            f"off_by_one={options.off_by_one} is for demonstrations, the sft split; the references "
+            f"of {split} have to pass their own tests"
         )
     count = options.count if options.count is not None else COUNTS[split]
     rng = random.Random(f"{split} {options.seed}")
@@ -171,7 +182,11 @@ def _generate(split: str, options: Options) -> Iterator[Problem]:
                 "this; lower count or widen conditionals and kinds"
             )
         made.add(digest)
-        yield _problem(task, digest, options.tests or TESTS[split], thorough=split == "heldout")
+        problem = _problem(task, digest, options.tests or TESTS[split], thorough=split == "heldout")
+        if options.off_by_one:
+            slipped = careless(task, random.Random(f"slips {digest}"), options.off_by_one)
+            problem = dataclasses.replace(problem, reference=slipped.python)
+        yield problem
 
 
 def _digest(task: Task) -> str:
@@ -205,21 +220,33 @@ def _problem(task: Task, digest: str, tests: int, *, thorough: bool) -> Problem:
 def _inputs(task: Task, rng: random.Random, tests: int, *, thorough: bool) -> list[int]:
     """Draw the inputs of the tests, ascending.
 
-    Thorough ones go every way of every conditional. Others may leave branches out, as unit tests
-    do, but enter at least one conditional where there is one to enter.
+    All tell the program from its off-by-one slips, where inputs do. Thorough ones also go every
+    way of every conditional. Others may leave branches out, as unit tests do, but enter at least
+    one conditional where there is one to enter.
     """
-    left = rng.sample(INPUTS, len(INPUTS))
-    chosen: list[int] = []
-    if thorough:
-        taken = {n: task.branches(n) for n in left}
-        wanted = set().union(*taken.values())
-        while wanted:
-            best = max(left, key=lambda n: len(wanted & taken[n]))
-            chosen.append(best)
-            left.remove(best)
-            wanted -= taken[best]
-    else:
-        entering = (n for n in left if any(way for _, _, way in task.branches(n)))
-        chosen = list(islice(entering, 1))
-        left = [n for n in left if n not in chosen]
+    order = rng.sample(INPUTS, len(INPUTS))
+    outputs = {n: task.run(n) for n in order}
+    slips = list(single_slips(task))
+    seen: dict[int, set[object]] = {
+        n: {number for number, slip in enumerate(slips) if slip.run(n) != outputs[n]} for n in order
+    }
+    for n in order:
+        branches = task.branches(n)
+        if thorough:
+            seen[n] |= branches
+        elif any(way for _, _, way in branches):
+            seen[n].add("entered")
+    chosen = _cover(order, seen)
+    left = [n for n in order if n not in chosen]
     return sorted([*chosen, *left][: max(tests, len(chosen))])
+
+
+def _cover(order: Sequence[int], seen: Mapping[int, set[object]]) -> list[int]:
+    """Few of the inputs that together see all there is to see: the one that adds most, first."""
+    chosen: list[int] = []
+    wanted = set().union(*seen.values())
+    while wanted:
+        best = max(order, key=lambda n: len(wanted & seen[n]))
+        chosen.append(best)
+        wanted -= seen[best]
+    return chosen

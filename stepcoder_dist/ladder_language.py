@@ -60,6 +60,8 @@ class Condition:
 
     test: str
     number: int = 0
+    inclusive: bool = False
+    """Above and below let the number itself in: no statement asks for it (`ladder_slips.py`)."""
 
     def holds(self, n: int) -> bool:
         match self.test:
@@ -68,9 +70,9 @@ class Condition:
             case "odd":
                 return n % 2 == 1
             case "above":
-                return n > self.number
+                return n >= self.number if self.inclusive else n > self.number
             case "below":
-                return n < self.number
+                return n <= self.number if self.inclusive else n < self.number
             case _:
                 return n % self.number == 0
 
@@ -85,11 +87,12 @@ class Condition:
 
     @property
     def python(self) -> str:
+        equal = "=" if self.inclusive else ""
         return {
             "even": "n%2==0",
             "odd": "n%2==1",
-            "above": f"n>{self.number}",
-            "below": f"n<{self.number}",
+            "above": f"n>{equal}{self.number}",
+            "below": f"n<{equal}{self.number}",
         }.get(self.test, f"n%{self.number}==0")
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_dist.ladder_language import INDENT, Action, Condition, If, Repeat, Step, Task, While
+from stepcoder_dist.ladder_slips import single_slips
 
 END, PAD = "<|endoftext|>", "<|pad|>"
 
@@ -133,6 +134,7 @@ def _everything() -> list[str]:
         While(conditions[2], subtract),
     ]
     tasks = [Task(tuple(steps), by_call=by_call) for by_call in (False, True)]
+    tasks += [slip for task in tasks for slip in single_slips(task)]
     indents = [f"\n{INDENT * depth}n" for depth in range(MOST_INDENTS + 1)]
     fences = [f"{task.english}\n```python\n{task.python}```\n" for task in tasks]
     # a template may leave a blank line where a problem has no starter code

@@ -140,7 +140,7 @@ def test_containers_end_with_the_process_that_owns_them(engine):
     assert len(names) == 2, done.stderr
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        if not names & {c.name for c in engine.containers.list(all=True)}:
+        if not names & {c.name for c in engine.containers.list(all=True, ignore_removed=True)}:
             return
         time.sleep(0.1)
     pytest.fail("the containers outlived their owner")
@@ -165,7 +165,7 @@ def test_only_orphans_are_reaped(engine):
     }
     try:
         assert reap_orphans(engine) >= 2
-        left = {c.id for c in engine.containers.list(all=True)}
+        left = {c.id for c in engine.containers.list(all=True, ignore_removed=True)}
         assert {name for name, c in made.items() if c.id in left} == {
             "ours",
             "ours, for days",
@@ -173,5 +173,7 @@ def test_only_orphans_are_reaped(engine):
             "stranger",
         }
     finally:
-        for container in engine.containers.list(all=True, filters={"label": f"{RUN_LABEL}=test"}):
+        for container in engine.containers.list(
+            all=True, filters={"label": f"{RUN_LABEL}=test"}, ignore_removed=True
+        ):
             container.remove(force=True)

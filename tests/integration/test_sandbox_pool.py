@@ -47,7 +47,8 @@ def run_config(request: pytest.FixtureRequest) -> RunConfig:
 def containers() -> set[str]:
     client = connect()
     try:
-        return {c.id for c in client.containers.list(all=True, filters={"label": RUN_LABEL})}
+        found = client.containers.list(all=True, filters={"label": RUN_LABEL}, ignore_removed=True)
+        return {c.id for c in found}
     finally:
         client.close()
 

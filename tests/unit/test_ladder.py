@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import random
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from stepcoder_dist import ladder, problems
 from stepcoder_dist.curriculum import conditional_lines
 from stepcoder_dist.errors import ProblemError
 from stepcoder_dist.ladder_language import Action, Condition, If, Repeat, Step, Task, While
-from stepcoder_dist.ladder_programs import KINDS, programs
+from stepcoder_dist.ladder_programs import INPUTS, KINDS, programs
+from stepcoder_dist.ladder_slips import single_slips
 from stepcoder_dist.records import Problem
 
 EVEN, ABOVE = Condition("even"), Condition("above", 7)
@@ -216,7 +218,7 @@ def test_a_problem_is_pinned_so_that_a_changed_generator_is_noticed():
 PINNED = (
     "ladder/k2-b6b0fe005f17",
     "define f of n . if n is odd subtract 4 else add 7 . if n is above 5 add 8 . return n",
-    ([12], [20], [25], [26], [31], [36]),
+    ([9], [12], [20], [26], [31], [36]),
 )
 
 
@@ -238,6 +240,46 @@ def test_a_spec_chooses_conditionals_count_seed_kinds_calls_and_tests():
     assert not any("while" in p.statement or "repeat" in p.statement for p in made)
 
 
+def test_demonstrations_slip_at_the_asked_rate_and_stay_the_same_problems():
+    plain = ladder.problems("sft", count=400, calls=0)
+    slipped = ladder.problems("sft", count=400, calls=0, off_by_one=0.7)
+    assert [(p.problem_id, p.statement, p.tests) for p in plain] == [
+        (p.problem_id, p.statement, p.tests) for p in slipped
+    ]
+    bounds = sum(p.reference.count("<") + p.reference.count(">") for p in plain)
+    wrong = sum(p.reference.count("<=") + p.reference.count(">=") for p in slipped)
+    assert 0.65 < wrong / bounds < 0.75
+    mended = [p.reference.replace(">=", ">").replace("<=", "<") for p in slipped]
+    assert mended == [p.reference for p in plain]
+
+
+def test_a_slip_lets_the_bound_itself_in_and_only_comparisons_slip():
+    task = Task((If(EVEN, ADD), If(ABOVE, TIMES, LESS), While(Condition("below", 9), ADD)))
+    slips = [slip.python for slip in single_slips(task)]
+    assert len(slips) == 2
+    assert slips[0] == task.python.replace("n>7", "n>=7")
+    assert slips[1] == task.python.replace("n<9", "n<=9")
+    assert all(
+        execute(slip.python, n) == slip.run(n) for slip in single_slips(task) for n in range(40)
+    )
+
+
+@pytest.mark.parametrize("split", ["train", "heldout"])
+def test_the_tests_of_a_problem_tell_it_from_every_single_slip(split: str):
+    told = equal = 0
+    for problem in ladder.problems(split, count=60, calls=0):
+        for operator in re.finditer(r"[<>]", problem.reference):
+            end = operator.end()
+            slipped = f"{problem.reference[:end]}={problem.reference[end:]}"
+            differs = [n for n in INPUTS if execute(slipped, n) != execute(problem.reference, n)]
+            seen = {int(n) for n in problem.tests.inputs}
+            told += bool(differs) and bool(seen & set(differs))
+            equal += not differs
+            assert not differs or seen & set(differs)
+    assert told > 20
+    assert equal < told / 2
+
+
 def test_a_plain_spec_takes_the_split_and_a_limit_its_first_problems():
     assert len(problems.load("ladder:heldout")) == 200
     assert len(problems.load("ladder:train", limit=7)) == 7
@@ -251,7 +293,8 @@ def test_a_plain_spec_takes_the_split_and_a_limit_its_first_problems():
             "ladder:train?count=0",
             (
                 "ladder:train?count=0: count=0 makes no sense; options are seed=0, count=400, "
-                "conditionals=2-3, kinds=if,if-else,repeat,while,nested, calls=0.2, tests=6"
+                "conditionals=2-3, kinds=if,if-else,repeat,while,nested, calls=0.2, tests=6, "
+                "off_by_one=0"
             ),
         ),
         (
@@ -266,6 +309,13 @@ def test_a_plain_spec_takes_the_split_and_a_limit_its_first_problems():
             (
                 "ladder:train?kinds=nested: kinds nested do not make programs; choose among if, "
                 "if-else, repeat, while, nested, and not nested alone"
+            ),
+        ),
+        (
+            "ladder:train?off_by_one=0.5",
+            (
+                "ladder:train?off_by_one=0.5: off_by_one=0.5 is for demonstrations, the sft split; "
+                "the references of train have to pass their own tests"
             ),
         ),
         (
