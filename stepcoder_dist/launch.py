@@ -256,16 +256,19 @@ async def evaluate_in(
 
 
 def demo(config: RunConfig) -> None:
-    """`stepcoder demo`: SFT, evaluation, RL, evaluation."""
-    with sft_folder.writing(config):
-        _demo(config)
+    """`stepcoder demo`: SFT (unless model.sft_path is there already), evaluation, RL, evaluation."""
+    if config.model.sft_path and (Path(config.sft_folder) / "config.json").is_file():
+        with sft_folder.reading(config):
+            _demo(config, sft_checkpoint(config), None)
+    else:
+        with sft_folder.writing(config):
+            _demo(config, *warm_start_from(config))
 
 
-def _demo(config: RunConfig) -> None:
+def _demo(config: RunConfig, base: str, phases: list[list[SftExample]] | None) -> None:
     problems = load_set(config, config.problems.train, console)
     heldout = load_set(config, config.problems.heldout, console)
     check_sandbox(config)
-    base, phases = warm_start_from(config)
     writer = prompt_writer(config, base)
     problems = fitting(config, problems, writer, console)
     heldout = fitting(without_given_code(config), heldout, writer, console)
@@ -273,7 +276,10 @@ def _demo(config: RunConfig) -> None:
     stop = StopRequest()
 
     async def command() -> None:
-        await warm_start(config, base, phases)
+        if phases is None:
+            console.print(f"SFT: {config.sft_folder}, made before", highlight=False)
+        else:
+            await warm_start(config, base, phases)
         checkpoint = sft_checkpoint(config)
         rows: list[tuple[str, list[LevelScore]]] = []
         async with open_pools(config, checkpoint) as pools:
