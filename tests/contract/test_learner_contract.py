@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray.exceptions import ActorDiedError
 
 from stepcoder_dist.errors import WeightPushError
 from stepcoder_dist.fakes import FakeLearner
@@ -269,6 +268,8 @@ def test_a_target_that_did_not_take_the_weights_is_named(real: Real, fault: str)
 def test_a_target_that_dies_in_a_push_is_passed_over_and_the_others_get_it(
     real: Real, moment: str
 ) -> None:
+    from ray.exceptions import ActorDiedError
+
     async def scenario() -> None:
         step = await real.learner.step(trajectories(6, seed=1))
         dying, (good, _) = real.another(), real.targets()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -100,12 +101,16 @@ class LearnerOfARealModel(FakeLearner):
         return self._version
 
 
-def bundle_of(handle: Any) -> set[str]:
-    """The bundles that an actor's resources come from, as Ray names them: CPU_group_<index>_…"""
-    names = ray.get(
-        handle.__ray_call__.remote(lambda _: ray.get_runtime_context().get_assigned_resources())
-    )
-    return {name for name in names if "_group_" in name}
+def bundles(pool: ActorPool) -> list[str]:
+    """Of each actor, by slot. The raylet names what it gives: CPU_group_<bundle>_<group>."""
+
+    def own(_: Any) -> list[str]:
+        from ray._private.worker import global_worker
+
+        return list(global_worker.core_worker.resource_ids())
+
+    names = ray.get([slot.handle.__ray_call__.remote(own) for slot in pool._slots])
+    return [re.findall(r"CPU_group_(\d+)_", " ".join(of_one))[0] for of_one in names]
 
 
 def test_a_run_in_turns_outlives_an_actor_lost_at_rest_and_one_lost_in_a_push(
@@ -119,13 +124,13 @@ def test_a_run_in_turns_outlives_an_actor_lost_at_rest_and_one_lost_in_a_push(
     async def scenario() -> tuple[list[ActorStats], list[ActorStats]]:
         try:
             await pool.start()
-            print("bundles", [bundle_of(slot.handle) for slot in pool._slots])
+            assert bundles(pool) == ["0", "1"]
             before = await pool.stats()
             async with executor, asyncio.timeout(300):
                 await training.train(run, RunFolder(tmp_path, config), [], Console(quiet=True))
                 await asyncio.gather(*(slot.keeper for slot in pool._slots if slot.keeper))
             after = await pool.stats()
-            print("bundles", [bundle_of(slot.handle) for slot in pool._slots])
+            assert bundles(pool) == ["0", "1"]
             expected = learner.model(STEPS)
             for slot in pool._slots:
                 probe = await slot.handle.probe.remote(PROMPT)
