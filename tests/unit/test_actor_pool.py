@@ -138,6 +138,8 @@ def test_an_actor_that_dies_at_rest_is_replaced_after_the_rest_and_gets_the_weig
         first, survivor = pool.actor(0), pool.actor(1)
         first.die()
         await pool.until(Place.LOST, Place.READY)
+        for _ in range(20):  # turns of the loop in which a replacement could begin
+            await asyncio.sleep(0)
         assert pool.starts == ["rollout-0", "rollout-1"], "the GPU is the learner's"
 
         targets = await pool.weight_targets()
