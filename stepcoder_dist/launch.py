@@ -256,7 +256,7 @@ async def evaluate_in(
 
 
 def demo(config: RunConfig) -> None:
-    """`stepcoder demo`: SFT (unless model.sft_path is there already), evaluation, RL, evaluation."""
+    """`stepcoder demo`: SFT, unless model.sft_path is there already, evaluation, RL, evaluation."""
     if config.model.sft_path and (Path(config.sft_folder) / "config.json").is_file():
         with sft_folder.reading(config):
             _demo(config, sft_checkpoint(config), None)
