@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium_processes import binary, family, left_of
 from page_probes import (
     CONTROLS,
     FOCUSED,
@@ -75,27 +78,27 @@ def test_the_page_asks_nothing_of_the_network_and_complains_of_nothing(
 
 
 def test_all_curves_show_the_step_that_one_of_them_is_pointed_at(page: Page, metrics: Rows):
-    reward = page.get_by_role("slider", name="Reward", exact=True)
-    value = page.locator(".chart", has=reward).locator(".value")
-    box = reward.bounding_box()
+    entropy = page.get_by_role("slider", name="Entropy", exact=True)
+    value = page.locator(".chart", has=entropy).locator(".value")
+    box = entropy.bounding_box()
     assert box is not None
-    reward.hover(position={"x": 45, "y": 40})
+    entropy.hover(position={"x": 45, "y": 40})
     assert (value.text_content() or "").startswith("1: ")
-    reward.hover(position={"x": box["width"] - 12, "y": 40})
+    entropy.hover(position={"x": box["width"] - 12, "y": 40})
     step, figure = (value.text_content() or "").split(": ")
     assert int(step) == len(metrics)
-    assert number(figure) == pytest.approx(metrics[-1]["reward"], abs=0.006)
+    assert number(figure) == pytest.approx(metrics[-1]["entropy"], abs=0.006)
     charts = page.locator("#curves svg[role=slider]").count()
     assert charts > 4
     assert page.locator("#curves line.cross").count() == charts
 
-    reward.focus()
+    entropy.focus()
     page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")
-    assert reward.get_attribute("aria-valuenow") == "2"
-    spoken = reward.get_attribute("aria-valuetext") or ""
+    assert entropy.get_attribute("aria-valuenow") == "2"
+    spoken = entropy.get_attribute("aria-valuetext") or ""
     assert spoken.startswith("step 2: ")
-    assert number(spoken.removeprefix("step 2: ")) == pytest.approx(metrics[1]["reward"], abs=0.006)
+    assert number(spoken.removeprefix("step 2: ")) == pytest.approx(metrics[1]["entropy"], abs=0.006)
 
 
 def test_the_moving_average_and_the_table_are_a_click_away(page: Page, metrics: Rows):
@@ -171,7 +174,7 @@ def test_each_line_of_a_program_shows_its_fate(page: Page, rows: Rows):
     # given 1-3; `if n < 0`, its body, `if n > 9` ran; its body never; print; two comments; fence
     assert fates(page) == "gggeeemeffaa"
     assert "</script><script>window.pwned = 1</script>" in page.locator(".program").inner_text()
-    assert "‹U+202E›noces" in page.locator(".program").inner_text()
+    assert "‹U+202E›dnoces" in page.locator(".program").inner_text()
     legend = page.locator(".codebar .legend").inner_text()
     for text in ("given (3)", "executed, kept (4)", "not executed, masked (1)"):
         assert text in legend
@@ -210,7 +213,7 @@ def test_a_token_that_is_pointed_at_tells_its_log_prob_and_whether_it_is_trained
     assert inspector.inner_text().startswith("Token 1 of ")
     assert "log-prob −1.000 (p = 37%) · kept" in inspector.inner_text()
     assert "Line 4: a test executed it." in inspector.inner_text()
-    page.locator(".program .row").nth(6).locator(".token").nth(10).hover()
+    page.locator(".program .row").nth(6).locator(".token").nth(4).hover()
     assert "masked: carries no policy loss" in inspector.inner_text()
     assert "Line 7: no test executed it." in inspector.inner_text()
     page.locator(".program .row").first.locator(".token").first.hover()
@@ -297,3 +300,29 @@ def test_its_pictures_fit_a_readme(
         target = pictures / f"report-{section}.png"
         page.screenshot(path=target)
         assert 20_000 < target.stat().st_size < 150_000
+
+
+def test_a_test_run_that_is_killed_leaves_no_chromium(tmp_path: Path):
+    binary()
+    child = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import pathlib, sys; sys.path.insert(0, sys.argv[1])\n"
+            "from chromium_processes import launched\n"
+            "with launched(pathlib.Path(sys.argv[2])) as browser:\n"
+            "    browser.new_page(); print('open', flush=True); sys.stdin.read()",
+            str(Path(__file__).parent),
+            str(tmp_path),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "open\n"
+        processes = family(tmp_path)
+        child.kill()
+    assert len(processes) > 1
+    assert left_of(processes) == set()
