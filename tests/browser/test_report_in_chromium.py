@@ -98,7 +98,9 @@ def test_all_curves_show_the_step_that_one_of_them_is_pointed_at(page: Page, met
     assert entropy.get_attribute("aria-valuenow") == "2"
     spoken = entropy.get_attribute("aria-valuetext") or ""
     assert spoken.startswith("step 2: ")
-    assert number(spoken.removeprefix("step 2: ")) == pytest.approx(metrics[1]["entropy"], abs=0.006)
+    assert number(spoken.removeprefix("step 2: ")) == pytest.approx(
+        metrics[1]["entropy"], abs=0.006
+    )
 
 
 def test_the_moving_average_and_the_table_are_a_click_away(page: Page, metrics: Rows):
@@ -119,7 +121,11 @@ def test_outcomes_by_step_are_shares_of_the_samples_of_that_step(page: Page, row
     page.keyboard.press("Home")
     readout = page.locator("#outcomes .readout").text_content() or ""
     first = [row["outcome"] for row in rows if row["step"] == 1]
-    labels = {"passed": "passed", "wrong_answer": "wrong answer", "compile_error": "does not compile"}
+    labels = {
+        "passed": "passed",
+        "wrong_answer": "wrong answer",
+        "compile_error": "does not compile",
+    }
     for outcome, label in labels.items():
         (share,) = re.findall(rf"{label} (\d+)", readout)
         assert int(share) == round(100 * first.count(outcome) / len(first))
@@ -290,9 +296,7 @@ def test_a_phone_needs_no_sideways_scrolling_and_no_fine_fingers(
 # ── pictures ──
 
 
-def test_its_pictures_fit_a_readme(
-    open_page: Callable[..., Page], pictured: Path, pictures: Path
-):
+def test_its_pictures_fit_a_readme(open_page: Callable[..., Page], pictured: Path, pictures: Path):
     shots = (("curves", "light"), ("map", "light"), ("samples", "dark"))
     for section, scheme in shots:
         page = open_page(pictured, color_scheme=scheme, viewport={"width": 1200, "height": 760})
@@ -308,10 +312,12 @@ def test_a_test_run_that_is_killed_leaves_no_chromium(tmp_path: Path):
         [
             sys.executable,
             "-c",
-            "import pathlib, sys; sys.path.insert(0, sys.argv[1])\n"
-            "from chromium_processes import launched\n"
-            "with launched(pathlib.Path(sys.argv[2])) as browser:\n"
-            "    browser.new_page(); print('open', flush=True); sys.stdin.read()",
+            (
+                "import pathlib, sys; sys.path.insert(0, sys.argv[1])\n"
+                "from chromium_processes import launched\n"
+                "with launched(pathlib.Path(sys.argv[2])) as browser:\n"
+                "    browser.new_page(); print('open', flush=True); sys.stdin.read()"
+            ),
             str(Path(__file__).parent),
             str(tmp_path),
         ],
