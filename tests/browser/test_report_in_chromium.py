@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from chromium_processes import binary, family, left_of
-from page_probes import (
-    CONTROLS,
-    FOCUSED,
-    REACHABLE,
-    SIZES,
-    low_contrast,
-    ring_pixels,
-)
 from playwright.sync_api import Browser, Page, expect
+from shown_samples import Rows, a_row, show_sample
 from watched_page import Watch
 
 pytestmark = pytest.mark.chromium
-
-Rows = list[dict[str, Any]]
 
 
 def number(text: str) -> float:
@@ -34,21 +23,9 @@ def number(text: str) -> float:
     return float(found[0].replace("−", "-"))
 
 
-def show_sample(page: Page, sample_id: str) -> None:
-    """Click the sample in the list."""
-    samples = json.loads(page.locator("#data").text_content() or "")["samples"]
-    place = next(i for i, sample in enumerate(samples) if sample["id"] == sample_id)
-    page.locator(f"#option-{place}").click()
-
-
 def fates(page: Page) -> str:
     classes = page.locator(".program .row").evaluate_all("rows => rows.map((row) => row.className)")
     return "".join(name.removeprefix("row f-") for name in classes)
-
-
-def a_row(rows: Rows, kind: int, stage: int = 1) -> dict[str, Any]:
-    """The first sample of one of run_for_tests.written's kinds."""
-    return next(r for r in rows if r["stage"] == stage and r["sample_id"].endswith(f"{kind:04d}"))
 
 
 # ── nothing but the file ──
@@ -232,65 +209,6 @@ def test_a_token_that_is_pointed_at_tells_its_log_prob_and_whether_it_is_trained
     assert "Line 5: " in inspector.inner_text()
     page.keyboard.press("Escape")
     expect(page.get_by_role("listbox", name="Samples")).to_be_focused()
-
-
-# ── for every reader ──
-
-
-def test_tab_reaches_every_control_and_shows_where_it_is(page: Page):
-    wanted = page.evaluate(REACHABLE, CONTROLS)
-    page.evaluate("document.activeElement.blur()")
-    reached, hidden = [], []
-    for _ in wanted:
-        page.keyboard.press("Tab")
-        focused = page.evaluate(FOCUSED)
-        reached.append(focused["probe"])
-        _, top, _, height = focused["box"]
-        style, width, _ = focused["outline"]
-        inside = top + min(height, 20) > focused["bar"] and top < 900
-        if style == "none" or width < 2 or not inside or ring_pixels(page, focused) < 30:
-            hidden.append(focused["name"])
-    assert reached == wanted
-    assert len(wanted) > 40
-    assert hidden == []
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_all_text_stands_out_from_its_ground(
-    open_page: Callable[..., Page], rows: Rows, scheme: str
-):
-    page = open_page(color_scheme=scheme)
-    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert ground == {"light": "rgb(251, 250, 247)", "dark": "rgb(20, 22, 26)"}[scheme]
-    for summary in page.locator("summary").all():
-        summary.click()
-    for kind in (1, 3, 4):
-        show_sample(page, a_row(rows, kind)["sample_id"])
-        low, count = low_contrast(page)
-        assert (low, count > 300) == ([], True)
-    page.get_by_role("button", name="Log-probs").click()
-    assert low_contrast(page)[0] == []
-    # the probe itself: text in nearly the colour of its ground is found
-    page.evaluate("document.querySelector('h1').style.color = 'rgb(128 128 128 / 0.6)'")
-    assert [text for text, *_ in low_contrast(page)[0]] == ["clamp"]
-
-
-def test_the_theme_can_be_chosen_against_the_system(page: Page):
-    page.get_by_role("button", name="Dark").click()
-    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert ground == "rgb(20, 22, 26)"
-
-
-@pytest.mark.parametrize("width", [320, 390])
-def test_a_phone_needs_no_sideways_scrolling_and_no_fine_fingers(
-    open_page: Callable[..., Page], rows: Rows, width: int
-):
-    page = open_page(viewport={"width": width, "height": 844}, is_mobile=True, has_touch=True)
-    for summary in page.locator("summary").all():
-        summary.tap()
-    show_sample(page, a_row(rows, 1)["sample_id"])
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert [entry for entry in page.evaluate(SIZES) if entry[2] < 40] == []
 
 
 # ── pictures ──
