@@ -40,9 +40,6 @@ class FairQueue(Generic[Place]):
         self._free.append(place)
         self._hand_out()
 
-    def is_free(self, place: Place) -> bool:
-        return place in self._free
-
     def withdraw(self, place: Place) -> bool:
         """Take a free place away; False if it is not free."""
         if place not in self._free:

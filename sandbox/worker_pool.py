@@ -69,6 +69,7 @@ class _Slot:
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="sandbox")
         self.leaving = False
         """True: it takes no program after the one that it has."""
+        self.working = False
         self.gone = asyncio.Event()
 
     def run(self, order: Order, blobs: list[bytes]) -> RunReport:
@@ -197,7 +198,7 @@ class WorkerPool:
 
     async def _shrink(self, fewer: int) -> None:
         staying = [slot for slot in self._slots if not slot.leaving]
-        staying.sort(key=self._queue.is_free, reverse=True)
+        staying.sort(key=lambda slot: slot.working)  # those without a program go first
         going = staying[:fewer]
         for slot in going:
             slot.leaving = True
@@ -243,6 +244,7 @@ class WorkerPool:
     async def _try(self, source: str, tests: TestSuite) -> Verdict:
         key = id(tests)  # a suite is its problem's; whoever waits here keeps it alive
         slot = await self._queue.get(key)
+        slot.working = True
         work = self._on_thread(slot, judging.judge, slot.run, source, tests, self._limits)
         try:
             return await asyncio.shield(work)
@@ -250,12 +252,14 @@ class WorkerPool:
             self._behind(asyncio.to_thread(slot.interrupt))
             raise
         finally:
+            slot.working = not work.done()
             self._queue.done(key)
             self._behind(self._give_back(slot, work))
 
     async def _give_back(self, slot: _Slot, work: asyncio.Future[Verdict]) -> None:
         """Make the slot ready for the next program, after its thread has come to an end."""
         await asyncio.wait([work])
+        slot.working = False
         if not work.cancelled():
             work.exception()  # whoever waited for it has seen it
         if not slot.leaving and not self._closed:
