@@ -30,7 +30,7 @@ while True:
     "keeps its memory in sockets": """
 import os, socket
 keep = []
-for _ in range(8):
+for _ in range(4):
     os.fork()
 while True:
     try:
@@ -83,7 +83,7 @@ x = bytearray(2**29)
     "alarms without end": "import signal\nsignal.signal(signal.SIGALRM, lambda *a: None)\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nsignal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)\nwhile True: signal.pause()\n",
     "leaves System V memory, queues and semaphores": _LIBC + "for number, arguments in ((29, (1, 4096, 0o1666)), (68, (1, 0o1666)), (64, (1, 1, 0o1666))):\n    print(libc.syscall(number, *arguments))\n",
     "leaves a POSIX message queue": _LIBC + "print(libc.syscall(240, b'left', 0o102, 0o666, 0))\n",
-    "leaves POSIX shared memory": "from multiprocessing import shared_memory, resource_tracker\nresource_tracker.register = lambda *a: None\ntry:\n    shared_memory.SharedMemory('left', True, 10**6).buf[:6] = b'SECRET'\nexcept OSError: pass\nimport os\nos._exit(0)\n",
+    "leaves POSIX shared memory": "from multiprocessing import shared_memory, resource_tracker\nresource_tracker.register = lambda *a: None\nkept = shared_memory.SharedMemory('left', True, 10**6)\nkept.buf[:6] = b'SECRET'\nimport os\nos._exit(0)\n",
     "leaves keys in keyrings": _LIBC + "for ring in (-1, -2, -3, -4, -5):\n    print(libc.syscall(248, b'user', b'left', b'SECRET', 6, ring))\n",
     "asks for io_uring": _LIBC + "print(libc.syscall(425, 8, ctypes.create_string_buffer(120)))\n",
     "traces its parent": _LIBC + "for pid in (os.getppid(), 1):\n    for request in (16, 0x4206):\n        print(libc.syscall(101, request, pid, 0, 0))\n    print(libc.syscall(310, pid, 0, 0, 0, 0, 0), libc.syscall(311, pid, 0, 0, 0, 0, 0))\n",
@@ -99,7 +99,7 @@ print(ctypes.CFUNCTYPE(ctypes.c_long)(ctypes.addressof(ctypes.c_char.from_buffer
     "loads programs into the kernel": _LIBC + "for number in (321, 298, 323, 175, 313, 246, 320, 317, 304, 303, 312, 438, 440, 448):\n    print(libc.syscall(number, 0, 0, 0, 0, 0))\n",
     "asks for other kinds of sockets": "import socket\nfor family in range(1, 50):\n    for kind in (1, 2, 3, 5):\n        try:\n            s = socket.socket(family, kind)\n            if family not in (1, 2, 10): print('SECRET', family, kind)\n        except OSError: pass\n",
     "listens for the next program": "import os, socket, time\ns = socket.create_server(('127.0.0.1', 9999))\nif os.fork() == 0:\n    os.setsid()\n    while True: s.accept()[0].send(b'SECRET')\n",
-    "leaves sockets and fifos": "import os, socket\nfor i in range(50):\n    socket.socket(socket.AF_UNIX).bind(f'/tmp/s{i}')\n    os.mkfifo(f'/dev/shm/f{i}')\n",
+    "leaves sockets and fifos": "import os, socket\nfor i in range(50):\n    for call in (lambda: socket.socket(socket.AF_UNIX).bind(f'/tmp/s{i}'), lambda: os.mkfifo(f'/dev/shm/f{i}'), lambda: os.symlink('/', f'/dev/shm/l{i}')):\n        try: call()\n        except OSError: pass\n",
     "takes the names that the sweeper takes": "import os\nfor i in range(1, 60):\n    os.makedirs(f'/tmp/.swept-{i}/a/b')\n    open(f'/tmp/.swept-{i}.x', 'w').close()\n",
     "names that are no text": "import os\nfor name in (b'\\xff\\xfe', b'a\\nb', b' ', b'-rf', b'\\x1b[2J', b'x' * 255):\n    os.makedirs(b'/tmp/' + name + b'/' + name)\n    open(b'/tmp/' + name + b'/f', 'w').close()\n",
     "a wide and deep tree without rights": """
