@@ -23,7 +23,7 @@ from sandbox.endings import ending, script_outcome
 from sandbox.guest import layout, plain_data
 from sandbox.guest.layout import Order, Phase
 from sandbox.guest.statement_lines import physical_lines
-from sandbox.guest_link import RunReport, pack_program, pack_script
+from sandbox.guest_link import SPARE_INPUT_BYTES, RunReport, pack_program, pack_script
 from sandbox.line_structure import read_structure
 from stepcoder_dist.errors import ProblemError, SandboxFault
 from stepcoder_dist.records import Limits, LineStructure, Outcome, TestResult, TestSuite, Verdict
@@ -33,6 +33,8 @@ Run = Callable[[Order, list[bytes]], RunReport]
 
 TESTS_PER_CHILD = 64
 _MOST_LINE_BYTES = 8 * 2**20
+_MOST_INPUT_BYTES = SPARE_INPUT_BYTES
+"""Of tests that run together: inputs are in the container's memory as long as their child lives."""
 _DETAIL_CHARS = 60
 
 
@@ -84,13 +86,22 @@ class _Judge:
 
     def _first_run(self) -> tuple[RunReport, list[int]]:
         """Compile, describe and run the first tests, all in one child."""
-        size = max(1, min(TESTS_PER_CHILD, _MOST_LINE_BYTES // layout.stride(self._lines)))
-        first = list(range(len(self._tests.inputs)))[:size] or [self._script]
+        first = self._together(list(range(len(self._tests.inputs)))) or [self._script]
         report = self._child(first, describe="fully", share=True)
         if report.structure is None and report.phase is Phase.DESCRIBING:
             # its nesting was too much for the description, not for the compiler
             report = self._child(first, describe="simply", share=True)
         return report, first
+
+    def _together(self, tests: list[int]) -> list[int]:
+        """As many of these tests as one child can run."""
+        most = max(1, min(TESTS_PER_CHILD, _MOST_LINE_BYTES // layout.stride(self._lines)))
+        left = _MOST_INPUT_BYTES
+        for place, test in enumerate(tests[:most]):
+            left -= len(self._packed_inputs[test])
+            if left < 0:
+                return tests[: max(1, place)]
+        return tests[:most]
 
     def _child(self, chosen: list[int], *, describe: str = "", share: bool = False) -> RunReport:
         tests, limits = self._tests, self._limits
@@ -158,7 +169,7 @@ class _Judge:
         while left := [i for i in range(len(self._tests.inputs)) if i not in results]:
             fresh = [i for i in left if i in self._again]
             together = self._share and not fresh
-            chosen = left[: len(first)] if together else (fresh or left)[:1]
+            chosen = self._together(left) if together else (fresh or left)[:1]
             share = len(chosen) > 1
             self._take(results, self._child(chosen, share=share), chosen)
         if self._tests.test_code and self._script not in results:

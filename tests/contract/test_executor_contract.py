@@ -16,7 +16,7 @@ from executor_cases import (
     call_tests,
     stdin_tests,
 )
-from hostile_programs import HOSTILE, HOSTILE_VALUES
+from hostile_programs import HOSTILE_VALUES
 
 from stepcoder_dist.coverage_mask import kept_lines
 from stepcoder_dist.errors import ProblemError
@@ -195,45 +195,6 @@ def test_sources_that_touch_tracing_machinery_are_not_trusted(place):
 def test_a_suite_that_cannot_be_judged_is_refused(place, tests, complaint):
     with pytest.raises(ProblemError, match=complaint):
         place.judge("print(1)\n", tests)
-
-
-NEEDS_A_CONTAINER = {
-    "leaves shared memory",
-    "fills the disk",
-    "fills the inodes",
-    "digs a deep folder",
-    "locks its files away",
-    "leaves a daemon",
-    "fork bomb",
-    "thread bomb",
-    "memory bomb in many processes",
-    "signals everything",
-    "opens sockets",
-}
-"""They write outside of their folder, or need a limit that only a container has."""
-
-SECRET = stdin_tests(("1 2 3\n", "SECRET-4f9a21\n"))
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_program_does_not_pass_and_hurts_nobody_after_it(place, name):
-    if not place.contained and name in NEEDS_A_CONTAINER:
-        pytest.skip("plain processes are no security boundary")
-    attack, neighbour = place.judge_all([(HOSTILE[name], SECRET), ("print(1)\n", ONE)])
-    assert attack.outcome is not Outcome.PASSED
-    assert attack.tests_passed == 0
-    assert neighbour.outcome is Outcome.PASSED
-    looking = (
-        "import os\n"
-        "left = [n for d in ('/tmp', '/dev/shm') if os.path.isdir(d) for n in os.listdir(d)]\n"
-        "own = ('1', str(os.getpid()))\n"
-        "others = [p for p in os.listdir('/proc') if p.isdigit() and p not in own]\n"
-        "print(left, others)\n"
-        if place.contained
-        else "import os\nprint(os.listdir(), [])\n"
-    )
-    after = place.judge_all([(looking, stdin_tests(("", "[] []\n")))] * 2)
-    assert [(v.outcome.value, v.detail) for v in after] == [("passed", "")] * 2
 
 
 def test_no_return_value_equals_what_it_is_not(place):
