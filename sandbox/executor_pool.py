@@ -22,7 +22,7 @@ from sandbox.executor_actor import ExecutorActor
 from sandbox.fair_queue import FairQueue
 from sandbox.pool_metrics import ProgramMetrics
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import SandboxFault
+from stepcoder_dist.errors import CheckerFault, SandboxFault
 from stepcoder_dist.records import TestSuite, Verdict
 
 _CLOSE_TIMEOUT_S = 20.0
@@ -98,6 +98,9 @@ class ExecutorPool:
         for _ in range(self._config.attempts):
             try:
                 verdict = await self._try(source, tests, tried)
+            except CheckerFault:
+                self._metrics.fault()
+                raise
             except SandboxFault as error:
                 self._metrics.fault()
                 fault = error

@@ -21,7 +21,7 @@ from sandbox.checks import check_source, check_suite
 from sandbox.fair_queue import FairQueue
 from sandbox.guest.layout import Order
 from sandbox.guest_link import RunReport
-from stepcoder_dist.errors import SandboxFault
+from stepcoder_dist.errors import CheckerFault, SandboxFault
 from stepcoder_dist.records import Limits, TestSuite, Verdict
 
 _BACK_OFF_S = 0.2
@@ -231,6 +231,8 @@ class WorkerPool:
         for attempt in range(1, self._attempts + 1):
             try:
                 verdict = await self._try(source, tests)
+            except CheckerFault:
+                raise
             except SandboxFault as fault:
                 self.stats.faults += 1
                 if attempt == self._attempts:
