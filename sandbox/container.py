@@ -63,8 +63,15 @@ def check_image(client: docker.DockerClient, image: str) -> None:
         client.images.get(image)
     except ImageNotFound:
         raise MissingEngine(
-            f"the sandbox image {image} is missing; `make sandbox-image` builds it"
+            f"the sandbox image {image} is missing; get it: {how_to_get(image)}"
         ) from None
+
+
+def how_to_get(image: str) -> str:
+    """A command that brings a missing image."""
+    if image == "stepcoder-sandbox:latest":
+        return "make sandbox-image"
+    return f"docker pull {image}, or make sandbox-image IMAGE={image}"
 
 
 class Container:
