@@ -71,7 +71,8 @@ debian)
         ${PYTHON:-python3} -m pip install --quiet --disable-pip-version-check --no-compile \
             --target "$work/rootfs/usr/local/lib/python$version/dist-packages" --python-version "$version" \
             --only-binary :all: --platform "manylinux_2_28_$(uname -m)" \
-            --platform "manylinux2014_$(uname -m)" $packages || die "pip cannot fetch $packages"
+            --platform "manylinux2014_$(uname -m)" $packages >"$work/log" 2>&1 ||
+            { tail -5 "$work/log" >&2; die "pip cannot fetch $packages"; }
     fi
     rm -rf "$work/rootfs/var/cache/apt" "$work/rootfs/var/lib/apt/lists" "$work/rootfs/usr/share/doc"
     tar -C "$work/rootfs" -c . | docker import -c "LABEL stepcoder.sandbox.recipe=\"$recipe\"" \
