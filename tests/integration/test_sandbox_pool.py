@@ -15,7 +15,7 @@ from sandbox.container import connect
 from sandbox.executor_pool import ExecutorPool
 from sandbox.orphans import RUN_LABEL
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import MissingEngine
+from stepcoder_dist.errors import CheckerFault, MissingEngine
 from stepcoder_dist.records import Outcome, TestSuite
 
 SUITE = TestSuite(inputs=("1\n", "2\n"), outputs=("2\n", "4\n"))
@@ -119,6 +119,27 @@ def test_the_pool_is_resized_while_it_works_and_every_program_has_one_verdict():
             assert (stats["waiting"], stats["in_flight"], stats["restarts"]) == (0, 0, 0)
             with pytest.raises(ValueError, match="at least one"):
                 await pool.resize(0)
+        finally:
+            await pool.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
+def test_a_checkers_fault_is_told_at_once_and_costs_no_executor():
+    async def run() -> None:
+        pool = ExecutorPool(config("process"))
+        failing = TestSuite(
+            inputs=("",), outputs=("",), checker="def check(i, e, a):\n    return 1 / 0\n"
+        )
+        try:
+            await pool.start()
+            with pytest.raises(CheckerFault, match="ZeroDivisionError"):
+                await pool.judge("print(1)", failing)
+            stats = await pool.stats()
+            assert (stats["faults"], stats["recycled"], stats["restarts"]) == (0, 0, 0)
+            assert (await pool.judge(RIGHT, SUITE)).outcome is Outcome.PASSED
         finally:
             await pool.close()
 
