@@ -15,7 +15,7 @@ TORCH := $(if $(GPU),,$(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--ex
 
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo test test-long check format docs lock sandbox-image clean
+.PHONY: setup demo demo-sft test test-long check format docs lock sandbox-image clean
 .DEFAULT_GOAL := help
 
 help:
@@ -34,9 +34,12 @@ $(VENV)/.installed-%: deploy/locks/%.txt pyproject.toml
 sandbox-image: ## make the sandbox image (BASE=public|debian|auto, PACKAGES="numpy", IMAGE=name:tag)
 	@SANDBOX_PACKAGES="$(PACKAGES)" deploy/images/build_sandbox_image.sh $(BASE) $(IMAGE)
 
-demo: setup ## SFT, RL and evaluation of a tiny model, every part real (SEED=n)
+demo: setup ## evaluation, RL, evaluation of a tiny model, every part real (SEED=n)
 	@deploy/images/build_sandbox_image.sh auto $(IMAGE) || true
 	@$(BIN)/stepcoder demo deploy/runs/demo.toml --set seed=$(SEED)
+
+demo-sft: setup ## make the demo's warm start, deploy/models/ladder-sft, again
+	@$(BIN)/stepcoder sft deploy/runs/demo.toml
 
 test: setup ## every test but the long ones
 	@deploy/images/build_sandbox_image.sh auto $(IMAGE) || true

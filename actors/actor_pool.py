@@ -1,14 +1,15 @@
 """The rollout actors of a run behind one `Sampler`: routing, replacement, weights.
 
-    STARTING ──engine up──▶ READY ──process or engine lost──▶ STARTING (a new process)
-        │                   │   ▲
-        │   it says that it │   │ it holds a complete version
-        └──────────────▶ AWAITING_WEIGHTS
+    LOST ──the rest is over──▶ STARTING ──process up──▶ AWAITING_WEIGHTS ◀──▶ REFRESHING
+      ▲                                                   │       ▲
+      │                       it holds a complete version │       │ it says that
+      │                                                   ▼       │ it holds none
+      └────────────── process or engine lost ───────────  READY ──┘
 
-A share goes to the ready actor with the least to do. An actor that is lost fails its shares with
-`RunError` (the caller samples them again, elsewhere) and is replaced. The new process has the
-starting checkpoint's weights, so once weights were pushed it gets no share before a push has
-reached it: the run's next one, or one that the pool asks for (`refresh_with`).
+A share goes to the ready actor with the least to do. An actor that is lost, at work, idle or at
+rest, fails its shares with `RunError` (the caller samples them again, elsewhere) and is replaced.
+The new process has the starting checkpoint's weights, so once weights were pushed it gets no share
+before a push has reached it: the run's next one, or one that the pool asks for (`refresh_with`).
 """
 
 from __future__ import annotations
@@ -17,8 +18,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from ray.exceptions import RayActorError, RayError
 
 from actors.checkpoint_folder import CheckpointFolder
 from actors.failures import AwaitsWeights, EngineLost
+from actors.pool_slot import UP, WAKING, Place, Slot
 from actors.rollout_actor import ActorStats, RolloutActor
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import RunError, StepcoderError
@@ -42,27 +42,6 @@ Refresh = Callable[[Sequence[Any]], Awaitable[object]]
 """Pushes the learner's current weights to the given targets."""
 
 
-class _Place(Enum):
-    STARTING = auto()
-    READY = auto()
-    AWAITING_WEIGHTS = auto()
-    FAILED = auto()
-
-
-@dataclass(eq=False)
-class _Slot:
-    """One place in the pool; the process that holds it may change."""
-
-    name: str
-    handle: Any = None
-    place: _Place = _Place.STARTING
-    load: int = 0
-    """Samples routed here and not finished."""
-    keeper: asyncio.Task[None] | None = None
-    """Brings the actor (back) to READY."""
-    failure: str = ""
-
-
 class ActorPool:
     """`ports.Sampler` over `config.actors.number` Ray actors. Use it on one event loop.
 
@@ -75,13 +54,12 @@ class ActorPool:
             CheckpointFolder(checkpoint).check_context(config.model.max_tokens)
             self._checkpoint = str(Path(checkpoint).resolve())
         self._config = config
-        self._slots = [_Slot(f"rollout-{i}") for i in range(config.actors.number)]
+        self._slots = [Slot(f"rollout-{i}") for i in range(config.actors.number)]
         self._weights_were_pushed = False
         self._refresh: Refresh | None = None
         self._changed = asyncio.Condition()
-        self._awake = asyncio.Event()
-        """Cleared from `rest` to the next push: no engine may take GPU memory then."""
-        self._awake.set()
+        self._resting = False
+        """From `rest` to the next push: no engine may take GPU memory then."""
 
     def refresh_with(self, refresh: Refresh) -> None:
         """Have replaced actors brought to the current weights at once: `refresh([target])`.
@@ -96,17 +74,17 @@ class ActorPool:
         for slot in self._slots:
             slot.keeper = asyncio.create_task(self._bring_up(slot, attempts=1))
         await asyncio.gather(*(slot.keeper for slot in self._slots if slot.keeper))
-        failures = [slot.failure for slot in self._slots if slot.place is _Place.FAILED]
+        failures = [slot.failure for slot in self._slots if slot.place is Place.FAILED]
         if failures:
             raise RunError("; ".join(failures))
 
     async def close(self) -> None:
         """End every actor's process."""
-        for slot in self._slots:
-            if slot.keeper is not None:
-                slot.keeper.cancel()
+        for task in (task for slot in self._slots for task in (slot.watcher, slot.keeper)):
+            if task is not None:
+                task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
-                    await slot.keeper
+                    await task
         await asyncio.gather(*(self._end(slot) for slot in self._slots))
 
     @property
@@ -119,19 +97,21 @@ class ActorPool:
         Call it when the weights to push exist: a process that comes up after this call is
         refreshed by a push of its own, which must not be older.
         """
-        self._weights_were_pushed = True
-        self._awake.set()
-        return [slot.handle for slot in self._up()]
+        async with self._changed:
+            self._weights_were_pushed = True
+            self._resting = False
+            self._changed.notify_all()
+            return [slot.handle for slot in self._up()]
 
     async def rest(self) -> None:
         """Have every engine let go of its memory. An actor that is lost is replaced after it.
 
         Raises `RunError` when one does not within `weights.deadline_s`.
         """
-        self._awake.clear()
-        async with self._changed:  # a process that is starting takes memory too
+        self._resting = True
+        async with self._changed:
             await self._changed.wait_for(
-                lambda: all(slot.place is not _Place.STARTING for slot in self._slots)
+                lambda: all(slot.place not in WAKING for slot in self._slots)
             )
         up = [(slot, slot.handle) for slot in self._up()]
         deadline_s = self._config.weights.deadline_s
@@ -150,10 +130,9 @@ class ActorPool:
             elif isinstance(answer, BaseException):
                 raise RunError(f"{slot.name} did not come to rest: {answer}") from answer
 
-    def _up(self) -> list[_Slot]:
+    def _up(self) -> list[Slot]:
         """Those whose process answers."""
-        up = (_Place.READY, _Place.AWAITING_WEIGHTS)
-        return [slot for slot in self._slots if slot.place in up]
+        return [slot for slot in self._slots if slot.place in UP]
 
     async def stats(self) -> list[ActorStats]:
         """Of the actors whose process answers."""
@@ -190,12 +169,12 @@ class ActorPool:
             if running:
                 ray.cancel(stream)
 
-    async def _least_loaded(self) -> _Slot:
-        def ready() -> list[_Slot]:
-            return [slot for slot in self._slots if slot.place is _Place.READY]
+    async def _least_loaded(self) -> Slot:
+        def ready() -> list[Slot]:
+            return [slot for slot in self._slots if slot.place is Place.READY]
 
         def settled() -> bool:
-            return bool(ready()) or all(slot.place is _Place.FAILED for slot in self._slots)
+            return bool(ready()) or all(slot.place is Place.FAILED for slot in self._slots)
 
         patience_s = self._config.actors.start_timeout_s + self._config.weights.deadline_s
         try:
@@ -210,23 +189,34 @@ class ActorPool:
             raise RunError("; ".join(slot.failure for slot in self._slots))
         return min(ready(), key=lambda slot: slot.load)
 
-    def _repair(self, slot: _Slot, handle: Any, error: Exception) -> None:
+    def _repair(self, slot: Slot, handle: Any, error: Exception) -> None:
         """Take the actor out of the pool until it is whole; the first who notices does it."""
-        if slot.handle is not handle or slot.place is not _Place.READY:
+        if slot.handle is not handle or slot.place is not Place.READY:
             return
         lost = not isinstance(error, AwaitsWeights)
-        slot.place = _Place.STARTING if lost else _Place.AWAITING_WEIGHTS
+        slot.place = Place.LOST if lost else Place.AWAITING_WEIGHTS
         state = "lost; starting it anew" if lost else "out of date"
         logger.warning("%s is %s: %s", slot.name, state, _reason(error))
+        if slot.watcher is not None:
+            slot.watcher.cancel()
         slot.keeper = asyncio.create_task(self._bring_up(slot, attempts=_ATTEMPTS))
 
-    async def _bring_up(self, slot: _Slot, *, attempts: int) -> None:
+    async def _watch(self, slot: Slot, handle: Any) -> None:
+        """Repair the slot when its process ends, also while nothing is asked of it."""
+        try:
+            await handle.until_the_end.remote()
+        except RayError as error:
+            self._repair(slot, handle, error)
+
+    async def _bring_up(self, slot: Slot, *, attempts: int) -> None:
         """Start the actor's process if it has none, get whole weights into it, let it work."""
         failure = ""
         for _ in range(attempts):
             try:
-                if slot.place is _Place.STARTING:
-                    await self._awake.wait()
+                if slot.place is Place.LOST:
+                    async with self._changed:
+                        await self._changed.wait_for(lambda: not self._resting)
+                        slot.place = Place.STARTING
                     async with asyncio.timeout(self._config.actors.start_timeout_s):
                         await self._replace_process(slot)
                 await self._wait_for_weights(slot)
@@ -236,19 +226,20 @@ class ActorPool:
             except (RayError, StepcoderError) as error:
                 failure = _reason(error)
             else:
-                await self._settle(slot, _Place.READY)
+                await self._settle(slot, Place.READY)
+                slot.watcher = asyncio.create_task(self._watch(slot, slot.handle))
                 return
             logger.warning("%s did not start: %s", slot.name, failure)
-            slot.place = _Place.STARTING
+            await self._settle(slot, Place.LOST)
         slot.failure = f"{slot.name} did not start: {failure}"
-        await self._settle(slot, _Place.FAILED)
+        await self._settle(slot, Place.FAILED)
 
-    async def _settle(self, slot: _Slot, place: _Place) -> None:
+    async def _settle(self, slot: Slot, place: Place) -> None:
         async with self._changed:
             slot.place = place
             self._changed.notify_all()
 
-    async def _replace_process(self, slot: _Slot) -> None:
+    async def _replace_process(self, slot: Slot) -> None:
         await self._end(slot)
         resources = self._config.actors.resources
         actor_class = ray.remote(RolloutActor).options(
@@ -269,21 +260,24 @@ class ActorPool:
         if self._weights_were_pushed and not awaits_weights:
             raise RunError("the run's first push began while it started")
 
-    async def _wait_for_weights(self, slot: _Slot) -> None:
-        # from here on a push of the run includes it
-        await self._settle(slot, _Place.AWAITING_WEIGHTS)
-        if self._weights_were_pushed and self._refresh is not None:
+    async def _wait_for_weights(self, slot: Slot) -> None:
+        # from here on a push of the run includes it; at rest only that may wake it
+        await self._settle(slot, Place.AWAITING_WEIGHTS)
+        if self._weights_were_pushed and self._refresh is not None and not self._resting:
+            slot.place = Place.REFRESHING
             try:
                 await self._refresh([slot.handle])
             except (RayError, StepcoderError) as error:
                 logger.warning("%s waits for the next push: %s", slot.name, _reason(error))
+            finally:
+                await self._settle(slot, Place.AWAITING_WEIGHTS)
         await slot.handle.wait_until_whole.remote()
 
-    async def _end(self, slot: _Slot) -> None:
+    async def _end(self, slot: Slot) -> None:
         """End the slot's process, and wait until Ray has let go of its name."""
         if slot.handle is None:
             return
-        if slot.place is not _Place.STARTING:
+        if slot.place in UP:
             with contextlib.suppress(RayError, StepcoderError, TimeoutError):
                 async with asyncio.timeout(self._config.weights.deadline_s):
                     await slot.handle.close.remote()

@@ -140,6 +140,10 @@ class RolloutActor:
                 return stats.version
             self._whole.clear()
 
+    async def until_the_end(self) -> None:
+        """Never return: Ray fails the call at once when this process ends."""
+        await asyncio.Event().wait()
+
     async def stats(self) -> ActorStats:
         sampler = await self._sampler.stats()
         return ActorStats(

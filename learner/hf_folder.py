@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +26,21 @@ TOKENIZER_FILES = (
 )
 
 
-def write(causal_lm: Any, source: str, folder: Path, *, rank: int) -> None:
+RECORD = "stepcoder.json"
+"""How the weights were made, beside them."""
+
+
+def write(
+    causal_lm: Any,
+    source: str,
+    folder: Path,
+    *,
+    rank: int,
+    record: Mapping[str, Any] | None = None,
+) -> None:
     """Write config, weights and the tokenizer of `source`; the folder appears whole or not at all.
+
+    A `record`, plain JSON data, goes with them as `stepcoder.json`, with the weights' SHA-256.
 
     A collective: every rank calls it, rank 0 writes. Parameters are gathered one at a time, so a
     rank never holds more than its share and one whole parameter (rank 0: one copy on the CPU).
@@ -41,8 +57,20 @@ def write(causal_lm: Any, source: str, folder: Path, *, rank: int) -> None:
         partial.parent.mkdir(parents=True, exist_ok=True)
         causal_lm.save_pretrained(str(partial), state_dict=state)
         copy_tokenizer(source, partial)
+        if record is not None:
+            text = json.dumps({**record, "sha256": weights_sha256(partial)}, indent=1)
+            (partial / RECORD).write_text(text + "\n", encoding="utf-8")
         replace(partial, folder)
     torch.distributed.barrier()
+
+
+def weights_sha256(folder: Path) -> dict[str, str]:
+    """Of every safetensors file, by name."""
+    digests = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
 
 
 def copy_tokenizer(source: str, folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import ray
 
+from learner import push_round
 from learner.ranks import RankGroup
 from learner.worker import LearnerWorker
 from stepcoder_dist.config import RunConfig
@@ -51,7 +52,7 @@ class LearnerGroup:
         return report
 
     async def publish(self, targets: Sequence[Any], *, deadline_s: float) -> WeightVersion:
-        """Push to every target, then compare a probe. Raises `WeightPushError`."""
+        """Push to every target that lives, then compare a probe. Raises `WeightPushError`."""
         try:
             async with asyncio.timeout(deadline_s + PUSH_GRACE_S):
                 version: WeightVersion = (
@@ -92,11 +93,11 @@ class LearnerGroup:
     async def _check_arrival(
         self, version: WeightVersion, targets: Sequence[Any], deadline_s: float
     ) -> None:
-        """Every target has to answer the probe as the learner does, under this version."""
+        """Every target that lives has to answer the probe as the learner does, as this version."""
         own = np.asarray(await self.probe_logprobs(self._probe.tolist()))
         try:
             async with asyncio.timeout(deadline_s):
-                probes: list[WeightProbe] = await asyncio.gather(
+                probes: list[WeightProbe | None] = await asyncio.gather(
                     *(_probe(target, self._probe.tolist()) for target in targets)
                 )
         except TimeoutError:
@@ -106,6 +107,8 @@ class LearnerGroup:
             ) from None
         tolerance = self._config.weights.probe_tolerance
         for target, probe in zip(targets, probes, strict=True):
+            if probe is None:
+                continue
             worst = float(np.abs(np.asarray(probe.logprobs) - own).max())
             if probe.version != version or not worst <= tolerance:
                 raise WeightPushError(
@@ -115,9 +118,13 @@ class LearnerGroup:
                 )
 
 
-async def _probe(target: Any, token_ids: list[int]) -> WeightProbe:
+async def _probe(target: Any, token_ids: list[int]) -> WeightProbe | None:
+    """None: the target has died, and whoever replaces it asks for a push."""
     try:
         probe: WeightProbe = await target.probe.remote(token_ids)
+    except ray.exceptions.RayActorError:
+        push_round.end(target)
+        return None
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[-1]
         raise WeightPushError(f"{target!r} did not answer the probe: {reason}") from error

@@ -1,4 +1,8 @@
-"""One push to many rollout actors, as rank 0 sees it: who still takes part, who failed and why."""
+"""One push to many rollout actors, as rank 0 sees it: who still takes part, who failed and why.
+
+A target that has died is no failure of the push: whoever owns it starts another one, and has the
+weights pushed to that. One that answers with an error, or not in time, is.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 
 from stepcoder_dist.records import WeightBucket, WeightVersion
 
@@ -25,6 +29,7 @@ class PushRound:
         self._all = list(targets)
         self._alive = list(range(len(targets)))
         self._failures: dict[int, str] = {}
+        self._lost: dict[int, str] = {}
         self._committed: list[int] = []
 
     @property
@@ -65,9 +70,13 @@ class PushRound:
         for reference in done:
             try:
                 ray.get(reference)
+            except RayActorError as error:
+                self._lost[calls[reference]] = f"{method}: {last_line(error)}"
+                end(self._all[calls[reference]])
             except Exception as error:  # noqa: BLE001 (a target's own error, whatever its type)
                 self._failures[calls[reference]] = f"{method}: {last_line(error)}"
-        self._alive = [i for i in self._alive if i not in self._failures]
+        dropped = self._failures.keys() | self._lost.keys()
+        self._alive = [i for i in self._alive if i not in dropped]
 
     def commit(self, buckets: int) -> None:
         """Have every live target take the version into use."""
@@ -81,15 +90,24 @@ class PushRound:
         if aborts:
             ray.wait(aborts, num_returns=len(aborts), timeout=_ABORT_S)
 
-    def report(self) -> str:
-        """Empty when no target failed; else each one that did, and why."""
-        if not self._failures:
+    def report(self, *, lost_too: bool = False) -> str:
+        """Empty when no target failed; else each one that did, and why.
+
+        `lost_too`: a target that has died counts as one that failed.
+        """
+        failures = self._failures | (self._lost if lost_too else {})
+        if not failures:
             return ""
-        named = "; ".join(f"target {i} {self._all[i]}: {why}" for i, why in self._failures.items())
+        named = "; ".join(f"target {i} {self._all[i]}: {why}" for i, why in failures.items())
         return (
-            f"version {self._version} did not reach {len(self._failures)} of {len(self._all)} "
+            f"version {self._version} did not reach {len(failures)} of {len(self._all)} "
             f"rollout actors: {named}"
         )
+
+
+def end(lost: Any) -> None:
+    """End an actor that Ray cannot reach, so that none that is only cut off returns unchecked."""
+    ray.kill(lost)
 
 
 def last_line(error: Exception) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import ray
@@ -92,7 +93,8 @@ async def run_sft(
     """Train the Hugging Face checkpoint `base` and write `out`.
 
     Needs a running Ray. `phases` holds the examples of each of `sft.phases` (one list where there
-    are none). `out` becomes an ordinary Hugging Face folder, whole or not at all.
+    are none). `out` becomes an ordinary Hugging Face folder, whole or not at all, with a record of
+    how it was made (`stepcoder.json`).
     """
     legs = plan(config.sft, [len(examples) for examples in phases], config.seed)
     total = sum(leg.steps for leg in legs)
@@ -108,7 +110,25 @@ async def run_sft(
                     done, last = done + 1, update.loss
                     on_step(SftProgress(phase=leg.number, step=done, steps=total, last=update))
         loss = (await ranks.call("heldout_loss", ray.put(list(heldout))))[0] if heldout else None
-        await ranks.call("save_hf", str(out))
+        await ranks.call(
+            "save_hf",
+            str(out),
+            {
+                "made_by": "stepcoder sft",
+                "seed": config.seed,
+                "problems": config.problems.sft or config.problems.train,
+                "prompt": config.prompt.template,
+                "base": config.model.tiny.model_dump() if config.model.tiny else config.model.path,
+                "sft": config.sft.model_dump(mode="json"),
+                "examples": [len(examples) for examples in phases],
+                "updates": done,
+                "final_loss": last,
+                "heldout_loss": loss,
+                "versions": {
+                    name: version(name) for name in ("torch", "transformers", "deepspeed")
+                },
+            },
+        )
     finally:
         await ranks.close()
     return SftReport(steps=done, final_loss=last, heldout_loss=loss)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,9 +96,15 @@ class SftWorker(Rank):
         torch.distributed.all_reduce(total)
         return float(total) / sum(len(e.completion_ids) for e in examples)
 
-    def save_hf(self, folder: str) -> None:
-        """Write the policy as an ordinary Hugging Face folder with its tokenizer."""
-        hf_folder.write(self.policy.module.causal_lm, self.checkpoint, Path(folder), rank=self.rank)
+    def save_hf(self, folder: str, record: Mapping[str, Any]) -> None:
+        """Write the policy as an ordinary Hugging Face folder with its tokenizer and its record."""
+        hf_folder.write(
+            self.policy.module.causal_lm,
+            self.checkpoint,
+            Path(folder),
+            rank=self.rank,
+            record=record,
+        )
 
     def _step(self, number: int) -> SftStep:
         began = time.perf_counter()

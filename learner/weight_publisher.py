@@ -5,7 +5,8 @@
 
 A bucket is gathered and copied before it is sent, and after each send rank 0 tells the others
 how it went: no rank is left alone in a collective when a target fails. A target that fails is
-dropped and named in the `WeightPushError` at the end; the others still get the version whole.
+dropped and named in the `WeightPushError` at the end; the others still get the version whole. One
+that has died is dropped without an error: its pool starts another and asks for a push to that.
 
 The only file of the learner that may import vllm, and only for the NCCL transport.
 """
@@ -55,7 +56,7 @@ class ObjectStorePublisher:
     def push(self, version: WeightVersion, targets: Sequence[Any], deadline_s: float) -> None:
         """Send the module's weights to every target. Call it on every rank.
 
-        Raises `WeightPushError` on every rank, naming each target that did not commit.
+        Raises `WeightPushError` on every rank, naming each target that lives and did not commit.
         """
         if not targets:
             return
@@ -95,8 +96,8 @@ def _agree(word: str, world_size: int) -> str:
 class NcclPublisher:
     """vLLM's own NCCL transfer: rank 0 broadcasts from GPU to GPU, packed.
 
-    A broadcast cannot leave out a target that fails, nor be interrupted: then the group is lost
-    and every rank raises. It is made anew when the set of targets changes.
+    A broadcast cannot leave out a target that fails or dies, nor be interrupted: then the group is
+    lost and every rank raises. It is made anew when the set of targets changes.
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class NcclPublisher:
             self._join(targets, deadline_s)
         if self._rank == 0:
             sending.open()
-        if not self._agree(sending.report()):
+        if not self._agree(sending.report(lost_too=True)):
             try:
                 _bounded(self._engine.send_weights, sending.left_s)
             except WeightPushError:
@@ -130,7 +131,7 @@ class NcclPublisher:
                 sending.commit(1)
         if self._rank == 0:
             sending.abort_open()
-        report = self._agree(sending.report())
+        report = self._agree(sending.report(lost_too=True))
         if report:
             raise WeightPushError(report)
 

@@ -18,10 +18,11 @@ from rich.console import Console
 from stepcoder_dist import report, sft_folder, training
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.evaluation import EvaluatedSample, LevelScore, scores
+from stepcoder_dist.evaluation import EvaluatedSample, scores
 from stepcoder_dist.evaluation import evaluate as evaluate_problems
 from stepcoder_dist.interruption import StopRequest, run_until_done
 from stepcoder_dist.metric_sinks import JsonLines, MetricSink, TensorBoard
+from stepcoder_dist.paired_gain import paired_gain
 from stepcoder_dist.preflight import (
     existing,
     fitting,
@@ -256,16 +257,19 @@ async def evaluate_in(
 
 
 def demo(config: RunConfig) -> None:
-    """`stepcoder demo`: SFT, evaluation, RL, evaluation."""
-    with sft_folder.writing(config):
-        _demo(config)
+    """`stepcoder demo`: SFT, unless model.sft_path is there already, evaluation, RL, evaluation."""
+    if config.model.sft_path and (Path(config.sft_folder) / "config.json").is_file():
+        with sft_folder.reading(config):
+            _demo(config, sft_checkpoint(config), None)
+    else:
+        with sft_folder.writing(config):
+            _demo(config, *warm_start_from(config))
 
 
-def _demo(config: RunConfig) -> None:
+def _demo(config: RunConfig, base: str, phases: list[list[SftExample]] | None) -> None:
     problems = load_set(config, config.problems.train, console)
     heldout = load_set(config, config.problems.heldout, console)
     check_sandbox(config)
-    base, phases = warm_start_from(config)
     writer = prompt_writer(config, base)
     problems = fitting(config, problems, writer, console)
     heldout = fitting(without_given_code(config), heldout, writer, console)
@@ -273,15 +277,18 @@ def _demo(config: RunConfig) -> None:
     stop = StopRequest()
 
     async def command() -> None:
-        await warm_start(config, base, phases)
+        if phases is None:
+            console.print(f"SFT: {config.sft_folder}, made before", highlight=False)
+        else:
+            await warm_start(config, base, phases)
         checkpoint = sft_checkpoint(config)
-        rows: list[tuple[str, list[LevelScore]]] = []
+        evaluated: dict[str, list[EvaluatedSample]] = {}
         async with open_pools(config, checkpoint) as pools:
 
             async def evaluate_as(name: str) -> None:
                 samples = await evaluate_in(config, heldout, writer, pools, f"eval {name}")
                 folder.write_evaluation(name.lower(), samples)
-                rows.append((name, scores(samples, config.evaluation.k)))
+                evaluated[name] = samples
 
             async def evaluate_trained() -> None:
                 await evaluate_as("RL")
@@ -297,7 +304,11 @@ def _demo(config: RunConfig) -> None:
                 stop=stop,
                 then=evaluate_trained,
             )
-        console.print(scores_table(rows))
+        ks = config.evaluation.k
+        console.print(scores_table([(name, scores(each, ks)) for name, each in evaluated.items()]))
+        if len(evaluated) > 1:
+            gain = paired_gain(evaluated["SFT"], evaluated["RL"])
+            console.print(f"RL over SFT: {gain}", highlight=False, soft_wrap=True)
 
     with closing(folder), report.written_at_the_end(folder.path, console), ray_session(config):
         run_until_done(command(), stop)

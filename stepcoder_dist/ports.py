@@ -92,7 +92,8 @@ class Learner(Protocol):
     async def publish(self, targets: Sequence[Any], *, deadline_s: float) -> WeightVersion:
         """Send the current weights to every target and check that they arrived.
 
-        Raises `WeightPushError`, naming the targets, when one did not get them whole in time.
+        Raises `WeightPushError`, naming the targets, when one did not get them whole in time. One
+        that has died is passed over: the sampler replaces it and asks for a push to the new one.
         """
         ...
 

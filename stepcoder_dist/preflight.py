@@ -73,7 +73,8 @@ def tell_about_ray_job(config: RunConfig, console: Console) -> None:
     if not config.run_dir:
         console.print(f"runs are kept in {runs_root()} ({VARIABLE})", highlight=False)
     for key, path in (("run_dir", config.run_dir), ("model.sft_path", config.model.sft_path)):
-        if path and not Path(path).is_absolute():
+        uploaded = key == "model.sft_path" and (Path(path) / "config.json").is_file()
+        if path and not Path(path).is_absolute() and not uploaded:
             console.print(
                 f"warning: {key} = {path} lies in the job's working folder, which goes when the "
                 "cluster does; give an absolute path",

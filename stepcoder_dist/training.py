@@ -52,9 +52,9 @@ async def train(run: Run, folder: RunFolder, sinks: Sequence[MetricSink], consol
         )
 
     folder.write_config()
+    run.sampler.refresh_with(refresh)
     # Also at version 0: it shows that both sides read the same checkpoint.
     await refresh(await run.sampler.weight_targets())
-    run.sampler.refresh_with(refresh)
     left = run.config.train.steps - run.version
     with Phase(console, "RL", left, lines=left) as phase, run.stop.heed(announce):
         records = _Records(run, folder, sinks, phase)

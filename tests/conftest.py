@@ -19,6 +19,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="MARKERS",
         help="fail unless tests with each of these markers ran and none of them was skipped",
     )
+    parser.addoption(
+        "--screenshots", metavar="DIR", help="keep the report's pictures there (docs/report.md)"
+    )
+    parser.addoption(
+        "--screenshots-of", metavar="RUN_DIR", help="a run to picture instead of the fixture's"
+    )
 
 
 @pytest.hookimpl(hookwrapper=True)

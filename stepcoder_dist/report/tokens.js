@@ -56,7 +56,8 @@ function drawProgram(program, sample, inspect) {
   if (sample.silent.at(-1) === count - 1) {
     rows.at(-1)?.lastChild.append(span(count - 1, sample.lines.length - 1, " ■ end", "end"));
   }
-  program.replaceChildren(el("div", { class: "lines" }, rows));
+  const lines = el("div", { class: "lines" }, rows);
+  program.replaceChildren(lines);
   if (spans.length) spans[0].tabIndex = 0;
 
   const describe = (node) => {
@@ -82,7 +83,8 @@ function drawProgram(program, sample, inspect) {
     describe(node);
   };
   program.onpointerover = (event) => { const node = event.target.closest(".token"); if (node) point(node); };
-  program.onfocusin = (event) => { const node = event.target.closest(".token"); if (node) point(node); };
+  // on what is drawn anew with each sample: browsers know no `onfocusin` property
+  lines.addEventListener("focusin", (event) => { const node = event.target.closest(".token"); if (node) point(node); });
   program.onclick = (event) => event.target.closest(".token")?.focus();
   program.onkeydown = (event) => {
     const node = event.target.closest(".token");

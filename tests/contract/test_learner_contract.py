@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import zlib
 from abc import ABC, abstractmethod
@@ -31,7 +32,7 @@ class HfTarget:
         self.model = AutoModelForCausalLM.from_pretrained(folder)
         self.current = -1
         self.fault = ""
-        """What goes wrong: `version`, `weights`, or nothing."""
+        """What goes wrong: `version`, `weights`, nothing, or death in one of the methods."""
 
     def start_update(self, version: int) -> None:
         del version
@@ -39,6 +40,7 @@ class HfTarget:
     def load_bucket(self, bucket: WeightBucket) -> None:
         import torch
 
+        self._die_in("load_bucket")
         assert zlib.crc32(bucket.data) == bucket.checksum
         raw, start = torch.frombuffer(bytearray(bucket.data), dtype=torch.uint8), 0
         for name, dtype, shape in zip(bucket.names, bucket.dtypes, bucket.shapes, strict=True):
@@ -59,6 +61,7 @@ class HfTarget:
     def probe(self, token_ids: Sequence[int]) -> WeightProbe:
         import torch
 
+        self._die_in("probe")
         with torch.no_grad():
             logits = self.model(torch.tensor([list(token_ids)])).logits[0]
         logprobs = torch.log_softmax(logits, dim=-1)
@@ -72,6 +75,10 @@ class HfTarget:
 
     def spoil(self, fault: str) -> None:
         self.fault = fault
+
+    def _die_in(self, method: str) -> None:
+        if self.fault == method:
+            os._exit(1)
 
 
 class LocalTarget:
@@ -119,8 +126,12 @@ class Real(Harness):
         import ray
 
         self.learner = learner
-        actor_class = ray.remote(HfTarget)
-        self.actors = [actor_class.remote(folder) for _ in range(2)]
+        self.actor_class = ray.remote(HfTarget)
+        self.folder = folder
+        self.actors = [self.another() for _ in range(2)]
+
+    def another(self) -> Any:
+        return self.actor_class.remote(self.folder)
 
     def targets(self) -> list[Any]:
         return list(self.actors)
@@ -249,5 +260,25 @@ def test_a_target_that_did_not_take_the_weights_is_named(real: Real, fault: str)
         assert bad._actor_id.hex() in str(refused.value)
         assert good._actor_id.hex() not in str(refused.value)
         assert "restart it before it samples" in str(refused.value)
+
+    real.run(scenario())
+
+
+@pytest.mark.parametrize("moment", ["load_bucket", "probe"])
+def test_a_target_that_dies_in_a_push_is_passed_over_and_the_others_get_it(
+    real: Real, moment: str
+) -> None:
+    from ray.exceptions import ActorDiedError
+
+    async def scenario() -> None:
+        step = await real.learner.step(trajectories(6, seed=1))
+        dying, (good, _) = real.another(), real.targets()
+        await dying.spoil.remote(moment)
+
+        version = await real.learner.publish([dying, good], deadline_s=60)
+
+        assert version == step.version == await real.version_of(good)
+        with pytest.raises(ActorDiedError):
+            await dying.version.remote()
 
     real.run(scenario())

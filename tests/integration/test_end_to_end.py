@@ -153,6 +153,22 @@ def test_the_learner_sees_the_log_probs_that_vllm_sampled_with(demo: tuple[Path,
     assert steps[-1]["kl_reference"] != 0
 
 
+def test_the_report_was_written_at_the_end_and_agrees_with_the_files(demo: tuple[Path, str]):
+    folder, output = demo
+    assert f"report: {folder / 'run/report.html'}" in output
+    page = (folder / "run/report.html").read_text()
+    block = page.partition('<script type="application/json" id="data">')[2]
+    data = json.loads(block.partition("</script>")[0])
+    steps = [json.loads(row) for row in (folder / "run/metrics.jsonl").read_text().splitlines()]
+    samples = [json.loads(row) for row in (folder / "run/samples.jsonl").read_text().splitlines()]
+    assert data["steps"] == [step["step"] for step in steps]
+    assert data["columns"]["reward"] == pytest.approx([s["reward"] for s in steps], rel=1e-4)
+    assert data["run"]["trained"] == len(samples)
+    whole = {sample["sample_id"] for sample in samples if "source" in sample}
+    assert data["recorded"] == len(whole) > 0
+    assert {sample["id"] for sample in data["samples"]} == whole
+
+
 def test_a_stopped_run_leaves_nothing_and_a_resumed_one_goes_on(demo: tuple[Path, str]):
     folder, _ = demo
     before = shared_memory()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from learner_batches import run_config
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from learner import hf_folder
 from learner.sft import SftProgress, plan, run_sft
 from learner.sft_worker import Phase
 from stepcoder_dist.config import SftConfig
@@ -100,6 +102,10 @@ def test_the_warm_start_learns_and_writes_an_ordinary_folder(
     assert seen[29].last.loss < 0.5
     assert seen[0].last.tokens_per_s > 0
     assert not out.with_name("sft.partial").exists()
+    record = json.loads((out / "stepcoder.json").read_text())
+    assert (record["seed"], record["updates"], record["examples"]) == (config.seed, 40, [6, 12])
+    assert record["final_loss"] == seen[-1].last.loss
+    assert record["sha256"] == hf_folder.weights_sha256(out)
     model = AutoModelForCausalLM.from_pretrained(str(out))
     assert AutoTokenizer.from_pretrained(str(out)).eos_token_id == 0
     total = tokens = 0.0

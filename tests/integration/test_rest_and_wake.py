@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 from rollouts_for_tests import greedy_ids, make_request, rollout_config
 
-from actors.actor_pool import ActorPool, _Place
+from actors.actor_pool import ActorPool
+from actors.pool_slot import WAKING, Place
 from actors.weight_receiver import State, WeightReceiver
 from learner.weight_buckets import pack, plan_buckets
 from stepcoder_dist.errors import RunError
@@ -109,7 +110,7 @@ def test_an_actor_that_is_lost_at_rest_is_replaced_when_the_learner_is_done(
 ) -> None:
     buckets = buckets_of(changed_model(tiny_checkpoint), 1)
 
-    async def scenario() -> tuple[_Place, int]:
+    async def scenario() -> tuple[Place, int]:
         os.kill((await pool.stats())[0].pid, signal.SIGKILL)
         await pool.rest()
         slot = pool._slots[0]
@@ -119,12 +120,12 @@ def test_an_actor_that_is_lost_at_rest_is_replaced_when_the_learner_is_done(
         at_rest = slot.place
         assert await pool.weight_targets() == []
         async with pool._changed:
-            await pool._changed.wait_for(lambda: slot.place is not _Place.STARTING)
+            await pool._changed.wait_for(lambda: slot.place not in (Place.LOST, *WAKING))
         await push(pool, buckets, 1)
         return at_rest, (await sample(pool)).oldest_weights
 
     place, version = runner.run(scenario())
-    assert (place, version) == (_Place.STARTING, 1)
+    assert (place, version) == (Place.LOST, 1)
 
 
 class RecordingEngine:

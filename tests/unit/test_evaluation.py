@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stepcoder_dist.evaluation import EvaluatedSample, pass_at_k, scores
+from stepcoder_dist.paired_gain import paired_gain, sign_test
 from stepcoder_dist.records import Outcome, TestResult, Verdict
 
 
@@ -64,3 +65,48 @@ def test_the_interval_holds_the_mean_and_repeats():
     low, high = first.interval
     assert low < first.pass_at[1] == 0.75 < high
     assert first.interval == second.interval
+
+
+PASSED, WRONG = Outcome.PASSED, Outcome.WRONG_ANSWER
+
+
+def test_a_gain_is_the_mean_of_the_differences_problem_by_problem():
+    before = [sample("a", WRONG), sample("b", PASSED), sample("b", WRONG), sample("c", PASSED)]
+    after = [sample("a", PASSED), sample("b", PASSED), sample("b", PASSED), sample("c", WRONG)]
+    found = paired_gain(before, after)
+    assert (found.problems, found.better, found.worse) == (3, 2, 1)
+    assert found.gain == pytest.approx((1 + 0.5 - 1) / 3)
+    assert found.interval[0] < 0 < found.interval[1]
+
+
+def test_a_problem_that_one_evaluation_did_not_judge_is_left_out_of_the_gain():
+    found = paired_gain(
+        [sample("a", WRONG), sample("b", WRONG)], [sample("a", PASSED), sample("b", None)]
+    )
+    assert (found.problems, found.gain) == (1, 1.0)
+    nothing = paired_gain([], [sample("a", PASSED)])
+    assert (nothing.problems, nothing.gain, nothing.interval, nothing.p_value) == (
+        0,
+        0.0,
+        (0.0, 0.0),
+        1.0,
+    )
+
+
+def test_the_interval_of_a_paired_gain_is_narrower_than_the_scores_own():
+    names = [f"p{n}" for n in range(60)]
+    before = [sample(name, PASSED if n % 2 else WRONG) for n, name in enumerate(names)]
+    after = [
+        sample(name, PASSED if n % 2 or n % 12 == 0 else WRONG) for n, name in enumerate(names)
+    ]
+    found = paired_gain(before, after)
+    assert found.gain == pytest.approx(5 / 60)
+    assert 0 < found.interval[0] < found.gain < found.interval[1] < 0.2
+    assert str(found).startswith("+8.3 points (95% +")
+
+
+def test_the_sign_test_is_exact():
+    assert sign_test(0, 0) == 1.0
+    assert sign_test(5, 0) == pytest.approx(2 / 32)
+    assert sign_test(1, 4) == pytest.approx(2 * (1 + 5) / 32)
+    assert sign_test(3, 3) == 1.0

@@ -1,0 +1,42 @@
+"""One place in the pool of rollout actors, and how far its process has come."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+
+class Place(Enum):
+    """Where a slot stands. The pool's docstring draws the ways between them."""
+
+    LOST = auto()
+    STARTING = auto()
+    REFRESHING = auto()
+    AWAITING_WEIGHTS = auto()
+    READY = auto()
+    FAILED = auto()
+
+
+WAKING = (Place.STARTING, Place.REFRESHING)
+"""The engine takes memory, or is about to."""
+
+UP = (Place.REFRESHING, Place.AWAITING_WEIGHTS, Place.READY)
+"""The process answers."""
+
+
+@dataclass(eq=False)
+class Slot:
+    """One place in the pool; the process that holds it may change."""
+
+    name: str
+    handle: Any = None
+    place: Place = Place.LOST
+    load: int = 0
+    """Samples routed here and not finished."""
+    keeper: asyncio.Task[None] | None = None
+    """Brings the actor (back) to READY."""
+    watcher: asyncio.Task[None] | None = None
+    """Notices the end of a process of which nobody asks anything."""
+    failure: str = ""

@@ -1,0 +1,68 @@
+"""What one model gains over another on the same problems."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stepcoder_dist.evaluation import EvaluatedSample, interval_of_mean
+from stepcoder_dist.records import Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedGain:
+    """Differences problem by problem, of the shares of samples that pass."""
+
+    problems: int
+    """With a judged sample in both evaluations."""
+    gain: float
+    """Mean difference of the shares: a difference of pass@1."""
+    interval: tuple[float, float]
+    """95% percentile bootstrap of `gain` over problems."""
+    better: int
+    worse: int
+    p_value: float
+    """Two-sided exact sign test over the problems that differ; 1 where none does."""
+
+    def __str__(self) -> str:
+        low, high = (100 * end for end in self.interval)
+        p = f"p = {self.p_value:.3f}" if self.p_value >= 0.001 else "p < 0.001"  # noqa: PLR2004
+        return (
+            f"{100 * self.gain:+.1f} points (95% {low:+.1f} to {high:+.1f}) over {self.problems} "
+            f"problems; {self.better} better, {self.worse} worse, sign test {p}"
+        )
+
+
+def paired_gain(before: Sequence[EvaluatedSample], after: Sequence[EvaluatedSample]) -> PairedGain:
+    """Compare two evaluations; a problem that only one of them judged is left out."""
+    old, new = _shares(before), _shares(after)
+    gains = np.array([new[name] - old[name] for name in sorted(old.keys() & new.keys())])
+    better, worse = int((gains > 0).sum()), int((gains < 0).sum())
+    return PairedGain(
+        problems=len(gains),
+        gain=float(gains.mean()) if len(gains) else 0.0,
+        interval=interval_of_mean(gains),
+        better=better,
+        worse=worse,
+        p_value=sign_test(better, worse),
+    )
+
+
+def sign_test(better: int, worse: int) -> float:
+    """min(1, 2 · P[Binomial(n, ½) ≤ min(better, worse)]) with n = better + worse."""
+    count = better + worse
+    tail = sum(math.comb(count, k) for k in range(min(better, worse) + 1))
+    p_value: float = min(1.0, 2 * tail / 2**count)
+    return p_value
+
+
+def _shares(samples: Sequence[EvaluatedSample]) -> dict[str, float]:
+    passed: dict[str, list[bool]] = {}
+    for sample in samples:
+        if sample.verdict is not None:
+            outcome = sample.verdict.outcome
+            passed.setdefault(sample.problem_id, []).append(outcome is Outcome.PASSED)
+    return {name: sum(each) / len(each) for name, each in passed.items()}
