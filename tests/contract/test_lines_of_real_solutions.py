@@ -8,24 +8,27 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from printed import printed
 
-from sandbox.container import Container
+from sandbox.container import Container, check_image, connect
 from sandbox.container_pool import ContainerPool
 from stepcoder_dist import problems
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import MissingEngine
-from stepcoder_dist.records import TestSuite, Verdict
+from stepcoder_dist.records import Outcome, TestSuite, Verdict
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 pytestmark = [
     pytest.mark.docker,
     pytest.mark.skipif(not DATA.is_dir(), reason=f"real problem sets are not at {DATA}"),
 ]
-CONFIG = SandboxConfig(containers=2, cpu_limit_s=10.0, wall_limit_s=60.0)
+CONFIG = SandboxConfig(containers=2, cpu_limit_s=1.0, wall_limit_s=10.0)
+PATIENT = replace(CONFIG.limits, cpu_s=40.0, wall_s=80.0)
+"""For the reference: `sys.settrace` is up to 17 times slower."""
 
 REFERENCE = """
 import io, json, random, sys
@@ -71,14 +74,12 @@ def reference(container: Container, source: str, tests: TestSuite, test: int) ->
         "script": tests.test_code if script else "",
     }
     stdin = "" if script or tests.fn_name else tests.inputs[test]
-    told = printed(container, REFERENCE.format(spec=json.dumps(spec)), CONFIG.limits, stdin)
+    told = printed(container, REFERENCE.format(spec=json.dumps(spec)), PATIENT, stdin)
     return list(json.loads(told))
 
 
 @pytest.fixture(scope="module")
 def container() -> Iterator[Container]:
-    from sandbox.container import check_image, connect
-
     try:
         client = connect()
         check_image(client, CONFIG.image)
@@ -99,11 +100,13 @@ def verdicts(programs: list[tuple[str, TestSuite]]) -> list[Verdict]:
 
 
 def different(container: Container, programs: dict[str, tuple[str, TestSuite]]) -> dict[str, str]:
-    """Where the two do not see the same lines."""
+    """Where the two do not see the same lines, of all tests that come to an end."""
     found = {}
     judged = verdicts(list(programs.values()))
     for (name, (source, tests)), verdict in zip(programs.items(), judged, strict=True):
         for test, result in enumerate(verdict.tests):
+            if result.outcome is Outcome.TIMEOUT:  # then the reference would not end either
+                continue
             seen, wanted = sorted(result.executed_lines), reference(container, source, tests, test)
             if seen != wanted:
                 found[f"{name}, test {test + 1}"] = f"{set(seen) ^ set(wanted)}: {result.detail}"
@@ -117,6 +120,7 @@ def test_lines_of_every_human_eval_solution_are_those_that_settrace_sees(contain
     assert different(container, programs) == {}
 
 
+@pytest.mark.long
 def test_lines_of_every_apps_solution_are_those_that_settrace_sees(container):
     programs = {}
     for problem in problems.load(DATA / "apps"):
