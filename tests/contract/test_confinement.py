@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from printed import printed
 
 from sandbox.container import CAPABILITIES, FOLDERS, Container, check_image, connect
-from sandbox.guest.layout import Order
-from sandbox.guest_link import pack_program
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import MissingEngine
 
@@ -82,21 +81,7 @@ def tell(container: Container) -> Callable[[str], Any]:
     """Runs a program in the container and returns the JSON that it prints."""
 
     def tell(source: str) -> Any:
-        blobs = [pack_program(FROM_INSIDE + source, "", None, describe="", share=False), b""]
-        limits = CONFIG.limits
-        order = Order(
-            sizes=[len(blob) for blob in blobs],
-            lines=200,
-            cpu_s=limits.cpu_s,
-            wall_s=limits.wall_s,
-            memory_bytes=limits.memory_bytes,
-            output_bytes=limits.output_bytes,
-            processes=limits.processes,
-            large_stacks=False,
-        )
-        report = container.run(order, blobs)
-        assert report.status == 0, report.records
-        return json.loads(report.answers[0] or b"null")
+        return json.loads(printed(container, FROM_INSIDE + source, CONFIG.limits))
 
     return tell
 

@@ -83,6 +83,9 @@ def test_executed_lines_are_told_for_each_test_and_survive_every_end(place):
         "elif n == 4:\n"
         "    while True:\n"
         "        pass\n"
+        "elif n == 6:\n"
+        "    import ctypes\n"
+        "    ctypes.string_at(0)\n"
         "else:\n"
         "    if os.fork() == 0:\n"
         "        print(5)\n"
@@ -90,7 +93,7 @@ def test_executed_lines_are_told_for_each_test_and_survive_every_end(place):
         "        os.wait()\n"
     )
     verdict = place.judge(
-        source, stdin_tests(("1", "1"), ("2", "2"), ("3", "3"), ("4", "4"), ("5", "5"))
+        source, stdin_tests(("1", "1"), ("2", "2"), ("3", "3"), ("4", "4"), ("5", "5"), ("6", "6"))
     )
     assert [t.outcome.value for t in verdict.tests] == [
         "passed",
@@ -98,13 +101,16 @@ def test_executed_lines_are_told_for_each_test_and_survive_every_end(place):
         "wrong_answer",
         "timeout",
         "passed",
+        "runtime_error",
     ]
+    assert verdict.detail == "test 2: killed by SIGKILL"
     assert [sorted(t.executed_lines) for t in verdict.tests] == [
         [1, 2, 3, 4],
         [1, 2, 3, 5, 6],
         [1, 2, 3, 5, 7, 8],
         [1, 2, 3, 5, 7, 9, 10, 11],
-        [1, 2, 3, 5, 7, 9, 13, 14, 16],
+        [1, 2, 3, 5, 7, 9, 12, 16, 17, 19],
+        [1, 2, 3, 5, 7, 9, 12, 13, 14],
     ]
 
 
@@ -148,6 +154,31 @@ def test_a_program_that_does_not_compile_has_no_tests_and_no_structure(place):
 def test_input_and_output_of_ten_megabytes_go_through(place):
     tests = TestSuite(inputs=("7" * 10_000_000,), outputs=("10000000\n",), memory_limit_bytes=2**29)
     assert place.judge("print(len(input()))\n", tests).outcome is Outcome.PASSED
+
+
+def test_inputs_of_many_tests_do_not_count_as_the_programs_memory(place):
+    tests = stdin_tests(*[("7" * 9_000_000, "9000000\n")] * 12)
+    source = "x = bytearray(b'x') * 60_000_000\nprint(len(input()))\n"
+    assert place.judge(source, tests).outcome is Outcome.PASSED
+
+
+def test_memory_and_output_over_their_limits_are_told_by_what_was_exceeded(place):
+    verdicts = place.judge_all(
+        [
+            ("import os\nos.write(1, b'y' * 2**20)\nos.write(1, b'y')\n", ONE),
+            ("print('y' * 2**20, end='')\n", ONE),
+            ("x = [0] * 10**9\n", ONE),
+            ("def f(n):\n    return bytearray(10**10)\n", call_tests("f", ([1], 1))),
+            ("def f(n):\n    return 'y' * 2**21\n", call_tests("f", ([1], 1))),
+        ]
+    )
+    assert [(v.outcome.value, v.detail.partition(": ")[2]) for v in verdicts] == [
+        ("output_limit", "wrote more than 1048576 bytes"),
+        ("wrong_answer", verdicts[1].detail.partition(": ")[2]),
+        ("out_of_memory", "MemoryError (line 1)"),
+        ("out_of_memory", "MemoryError (line 2)"),
+        ("output_limit", "the return value is over the output limit"),
+    ]
 
 
 def test_a_hundred_tests_are_judged_in_order(place):
