@@ -98,11 +98,10 @@ async def judge_files(
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
     with VerdictFile(out, problems, programs, resume=resume) as file:
         total = _survey(programs, file)
-        standing = file.standing.outcomes.total()
         counts = Counter(file.standing.outcomes)
         with Phase(console, "judging", total, lines=_LINES) as phase:
-            if standing:
-                phase.advance("there already", standing)
+            if counts:
+                phase.advance("there already", counts.total())
             try:
                 async with make_pool(config, chosen) as pool:
                     tally = _Tally(phase, counts)
@@ -119,8 +118,8 @@ async def judge_files(
                 kept = f"{out} keeps {counts.total()} of {total} verdicts"
                 console.print(f"{kept}; go on with --resume", highlight=False)
                 raise
-    shares = ", ".join(f"{number} {outcome}" for outcome, number in counts.most_common())
-    print(f"{out}: {counts.total()} verdicts ({shares or 'none'})")  # noqa: T201 - the command's answer
+    shares = ", ".join(f"{n} {outcome}" for outcome, n in counts.most_common()) or "none"
+    print(f"{out}: {counts.total()} verdicts ({shares})")  # noqa: T201 - the command's answer
 
 
 class _Tally:
