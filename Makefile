@@ -31,8 +31,8 @@ $(VENV)/.installed-%: deploy/locks/%.txt pyproject.toml
 	@$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --editable .
 	@rm -f $(VENV)/.installed-*; touch $@
 
-sandbox-image: ## make the sandbox image (BASE=public|debian|auto)
-	@deploy/images/build_sandbox_image.sh $(BASE) $(IMAGE)
+sandbox-image: ## make the sandbox image (BASE=public|debian|auto, PACKAGES="numpy", IMAGE=name:tag)
+	@SANDBOX_PACKAGES="$(PACKAGES)" deploy/images/build_sandbox_image.sh $(BASE) $(IMAGE)
 
 demo: setup ## evaluation, RL, evaluation of a tiny model, every part real (SEED=n)
 	@deploy/images/build_sandbox_image.sh auto $(IMAGE) || true

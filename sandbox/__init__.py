@@ -8,18 +8,21 @@ right after a kill or a crash. The zygote holds the clocks, sweeps up, and sends
 host compares (`comparison.py`): expected values never enter the container. One child runs all
 tests of a program that leaves no state behind; a test that does not pass there runs again in a
 process of its own, and that counts (`judging.py`). An assert script runs in a second child, which
-calls the program over pipes and alone tells the verdict (`guest/script_run.py`).
+calls the program over pipes and alone tells the verdict (`guest/script_run.py`); a problem's own
+checker in a child of its own, after the program's has ended (`checker.py`).
 
 Where to look:
 
-    one program, start to end     judging.py, endings.py, comparison.py, checks.py
+    one program, start to end     judging.py, endings.py, checks.py
+    what counts as right          comparison.py, checker.py
     inside the container          guest/__init__.py names its files
     host ↔ zygote                 guest_link.py (any channel), attached_channel.py (Docker's)
     a container and its flags     container.py, seccomp.json, orphans.py
-    N places, retries             worker_pool.py → container_pool.py, process_executor.py
-    Ray                           executor_actor.py, executor_pool.py
-    which backend                 backend.py
-    `stepcoder judge`             batch.py
+    N places, retries, resizing   worker_pool.py → container_pool.py, process_executor.py
+    who is next                   fair_queue.py
+    Ray                           executor_actor.py, executor_pool.py, pool_metrics.py
+    which backend, which image    backend.py, image_check.py
+    `stepcoder judge`             batch.py, verdict_file.py
 
 Threat model. The program is hostile: it wants to pass without solving, to learn expected values,
 to stay, to hurt its neighbours or the host.
@@ -27,7 +30,8 @@ to stay, to hurt its neighbours or the host.
     forged results     a result is a value; only the host knows which one is right
     stolen answers     expected values are not in the container; earlier programs' bytes pass
                        through memory that no child inherits; assert scripts, which hold theirs,
-                       have a user, files and memory of their own (decision 0015)
+                       have a user, files and memory of their own (decision 0015); a checker
+                       and what it is given come when the program is gone (decision 0016)
     odd objects        typed plain data, read with the plain types' own methods; never pickle
     escape             no network, read-only root, no capability in a child, no-new-privileges,
                        own seccomp allow-list, private IPC, own user for each container

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from sandbox.container import check_image, connect
 from sandbox.container_pool import ContainerPool
@@ -38,3 +38,12 @@ def choose(config: SandboxConfig) -> Backend:
 def make_pool(config: SandboxConfig, backend: Backend) -> WorkerPool:
     """Return a pool that is not started yet."""
     return ContainerPool(config) if backend == "docker" else ProcessExecutor(config)
+
+
+def open_pool(**settings: Any) -> WorkerPool:
+    """A pool for `async with`, by the keys of `[sandbox]` in a run file: `containers=4`.
+
+    Raises `MissingEngine` without an engine or the image, and pydantic's `ValidationError`.
+    """
+    config = SandboxConfig(**settings)
+    return make_pool(config, choose(config))

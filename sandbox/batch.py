@@ -1,54 +1,70 @@
 """`stepcoder judge`: a file of programs in, one verdict a line out, in any order.
 
 `judge_rows` is the library: give it rows and any `ports.Executor`, take verdicts as they come. It
-holds no more programs than are in flight.
+holds no more programs than are in flight. `judge_files` adds the files, a bar, and `--resume`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
+import sys
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from rich.console import Console
+
 from sandbox.backend import choose, make_pool
 from sandbox.guest.statement_lines import physical_lines
+from sandbox.verdict_file import DUPLICATE, Standing, VerdictFile
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.coverage_mask import kept_lines
 from stepcoder_dist.errors import ProblemError, SandboxFault, UserError
 from stepcoder_dist.ports import Executor
-from stepcoder_dist.problem_files import rows
+from stepcoder_dist.problem_files import MEND, rows
 from stepcoder_dist.problem_formats import problem_id
 from stepcoder_dist.problems import problem_from_row
+from stepcoder_dist.progress import Phase
 from stepcoder_dist.records import Problem, Verdict
 
 Problems = Mapping[str, Problem | ProblemError]
 """By id; a row that cannot be used is in it as the error that tells why."""
 
+MOST_FAULTS_IN_A_ROW = 32
+"""So many programs without a verdict one after the other: the sandbox is gone."""
+_LINES = 20
+"""Reports over a whole file where no bar can be drawn."""
+
 
 async def judge_rows(
-    programs: Iterable[Any], problems: Problems, executor: Executor, *, in_flight: int
+    programs: Iterable[Any],
+    problems: Problems,
+    executor: Executor,
+    *,
+    in_flight: int,
+    standing: Standing | None = None,
 ) -> AsyncIterator[dict[str, Any]]:
     """Yield one verdict object for each row, exactly once, in the order in which they finish.
 
     A row is `{"program_id", "problem_id", "source"}`, or an exception that says why it could not
-    be read. A row that cannot be judged yields outcome "invalid", a fault "sandbox_fault".
+    be read. A row that cannot be judged yields outcome "invalid", a fault "sandbox_fault". Rows
+    whose verdict is in `standing` are left out.
     """
-    coming = iter(programs)
-    seen: set[str] = set()
+    coming = _orders(programs, problems, standing or Standing())
     working: set[asyncio.Task[dict[str, Any]]] = set()
     try:
         more = True
         while more or working:
             while more and len(working) < in_flight:
-                try:
-                    row = next(coming)
-                except StopIteration:
+                order = next(coming, None)
+                if order is None:
                     more = False
-                    break
-                working.add(asyncio.ensure_future(_judge_row(row, problems, executor, seen)))
+                elif isinstance(order, dict):
+                    yield order
+                else:
+                    working.add(asyncio.ensure_future(_judge(*order, executor)))
             if working:
                 done, working = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
@@ -67,33 +83,92 @@ async def judge_files(
     backend: Literal["docker", "process"],
     jobs: int,
     image: str,
+    resume: bool = False,
 ) -> None:
-    """Judge a JSONL file of programs; `out` appears when all are done.
+    """Judge a JSONL file of programs; each verdict is in `out` as soon as it is there.
 
-    Raises `UserError` for a file that cannot be used, `MissingEngine` and `SandboxFault`.
+    `resume`: go on with an `out` that was left unfinished. Raises `UserError` for a file that
+    cannot be used, `MissingEngine`, and `SandboxFault` when the sandbox stays away.
     """
     if not programs.is_file():
         raise UserError(f"{programs}: no such file; give a JSONL file of programs")
     known = read_problems(problems)
     config = SandboxConfig(backend=backend, image=image, containers=jobs)
-    pool = make_pool(config, choose(config))
-    counts: Counter[str] = Counter()
-    unfinished = out.with_name(out.name + ".part")
-    try:
-        async with pool:
-            with unfinished.open("w", encoding="utf-8") as file:
-                async for verdict in judge_rows(
-                    _program_rows(programs), known, pool, in_flight=2 * jobs
-                ):
-                    counts[verdict["outcome"]] += 1
-                    file.write(json.dumps(verdict) + "\n")
-        unfinished.replace(out)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror}); choose another") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
-    shares = ", ".join(f"{number} {outcome}" for outcome, number in counts.most_common())
-    print(f"{out}: {counts.total()} verdicts ({shares or 'none'})")  # noqa: T201 - the command's answer
+    chosen = choose(config)
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
+    with VerdictFile(out, problems, programs, resume=resume) as file:
+        total = _survey(programs, file)
+        counts = Counter(file.standing.outcomes)
+        with Phase(console, "judging", total, lines=_LINES) as phase:
+            if counts:
+                phase.advance("there already", counts.total())
+            try:
+                async with make_pool(config, chosen) as pool:
+                    tally = _Tally(phase, counts)
+                    async for verdict in judge_rows(
+                        _program_rows(programs),
+                        known,
+                        pool,
+                        in_flight=2 * jobs,
+                        standing=file.standing,
+                    ):
+                        file.write(verdict)
+                        tally.add(verdict)
+            except BaseException:
+                kept = f"{out} keeps {counts.total()} of {total} verdicts"
+                console.print(f"{kept}; go on with --resume", highlight=False)
+                raise
+    shares = ", ".join(f"{n} {outcome}" for outcome, n in counts.most_common()) or "none"
+    print(f"{out}: {counts.total()} verdicts ({shares})")  # noqa: T201 - the command's answer
+
+
+class _Tally:
+    """Counts verdicts, shows them, and notices a sandbox that is gone."""
+
+    def __init__(self, phase: Phase, counts: Counter[str]) -> None:
+        self._phase = phase
+        self._counts = counts
+        self._faults_in_a_row = 0
+        self._done = 0
+        self._start = time.monotonic()
+
+    def add(self, verdict: dict[str, Any]) -> None:
+        """Raises `SandboxFault` after too many faults in a row."""
+        self._counts[verdict["outcome"]] += 1
+        self._done += 1
+        rate = self._done / max(time.monotonic() - self._start, 1e-3)
+        faults = self._counts["sandbox_fault"]
+        self._phase.advance(f"{rate:,.0f}/s" + (f", {faults} sandbox faults" if faults else ""))
+        if verdict["outcome"] == "sandbox_fault":
+            self._faults_in_a_row += 1
+            if self._faults_in_a_row == MOST_FAULTS_IN_A_ROW:
+                raise SandboxFault(
+                    f"{MOST_FAULTS_IN_A_ROW} programs in a row without a verdict; the last: "
+                    f"{verdict['detail']}"
+                )
+        elif verdict["outcome"] != "invalid":
+            self._faults_in_a_row = 0
+
+
+def _survey(programs: Path, file: VerdictFile) -> int:
+    """Count the rows. Raises `UserError` for standing verdicts about anything else than them."""
+    missing = dict(file.standing.judged)
+    total = 0
+    for row in _program_rows(programs):
+        total += 1
+        if missing and isinstance(row, dict) and isinstance(row.get("program_id"), str):
+            about = missing.pop(row["program_id"], row.get("problem_id"))
+            if about != row.get("problem_id"):
+                raise UserError(
+                    f"{file.path}: program {row['program_id']!r} was judged for problem "
+                    f"{about!r}, not {row.get('problem_id')!r}; choose another --out"
+                )
+    if missing:
+        raise UserError(
+            f"{file.path}: holds {len(missing)} verdicts on programs that are not in {programs} "
+            f"({next(iter(missing))!r}); choose another --out"
+        )
+    return total
 
 
 def read_problems(path: Path) -> dict[str, Problem | ProblemError]:
@@ -120,13 +195,33 @@ def read_problems(path: Path) -> dict[str, Problem | ProblemError]:
     return found
 
 
-async def _judge_row(
-    row: Any, problems: Problems, executor: Executor, seen: set[str]
+_Order = tuple[dict[str, Any], str, Problem]
+"""Ids, source and problem of a program that can be judged."""
+
+
+def _orders(
+    programs: Iterable[Any], problems: Problems, standing: Standing
+) -> Iterator[_Order | dict[str, Any]]:
+    """What is to be judged, and the verdicts on rows that cannot be."""
+    seen: set[str] = set()
+    for row in programs:
+        ids = _ids(row)
+        try:
+            source, problem = _checked(row, problems, seen)
+        except (ProblemError, UserError) as error:
+            verdict = _without_verdict(ids, "invalid", str(error))
+            if not standing.holds_refusal(verdict):
+                yield verdict
+            continue
+        if ids["program_id"] not in standing.judged:
+            yield ids, source, problem
+
+
+async def _judge(
+    ids: dict[str, Any], source: str, problem: Problem, executor: Executor
 ) -> dict[str, Any]:
-    """Judge one row; whatever is wrong with it becomes its verdict."""
-    ids = _ids(row)
+    """Judge one program; whatever is wrong with it becomes its verdict."""
     try:
-        source, problem = _checked(row, problems, seen)
         verdict = await executor.judge(source, problem.tests)
     except (ProblemError, UserError) as error:
         return _without_verdict(ids, "invalid", str(error))
@@ -156,7 +251,11 @@ def verdict_row(verdict: Verdict, source: str, tests_total: int) -> dict[str, An
 
 def _program_rows(path: Path) -> Iterable[Any]:
     for item in rows(path):
-        yield item if isinstance(item, ProblemError) else item[1]
+        if isinstance(item, ProblemError):
+            told = str(item).removeprefix(f"{path}:").removesuffix(f"; {MEND}")
+            yield ProblemError(f"line {told}")
+        else:
+            yield item[1]
 
 
 def _ids(row: Any) -> dict[str, Any]:
@@ -174,7 +273,7 @@ def _checked(row: Any, problems: Problems, seen: set[str]) -> tuple[str, Problem
     if not isinstance(program, str):
         raise UserError("program_id is missing or not text")
     if program in seen:
-        raise UserError(f"a second program with the id {program!r}")
+        raise UserError(f"{DUPLICATE}{program!r}")
     seen.add(program)
     source = row.get("source")
     if not isinstance(source, str):

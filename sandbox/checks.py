@@ -10,6 +10,8 @@ from stepcoder_dist.errors import ProblemError
 from stepcoder_dist.records import Limits, TestSuite
 
 MOST_SOURCE_CHARS = 4 * 2**20
+MOST_CPU_S = 3600.0
+MOST_MEMORY_BYTES = 2**40
 
 
 def check_suite(tests: TestSuite) -> None:
@@ -25,9 +27,7 @@ def check_suite(tests: TestSuite) -> None:
     if tests.comparison not in comparison.COMPARISONS:
         known = ", ".join(sorted(comparison.COMPARISONS))
         raise ProblemError(f"unknown comparison {tests.comparison!r}; use one of {known}")
-    for limit in (tests.cpu_limit_s, tests.memory_limit_bytes):
-        if limit is not None and not (math.isfinite(limit) and limit > 0):
-            raise ProblemError(f"a limit is {limit}; give a positive number or leave it out")
+    _check_limits(tests)
     kind = str if tests.fn_name is None else list | tuple
     if not all(isinstance(i, kind) for i in tests.inputs):
         raise ProblemError(
@@ -35,6 +35,21 @@ def check_suite(tests: TestSuite) -> None:
         )
     if tests.fn_name is None and not all(isinstance(o, str) for o in tests.outputs):
         raise ProblemError("without fn_name every output is text; mend the row")
+
+
+def _check_limits(tests: TestSuite) -> None:
+    for limit in (tests.cpu_limit_s, tests.memory_limit_bytes):
+        if limit is not None and not (math.isfinite(limit) and limit > 0):
+            raise ProblemError(f"a limit is {limit}; give a positive number or leave it out")
+    if tests.cpu_limit_s is not None and tests.cpu_limit_s > MOST_CPU_S:
+        raise ProblemError(
+            f"its time limit is {tests.cpu_limit_s:g} s for a test; {MOST_CPU_S:g} at most"
+        )
+    memory = tests.memory_limit_bytes
+    if memory is not None and memory > MOST_MEMORY_BYTES:
+        raise ProblemError(
+            f"its memory limit is {memory / 2**20:g} MiB; {MOST_MEMORY_BYTES >> 20} at most"
+        )
 
 
 def check_source(source: str) -> None:

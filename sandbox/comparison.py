@@ -19,7 +19,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
 from typing import Any
 
 TOLERANCE = 1e-6
@@ -27,6 +29,7 @@ TOLERANCE = 1e-6
 _FLOAT = re.compile(rb"[+-]?(?:\d+\.\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?\d+[eE][+-]?\d+")
 _NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _LONGEST_NUMBER = 400
+_MOST_SEARCHED = 300
 
 Line = list[bytes]
 
@@ -48,25 +51,43 @@ def equal_value(expected: Any, actual: Any, comparison: str) -> bool:
 # ── standard output ──────────────────────────────────────────────────────────────────────────
 
 
-def _lines(text: bytes) -> list[Line]:
-    lines = [line.split() for line in text.split(b"\n")]
-    while lines and not lines[-1]:
-        lines.pop()
-    return lines
-
-
 def _tokens(wanted: bytes, actual: bytes) -> bool:
-    return _same_lines(_lines(wanted), _lines(actual), _FLOAT)
+    return _same_lines(_lines(wanted), _as_many_lines(wanted, actual), _FLOAT)
 
 
 def _floats(wanted: bytes, actual: bytes) -> bool:
-    return _same_lines(_lines(wanted), _lines(actual), _NUMBER)
+    return _same_lines(_lines(wanted), _as_many_lines(wanted, actual), _NUMBER)
 
 
 def _unordered_lines(wanted: bytes, actual: bytes) -> bool:
-    left = [line for line in _lines(wanted) if line]
-    right = [line for line in _lines(actual) if line]
-    return _same_lines(sorted(left, key=_order), sorted(right, key=_order), _FLOAT)
+    left = [line.split() for line in wanted.split(b"\n") if line.strip()]
+    right = [line for line in actual.split(b"\n") if line.strip()]
+    if len(left) != len(right):
+        return False
+    most = max(map(len, left), default=0)
+    lines = [line.split(None, most) for line in right]
+    groups: dict[Any, tuple[list[Any], list[Any]]] = {}
+    for side, items in enumerate((left, lines)):
+        for line in items:
+            shape, numbers = _shape(line)
+            groups.setdefault(shape, ([], []))[side].append((numbers, line))
+    return all(_pair_up(*group) for group in groups.values())
+
+
+def _lines(text: bytes) -> list[Line]:
+    return [line.split() for line in text.rstrip().split(b"\n")]
+
+
+def _as_many_lines(wanted: bytes, actual: bytes) -> Iterator[Line]:
+    """Lines of `actual`, none where they are not as many as are wanted.
+
+    Sixteen megabytes of line ends, or of tokens in one line, would take gigabytes when they are
+    split: neither is ever split further than the comparison needs.
+    """
+    left, right = wanted.rstrip(), actual.rstrip()
+    if left.count(b"\n") == right.count(b"\n"):
+        for line, other in zip(left.split(b"\n"), right.split(b"\n"), strict=True):
+            yield other.split(None, len(line.split()))
 
 
 def _never(_wanted: bytes, _actual: bytes) -> bool:
@@ -82,13 +103,13 @@ _OUTPUT: dict[str, Callable[[bytes, bytes], bool]] = {
 COMPARISONS = frozenset(_OUTPUT)
 
 
-def _same_lines(wanted: list[Line], actual: list[Line], tolerated: re.Pattern[bytes]) -> bool:
-    if len(wanted) != len(actual):
-        return False
-    for left, right in zip(wanted, actual, strict=True):
+def _same_lines(wanted: list[Line], actual: Iterable[Line], tolerated: re.Pattern[bytes]) -> bool:
+    lines = 0
+    for left, right in zip(wanted, actual, strict=False):
         if left != right and not _same_tokens(left, right, tolerated):
             return False
-    return True
+        lines += 1
+    return lines == len(wanted)
 
 
 def _same_tokens(wanted: Line, actual: Line, tolerated: re.Pattern[bytes]) -> bool:
@@ -107,15 +128,59 @@ def _close(wanted: bytes, actual: bytes) -> bool:
     return math.isclose(left, right, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
 
 
-def _order(line: Line) -> list[tuple[bool, float, bytes]]:
-    """Sorts lines whose floats differ by less than the tolerance alike."""
-    key = []
-    for token in line:
-        is_float = len(token) <= _LONGEST_NUMBER and bool(_NUMBER.fullmatch(token))
-        key.append(
-            (is_float, round(float(token), 4) if is_float else 0.0, b"" if is_float else token)
-        )
-    return key
+def _shape(line: Line) -> tuple[Any, list[float]]:
+    """A line without its numbers, and its numbers: lines that may be the same have one shape."""
+    numbers = [len(t) <= _LONGEST_NUMBER and bool(_NUMBER.fullmatch(t)) for t in line]
+    shape = tuple(None if number else t for t, number in zip(line, numbers, strict=True))
+    return shape, [float(t) for t, number in zip(line, numbers, strict=True) if number]
+
+
+def _pair_up(wanted: list[Any], actual: list[Any]) -> bool:
+    """Whether each line has a partner of its own among the others of its shape.
+
+    Sorted by their numbers they pair at once; but for lines of several numbers that differ by
+    less than the tolerance, whose partners are searched for.
+    """
+    if len(wanted) != len(actual):
+        return False
+    left = [line for _, line in sorted(wanted, key=itemgetter(0))]
+    right = [line for _, line in sorted(actual, key=itemgetter(0))]
+    if all(_same_tokens(line, other, _FLOAT) for line, other in zip(left, right, strict=True)):
+        return True
+    if len(left) > _MOST_SEARCHED:  # then equal ones pair first
+        common = Counter(map(tuple, left)) & Counter(map(tuple, right))
+        left, right = _without(left, common), _without(right, common)
+        if len(left) > _MOST_SEARCHED:
+            return False
+    partners = [
+        [place for place, other in enumerate(right) if _same_tokens(line, other, _FLOAT)]
+        for line in left
+    ]
+    owner: dict[int, int] = {}
+    return all(_finds_partner(place, partners, owner, set()) for place in range(len(left)))
+
+
+def _without(lines: list[Line], common: Counter[tuple[bytes, ...]]) -> list[Line]:
+    left, found = common.copy(), []
+    for line in lines:
+        if left[tuple(line)] > 0:
+            left[tuple(line)] -= 1
+        else:
+            found.append(line)
+    return found
+
+
+def _finds_partner(
+    item: int, partners: list[list[int]], owner: dict[int, int], asked: set[int]
+) -> bool:
+    """Augmenting paths: a partner that is taken is had if its owner finds another."""
+    for candidate in partners[item]:
+        if candidate not in asked:
+            asked.add(candidate)
+            if candidate not in owner or _finds_partner(owner[candidate], partners, owner, asked):
+                owner[candidate] = item
+                return True
+    return False
 
 
 # ── return values ────────────────────────────────────────────────────────────────────────────
@@ -179,6 +244,9 @@ def _equal_set(expected: Any, actual: Any, tolerance: float) -> bool:
 def _equal_in_any_order(expected: list[Any], actual: Any, tolerance: float) -> bool:
     if not isinstance(actual, list | tuple) or len(expected) != len(actual):
         return False
+    pairs = zip(sorted(expected, key=_rank), sorted(actual, key=_rank), strict=True)
+    if all(_equal(value, other, tolerance) for value, other in pairs):
+        return True  # all but ties within the tolerance, and tuples in lists, end here
     left = list(actual)
     for value in expected:
         match = next((i for i, other in enumerate(left) if _equal(value, other, tolerance)), None)
@@ -186,6 +254,15 @@ def _equal_in_any_order(expected: list[Any], actual: Any, tolerance: float) -> b
             return False
         del left[match]
     return True
+
+
+def _rank(value: Any) -> tuple[bool, float, str]:
+    """Numbers first, by value; the rest by how they print."""
+    if isinstance(value, int | float) and abs(value) < 10**300:
+        return False, float(value), ""
+    if isinstance(value, int):
+        return True, float(len(hex(value)) * (1 if value > 0 else -1)), hex(value)
+    return True, 0.0, repr(value)
 
 
 _BY_KIND: tuple[tuple[Any, Any, Callable[[Any, Any, float], bool]], ...] = (

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import random
+import time
 import uuid
+from datetime import datetime
 from importlib import resources
 from typing import Any
 
@@ -21,7 +24,7 @@ from docker.types import LogConfig, Ulimit
 
 from sandbox.attached_channel import AttachedChannel
 from sandbox.guest.layout import Order, Settings
-from sandbox.guest_link import BOOT, GuestLink, RunReport
+from sandbox.guest_link import BOOT, SPARE_INPUT_BYTES, GuestLink, RunReport
 from sandbox.orphans import owner_labels
 from stepcoder_dist.errors import MissingEngine, SandboxFault
 from stepcoder_dist.records import Limits
@@ -34,6 +37,8 @@ LOWEST_PYTHON = (3, 12)
 _OVERHEAD_BYTES = 128 * 2**20
 """Zygote, standard input and output, temporary files: what a test's own limit does not count."""
 _SPARE_PROCESSES = 8
+_LAST_EVENTS_S = 2.0
+"""How long the engine may take to tell why a container has ended."""
 _USERS = 2**20
 _UIDS = itertools.count(random.randrange(0, _USERS))
 
@@ -58,8 +63,15 @@ def check_image(client: docker.DockerClient, image: str) -> None:
         client.images.get(image)
     except ImageNotFound:
         raise MissingEngine(
-            f"the sandbox image {image} is missing; `make sandbox-image` builds it"
+            f"the sandbox image {image} is missing; get it: {how_to_get(image)}"
         ) from None
+
+
+def how_to_get(image: str) -> str:
+    """A command that brings a missing image."""
+    if image == "stepcoder-sandbox:latest":
+        return "make sandbox-image"
+    return f"docker pull {image}, or make sandbox-image IMAGE={image}"
 
 
 class Container:
@@ -69,6 +81,7 @@ class Container:
         """Start it and wait for its zygote. Raises `SandboxFault`."""
         self._memory_bytes = limits.memory_bytes + limits.output_bytes + _OVERHEAD_BYTES
         self._overhead = self._memory_bytes - limits.memory_bytes
+        self._client = client
         self._container: Any = None
         self._closed = False
         try:
@@ -100,14 +113,48 @@ class Container:
         return str(self._container.name)
 
     def run(self, order: Order, blobs: list[bytes]) -> RunReport:
-        needed = order.memory_bytes + self._overhead
+        inputs = max(0, sum(order.sizes) - SPARE_INPUT_BYTES)
+        needed = order.memory_bytes + self._overhead + inputs
         if needed > self._memory_bytes:
             try:
                 self._container.update(mem_limit=needed, memswap_limit=needed)
             except (DockerException, requests.exceptions.RequestException) as error:
                 raise SandboxFault(f"a container's memory cannot be raised: {error}") from error
             self._memory_bytes = needed
-        return self._link.run(order, blobs)
+        begun = time.monotonic()
+        try:
+            return self._link.run(order, blobs)
+        except SandboxFault:
+            if self._ended_for_memory(begun):
+                return RunReport.lost_for_memory(order)
+            raise
+
+    def _ended_for_memory(self, begun: float) -> bool:
+        """Whether the kernel has ended it for memory since then (`time.monotonic`).
+
+        A program that takes back the mark by which the kernel prefers it, and keeps its memory in
+        files, makes the zygote the largest process: a failure of the program's, not of ours.
+        """
+        seen = set()
+        with contextlib.suppress(
+            DockerException, requests.exceptions.RequestException, ValueError, KeyError
+        ):
+            # by the engine's own clock, which may differ from ours
+            now = datetime.fromisoformat(self._client.info()["SystemTime"]).timestamp()
+            since = now - (time.monotonic() - begun)
+            told = self._client.events(
+                since=int(since),
+                until=math.ceil(now + _LAST_EVENTS_S),
+                filters={"container": self._container.id, "event": ["oom", "die"]},
+                decode=True,
+            )
+            for event in told:
+                if event["timeNano"] >= since * 1e9:
+                    seen.add(event["Action"])
+                if "die" in seen:
+                    break
+            told.close()
+        return {"oom", "die"} <= seen
 
     def alive(self) -> bool:
         return not self._closed and self._link.alive()

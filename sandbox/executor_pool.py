@@ -1,14 +1,17 @@
 """All executors of a run behind one `ports.Executor`: the one with least to do gets the program.
 
-A program whose executor fails is judged again by another one; a dead executor is started anew.
-Its containers end with it, for their standard input does.
+The queue is here: an executor gets no more programs than it has containers, so none waits behind
+a slow one while another executor is free, and problems take turns (`fair_queue.py`). A program
+whose executor fails is judged again by another one; a dead executor is started anew. Its
+containers end with it, for their standard input does.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -16,8 +19,10 @@ from ray.exceptions import RayActorError, RayError
 
 from sandbox.backend import Backend, choose
 from sandbox.executor_actor import ExecutorActor
+from sandbox.fair_queue import FairQueue
+from sandbox.pool_metrics import ProgramMetrics
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import SandboxFault
+from stepcoder_dist.errors import CheckerFault, SandboxFault
 from stepcoder_dist.records import TestSuite, Verdict
 
 _CLOSE_TIMEOUT_S = 20.0
@@ -33,6 +38,13 @@ class _Executor:
     """Programs sent and not answered."""
     ready: asyncio.Task[None] | None = None
     """Brings the actor up; done while it works."""
+    leaving: bool = False
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it is leaving and has answered its last program."""
+
+    @property
+    def up(self) -> bool:
+        return self.ready is not None and self.ready.done()
 
 
 class ExecutorPool:
@@ -42,46 +54,122 @@ class ExecutorPool:
         """Raises `MissingEngine`."""
         self._config = config.sandbox
         self._backend: Backend = choose(config.sandbox)
-        self._executors = [_Executor(f"sandbox-{i}") for i in range(config.sandbox.number)]
+        self._named = 0
+        self._executors: list[_Executor] = []
+        self._metrics = ProgramMetrics()
+        self._queue: FairQueue[_Executor] = FairQueue(self._show)
         self._restarts = 0
         self._closed = False
 
     async def start(self) -> None:
         """Bring every executor up. Raises `SandboxFault` when one cannot be."""
-        await asyncio.gather(*(self._up(executor) for executor in self._executors))
+        await self._grow(self._config.number)
+
+    async def resize(self, number: int) -> None:
+        """Have so many executors; return when those that come are up and those that go are gone.
+
+        No program is lost or judged twice: an executor that goes answers what it has first.
+        Raises `SandboxFault` when a new one cannot be brought up; then the others stay.
+        """
+        if number < 1:
+            raise ValueError(f"{number} executors; a pool has at least one")
+        staying = [e for e in self._executors if not e.leaving]
+        if number > len(staying):
+            await self._grow(number - len(staying))
+        else:
+            staying.sort(key=lambda e: e.load)
+            await asyncio.gather(*(self._leave(e) for e in staying[: len(staying) - number]))
 
     async def close(self) -> None:
         """End every executor and its containers."""
         self._closed = True
+        self._queue.close(SandboxFault("the sandbox is closed"))
         await asyncio.gather(*(self._end(executor) for executor in self._executors))
+        self._metrics.show(executors=0)
 
     async def judge(self, source: str, tests: TestSuite) -> Verdict:
         """Judge where there is least to do, elsewhere after a fault.
 
         Raises `SandboxFault` when no executor could, and `ProblemError`.
         """
+        began = time.monotonic()
         tried: set[str] = set()
         fault: SandboxFault | None = None
         for _ in range(self._config.attempts):
-            executor = min(self._executors, key=lambda e: (e.name in tried, e.load))
-            tried.add(executor.name)
-            executor.load += 1
             try:
-                return await self._judge_at(executor, source, tests)
+                verdict = await self._try(source, tests, tried)
+            except CheckerFault:
+                self._metrics.fault()
+                raise
             except SandboxFault as error:
+                self._metrics.fault()
                 fault = error
-            except RayActorError as error:
-                fault = SandboxFault(f"{executor.name} died: {_first_line(error)}")
-                self._down(executor)
-            finally:
-                executor.load -= 1
+            else:
+                self._metrics.verdict(verdict.outcome, (time.monotonic() - began) * 1e3)
+                return verdict
             if self._closed:
                 break
         raise SandboxFault(f"{fault}; {len(tried)} executors tried") from fault
 
+    async def _try(self, source: str, tests: TestSuite, tried: set[str]) -> Verdict:
+        key = id(tests)  # a suite is its problem's; whoever waits here keeps it alive
+        executor = await self._queue.get(key, lambda e: (e.name in tried, not e.up, e.load))
+        tried.add(executor.name)
+        executor.load += 1
+        handle = None
+        try:
+            await self._up(executor)
+            handle = executor.handle
+            verdict: Verdict = await handle.judge.remote(source, tests)
+        except RayActorError as error:
+            if executor.handle is handle:  # else another program saw it first
+                self._down(executor)
+            raise SandboxFault(f"{executor.name} died: {_first_line(error)}") from error
+        else:
+            return verdict
+        finally:
+            executor.load -= 1
+            self._queue.done(key)
+            if not executor.leaving:
+                self._queue.add(executor)
+            elif not executor.load:
+                executor.idle.set()
+
+    async def _grow(self, more: int) -> None:
+        new = [_Executor(f"sandbox-{self._named + i}") for i in range(more)]
+        self._named += more
+        self._executors += new
+        starting = (self._up(executor) for executor in new)
+        started = await asyncio.gather(*starting, return_exceptions=True)
+        fault = next((e for e in started if isinstance(e, BaseException)), None)
+        if fault is not None:
+            await asyncio.gather(*(self._end(executor) for executor in new))
+            self._executors = [e for e in self._executors if e not in new]
+            raise fault
+        for executor in new:
+            for _ in range(0 if executor.leaving else self._config.containers):
+                self._queue.add(executor)
+
+    async def _leave(self, executor: _Executor) -> None:
+        executor.leaving = True
+        while self._queue.withdraw(executor):
+            pass
+        if executor.load:
+            await executor.idle.wait()
+        await self._end(executor)
+        self._executors.remove(executor)
+        self._show()
+
+    def _show(self) -> None:
+        self._metrics.show(
+            waiting=self._queue.waiting,
+            in_flight=self._queue.running,
+            executors=len(self._executors),
+        )
+
     async def stats(self) -> dict[str, float]:
         """Sums over the executors, and how many are up; dead ones count as nothing."""
-        asked = [e for e in self._executors if e.ready is not None and e.ready.done()]
+        asked = [e for e in self._executors if e.up]
         answers = await asyncio.gather(
             *(e.handle.stats.remote() for e in asked), return_exceptions=True
         )
@@ -89,12 +177,8 @@ class ExecutorPool:
         total: dict[str, float] = {"executors": len(told), "restarts": self._restarts}
         for name in {name for answer in told for name in answer}:
             total[name] = sum(answer[name] for answer in told)
-        return total
-
-    async def _judge_at(self, executor: _Executor, source: str, tests: TestSuite) -> Verdict:
-        await self._up(executor)
-        verdict: Verdict = await executor.handle.judge.remote(source, tests)
-        return verdict
+        total |= {"waiting": self._queue.waiting, "in_flight": self._queue.running}
+        return total | self._metrics.latest
 
     async def _up(self, executor: _Executor) -> None:
         """Wait until the executor works, starting it if nobody has."""
@@ -122,6 +206,7 @@ class ExecutorPool:
         """Forget the actor; the next program, or nobody, brings up another in its place."""
         if executor.handle is not None and not self._closed:
             self._restarts += 1
+            self._metrics.restart()
             with contextlib.suppress(RayError, ValueError):
                 ray.kill(executor.handle)
         executor.handle, executor.ready = None, None

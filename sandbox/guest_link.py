@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Protocol
@@ -30,6 +31,8 @@ from stepcoder_dist.errors import SandboxFault
 START_TIMEOUT_S = 60.0
 GRACE_S = 30.0
 """What a run may take beyond its tests' wall-clock limits before the container is given up."""
+SPARE_INPUT_BYTES = 32 * 2**20
+"""Inputs that a container has memory for beside a program's own."""
 _MOST_STRUCTURE_BYTES = 64 * 2**20
 
 BOOT = """
@@ -113,6 +116,31 @@ class RunReport:
     lines: memoryview
     """Tests × `layout.stride(lines)` bytes."""
 
+    @classmethod
+    def lost_for_memory(cls, order: Order) -> RunReport:
+        """Of a run whose container the kernel has ended for memory, zygote and all."""
+        tests = order.tests
+        first = TestRecord(
+            begun=True, done=False, claim=Claim.FINE, exit_code=0, cpu_ns=0, detail=""
+        )
+        return cls(
+            status=-signal.SIGKILL,
+            killed=Killed.NO,
+            killed_at=-1,
+            clean=False,
+            memory_kills=1,
+            cpu_ns=0,
+            peak_bytes=0,
+            phase=Phase.RUNNING,
+            meddled=True,
+            scratch_bytes=0,
+            structure=None,
+            records=[first] + [dataclasses.replace(first, begun=False)] * (tests - 1),
+            answer_sizes=[0] * tests,
+            answers=[None] * tests,
+            lines=memoryview(bytes(tests * layout.stride(order.lines))),
+        )
+
     @property
     def last_begun(self) -> int:
         """The test that was running when the child ended; −1 where none had begun."""
@@ -168,7 +196,7 @@ class GuestLink:
                 memory_kills=kills,
                 cpu_ns=cpu,
                 peak_bytes=peak,
-                phase=Phase(block[layout.PHASE]),
+                phase=_phase(block[layout.PHASE]),
                 meddled=bool(block[layout.MEDDLED]),
                 scratch_bytes=scratch,
                 structure=structure if sealed else None,
@@ -188,6 +216,11 @@ class GuestLink:
         self._channel.close()
 
 
+def _phase(told: int) -> Phase:
+    """A phase that does not exist was written by the program: it has been running."""
+    return Phase(told) if told in _PHASES else Phase.RUNNING
+
+
 def _record(block: bytes, test: int) -> TestRecord:
     """Read a test's record; the child could write anything into it."""
     begun, _, cpu, done, claim, length, exit_code, detail = RECORD.unpack_from(
@@ -204,6 +237,7 @@ def _record(block: bytes, test: int) -> TestRecord:
 
 
 _CLAIMS = frozenset(Claim)
+_PHASES = frozenset(Phase)
 
 
 def _source(name: str) -> str:

@@ -2,6 +2,7 @@
 
     one child for all tests ── a test that passed there has passed
                             └─ every other is run again in a process of its own, and that counts
+    a problem's own checker ── a child after the program's, which tells of each answer
     an assert script ── a test of its own after the others; its process tells the verdict
     worst test = the program's outcome
 
@@ -11,19 +12,21 @@ thread: everything here blocks.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
-from sandbox import comparison
+from sandbox import checker, comparison
 from sandbox.checks import own_limits
 from sandbox.endings import ending, script_outcome
 from sandbox.guest import layout, plain_data
 from sandbox.guest.layout import Order, Phase
 from sandbox.guest.statement_lines import physical_lines
-from sandbox.guest_link import RunReport, pack_program, pack_script
+from sandbox.guest_link import SPARE_INPUT_BYTES, RunReport, pack_program, pack_script
 from sandbox.line_structure import read_structure
 from stepcoder_dist.errors import ProblemError, SandboxFault
 from stepcoder_dist.records import Limits, LineStructure, Outcome, TestResult, TestSuite, Verdict
@@ -33,26 +36,32 @@ Run = Callable[[Order, list[bytes]], RunReport]
 
 TESTS_PER_CHILD = 64
 _MOST_LINE_BYTES = 8 * 2**20
+_MOST_INPUT_BYTES = SPARE_INPUT_BYTES
+"""Of tests that run together: inputs are in the container's memory as long as their child lives."""
 _DETAIL_CHARS = 60
 
 
 def judge(run: Run, source: str, tests: TestSuite, limits: Limits) -> Verdict:
     """Judge one program. Raises `SandboxFault`, and `ProblemError` for a suite that cannot be."""
-    return _Judge(run, source, tests, own_limits(limits, tests)).verdict()
+    return _Judge(run, source, tests, own_limits(limits, tests), limits).verdict()
 
 
 class _Judge:
-    def __init__(self, run: Run, source: str, tests: TestSuite, limits: Limits) -> None:
+    def __init__(
+        self, run: Run, source: str, tests: TestSuite, limits: Limits, checker_limits: Limits
+    ) -> None:
         self._run = run
         self._source = source
         self._tests = tests
         self._limits = limits
+        self._checker_limits = checker_limits
         self._script = len(tests.inputs)
         """The place of the assert script among the tests, where there is one."""
         self._lines = len(physical_lines(source))
         self._code_lines: frozenset[int] = frozenset()
         self._trusted = True
         self._share = False
+        self._opinions: dict[int, checker.Opinion] = {}
 
     def verdict(self) -> Verdict:
         started = time.monotonic()
@@ -84,13 +93,22 @@ class _Judge:
 
     def _first_run(self) -> tuple[RunReport, list[int]]:
         """Compile, describe and run the first tests, all in one child."""
-        size = max(1, min(TESTS_PER_CHILD, _MOST_LINE_BYTES // layout.stride(self._lines)))
-        first = list(range(len(self._tests.inputs)))[:size] or [self._script]
+        first = self._together(list(range(len(self._tests.inputs)))) or [self._script]
         report = self._child(first, describe="fully", share=True)
         if report.structure is None and report.phase is Phase.DESCRIBING:
             # its nesting was too much for the description, not for the compiler
             report = self._child(first, describe="simply", share=True)
         return report, first
+
+    def _together(self, tests: list[int]) -> list[int]:
+        """As many of these tests as one child can run."""
+        most = max(1, min(TESTS_PER_CHILD, _MOST_LINE_BYTES // layout.stride(self._lines)))
+        left = _MOST_INPUT_BYTES
+        for place, test in enumerate(tests[:most]):
+            left -= len(self._packed_inputs[test])
+            if left < 0:
+                return tests[: max(1, place)]
+        return tests[:most]
 
     def _child(self, chosen: list[int], *, describe: str = "", share: bool = False) -> RunReport:
         tests, limits = self._tests, self._limits
@@ -158,7 +176,7 @@ class _Judge:
         while left := [i for i in range(len(self._tests.inputs)) if i not in results]:
             fresh = [i for i in left if i in self._again]
             together = self._share and not fresh
-            chosen = left[: len(first)] if together else (fresh or left)[:1]
+            chosen = self._together(left) if together else (fresh or left)[:1]
             share = len(chosen) > 1
             self._take(results, self._child(chosen, share=share), chosen)
         if self._tests.test_code and self._script not in results:
@@ -174,6 +192,7 @@ class _Judge:
     def _take(self, results: dict[int, TestResult], report: RunReport, chosen: list[int]) -> None:
         """Keep what counts: the child's first test, and every pass."""
         self._trusted = self._trusted and not report.meddled
+        self._ask_checker(report, chosen)
         for place, test in enumerate(chosen):
             if place and not report.records[place].begun:
                 self._again.update(chosen[place:] if report.status or report.killed else ())
@@ -204,21 +223,47 @@ class _Judge:
             detail="" if outcome is Outcome.PASSED else detail,
         )
 
+    def _ask_checker(self, report: RunReport, chosen: list[int]) -> None:
+        """Have the answers of a run checked, where the problem brings its own checker."""
+        if not self._tests.checker:
+            return
+        cases = []
+        for place, test in enumerate(chosen):
+            called = self._tests.fn_name is not None
+            if test == self._script or (place and not report.records[place].begun):
+                break
+            if ending(report, place, self._limits, called=called).outcome is None:
+                with contextlib.suppress(plain_data.Unreadable, plain_data.TooLarge):
+                    actual = self._shown(report.answers[place] or b"")
+                    given = self._tests.inputs[test], self._tests.outputs[test]
+                    cases.append(checker.Case(test, *given, actual))
+        self._opinions = checker.opinions(
+            self._run, self._tests.checker, cases, self._checker_limits
+        )
+
+    def _shown(self, answer: bytes) -> Any:
+        """An answer as a checker or a reader sees it. Raises `Unreadable` and `TooLarge`."""
+        if self._tests.fn_name is None:
+            return answer.decode("utf-8", "replace")
+        return plain_data.decode(answer)
+
     def _compared(self, answer: bytes, test: int) -> tuple[Outcome, str]:
         expected, how = self._tests.outputs[test], self._tests.comparison
-        if self._tests.fn_name is None:
+        try:
+            shown = self._shown(answer)
+        except (plain_data.Unreadable, plain_data.TooLarge):
+            return Outcome.RUNTIME_ERROR, "the return value cannot be read"
+        why = ""
+        if self._tests.checker:
+            opinion = self._opinions[test]
+            right, why = opinion.right, opinion.why
+        elif self._tests.fn_name is None:
             right = comparison.equal_output(expected, answer, how)
-            shown = answer.decode("utf-8", "replace")
         else:
-            try:
-                value = plain_data.decode(answer)
-            except (plain_data.Unreadable, plain_data.TooLarge):
-                return Outcome.RUNTIME_ERROR, "the return value cannot be read"
-            right = comparison.equal_value(expected, value, how)
-            shown = value
+            right = comparison.equal_value(expected, shown, how)
         if right:
             return Outcome.PASSED, ""
-        return Outcome.WRONG_ANSWER, f"expected {_short(expected)}, got {_short(shown)}"
+        return Outcome.WRONG_ANSWER, why or f"expected {_short(expected)}, got {_short(shown)}"
 
     def _run_lone_timeout_again(self, results: dict[int, TestResult]) -> None:
         """A wall-clock limit says little on a busy machine: a lone time-out gets one more try."""

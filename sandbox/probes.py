@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from sandbox.container import Container, check_image, connect
+from sandbox import image_check
+from sandbox.container import Container, check_image, connect, how_to_get
 from sandbox.judging import judge
 from sandbox.process_executor import ProcessWorker
 from sandbox.worker_pool import Worker
@@ -19,7 +21,7 @@ EXECUTED = frozenset({1, 2, 5})
 LIMITS = Limits(cpu_s=4, wall_s=10, memory_bytes=256 * 2**20, output_bytes=2**20, processes=16)
 
 
-def docker(image: str, *, auto: bool) -> list[Finding]:
+def docker(image: str, *, auto: bool, packages: Sequence[str] = ()) -> list[Finding]:
     """Engine, image and guest; each only where the one before works.
 
     `auto`: a run goes without an engine where none answers.
@@ -35,7 +37,12 @@ def docker(image: str, *, auto: bool) -> list[Finding]:
             check_image(client, image)
         except MissingEngine:
             missing = f"{image} is missing"
-            return [*findings, Finding("sandbox image", Mark.FAILS, missing, "make sandbox-image")]
+            return [*findings, Finding("sandbox image", Mark.FAILS, missing, how_to_get(image))]
+        trouble = image_check.examine(client, image, packages, LIMITS)
+        if isinstance(trouble, image_check.Trouble):
+            seen = f"{image}: {trouble.seen}"
+            return [*findings, Finding("sandbox image", Mark.FAILS, seen, trouble.mend)]
+        findings.append(Finding("sandbox image", Mark.WORKS, f"{image}: {trouble}"))
         worker = Container(client, image, LIMITS)
         # the engine took our seccomp profile, or the container would not have started
         return [*findings, _judged(worker, f"{image}, with our seccomp profile")]

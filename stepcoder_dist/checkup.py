@@ -104,7 +104,13 @@ def _sandbox(config: RunConfig) -> list[Probe]:
         subject="Docker",
         module="sandbox.probes",
         # `auto` goes without an engine, but never past one that lacks the image
-        calls={"docker": {"image": config.sandbox.image, "auto": backend == "auto"}},
+        calls={
+            "docker": {
+                "image": config.sandbox.image,
+                "packages": list(config.sandbox.packages),
+                "auto": backend == "auto",
+            }
+        },
         mend="make setup",
     )
     process = Probe(subject="without Docker", module="sandbox.probes", calls={"process": {}})

@@ -112,11 +112,14 @@ def judge(
     ] = "docker",
     jobs: Annotated[int, typer.Option(min=1, help="Programs judged at a time.")] = 2,
     image: Annotated[str, typer.Option(help="Sandbox image.")] = "stepcoder-sandbox:latest",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an unfinished --out.")
+    ] = False,
 ) -> None:
     """Judge a file of programs: one verdict a line, in any order."""
     from stepcoder_dist import launch
 
-    launch.judge(problems, programs, out, backend=backend, jobs=jobs, image=image)
+    launch.judge(problems, programs, out, backend=backend, jobs=jobs, image=image, resume=resume)
 
 
 @app.command()

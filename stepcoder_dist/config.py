@@ -222,6 +222,10 @@ class SandboxConfig(Section):
     backend: Literal["docker", "process", "auto"] = "docker"
     """`auto`: docker where an engine answers, else plain processes (no security boundary)."""
     image: str = "stepcoder-sandbox:latest"
+    """Any image with Python 3.12 or newer as `python3`: nothing of ours is in it."""
+    packages: tuple[str, ...] = ()
+    """Modules that programs may import beyond the standard library (`["numpy"]`): `doctor` checks
+    that the image has them."""
     containers: Positive = 2
     """Warm containers of one executor."""
     cpu_limit_s: PositiveFloat = 4.0

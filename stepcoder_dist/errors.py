@@ -7,6 +7,7 @@
     │   └── MissingEngine   a component that this machine lacks, with the way to get it
     └── RunError            something broke while running: exit code 1
         ├── SandboxFault    the sandbox's own failure; never a verdict about a program
+        │   └── CheckerFault  a problem's own checker failed: another try would not help
         ├── WeightPushError a push that did not reach every actor whole
         └── LearnerError    the learner's ranks could not do a step
 
@@ -58,6 +59,10 @@ class RunError(StepcoderError):
 
 class SandboxFault(RunError):
     """The sandbox failed, not the program: no verdict, no reward; retry elsewhere."""
+
+
+class CheckerFault(SandboxFault):
+    """A problem's checker raised, ran over a limit or gave no answer; not tried again."""
 
 
 class WeightPushError(RunError):

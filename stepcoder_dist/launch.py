@@ -326,11 +326,15 @@ def judge(
     backend: Literal["docker", "process"],
     jobs: int,
     image: str,
+    resume: bool,
 ) -> None:
     """`stepcoder judge`."""
     from sandbox.batch import judge_files
 
-    run_until_done(judge_files(problems, programs, out, backend=backend, jobs=jobs, image=image))
+    command = judge_files(
+        problems, programs, out, backend=backend, jobs=jobs, image=image, resume=resume
+    )
+    run_until_done(command)
 
 
 def export(run_dir: Path, step: int, out: Path) -> None:

@@ -41,7 +41,8 @@ class Draft:
     inputs: Any = None
     outputs: Any = None
     fn_name: Any = None
-    comparison: str = "tokens"
+    comparison: str = ""
+    checker: str = ""
     setup_code: str = ""
     test_code: str = ""
     entry_point: str | None = None
@@ -103,7 +104,8 @@ def _common(row: dict[str, Any], where: str) -> Draft:
         inputs=row.get("inputs"),
         outputs=row.get("outputs"),
         fn_name=row.get("fn_name"),
-        comparison=_text(row, "comparison") or "tokens",
+        comparison=_text(row, "comparison"),
+        checker=_text(row, "checker"),
         setup_code=_text(row, "setup_code"),
         test_code=_text(row, "test_code"),
         entry_point=_text(row, "entry_point") or None,

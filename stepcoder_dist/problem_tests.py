@@ -71,13 +71,29 @@ def suite(found: Draft, reference: str) -> tuple[TestSuite, bool]:
         inputs=tuple(inputs),
         outputs=tuple(outputs),
         fn_name=fn_name,
-        comparison=found.comparison,
+        comparison=found.comparison or "tokens",
+        checker=_checker(found),
         setup_code=found.setup_code.replace("\r\n", "\n") or _imports(found, fn_name),
         test_code=script,
         entry_point=entry_point or fn_name,
         cpu_limit_s=_limit(found.time_limit_s, "time_limit_s"),
         memory_limit_bytes=_bytes(_limit(found.memory_limit_mb, "memory_limit_mb")),
     ), settled
+
+
+def _checker(found: Draft) -> str:
+    """The user's own checker; it runs in the sandbox, and is only parsed here."""
+    checker = found.checker.replace("\r\n", "\n")
+    if not checker.strip():
+        return ""
+    if found.comparison:
+        raise RowError("it has both a comparison and a checker")
+    complaint = reference_code.complaint(checker)
+    if complaint is not None:
+        raise RowError(f"its checker does not parse: {complaint}")
+    if not reference_code.defines(checker, "check"):
+        raise RowError("its checker defines no function check(input, expected, actual)")
+    return checker
 
 
 def one_element_lists(outputs: Sequence[Any]) -> bool:

@@ -71,6 +71,8 @@ class TestSuite:
     outputs: tuple[Any, ...]
     fn_name: str | None = None
     comparison: str = "tokens"
+    checker: str = ""
+    """A Python source that defines `check(input, expected, actual)`, instead of a comparison."""
     setup_code: str = ""
     """Runs before the program, in its globals (MBPP's `test_setup_code`)."""
     test_code: str = ""

@@ -36,6 +36,19 @@ def complaint(source: str) -> str | None:
     return None
 
 
+def defines(source: str, name: str) -> bool:
+    """Whether a source that compiles binds the name to a function, or imports it."""
+    found = parse(source).body
+    functions = {n.name for n in found if isinstance(n, ast.FunctionDef)}
+    imported = {
+        alias.asname or alias.name
+        for n in found
+        if isinstance(n, ast.ImportFrom)
+        for alias in n.names
+    }
+    return name in functions | imported
+
+
 def called_wrapper(source: str, fn_name: str | None) -> str:
     """Append the call to a program on standard input that is wrapped in a function of its own.
 

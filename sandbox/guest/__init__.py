@@ -3,7 +3,7 @@
 It is sent over standard input when a container starts (decision 0010), so the image needs nothing
 but Python. Who does what:
 
-    zygote.py        process 1, root with four capabilities: forks a child for each run, holds the
+    zygote.py        process 1, root with a few capabilities: forks a child for each run, holds the
                      clocks, sweeps up after it, ships the bytes; parses nothing hostile
     sweeping.py      kills what is left of a run, empties the writable folders
     staging.py       the pipes to the host, through memory that no child inherits

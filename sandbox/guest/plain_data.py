@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -27,6 +28,10 @@ OPAQUE = b'["o",'
 """Stands in encoded data where an object is that is no plain data: quotes in texts are escaped."""
 
 _SMALL_INT = 2**63
+_MOST_PROBES = 20_000_000
+"""About a second of looking for equals among keys of equal hashes."""
+_FEW_KEYS = 16
+"""Whatever their hashes are, so few take no time."""
 # bound early: the program under test can patch what it finds by name
 _to_json = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 _from_json = json.loads
@@ -37,7 +42,7 @@ class Unreadable(ValueError):
 
 
 class TooLarge(ValueError):
-    """More items than `MAX_ITEMS`."""
+    """More items than `MAX_ITEMS`, or too many with one hash."""
 
 
 class Opaque:
@@ -74,7 +79,9 @@ def decode(data: bytes, outside: Mapping[str, Callable[..., Any]] = MappingProxy
     if data.count(b",") + data.count(b"[") > 2 * MAX_ITEMS:
         raise TooLarge
     try:
-        return _unpacked(_from_json(data), MAX_DEPTH, outside)
+        return _unpacked(_from_json(data), MAX_DEPTH, [_MOST_PROBES], outside)
+    except TooLarge:
+        raise
     except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
         raise Unreadable(str(error)) from None
 
@@ -130,7 +137,9 @@ _CONTAINERS: tuple[tuple[type, str, Callable[[Any], Any]], ...] = (
 )
 
 
-def _unpacked(packed: Any, depth: int, outside: Mapping[str, Callable[..., Any]]) -> Any:
+def _unpacked(
+    packed: Any, depth: int, probes: list[int], outside: Mapping[str, Callable[..., Any]]
+) -> Any:
     if depth == 0 or isinstance(packed, dict):
         raise Unreadable
     if not isinstance(packed, list):
@@ -143,7 +152,24 @@ def _unpacked(packed: Any, depth: int, outside: Mapping[str, Callable[..., Any]]
         return _TEXTS[tag](text)
     if tag in outside:
         return outside[tag](*parts)
-    return _MAKERS[tag]([_unpacked(part, depth - 1, outside) for part in parts])
+    return _MAKERS[tag]([_unpacked(part, depth - 1, probes, outside) for part in parts], probes)
+
+
+def _hashed(keys: list[Any], probes: list[int]) -> list[Any]:
+    """Return keys that a set takes in reasonable time. Raises `TooLarge`.
+
+    Hashes of numbers are no secret: a hundred thousand that share one would hold the interpreter
+    for minutes, and every other thread with it.
+    """
+    if len(keys) > _FEW_KEYS:
+        probes[0] -= sum(count * count for count in Counter(map(hash, keys)).values())
+        if probes[0] < 0:
+            raise TooLarge
+    return keys
+
+
+def _dict(parts: list[Any], probes: list[int]) -> dict[Any, Any]:
+    return dict(zip(_hashed(parts[::2], probes), parts[1::2], strict=True))
 
 
 _TEXTS: dict[str, Callable[[str], Any]] = {
@@ -154,10 +180,10 @@ _TEXTS: dict[str, Callable[[str], Any]] = {
     "a": bytearray.fromhex,
     "o": Opaque,
 }
-_MAKERS: dict[str, Callable[[list[Any]], Any]] = {
-    "l": list,
-    "t": tuple,
-    "s": set,
-    "f": frozenset,
-    "d": lambda parts: dict(zip(parts[::2], parts[1::2], strict=True)),
+_MAKERS: dict[str, Callable[[list[Any], list[int]], Any]] = {
+    "l": lambda parts, _: parts,
+    "t": lambda parts, _: tuple(parts),
+    "s": lambda parts, probes: set(_hashed(parts, probes)),
+    "f": lambda parts, probes: frozenset(_hashed(parts, probes)),
+    "d": _dict,
 }

@@ -15,6 +15,7 @@ import io
 import os
 import sys
 import threading
+import weakref
 from types import ModuleType
 
 FILE_NAME = "program.py"
@@ -51,19 +52,34 @@ def fresh(name: str, stdin: int, stdout: int) -> ModuleType:
     return module
 
 
-def finish(module: ModuleType) -> None:
-    """Do what the interpreter does at exit. Raises what flushing raises: the exit code is 120."""
+def finish(kept: list[ModuleType]) -> None:
+    """Do what the interpreter does at exit. Raises what flushing raises: the exit code is 120.
+
+    `kept` holds the only reference to the module beside `sys.modules`, and loses it: finalizers
+    and suspended generators find their globals as they were.
+    """
     if _thread._count():  # noqa: SLF001 - threads that `threading` does not know count as well
         threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
     atexit._run_exitfuncs()  # noqa: SLF001
+    _flush()
+    for name in ("__main__", "solution"):
+        if sys.modules.get(name) is kept[0]:
+            del sys.modules[name]
+    left = weakref.ref(kept.pop())
+    gc.enable()
+    gc.collect()
+    module = left()
+    if module is not None:  # something else holds it
+        vars(module).clear()
+    _flush()
+    sys.stdin = sys.__stdin__ = None  # type: ignore[misc]
+    sys.stdout = sys.__stdout__ = None  # type: ignore[misc]
+
+
+def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and not getattr(stream, "closed", False):
             stream.flush()
-    vars(module).clear()
-    sys.stdin = sys.__stdin__ = None  # type: ignore[misc]
-    sys.stdout = sys.__stdout__ = None  # type: ignore[misc]
-    gc.enable()
-    gc.collect()
 
 
 def told(error: BaseException, file_name: str = FILE_NAME, source: str = "") -> str:

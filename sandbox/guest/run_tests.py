@@ -79,6 +79,8 @@ class _Child:
         self._output_bytes = output_bytes
         self._pid = os.getpid()
         self._fn_name: str | None = None
+        self._kept: list[ModuleType] = []
+        """The module of the test that runs: `program_state.finish` lets go of it."""
         self.exit_code = 0
 
     def run(self) -> None:
@@ -138,10 +140,10 @@ class _Child:
         begun, cpu_before = _monotonic_ns(), _cpu_ns()
         offset = record_offset(test)
         RECORD.pack_into(files.block, offset, begun, cpu_before, 0, 0, 0, 0, 0, b"")
-        module = self._fresh_module(test)
+        self._kept = [self._fresh_module(test)]
         tracer.begin(test)
         try:
-            claim, detail = self._execute(module, setup, code, test)
+            claim, detail = self._execute(setup, code, test)
         finally:
             if not tracer.end():
                 files.block[MEDDLED] = 1
@@ -158,18 +160,16 @@ class _Child:
         os.lseek(files.scratch, 0, os.SEEK_SET)
         return program_state.fresh("solution", files.nothing, files.scratch)
 
-    def _execute(
-        self, module: ModuleType, setup: CodeType, code: CodeType, test: int
-    ) -> tuple[Claim, str]:
+    def _execute(self, setup: CodeType, code: CodeType, test: int) -> tuple[Claim, str]:
         """Run the program from its first line to its last object's end."""
-        claim, detail, value = self._run_program(module, setup, code, test)
+        claim, detail, value = self._run_program(setup, code, test)
         own = os.getpid() == self._pid
         called = self._fn_name is not None and self._files.calls is None
         if own and called and claim is Claim.FINE:
             claim, detail = self._answer(test, value)
         del value
         try:
-            program_state.finish(module)
+            program_state.finish(self._kept)
         except BaseException as error:
             self.exit_code = self.exit_code or _CANNOT_FLUSH
             if claim is Claim.FINE:
@@ -182,19 +182,17 @@ class _Child:
             return Claim.THREADS_LEFT, "a thread outlived the program"
         return claim, detail
 
-    def _run_program(
-        self, module: ModuleType, setup: CodeType, code: CodeType, test: int
-    ) -> tuple[Claim, str, object]:
+    def _run_program(self, setup: CodeType, code: CodeType, test: int) -> tuple[Claim, str, object]:
         """Run it to its last line; the third item is what the function returned."""
         self.exit_code = 0
         value: object = None
         try:
-            exec(setup, vars(module))
-            exec(code, vars(module))
+            exec(setup, vars(self._kept[0]))
+            exec(code, vars(self._kept[0]))
             if self._files.calls is not None:
-                ScriptServer(self._files.calls, module, self._output_bytes).serve()
+                ScriptServer(self._files.calls, self._kept[0], self._output_bytes).serve()
             elif self._fn_name is not None:
-                value = self._called(module, test)
+                value = self._called(test)
         except function_calls.NoAnswer as error:
             return error.claim, error.detail, None
         except SystemExit as left:
@@ -210,9 +208,9 @@ class _Child:
             return told
         return Claim.FINE, "", value
 
-    def _called(self, module: ModuleType, test: int) -> object:
+    def _called(self, test: int) -> object:
         arguments = plain_data.decode(whole_file(self._files.inputs[test]))
-        return function_calls.find(module, self._fn_name or "")(*arguments)
+        return function_calls.find(self._kept[0], self._fn_name or "")(*arguments)
 
     def _answer(self, test: int, value: object) -> tuple[Claim, str]:
         try:

@@ -10,6 +10,7 @@ a say in whether an answer is right.
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 from typing import Any
 
@@ -44,11 +45,18 @@ _HARMLESS_SYS = _words(
     set_int_max_str_digits setrecursionlimit stderr stdin stdout version version_info
     """
 )
-_HARMLESS_OS = _words("environ fstat get getenv linesep path read sep write")
+_HARMLESS_OS = _words("fstat getenv linesep path read sep write")
 _LASTING = re.compile(
-    r"__\w*(?:builtins|import|dict|globals|subclasses|class|bases|mro|getattribute|del|loader)\w*__|"
-    r"\b(?:setattr|delattr|exec|globals|vars|breakpoint|register)\b"
+    r"__\w*(?:builtins|import|dict|globals|subclasses|class|base|mro|getattribute|del|loader|"
+    r"setattr|setitem)\w*__|"
+    r"\b(?:setattr|delattr|setitem|delitem|exec|globals|vars|breakpoint|register|mro|FileIO|"
+    r"open_code|update_wrapper)\b"
 )
+_CHANGING_METHODS = _words(
+    "add append appendleft clear discard extend insert pop popitem remove reverse setdefault sort "
+    "update"
+)
+_OWN = frozenset({"self", "cls"})
 
 
 def touches_tracing(source: str, tree: ast.Module) -> bool:
@@ -82,8 +90,21 @@ def leaves_state(source: str, tree: ast.Module) -> bool:
         if isinstance(node, ast.Import | ast.ImportFrom):
             if not _harmless_import(node):
                 return True
-            imported.update((a.asname or a.name).partition(".")[0] for a in node.names)
-    return any(_changes_module(node, imported) for node in nodes)
+            imported |= _bound(node)
+    return (
+        any(_changes_module(node, imported) for node in nodes)
+        or _opens_by_another_name(nodes)
+        or _changes_by_another_name(nodes, imported)
+    )
+
+
+def _bound(node: ast.Import | ast.ImportFrom) -> set[str]:
+    """Names that an import of a harmless module binds."""
+    names = {(a.asname or a.name).partition(".")[0] for a in node.names}
+    if isinstance(node, ast.ImportFrom) and "*" in names:
+        with contextlib.suppress(ImportError):  # then the program fails there as well
+            names.update(dir(__import__(str(node.module), fromlist=["*"])))
+    return names
 
 
 def _harmless_import(node: ast.Import | ast.ImportFrom) -> bool:
@@ -110,13 +131,87 @@ def _changes_module(node: ast.AST, imported: set[str]) -> bool:
         case ast.Call(func=ast.Name(id="open") | ast.Attribute(attr="open"), args=arguments):
             # a descriptor is this test's own; a file would be there for the next test
             return not (arguments and _descriptor(arguments[0]))
+        case ast.Call(func=ast.Name(id="eval"), args=arguments):
+            return not all(map(_is_input, arguments))
+        case _:
+            return _changes_what_is_imported(node, imported)
+
+
+def _changes_what_is_imported(node: ast.AST, imported: set[str]) -> bool:
+    match node:
+        case ast.Attribute(value=ast.Name(id=name), attr=attribute) if name in imported:
+            changes = attribute in _CHANGING_METHODS or attribute.startswith("_")
+            return changes or not isinstance(node.ctx, ast.Load)
+        case ast.Attribute(value=ast.Attribute() as owner, attr=attribute) if (
+            attribute in _CHANGING_METHODS
+        ):
+            return _root(owner) in imported
         case (
             ast.Attribute(ctx=ast.Store() | ast.Del()) | ast.Subscript(ctx=ast.Store() | ast.Del())
         ):
-            root: Any = node
-            while isinstance(root, ast.Attribute | ast.Subscript):
-                root = root.value
-            return isinstance(root, ast.Name) and root.id in imported
+            return _root(node) in imported | {"type"}
+        case _:
+            return False
+
+
+def _opens_by_another_name(nodes: list[ast.AST]) -> bool:
+    """True where `open` or `eval` is anything but called, so that its arguments are not seen."""
+    called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
+    for node in nodes:
+        match node:
+            case ast.Name(id="open" | "eval") | ast.Attribute(attr="open"):
+                if id(node) not in called:
+                    return True
+            case ast.ImportFrom(names=names):
+                if any(alias.name == "open" and alias.asname for alias in names):
+                    return True
+    return False
+
+
+def _changes_by_another_name(nodes: list[ast.AST], imported: set[str]) -> bool:
+    """True where something imported is handed on as it is, and attributes of something are set."""
+    sets = any(
+        isinstance(node, ast.Attribute)
+        and not isinstance(node.ctx, ast.Load)
+        and _root(node) not in _OWN
+        for node in nodes
+    )
+    if not sets:
+        return False
+    used: set[int] = set()
+    for node in nodes:
+        match node:
+            case ast.Call(func=part) | ast.Attribute(value=part) | ast.Subscript(value=part):
+                used.add(id(part))
+            case ast.ClassDef(bases=parts, decorator_list=more):
+                used.update(map(id, parts + more))
+            case ast.FunctionDef(decorator_list=parts, returns=returned):
+                used.update(map(id, parts))
+                used.update(map(id, ast.walk(returned) if returned else ()))
+            case ast.arg(annotation=ast.expr() as note) | ast.AnnAssign(annotation=note):
+                used.update(map(id, ast.walk(note)))
+    return any(
+        isinstance(node, ast.Name)
+        and isinstance(node.ctx, ast.Load)
+        and node.id in imported
+        and id(node) not in used
+        for node in nodes
+    )
+
+
+def _root(node: Any) -> str:
+    """The name that a chain of attributes and items begins with; of a call, what is called."""
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    if isinstance(node, ast.Call):
+        node = node.func
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _is_input(node: ast.expr) -> bool:
+    match node:
+        case ast.Call(func=ast.Name(id="input") | ast.Attribute(attr="readline" | "strip")):
+            return True
         case _:
             return False
 

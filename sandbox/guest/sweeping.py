@@ -98,7 +98,7 @@ def _descendants(ancestor: int) -> Iterator[int]:
 def _emptied(folder: str) -> bool:
     """Flatten while removing: a folder in a folder is moved up, so no path ever grows long."""
     top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    budget, moved = _MOST_REMOVALS, 0
+    budget, moved, secret = _MOST_REMOVALS, 0, os.urandom(16).hex()
     try:
         waiting = os.listdir(top)
         while waiting:
@@ -114,7 +114,8 @@ def _emptied(folder: str) -> bool:
                         return False
                     if not _unlinked(child, inner):
                         moved += 1
-                        risen = f".swept-{moved}"
+                        # a name that the program cannot have taken already
+                        risen = f".swept-{moved}-{secret}"
                         os.rename(child, risen, src_dir_fd=inner, dst_dir_fd=top)
                         waiting.append(risen)
             finally:

@@ -6,7 +6,7 @@
     sleep until it dies, or until a clock says that it has had enough
     kill what is left, empty the folders, send the report
 
-Root with SETUID, SETGID, KILL, DAC_OVERRIDE and FOWNER, no more. Blobs pass through memory that
+Root with the capabilities in `container.py`, no more. Blobs pass through memory that
 is not handed down in a fork (MADV_DONTFORK) and never through Python objects, so that no child
 finds an earlier run in its heap. It ends when its standard input does.
 """

@@ -38,6 +38,21 @@ READING = {
     "os.read(0)": "import os\nprint(sum(map(int, os.read(0, 10**6).split())))\n",
     "/dev/stdin": "print(sum(map(int, open('/dev/stdin').read().split())))\n",
     "fileinput": "import fileinput\nprint(sum(int(w) for line in fileinput.input() for w in line.split()))\n",
+    "stdin.readlines": "import sys\nprint(sum(int(w) for line in sys.stdin.readlines() for w in line.split()))\n",
+    "buffer iteration": "import sys\nprint(sum(int(w) for line in sys.stdin.buffer for w in line.split()))\n",
+    "iter(input)": "def lines():\n    try:\n        while True: yield input()\n    except EOFError: return\nprint(sum(int(w) for line in lines() for w in line.split()))\n",
+    "input as readline": "import sys\ninput = lambda: sys.stdin.readline().rstrip()\nt = 0\nwhile line := input():\n    t += sum(map(int, line.split()))\nprint(t)\n",
+    "os.read in pieces": "import os\ndata = b''\nwhile part := os.read(0, 3): data += part\nprint(sum(map(int, data.split())))\n",
+    "io.open(0, 'rb')": "import io\nprint(sum(map(int, io.open(0, 'rb').read().split())))\n",
+    "open(sys.stdin.fileno())": "import sys\nprint(sum(map(int, open(sys.stdin.fileno(), 'rb', 0).read().split())))\n",
+    "os.fdopen(0)": "import os\nwith os.fdopen(0) as f: print(sum(map(int, f.read().split())))\n",
+    "/proc/self/fd/0": "print(sum(map(int, open('/proc/self/fd/0').read().split())))\n",
+    "mmap": "import mmap\nwith mmap.mmap(0, 0, prot=mmap.PROT_READ) as m: print(sum(map(int, m[:].split())))\n",
+    "from a thread": "import sys, threading\nr = []\nt = threading.Thread(target=lambda: r.append(sys.stdin.read()))\nt.start()\nt.join()\nprint(sum(map(int, r[0].split())))\n",
+    "in a subprocess": "import subprocess, sys\nprint(sum(map(int, subprocess.check_output(['/bin/cat']).split())))\n",
+    "select first": "import select, sys\nselect.select([sys.stdin], [], [])\nprint(sum(map(int, sys.stdin.read().split())))\n",
+    "text layer over buffer": "import io, sys\nprint(sum(map(int, io.TextIOWrapper(sys.stdin.buffer, 'ascii').read().split())))\n",
+    "asyncio": "import asyncio, sys\nasync def f():\n    data = await asyncio.to_thread(sys.stdin.read)\n    print(sum(map(int, data.split())))\nasyncio.run(f())\n",
     "stdin reassigned": "import sys, io, os\nsys.stdin = io.BytesIO(os.read(0, os.fstat(0).st_size))\nprint(sum(map(int, sys.stdin.read().split())))\n",
 }
 _READ = "import sys, os\nr = str(sum(map(int, sys.stdin.read().split())))\n"
@@ -47,6 +62,31 @@ WRITING = {
     "os.write(1)": _READ + "os.write(1, r.encode())\n",
     "open(1), never closed": _READ + "out = open(1, 'w')\nout.write(r)\n",
     "/dev/stdout": _READ + "with open('/dev/stdout', 'w') as out:\n    out.write(r)\n",
+    "sys.__stdout__": _READ + "sys.stdout = None\nsys.__stdout__.write(r)\n",
+    "os.fdopen(1)": _READ + "out = os.fdopen(1, 'w')\nout.write(r)\n",
+    "os.writev": _READ + "os.writev(1, [r[:1].encode(), r[1:].encode()])\n",
+    "stdout reassigned": _READ
+    + "import io\nsys.stdout = out = io.StringIO()\nprint(r)\nsys.__stdout__.write(out.getvalue())\n",
+    "print to buffer": _READ
+    + "import io\nprint(r, file=io.TextIOWrapper(sys.stdout.buffer, write_through=True))\n",
+    "logging": _READ
+    + "import logging\nlogging.basicConfig(stream=sys.stdout, format='%(message)s')\nlogging.error(r)\n",
+    "duplicate": _READ + "os.write(os.dup(1), r.encode())\n",
+    "closed stderr": _READ + "sys.stderr.close()\nprint(r)\n",
+    "talks on stderr": _READ + "print('x' * 10**6, file=sys.stderr)\nprint(r)\n",
+    "__del__": _READ + "class A:\n    def __del__(self): print(r)\na = A()\n",
+    "context at exit": _READ
+    + "def f():\n    try: yield\n    finally: print(r)\ng = f()\nnext(g)\n",
+    "os.exec": _READ + "os.execv('/bin/echo', ['echo', r])\n",
+    "nonlocal": _READ
+    + "def f():\n    t = 0\n    def g():\n        nonlocal t\n        t = r\n    g()\n    print(t)\nf()\n",
+    "CR only": (_READ + "print(r)\n").replace("\n", "\r"),
+    "form feed and tabs": _READ + "if 1:\n\tprint(r)\n\f\n",
+    "coding line": "# -*- coding: latin-1 -*-\n" + _READ + "print(r)\n",
+    "star import of __main__": _READ + "import __main__\nprint(__main__.r)\n",
+    "pickle of an own class": _READ
+    + "import pickle\nclass A: pass\na = A()\na.r = r\nprint(pickle.loads(pickle.dumps(a)).r)\n",
+    "__file__ and argv": _READ + "print(r if __file__ and sys.argv[0] else 0)\n",
     "atexit": _READ + "import atexit\natexit.register(lambda: print(r))\n",
     "thread, joined": _READ
     + "import threading\nt = threading.Thread(target=print, args=(r,))\nt.start()\nt.join()\n",
@@ -100,6 +140,10 @@ OUTCOMES = {
     "recursion": ("def f():\n    f()\nf()\n", RUNTIME),
     "segmentation fault": ("import os\nos.kill(os.getpid(), 11)\n", RUNTIME),
     "kills itself": ("import os\nprint(1, flush=True)\nos.kill(os.getpid(), 9)\n", RUNTIME),
+    "standard output that cannot be flushed": (
+        "import sys\nsys.stdout.detach().write(b'1')\n",
+        RUNTIME,
+    ),
     "daemon thread": (
         "import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()\nprint(1)\n",
         RUNTIME,

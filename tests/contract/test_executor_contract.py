@@ -16,7 +16,7 @@ from executor_cases import (
     call_tests,
     stdin_tests,
 )
-from hostile_programs import HOSTILE, HOSTILE_VALUES
+from hostile_programs import HOSTILE_VALUES
 
 from stepcoder_dist.coverage_mask import kept_lines
 from stepcoder_dist.errors import ProblemError
@@ -83,6 +83,9 @@ def test_executed_lines_are_told_for_each_test_and_survive_every_end(place):
         "elif n == 4:\n"
         "    while True:\n"
         "        pass\n"
+        "elif n == 6:\n"
+        "    import ctypes\n"
+        "    ctypes.string_at(0)\n"
         "else:\n"
         "    if os.fork() == 0:\n"
         "        print(5)\n"
@@ -90,7 +93,7 @@ def test_executed_lines_are_told_for_each_test_and_survive_every_end(place):
         "        os.wait()\n"
     )
     verdict = place.judge(
-        source, stdin_tests(("1", "1"), ("2", "2"), ("3", "3"), ("4", "4"), ("5", "5"))
+        source, stdin_tests(("1", "1"), ("2", "2"), ("3", "3"), ("4", "4"), ("5", "5"), ("6", "6"))
     )
     assert [t.outcome.value for t in verdict.tests] == [
         "passed",
@@ -98,13 +101,16 @@ def test_executed_lines_are_told_for_each_test_and_survive_every_end(place):
         "wrong_answer",
         "timeout",
         "passed",
+        "runtime_error",
     ]
+    assert verdict.detail == "test 2: killed by SIGKILL"
     assert [sorted(t.executed_lines) for t in verdict.tests] == [
         [1, 2, 3, 4],
         [1, 2, 3, 5, 6],
         [1, 2, 3, 5, 7, 8],
         [1, 2, 3, 5, 7, 9, 10, 11],
-        [1, 2, 3, 5, 7, 9, 13, 14, 16],
+        [1, 2, 3, 5, 7, 9, 12, 16, 17, 19],
+        [1, 2, 3, 5, 7, 9, 12, 13, 14],
     ]
 
 
@@ -148,6 +154,31 @@ def test_a_program_that_does_not_compile_has_no_tests_and_no_structure(place):
 def test_input_and_output_of_ten_megabytes_go_through(place):
     tests = TestSuite(inputs=("7" * 10_000_000,), outputs=("10000000\n",), memory_limit_bytes=2**29)
     assert place.judge("print(len(input()))\n", tests).outcome is Outcome.PASSED
+
+
+def test_inputs_of_many_tests_do_not_count_as_the_programs_memory(place):
+    tests = stdin_tests(*[("7" * 9_000_000, "9000000\n")] * 12)
+    source = "x = bytearray(b'x') * 60_000_000\nprint(len(input()))\n"
+    assert place.judge(source, tests).outcome is Outcome.PASSED
+
+
+def test_memory_and_output_over_their_limits_are_told_by_what_was_exceeded(place):
+    verdicts = place.judge_all(
+        [
+            ("import os\nos.write(1, b'y' * 2**20)\nos.write(1, b'y')\n", ONE),
+            ("print('y' * 2**20, end='')\n", ONE),
+            ("x = [0] * 10**9\n", ONE),
+            ("def f(n):\n    return bytearray(10**10)\n", call_tests("f", ([1], 1))),
+            ("def f(n):\n    return 'y' * 2**21\n", call_tests("f", ([1], 1))),
+        ]
+    )
+    assert [(v.outcome.value, v.detail.partition(": ")[2]) for v in verdicts] == [
+        ("output_limit", "wrote more than 1048576 bytes"),
+        ("wrong_answer", verdicts[1].detail.partition(": ")[2]),
+        ("out_of_memory", "MemoryError (line 1)"),
+        ("out_of_memory", "MemoryError (line 2)"),
+        ("output_limit", "the return value is over the output limit"),
+    ]
 
 
 def test_a_hundred_tests_are_judged_in_order(place):
@@ -195,45 +226,6 @@ def test_sources_that_touch_tracing_machinery_are_not_trusted(place):
 def test_a_suite_that_cannot_be_judged_is_refused(place, tests, complaint):
     with pytest.raises(ProblemError, match=complaint):
         place.judge("print(1)\n", tests)
-
-
-NEEDS_A_CONTAINER = {
-    "leaves shared memory",
-    "fills the disk",
-    "fills the inodes",
-    "digs a deep folder",
-    "locks its files away",
-    "leaves a daemon",
-    "fork bomb",
-    "thread bomb",
-    "memory bomb in many processes",
-    "signals everything",
-    "opens sockets",
-}
-"""They write outside of their folder, or need a limit that only a container has."""
-
-SECRET = stdin_tests(("1 2 3\n", "SECRET-4f9a21\n"))
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_program_does_not_pass_and_hurts_nobody_after_it(place, name):
-    if not place.contained and name in NEEDS_A_CONTAINER:
-        pytest.skip("plain processes are no security boundary")
-    attack, neighbour = place.judge_all([(HOSTILE[name], SECRET), ("print(1)\n", ONE)])
-    assert attack.outcome is not Outcome.PASSED
-    assert attack.tests_passed == 0
-    assert neighbour.outcome is Outcome.PASSED
-    looking = (
-        "import os\n"
-        "left = [n for d in ('/tmp', '/dev/shm') if os.path.isdir(d) for n in os.listdir(d)]\n"
-        "own = ('1', str(os.getpid()))\n"
-        "others = [p for p in os.listdir('/proc') if p.isdigit() and p not in own]\n"
-        "print(left, others)\n"
-        if place.contained
-        else "import os\nprint(os.listdir(), [])\n"
-    )
-    after = place.judge_all([(looking, stdin_tests(("", "[] []\n")))] * 2)
-    assert [(v.outcome.value, v.detail) for v in after] == [("passed", "")] * 2
 
 
 def test_no_return_value_equals_what_it_is_not(place):

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import time
+import urllib.request
+from collections.abc import Callable
 
 import pytest
 
@@ -11,7 +15,7 @@ from sandbox.container import connect
 from sandbox.executor_pool import ExecutorPool
 from sandbox.orphans import RUN_LABEL
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import MissingEngine
+from stepcoder_dist.errors import CheckerFault, MissingEngine
 from stepcoder_dist.records import Outcome, TestSuite
 
 SUITE = TestSuite(inputs=("1\n", "2\n"), outputs=("2\n", "4\n"))
@@ -87,6 +91,154 @@ def test_programs_spread_over_executors_and_a_dead_one_is_replaced(run_config):
             assert containers() <= before
 
     asyncio.run(run())
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
+def test_the_pool_is_resized_while_it_works_and_every_program_has_one_verdict():
+    async def run() -> None:
+        pool = ExecutorPool(config("process"))
+        judged: list[Outcome] = []
+
+        async def judge(number: int) -> None:
+            source = f"# {number}\nprint(2 * int(input()))\n"
+            judged.append((await pool.judge(source, SUITE)).outcome)
+
+        try:
+            await pool.start()
+            working = [asyncio.ensure_future(judge(i)) for i in range(300)]
+            for size in (3, 1, 2):
+                await pool.resize(size)
+                stats = await pool.stats()
+                assert stats["executors"] == size
+                assert len(pool._executors) == size
+                assert stats["waiting"] + stats["in_flight"] + len(judged) == 300
+            await asyncio.gather(*working)
+            assert judged == [Outcome.PASSED] * 300
+            stats = await pool.stats()
+            assert (stats["waiting"], stats["in_flight"], stats["restarts"]) == (0, 0, 0)
+            with pytest.raises(ValueError, match="at least one"):
+                await pool.resize(0)
+        finally:
+            await pool.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
+def test_a_checkers_fault_is_told_at_once_and_costs_no_executor():
+    async def run() -> None:
+        pool = ExecutorPool(config("process"))
+        failing = TestSuite(
+            inputs=("",), outputs=("",), checker="def check(i, e, a):\n    return 1 / 0\n"
+        )
+        try:
+            await pool.start()
+            with pytest.raises(CheckerFault, match="ZeroDivisionError"):
+                await pool.judge("print(1)", failing)
+            stats = await pool.stats()
+            assert (stats["faults"], stats["recycled"], stats["restarts"]) == (0, 0, 0)
+            assert (await pool.judge(RIGHT, SUITE)).outcome is Outcome.PASSED
+        finally:
+            await pool.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
+def test_slow_programs_hold_up_neither_another_program_nor_another_problem():
+    """Two containers; one problem's programs sleep, and there are more of them than containers."""
+
+    async def run() -> None:
+        pool = ExecutorPool(config("process"))
+        other = TestSuite(inputs=("1\n",), outputs=("2\n",))
+        slow = "import time\ntime.sleep(1.5)\nprint(2 * int(input()))\n"
+        try:
+            await pool.start()
+            sleeping = [asyncio.ensure_future(pool.judge(slow, SUITE)) for _ in range(4)]
+            first = asyncio.ensure_future(pool.judge(RIGHT, other))
+            await asyncio.wait([first, *sleeping[2:]], return_when=asyncio.FIRST_COMPLETED)
+            assert first.done()
+            assert sum(s.done() for s in sleeping) <= 2
+            # from now on one container is the other problem's; in line behind all of them it
+            # would come last
+            await asyncio.gather(*(pool.judge(RIGHT, other) for _ in range(10)))
+            assert not all(s.done() for s in sleeping)
+            assert {(await s).outcome for s in sleeping} == {Outcome.PASSED}
+        finally:
+            await pool.close()
+
+    asyncio.run(run())
+
+
+def exported() -> dict[str, float]:
+    """What Ray's agent on this node exports of the sandbox: name and labels -> value."""
+    import ray
+
+    (node,) = ray.nodes()
+    address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    with urllib.request.urlopen(address, timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    found: dict[str, float] = {}
+    for line in lines:
+        if line.startswith("ray_stepcoder_sandbox_"):
+            series, _, value = line.rpartition(" ")
+            name, _, labels = series.removeprefix("ray_stepcoder_sandbox_").partition("{")
+            kind = re.search(r'(outcome|executor|le)="([^"]*)"', labels)
+            found[f"{name} {kind[2]}" if kind else name] = float(value)
+    return found
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
+def test_the_pools_figures_are_exported_by_name():
+    import ray
+
+    async def run() -> None:
+        pool = ExecutorPool(config("process"))
+        try:
+            await pool.start()
+            before = exported()
+            await asyncio.gather(*(pool.judge(RIGHT, SUITE) for _ in range(20)))
+            await pool.judge("1 / 0", SUITE)
+            ray.kill(pool._executors[0].handle)
+            await asyncio.gather(*(pool.judge(RIGHT, SUITE) for _ in range(4)))
+
+            def grown(name: str) -> float:
+                return found.get(name, 0) - before.get(name, 0)
+
+            found = await exported_when(lambda told: told.get("containers sandbox-0") == 1)
+            found = await exported_when(
+                lambda told: (
+                    told.get("latency_ms_count", 0) - before.get("latency_ms_count", 0) >= 25
+                )
+            )
+            assert grown("verdicts_total passed") == 24
+            assert grown("verdicts_total runtime_error") == 1
+            assert grown("latency_ms_count") == 25
+            assert grown("faults_total") >= 1
+            assert grown("restarts_total") == 1
+            assert (found["executors"], found["waiting"], found["in_flight"]) == (2, 0, 0)
+            assert found["recycled sandbox-1"] == found["container_faults sandbox-1"] == 0
+            shown = [found[f"latency_p{p}_ms"] for p in (50, 95, 99)]
+            assert 0 < shown[0] <= shown[1] <= shown[2]
+            told = await pool.stats()
+            assert [told[f"latency_p{p}_ms"] for p in (50, 95, 99)] == shown
+        finally:
+            await pool.close()
+
+    asyncio.run(run())
+
+
+async def exported_when(ready: Callable[[dict[str, float]], bool]) -> dict[str, float]:
+    """Ray sends figures to its agent every ten seconds or so."""
+    deadline = time.monotonic() + 60
+    while not ready(found := exported()):
+        assert time.monotonic() < deadline, found
+        await asyncio.sleep(0.5)
+    return found
 
 
 def test_docker_without_an_engine_says_how_to_get_one(monkeypatch):

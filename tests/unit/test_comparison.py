@@ -66,6 +66,46 @@ def test_these_outputs_are_wrong(how, expected, actual):
     assert not equal_output(expected, actual.encode(), how)
 
 
+NEAR = [
+    # expected and actual straddle a rounding boundary in opposite directions
+    ("0.12345 a\n0.12345 b", "0.12344999 b\n0.1234500001 a"),
+    ("0.12345 a\n0.12345 b", "0.12344999 a\n0.1234500001 b"),
+    # sorted by the first number the second ones do not fit: partners have to be searched for
+    ("1.0 5.0\n1.0 9.0", "1.0000001 9.0\n1.0000002 5.0"),
+    ("1.0 5.0\n1.0 9.0", "1.0000002 9.0\n1.0000001 5.0"),
+    # the first partner found must be given up for the other line's sake
+    ("10.0\n10.00001", "10.00001\n10.000019"),
+]
+
+
+@pytest.mark.parametrize(("expected", "actual"), NEAR)
+def test_lines_in_any_order_find_their_partners_within_the_tolerance(expected, actual):
+    assert equal_output(expected, actual.encode(), "unordered_lines")
+
+
+def test_each_line_needs_a_partner_of_its_own():
+    assert not equal_output("1.0\n2.0", b"1.0000001\n1.0", "unordered_lines")
+    assert not equal_output("1.0 a\n1.0 b", b"1.0 a\n1.0000001 a", "unordered_lines")
+    assert not equal_output("3\n1.0", b"3.0\n1", "unordered_lines"), "3 is no float"
+
+
+def test_many_lines_in_reverse_order_are_compared_at_once():
+    expected = "\n".join(f"{i}.5 x{i}" for i in range(100_000))
+    actual = "\n".join(f"{i}.5000001 x{i}" for i in reversed(range(100_000)))
+    assert equal_output(expected, actual.encode(), "unordered_lines")
+    values = [i + 0.5 for i in range(20_000)]
+    assert equal_value(values, [v + 1e-9 for v in reversed(values)], "unordered_lines")
+    words = [[str(i), i] for i in range(20_000)]
+    assert equal_value(words, words[::-1], "unordered_lines")
+
+
+def test_numbers_of_any_size_and_kind_are_compared_in_any_order():
+    values = [10**400, -(10**400), 0, math.inf, "a", None, [1], True]
+    assert equal_value(values, values[::-1], "unordered_lines")
+    assert not equal_value(values, [*values[:-1], False], "unordered_lines")
+    assert equal_value([math.nan, 1.0], [1.0, math.nan], "unordered_lines")
+
+
 def test_output_that_is_no_text_is_wrong_and_no_error():
     assert not equal_output("1", b"\xff\xfe\x00", "tokens")
     assert not equal_output("\ud800", b"1", "tokens")

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a program a line
 """What a source touches: tracing machinery, state that outlives a test."""
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ ORDINARY = [
     "print(eval(input()))\n",
     "t = open(0).read()\n",
     "from functools import lru_cache\n@lru_cache(None)\ndef f(x): return x\n",
+    "from math import *\nfrom functools import reduce\nprint(reduce(gcd, map(int, input().split())))\n",
+    "from typing import Optional\nclass N:\n    def __init__(self): self.next = None\ndef f(n: Optional[N], m: 'Optional[N]' = None) -> Optional[N]:\n    n.next = m\n    return n\n",
+    "from collections import Counter, deque\nq = deque([1])\nq.append(2)\nc = Counter()\nc.update('a')\n",
 ]
 LASTING = [
     "import math\nmath.pi = 3\n",
@@ -33,6 +37,22 @@ LASTING = [
     "exec('import math')\n",
     "setattr(int, 'x', 1)\n",
     "globals()\n",
+    "import math\nk = math\nk.n = 1\n",
+    "import math\ndef f(m):\n    m.n = 1\nf(math)\n",
+    "from collections import *\nCounter.n = 1\n",
+    "from collections import Counter\nK = Counter\nK.n = 1\n",
+    "from collections import Counter\ntype(Counter()).n = 1\n",
+    "from collections import Counter\nclass A(Counter): pass\nA.__base__.n = 1\n",
+    "import math\nmath.__setattr__('n', 1)\n",
+    "import json\njson.encoder.ESCAPE_DCT.update({'a': 'b'})\n",
+    "import copy\nd = copy._deepcopy_dispatch\n",
+    "import os\nos.environ.update(A='b')\n",
+    "from os import environ\n",
+    "f = open\nf('x', 'w')\n",
+    "from io import open as o\no('x', 'w')\n",
+    "import io\nio.FileIO('x', 'w')\n",
+    "eval('__imp' + 'ort__')\n",
+    "e = eval\n",
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,31 @@ def test_our_own_schema_goes_through_json_and_back():
     other = problems.rewrapped(problem)
     assert other.tests.outputs == ([1], [2])
     assert read(json.loads(json.dumps(problems.row_from_problem(other)))) == other
+
+
+CHECKER = "def check(input, expected, actual):\n    return True\n"
+
+
+def test_a_row_may_bring_its_own_checker_and_keeps_it_through_json():
+    problem = read({**STDIN, "checker": CHECKER.replace("\n", "\r\n"), "statement": "any"})
+    assert problem.tests.checker == CHECKER
+    assert read(json.loads(json.dumps(problems.row_from_problem(problem)))) == problem
+    imported = "from math import isclose as check\n"
+    assert read({**STDIN, "checker": imported}).tests.checker == imported
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"checker": "def check(:"}, "its checker does not parse: line 1: "),
+        ({"checker": "def verify(i, e, a): pass"}, "its checker defines no function check"),
+        ({"checker": CHECKER, "comparison": "exact"}, "both a comparison and a checker"),
+        ({"checker": 5}, "checker is an int, not text"),
+    ],
+)
+def test_a_checker_that_cannot_be_used_is_refused_where_it_stands(fields, complaint):
+    with pytest.raises(ProblemError, match=r"set\.jsonl:1: .*" + re.escape(complaint)):
+        read(STDIN | fields)
 
 
 def test_tests_that_json_cannot_hold_are_not_written():

@@ -1,0 +1,109 @@
+"""What the Ray dashboard and Prometheus show of the sandbox; each name begins with `ray_` there.
+
+The driver's pool counts programs, since the queue is there; an executor counts its containers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from ray.util.metrics import Counter, Gauge, Histogram
+
+from sandbox.worker_pool import PoolStats
+from stepcoder_dist.records import Outcome
+
+LATENCY_MS = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 30000, 60000)
+PERCENTILES = (50, 95, 99)
+_WINDOW = 500
+"""Programs that the percentiles are about: the last so many."""
+
+
+class Latencies:
+    """Milliseconds from program to verdict of the last programs, the queue included."""
+
+    def __init__(self) -> None:
+        self._last: deque[float] = deque(maxlen=_WINDOW)
+
+    def add(self, milliseconds: float) -> None:
+        self._last.append(milliseconds)
+
+    def percentiles(self) -> dict[str, float]:
+        """By name: `latency_p50_ms`, …; the nearest rank, 0 where there is nothing yet."""
+        ordered = sorted(self._last) or [0.0]
+        return {
+            f"latency_p{p}_ms": ordered[max(0, -(-len(ordered) * p // 100) - 1)]
+            for p in PERCENTILES
+        }
+
+
+class ProgramMetrics:
+    """Of the whole pool, in the driver."""
+
+    def __init__(self) -> None:
+        self._latencies = Latencies()
+        self.latest = self._latencies.percentiles()
+        self._verdicts = Counter(
+            "stepcoder_sandbox_verdicts", "Verdicts, by outcome.", tag_keys=("outcome",)
+        )
+        self._faults = Counter(
+            "stepcoder_sandbox_faults",
+            "Tries that ended without a verdict: the sandbox's failures.",
+        )
+        self._restarts = Counter("stepcoder_sandbox_restarts", "Executors that were replaced.")
+        self._latency = Histogram(
+            "stepcoder_sandbox_latency_ms",
+            "Program to verdict, the queue included.",
+            boundaries=list(LATENCY_MS),
+        )
+        self._gauges = {
+            name: Gauge(f"stepcoder_sandbox_{name}", meaning)
+            for name, meaning in (
+                ("waiting", "Programs in the queue."),
+                ("in_flight", "Programs that are being judged."),
+                ("executors", "Executors in the pool."),
+                *((name, f"Of the last {_WINDOW} programs.") for name in self.latest),
+            )
+        }
+
+    def verdict(self, outcome: Outcome, milliseconds: float) -> None:
+        self._verdicts.inc(tags={"outcome": outcome.value})
+        self._latency.observe(milliseconds)
+        self._latencies.add(milliseconds)
+        self.latest = self._latencies.percentiles()
+        self.show(**self.latest)
+
+    def fault(self) -> None:
+        self._faults.inc()
+
+    def restart(self) -> None:
+        self._restarts.inc()
+
+    def show(self, **values: float) -> None:
+        """Set gauges by name."""
+        for name, value in values.items():
+            self._gauges[name].set(value)
+
+
+class ContainerMetrics:
+    """Of one executor, in its process."""
+
+    def __init__(self, executor: str) -> None:
+        tags: dict[str, Any] = {"tag_keys": ("executor",)}
+        self._gauges = {
+            "recycled": Gauge(
+                "stepcoder_sandbox_recycled", "Containers replaced since the start.", **tags
+            ),
+            "workers": Gauge("stepcoder_sandbox_containers", "Warm containers.", **tags),
+            "faults": Gauge(
+                "stepcoder_sandbox_container_faults",
+                "Tries that a container did not survive, since the start.",
+                **tags,
+            ),
+        }
+        for gauge in self._gauges.values():
+            gauge.set_default_tags({"executor": executor})
+
+    def show(self, stats: PoolStats) -> None:
+        for name, gauge in self._gauges.items():
+            gauge.set(getattr(stats, name))

@@ -1,0 +1,204 @@
+"""The file of verdicts that `stepcoder judge` writes, and what it takes to go on with one.
+
+    V.jsonl               one verdict a line, in the order in which they came
+    V.jsonl.inputs.json   digests of the problems and programs that they are about
+
+A line is there whole or is cut off at the next start, so each program has its verdict once. The
+programs' file may have grown meanwhile; anything else that changed is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+from stepcoder_dist.errors import UserError
+
+DUPLICATE = "a second program with the id "
+"""How the detail of a row begins that repeats an id: it says nothing about the first one."""
+
+_ANOTHER = "go on without --resume into another --out, or with the files it was begun with"
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(slots=True)
+class Standing:
+    """The verdicts that a file holds already; faults are no verdicts and do not count."""
+
+    judged: dict[str, Any] = field(default_factory=dict)
+    """program_id -> problem_id."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """Rows that could not be judged, by `refusal`: ids may be missing there or repeat."""
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+    def take(self, verdict: dict[str, Any]) -> bool:
+        """Count a verdict of the file in; False for a fault."""
+        if verdict["outcome"] == "sandbox_fault":
+            return False
+        self.outcomes[verdict["outcome"]] += 1
+        if verdict["outcome"] == "invalid":
+            self.refused[refusal(verdict)] += 1
+            if str(verdict.get("detail", "")).startswith(DUPLICATE):
+                return True
+        if isinstance(verdict["program_id"], str):
+            self.judged[verdict["program_id"]] = verdict["problem_id"]
+        return True
+
+    def holds_refusal(self, verdict: dict[str, Any]) -> bool:
+        """True once for each such row of the file."""
+        key = refusal(verdict)
+        found = self.refused[key] > 0
+        self.refused[key] -= found
+        return found
+
+
+def refusal(verdict: dict[str, Any]) -> str:
+    """What tells one row that cannot be judged from another."""
+    return json.dumps([verdict.get(key) for key in ("program_id", "problem_id", "detail")])
+
+
+class VerdictFile:
+    """Open for writing and locked; use it as a context manager."""
+
+    def __init__(self, out: Path, problems: Path, programs: Path, *, resume: bool) -> None:
+        """Raises `UserError` where `out` cannot be written or, to resume, is about other files."""
+        self.path = out
+        self.standing = Standing()
+        self._inputs: BinaryIO | None = None
+        for source in (problems, programs):
+            if out.exists() and source.exists() and out.samefile(source):
+                raise UserError(f"{out}: --out would replace {source}; choose another file")
+        with contextlib.ExitStack() as opened:
+            opened.callback(self._close_inputs)
+            with _writing(out):
+                regular = out.is_file() or not out.exists()  # else a pipe or a device
+                if regular:
+                    self._lock()
+                    if resume and out.is_file():
+                        self._check_inputs(problems, programs)
+                        self._read()
+                    self._write_inputs(problems, programs)
+                self._file = out.open("ab" if resume and regular else "wb")
+            opened.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        with _writing(self.path):
+            self._file.close()
+        self._close_inputs()
+
+    def write(self, verdict: dict[str, Any]) -> None:
+        """Add one line; it is the system's when this returns. Raises `UserError`."""
+        with _writing(self.path):
+            self._file.write(json.dumps(verdict).encode("ascii") + b"\n")
+            self._file.flush()
+
+    # ── what the verdicts are about ──────────────────────────────────────────────────────────
+
+    def _lock(self) -> None:
+        beside = self.path.with_name(self.path.name + ".inputs.json")
+        self._inputs = beside.open("a+b")
+        try:
+            fcntl.flock(self._inputs, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{self.path}: another judge is writing it; choose another") from None
+
+    def _close_inputs(self) -> None:
+        if self._inputs is not None:
+            self._inputs.close()
+
+    def _check_inputs(self, problems: Path, programs: Path) -> None:
+        assert self._inputs is not None  # noqa: S101 - locked before
+        self._inputs.seek(0)
+        try:
+            told = json.loads(self._inputs.read() or b"{}")
+            for name, path in (("problems", problems), ("programs", programs)):
+                then = told.get(name)
+                if then is None:
+                    continue
+                grown = name == "programs"
+                if _digest(path, then["bytes"] if grown else None) != then:
+                    raise UserError(f"{self.path} is about other {name} than {path}; {_ANOTHER}")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            where = self._inputs.name
+            raise UserError(f"{where}: not what judge writes there; remove it") from None
+
+    def _write_inputs(self, problems: Path, programs: Path) -> None:
+        assert self._inputs is not None  # noqa: S101 - locked before
+        told = {"problems": _digest(problems), "programs": _digest(programs)}
+        self._inputs.truncate(0)
+        self._inputs.write(json.dumps(told).encode("ascii") + b"\n")
+        self._inputs.flush()
+
+    # ── what is there already ────────────────────────────────────────────────────────────────
+
+    def _read(self) -> None:
+        """Take in every verdict; leave out faults and a torn last line."""
+        kept = self.path.with_name(self.path.name + ".kept")
+        faults = whole = 0
+        try:
+            with self.path.open("rb") as file, kept.open("wb") as copy:
+                for number, line in enumerate(file, start=1):
+                    if not line.endswith(b"\n"):
+                        break
+                    whole += len(line)
+                    if self.standing.take(_verdict(line, f"{self.path}:{number}")):
+                        copy.write(line)
+                    else:
+                        faults += 1
+            if faults:
+                kept.replace(self.path)
+            else:
+                os.truncate(self.path, whole)
+        finally:
+            kept.unlink(missing_ok=True)
+
+
+def _verdict(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        told = json.loads(line)
+        if isinstance(told["outcome"], str) and {"program_id", "problem_id"} <= told.keys():
+            return dict(told)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    raise UserError(f"{where}: not a verdict; --resume goes on with files that judge wrote")
+
+
+def _digest(path: Path, first_bytes: int | None = None) -> dict[str, Any] | None:
+    """Length and SHA-256 of a file or its beginning; None for a folder."""
+    if not path.is_file():
+        return None
+    digest, length = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while first_bytes is None or length < first_bytes:
+            most = _CHUNK_BYTES if first_bytes is None else min(_CHUNK_BYTES, first_bytes - length)
+            chunk = file.read(most)
+            if not chunk:
+                break
+            digest.update(chunk)
+            length += len(chunk)
+    return {"bytes": length, "sha256": digest.hexdigest()}
+
+
+@contextlib.contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written ({error.strerror}); choose another") from None

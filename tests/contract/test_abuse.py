@@ -1,0 +1,129 @@
+"""Hostile programs, one after another in one container: none passes, hurts, or leaves a trace."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import Iterator
+
+import pytest
+from executor_cases import call_tests, stdin_tests
+from hostile_interpreter import FORGED_ANSWERS, FORGERS, answering
+from hostile_programs import HOSTILE, HOSTILE_VALUES
+from hostile_system import ENDS_ITS_CONTAINER, SYSTEM
+from script_cases import FINDS_THE_SCRIPT, HOSTILE_SCRIPTED
+
+from sandbox.container_pool import ContainerPool
+from sandbox.process_executor import ProcessExecutor
+from sandbox.worker_pool import WorkerPool
+from stepcoder_dist.config import SandboxConfig
+from stepcoder_dist.errors import MissingEngine
+from stepcoder_dist.records import Outcome, TestSuite, Verdict
+
+SECRET = stdin_tests(("1 2 3\n", "SECRET-4f9a21\n"))
+TWO_ITEMS = call_tests("f", ([0], [1, 2]))
+
+CORPUS: dict[str, tuple[str, TestSuite]] = {
+    **{name: (source, SECRET) for name, source in (HOSTILE | FORGERS | SYSTEM).items()},
+    **{f"returns: {name}": (source, TWO_ITEMS) for name, source in HOSTILE_VALUES.items()},
+    **{f"answers: {name}": (answering(d), TWO_ITEMS) for name, d in FORGED_ANSWERS.items()},
+    **{f"script: {name}": attack for name, attack in HOSTILE_SCRIPTED.items()},
+}
+"""Finding a script's text has a test of its own (`FINDS_THE_SCRIPT`)."""
+
+NEEDS_A_CONTAINER = {
+    "leaves shared memory",
+    "fills the disk",
+    "fills the inodes",
+    "digs a deep folder",
+    "locks its files away",
+    "leaves a daemon",
+    "fork bomb",
+    "thread bomb",
+    "memory bomb in many processes",
+    "signals everything",
+    "opens sockets",
+}
+"""They write outside of their folder, or need a limit that only a container has."""
+
+LOOKING = """
+import os, random, sys
+left = [n for d in ("/tmp", "/dev/shm") for n in os.listdir(d)]
+own = ("1", str(os.getpid()))
+others = [p for p in os.listdir("/proc") if p.isdigit() and p not in own]
+sockets = [line for n in ("unix", "tcp") for line in list(open(f"/proc/net/{n}"))[1:]]
+print(left, others, sockets, random.__file__.startswith("/tmp"), len(os.listdir("/proc/self/fd")))
+"""
+
+
+CONFIG = SandboxConfig(
+    containers=1,
+    cpu_limit_s=0.5,
+    wall_limit_s=1.5,
+    memory_limit_mib=128,
+    output_limit_mib=1,
+    attempts=2,
+)
+
+
+class Cell:
+    """One place for one program at a time, and what a program finds there."""
+
+    def __init__(self, pool: WorkerPool, runner: asyncio.Runner, looking: str) -> None:
+        self.pool, self.runner, self.looking = pool, runner, looking
+        self.clean = self.look()
+
+    def look(self) -> str:
+        return self.judge(self.looking, SECRET).detail
+
+    def judge(self, source: str, tests: TestSuite) -> Verdict:
+        return self.runner.run(self.pool.judge(source, tests))
+
+
+@pytest.fixture(scope="module")
+def cell() -> Iterator[Cell]:
+    with asyncio.Runner() as runner:
+        try:
+            pool = ContainerPool(CONFIG)
+        except MissingEngine as error:
+            pytest.skip(str(error))
+        runner.run(pool.start())
+        yield Cell(pool, runner, LOOKING)
+        runner.run(pool.close())
+
+
+@pytest.fixture(scope="module")
+def plain_cell() -> Iterator[Cell]:
+    with asyncio.Runner() as runner, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pool = ProcessExecutor(CONFIG)
+        runner.run(pool.start())
+        yield Cell(pool, runner, "import os\nprint(os.listdir())\n")
+        runner.run(pool.close())
+
+
+def test_the_corpus_is_large():
+    assert len(CORPUS) + len(FINDS_THE_SCRIPT) >= 60
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("name", CORPUS)
+def test_a_hostile_program_does_not_pass_and_leaves_nothing_in_its_container(cell, name):
+    faults, recycled = cell.pool.stats.faults, cell.pool.stats.recycled
+    does_not_pass_and_hurts_nobody(cell, name)
+    assert cell.pool.stats.faults == faults
+    assert cell.pool.stats.recycled - recycled == (name in ENDS_ITS_CONTAINER)
+
+
+@pytest.mark.parametrize("name", sorted(HOSTILE.keys() - NEEDS_A_CONTAINER))
+def test_what_needs_no_container_to_be_stopped_does_not_pass_as_a_plain_process(plain_cell, name):
+    does_not_pass_and_hurts_nobody(plain_cell, name)
+
+
+def does_not_pass_and_hurts_nobody(cell: Cell, name: str) -> None:
+    attack = cell.judge(*CORPUS[name])
+    assert (attack.outcome is Outcome.PASSED, attack.tests_passed) == (False, 0)
+    # under the limits of the attack itself, in the place that it had
+    after = cell.judge("print(int(input()) + 1)\n", stdin_tests(("1", "2"), ("2", "3")))
+    assert (after.outcome, after.detail) == (Outcome.PASSED, "")
+    assert cell.look() == cell.clean

@@ -1,0 +1,245 @@
+"""The pool around its workers: resized while it works, no program lost, none judged twice."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+
+import pytest
+
+from sandbox import judging, worker_pool
+from sandbox.worker_pool import WorkerPool
+from stepcoder_dist.errors import SandboxFault
+from stepcoder_dist.records import Limits, Outcome, TestSuite, Verdict
+
+LIMITS = Limits(cpu_s=1, wall_s=1, memory_bytes=2**20, output_bytes=2**10, processes=1)
+VERDICT = Verdict(
+    outcome=Outcome.PASSED, tests=(), structure=None, coverage_trusted=False, wall_ms=0
+)
+
+
+def suite() -> TestSuite:
+    return TestSuite(inputs=("",), outputs=("",))
+
+
+class Building:
+    """Where the workers stand: every source is judged when its gate opens, and written down."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.open: set[int] = set()
+        self.started = 0
+        self.failing = False
+        self.judged: Counter[str] = Counter()
+        self.gates: dict[str, threading.Event] = {}
+        self.begun: dict[str, threading.Event] = {}
+        monkeypatch.setattr(judging, "judge", self._judge)
+
+    def pool(self, workers: int) -> WorkerPool:
+        return WorkerPool(lambda: _Worker(self), workers=workers, limits=LIMITS, attempts=2)
+
+    def gate(self, source: str) -> None:
+        self.gates[source], self.begun[source] = threading.Event(), threading.Event()
+
+    def _judge(self, run, source, _tests, _limits):
+        run(None, [])
+        if source in self.gates:
+            self.begun[source].set()
+            assert self.gates[source].wait(30)
+        self.judged[source] += 1
+        return VERDICT
+
+
+class _Worker:
+    def __init__(self, building: Building) -> None:
+        if building.failing:
+            raise SandboxFault("no engine")
+        building.started += 1
+        self._building, self._number = building, building.started
+        building.open.add(self._number)
+
+    def run(self, _order, _blobs):
+        class Report:
+            clean = True
+
+        assert self._number in self._building.open, "a worker was closed before its program ended"
+        return Report
+
+    def alive(self):
+        return True
+
+    def close(self):
+        self._building.open.discard(self._number)
+
+
+@pytest.fixture
+def building(monkeypatch):
+    return Building(monkeypatch)
+
+
+def test_every_program_is_judged_once_while_the_pool_grows_and_shrinks(building):
+    async def script():
+        async with building.pool(2) as pool:
+            problems = [suite() for _ in range(7)]
+            sources = [f"p{i}" for i in range(600)]
+            working = [
+                asyncio.ensure_future(pool.judge(s, problems[i % 7])) for i, s in enumerate(sources)
+            ]
+            for size in (5, 1, 8, 3, 3, 6, 2):
+                await pool.resize(size)
+                assert pool.stats.workers == len(building.open) == size
+            await asyncio.gather(*working)
+            assert building.judged == Counter(sources)
+            assert pool.stats.verdicts == 600
+            assert pool.stats.faults == pool.stats.waiting == pool.stats.in_flight == 0
+        assert building.open == set()
+
+    asyncio.run(script())
+
+
+def test_sizes_that_are_asked_for_at_the_same_time_leave_the_pool_whole(building):
+    async def script():
+        async with building.pool(2) as pool:
+            working = [asyncio.ensure_future(pool.judge(f"p{i}", suite())) for i in range(200)]
+            await asyncio.gather(*(pool.resize(size) for size in (4, 2, 1, 3)))
+            await asyncio.gather(*working)
+            assert pool.stats.workers == len(building.open)
+            assert building.judged.total() == 200
+        assert building.open == set()
+
+    asyncio.run(script())
+
+
+def test_a_worker_that_has_to_go_finishes_its_program_first(building):
+    building.gate("slow")
+
+    async def script():
+        async with building.pool(2) as pool:
+            slow = asyncio.ensure_future(pool.judge("slow", suite()))
+            await asyncio.to_thread(building.begun["slow"].wait, 30)
+            other = asyncio.ensure_future(pool.judge("other", suite()))
+            await other
+            await pool.resize(1)  # the free one goes
+            assert len(building.open) == 1
+            building.gates["slow"].set()
+            assert await slow is VERDICT
+            assert building.judged == {"slow": 1, "other": 1}
+
+    asyncio.run(script())
+
+
+def test_one_slow_program_holds_up_no_other(building):
+    building.gate("slow")
+
+    async def script():
+        async with building.pool(2) as pool:
+            problem = suite()
+            slow = asyncio.ensure_future(pool.judge("slow", problem))
+            await asyncio.gather(*(pool.judge(f"p{i}", problem) for i in range(50)))
+            assert not slow.done()
+            building.gates["slow"].set()
+            await slow
+
+    asyncio.run(script())
+
+
+def test_slow_programs_of_one_problem_leave_places_for_another(building):
+    for i in range(20):
+        building.gate(f"slow{i}")
+
+    async def script():
+        async with building.pool(3) as pool:
+            theirs, ours = suite(), suite()
+            slow = [asyncio.ensure_future(pool.judge(f"slow{i}", theirs)) for i in range(20)]
+            ours_first = [asyncio.ensure_future(pool.judge(f"first{i}", ours)) for i in range(1)]
+            await asyncio.to_thread(building.begun["slow0"].wait, 30)
+            building.gates["slow0"].set()
+            await asyncio.gather(*ours_first)  # in line behind 19 others
+            assert building.judged.total() == 2
+            for i in range(20):
+                building.gates[f"slow{i}"].set()
+            await asyncio.gather(*slow)
+
+    asyncio.run(script())
+
+
+def test_growing_where_no_worker_can_be_started_is_a_fault_and_changes_nothing(building):
+    async def script():
+        async with building.pool(2) as pool:
+            building.failing = True
+            with pytest.raises(SandboxFault, match="no engine"):
+                await pool.resize(4)
+            assert pool.stats.workers == 2
+            assert await pool.judge("p", suite()) is VERDICT
+            with pytest.raises(ValueError, match="at least one"):
+                await pool.resize(0)
+
+    asyncio.run(script())
+
+
+def test_a_closed_pool_ends_what_waits_and_takes_nothing_more(building):
+    building.gate("slow")
+
+    async def script():
+        pool = building.pool(1)
+        await pool.start()
+        slow = asyncio.ensure_future(pool.judge("slow", suite()))
+        await asyncio.to_thread(building.begun["slow"].wait, 30)
+        waiting = asyncio.ensure_future(pool.judge("waiting", suite()))
+        await asyncio.sleep(0)
+        building.gates["slow"].set()
+        await pool.close()
+        with pytest.raises(SandboxFault, match="closed"):
+            await waiting
+        with pytest.raises(SandboxFault, match="closed"):
+            await pool.judge("late", suite())
+        await asyncio.gather(slow, return_exceptions=True)
+        assert building.open == set()
+        assert building.judged["waiting"] == building.judged["late"] == 0
+
+    asyncio.run(script())
+
+
+def test_a_start_that_is_cancelled_leaves_no_worker(building, monkeypatch):
+    gate = threading.Event()
+    begun = threading.Event()
+
+    def slow_worker(self, place):
+        begun.set()
+        gate.wait(30)
+        building.open.add(id(self))
+        self._building, self._number = place, id(self)
+
+    monkeypatch.setattr(_Worker, "__init__", slow_worker)
+
+    async def script():
+        starting = asyncio.ensure_future(building.pool(2).start())
+        await asyncio.to_thread(begun.wait, 30)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        gate.set()
+
+    asyncio.run(script())
+    deadline = time.monotonic() + 30
+    while threads := [t for t in threading.enumerate() if t.name.startswith("sandbox")]:
+        assert time.monotonic() < deadline
+        threads[0].join(1)
+    assert building.open == set()
+
+
+def test_a_fault_is_tried_again_and_told_with_the_number_of_tries(building, monkeypatch):
+    monkeypatch.setattr(worker_pool, "_BACK_OFF_S", 0.0)
+
+    def broken(*_):
+        raise SandboxFault("the zygote is gone")
+
+    async def script():
+        async with building.pool(1) as pool:
+            monkeypatch.setattr(_Worker, "run", broken)
+            with pytest.raises(SandboxFault, match=r"the zygote is gone \(after 2 tries\)"):
+                await pool.judge("p", suite())
+            assert pool.stats.faults == 2
+
+    asyncio.run(script())
