@@ -79,7 +79,7 @@ class _Judge:
             structure=structure,
             coverage_trusted=self._trusted and structure is not None,
             wall_ms=(time.monotonic() - started) * 1e3,
-            detail=complaint,
+            detail=_printable(complaint),
         )
 
     # ── runs ─────────────────────────────────────────────────────────────────────────────────
@@ -212,7 +212,7 @@ class _Judge:
             outcome=outcome,
             executed_lines=self._code_lines.intersection(_positions(lines)),
             cpu_ms=(record.cpu_ns if record.done else report.cpu_ns) / 1e6,
-            detail="" if outcome is Outcome.PASSED else detail,
+            detail="" if outcome is Outcome.PASSED else _printable(detail),
         )
 
     def _compared(self, answer: bytes, test: int) -> tuple[Outcome, str]:
@@ -255,6 +255,11 @@ def _positions(lines: bytes) -> list[int]:
         found.append(at)
         at = lines.find(1, at + 1)
     return found
+
+
+def _printable(text: str) -> str:
+    """A program's words, without what a terminal would obey."""
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
 
 
 def _short(value: object) -> str:
