@@ -37,6 +37,11 @@ to stay, to hurt its neighbours or the host.
                        own seccomp allow-list, private IPC, own user for each container
     exhaustion         processor, wall clock, memory, processes, output, files, inodes: limited,
                        by the kernel and outside of the child
+    the host           sizes, tags and hashes are checked before an answer is read; output is
+                       split no further than what is expected of it
+    feigned faults     what a program writes about itself is never a fault of the sandbox, and
+                       neither is a container that the kernel ends for its memory
+    shared processes   a source that could leave state behind gets a process for each test
     leftovers          every process and file is gone after each run, or the container is
 
 Not defended: the shared kernel (use a sandboxed runtime where that matters), a program that

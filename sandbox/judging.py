@@ -86,7 +86,7 @@ class _Judge:
             structure=structure,
             coverage_trusted=self._trusted and structure is not None,
             wall_ms=(time.monotonic() - started) * 1e3,
-            detail=complaint,
+            detail=_printable(complaint),
         )
 
     # ── runs ─────────────────────────────────────────────────────────────────────────────────
@@ -220,7 +220,7 @@ class _Judge:
             outcome=outcome,
             executed_lines=self._code_lines.intersection(_positions(lines)),
             cpu_ms=(record.cpu_ns if record.done else report.cpu_ns) / 1e6,
-            detail="" if outcome is Outcome.PASSED else detail,
+            detail="" if outcome is Outcome.PASSED else _printable(detail),
         )
 
     def _ask_checker(self, report: RunReport, chosen: list[int]) -> None:
@@ -289,6 +289,11 @@ def _positions(lines: bytes) -> list[int]:
         found.append(at)
         at = lines.find(1, at + 1)
     return found
+
+
+def _printable(text: str) -> str:
+    """A program's words, without what a terminal would obey."""
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
 
 
 def _short(value: object) -> str:

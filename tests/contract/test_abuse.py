@@ -46,6 +46,21 @@ NEEDS_A_CONTAINER = {
 }
 """They write outside of their folder, or need a limit that only a container has."""
 
+SLOW = {
+    "alarms without end",
+    "an integer without end",
+    "ends its main thread and goes on",
+    "ignores every signal",
+    "keeps its memory in pipes",
+    "keeps its memory in sockets",
+    "a source of many lines",
+    "says that it is done and goes on",
+    "script: an endless answer",
+    "script: patched builtins",
+    "thread bomb",
+}
+"""They run into a limit as others do: for the long suite."""
+
 LOOKING = """
 import os, random, sys
 left = [n for d in ("/tmp", "/dev/shm") for n in os.listdir(d)]
@@ -58,8 +73,8 @@ print(left, others, sockets, random.__file__.startswith("/tmp"), len(os.listdir(
 
 CONFIG = SandboxConfig(
     containers=1,
-    cpu_limit_s=0.5,
-    wall_limit_s=1.5,
+    cpu_limit_s=0.3,
+    wall_limit_s=1.2,
     memory_limit_mib=128,
     output_limit_mib=1,
     attempts=2,
@@ -104,10 +119,13 @@ def plain_cell() -> Iterator[Cell]:
 
 def test_the_corpus_is_large():
     assert len(CORPUS) + len(FINDS_THE_SCRIPT) >= 60
+    assert CORPUS.keys() >= SLOW | NEEDS_A_CONTAINER | ENDS_ITS_CONTAINER
 
 
 @pytest.mark.docker
-@pytest.mark.parametrize("name", CORPUS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.long) if n in SLOW else n for n in CORPUS]
+)
 def test_a_hostile_program_does_not_pass_and_leaves_nothing_in_its_container(cell, name):
     faults, recycled = cell.pool.stats.faults, cell.pool.stats.recycled
     does_not_pass_and_hurts_nobody(cell, name)

@@ -181,6 +181,20 @@ def test_memory_and_output_over_their_limits_are_told_by_what_was_exceeded(place
     ]
 
 
+def test_a_programs_words_come_without_what_a_terminal_would_obey(place):
+    escapes = "class A: pass\nA.__name__ = '\\x1b[2J'\n"
+    verdicts = place.judge_all(
+        [
+            ("raise ValueError('\\x1b[2J\\x07')\n", ONE),
+            (escapes + "def f(n):\n    return A()\n", call_tests("f", ([1], 1))),
+        ]
+    )
+    assert [v.detail for v in verdicts] == [
+        "test 1: ValueError: \ufffd[2J\ufffd (line 1)",
+        "test 1: expected 1, got <\ufffd[2J object>",
+    ]
+
+
 def test_a_hundred_tests_are_judged_in_order(place):
     tests = stdin_tests(*((str(n), str(n if n != 70 else -1)) for n in range(100)))
     verdict = place.judge("print(input())\n", tests)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import pytest
 
@@ -164,3 +165,14 @@ def test_exact_knows_no_tolerance_and_unordered_lines_ignores_the_outer_order():
     assert not equal_value(0.3, 0.1 + 0.2, "exact")
     assert equal_value([1, 2.0], [2, 1], "unordered_lines")
     assert not equal_value([1, 1, 2], [1, 2, 2], "unordered_lines")
+
+
+@pytest.mark.parametrize("how", ["tokens", "floats", "unordered_lines"])
+def test_floods_of_lines_or_tokens_are_never_split_further_than_the_expected_output(how):
+    floods = [b"\n" * 2**22 + b"1", b"1 " * 2**21, b"1\n" * 2**20 + b"2"]
+    tracemalloc.start()
+    try:
+        assert not any(equal_output("1 2\n3\n", flood, how) for flood in floods)
+        assert tracemalloc.get_traced_memory()[1] < 2**27
+    finally:
+        tracemalloc.stop()

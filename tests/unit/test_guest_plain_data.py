@@ -105,3 +105,27 @@ def test_hostile_bytes_are_unreadable_and_nothing_worse(data):
 def test_too_many_items_are_refused_before_they_are_read():
     with pytest.raises(plain_data.TooLarge):
         plain_data.decode(b'["l"' + b",[]" * (2 * plain_data.MAX_ITEMS) + b"]")
+
+
+def of_one_hash(count: int) -> bytes:
+    return b",".join(b'["i","%x"]' % ((2**61 - 1) * n) for n in range(2**9, 2**9 + count))
+
+
+def test_keys_of_one_hash_are_refused_before_they_hold_up_the_interpreter():
+    many = of_one_hash(20_000)
+    some = of_one_hash(1_000)
+    for data in (
+        b'["s",' + many + b"]",
+        b'["f",' + many + b"]",
+        b'["d",' + many.replace(b"],", b"],0,") + b",0]",
+        b'["l",' + b",".join([b'["s",' + some + b"]"] * 30) + b"]",
+    ):
+        with pytest.raises(plain_data.TooLarge):
+            plain_data.decode(data)
+
+
+def test_sets_of_numbers_that_share_some_hashes_by_nature_come_through():
+    powers = {2**n for n in range(3000)}  # 61 hashes
+    assert plain_data.decode(plain_data.encode(powers)) == powers
+    numbers = set(range(-100_000, 100_000))
+    assert plain_data.decode(plain_data.encode(numbers)) == numbers
