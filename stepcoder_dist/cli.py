@@ -78,18 +78,35 @@ def sft(run_file: RunFile, *, overrides: Overrides = None) -> None:
 
 @app.command("eval")
 def evaluate(
-    run_file: RunFile,
+    run_file: Annotated[Path | None, typer.Argument(metavar="[RUN.toml]")] = None,
     *,
     model: Annotated[
         str, typer.Option(help="Checkpoint folder; default: the run file's SFT checkpoint.")
     ] = "",
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.jsonl", help="Samples; default: runs/eval/NAME-MODEL.jsonl."),
+    ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="A B", help="Compare two evaluations instead: files or run folders."),
+    ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """pass@k on the held-out problems, by level."""
-    from stepcoder_dist import launch
-    from stepcoder_dist import run_file as files
+    """pass@k on the held-out problems, by level; or what one evaluation gains over another."""
+    if compare is not None and run_file is None:
+        from rich.console import Console
 
-    launch.evaluate(files.load(run_file, overrides or ()), model)
+        from stepcoder_dist.evaluation_comparison import comparison_table
+
+        Console().print(comparison_table(*compare))
+    elif run_file is not None and compare is None:
+        from stepcoder_dist import launch
+        from stepcoder_dist import run_file as files
+
+        launch.evaluate(files.load(run_file, overrides or ()), model, out)
+    else:
+        raise UserError("give either RUN.toml, to evaluate, or --compare A B")
 
 
 @app.command()

@@ -39,6 +39,8 @@ class EvaluatedSample:
     source: str
     verdict: Verdict | None
     """None: the sandbox failed on it; it counts for nothing, and the table says how many."""
+    executed_share: float | None = None
+    """Share of the lines with code that some test executed; None where it is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,8 @@ class LevelScore:
     outcomes: dict[Outcome, float]
     """Share of samples by outcome."""
     faults: int
+    executed_share: float | None
+    """Mean over the samples for which it is known."""
 
 
 def pass_at_k(samples: int, passed: int, k: int) -> float:
@@ -101,6 +105,7 @@ async def evaluate(
             level=problem.level,
             source=source,
             verdict=verdict,
+            executed_share=_executed_share(verdict),
         )
         on_sample()
 
@@ -118,6 +123,13 @@ async def evaluate(
     except BaseExceptionGroup as errors:
         raise first_error(errors) from errors
     return [done[request.ticket.sample_id] for request in requests]
+
+
+def _executed_share(verdict: Verdict | None) -> float | None:
+    if verdict is None or verdict.structure is None or not verdict.coverage_trusted:
+        return None
+    lines = verdict.structure.code_lines
+    return len(lines & verdict.executed_lines) / len(lines) if lines else None
 
 
 def _request(
@@ -158,6 +170,7 @@ def _score(level: str, samples: Sequence[EvaluatedSample], ks: Sequence[int]) ->
         count = counts.setdefault(problem_id, [0, 0])
         count[0] += 1
         count[1] += outcome is Outcome.PASSED
+    shares = [s.executed_share for s in samples if s.executed_share is not None]
     pass_at = {k: np.array([pass_at_k(n, c, k) for n, c in counts.values() if n >= k]) for k in ks}
     return LevelScore(
         level=level,
@@ -170,6 +183,7 @@ def _score(level: str, samples: Sequence[EvaluatedSample], ks: Sequence[int]) ->
             for outcome in Outcome
         },
         faults=len(samples) - len(judged),
+        executed_share=sum(shares) / len(shares) if shares else None,
     )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 
-from stepcoder_dist import report, sft_folder, training
+from stepcoder_dist import evaluation_file, report, sft_folder, training
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.evaluation import EvaluatedSample, scores
@@ -41,6 +41,7 @@ from stepcoder_dist.records import Problem, SftExample
 from stepcoder_dist.report_table import scores_table
 from stepcoder_dist.run_file import load as load_config
 from stepcoder_dist.run_folder import RunFolder, checkpoints
+from stepcoder_dist.runs_root import runs_root
 from stepcoder_dist.training import Pools
 
 if TYPE_CHECKING:
@@ -223,10 +224,12 @@ def base_checkpoint(config: RunConfig) -> str:
     return str(base)
 
 
-def evaluate(config: RunConfig, model: str) -> None:
-    """`stepcoder eval`."""
+def evaluate(config: RunConfig, model: str, out: Path | None) -> None:
+    """`stepcoder eval`. Raises `ConfigError` before anything starts, also where `out` cannot be."""
     problems = load_set(config, config.problems.heldout, console)
     checkpoint = existing(model, "mend --model") if model else sft_checkpoint(config)
+    name = Path(checkpoint).name
+    out = evaluation_file.prepare(out or runs_root() / "eval" / f"{config.name}-{name}.jsonl")
     writer = prompt_writer(config, checkpoint)
     problems = fitting(without_given_code(config), problems, writer, console)
     check_sandbox(config)
@@ -234,8 +237,9 @@ def evaluate(config: RunConfig, model: str) -> None:
     async def command() -> None:
         async with open_pools(config, checkpoint) as pools:
             samples = await evaluate_in(config, problems, writer, pools, "evaluation")
-        name = Path(checkpoint).name
+        evaluation_file.write(out, samples)
         console.print(scores_table([(name, scores(samples, config.evaluation.k))]))
+        console.print(f"samples: {out}", highlight=False, soft_wrap=True)
 
     with sft_folder.reading(config), ray_session(config, learner=False):
         run_until_done(command())

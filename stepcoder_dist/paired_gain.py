@@ -11,6 +11,9 @@ import numpy as np
 from stepcoder_dist.evaluation import EvaluatedSample, interval_of_mean
 from stepcoder_dist.records import Outcome
 
+SMALLEST_P = 0.001
+"""Below it a table says no more than that."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedGain:
@@ -18,6 +21,9 @@ class PairedGain:
 
     problems: int
     """With a judged sample in both evaluations."""
+    before: float
+    after: float
+    """pass@1 over these problems."""
     gain: float
     """Mean difference of the shares: a difference of pass@1."""
     interval: tuple[float, float]
@@ -29,7 +35,7 @@ class PairedGain:
 
     def __str__(self) -> str:
         low, high = (100 * end for end in self.interval)
-        p = f"p = {self.p_value:.3f}" if self.p_value >= 0.001 else "p < 0.001"  # noqa: PLR2004
+        p = f"p = {self.p_value:.3f}" if self.p_value >= SMALLEST_P else f"p < {SMALLEST_P}"
         return (
             f"{100 * self.gain:+.1f} points (95% {low:+.1f} to {high:+.1f}) over {self.problems} "
             f"problems; {self.better} better, {self.worse} worse, sign test {p}"
@@ -39,11 +45,15 @@ class PairedGain:
 def paired_gain(before: Sequence[EvaluatedSample], after: Sequence[EvaluatedSample]) -> PairedGain:
     """Compare two evaluations; a problem that only one of them judged is left out."""
     old, new = _shares(before), _shares(after)
-    gains = np.array([new[name] - old[name] for name in sorted(old.keys() & new.keys())])
+    both = sorted(old.keys() & new.keys())
+    first, last = (np.array([each[name] for name in both]) for each in (old, new))
+    gains = last - first
     better, worse = int((gains > 0).sum()), int((gains < 0).sum())
     return PairedGain(
-        problems=len(gains),
-        gain=float(gains.mean()) if len(gains) else 0.0,
+        problems=len(both),
+        before=float(first.mean()) if both else 0.0,
+        after=float(last.mean()) if both else 0.0,
+        gain=float(gains.mean()) if both else 0.0,
         interval=interval_of_mean(gains),
         better=better,
         worse=worse,

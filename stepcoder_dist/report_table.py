@@ -29,7 +29,7 @@ def scores_table(models: Sequence[tuple[str, Sequence[LevelScore]]]) -> Table:
     for k in ks:
         table.add_column(f"pass@{k}", justify="right")
     table.add_column("95%", justify="right")
-    for column in ("wrong", "runtime", "timeout", "compile", "faults"):
+    for column in ("wrong", "runtime", "timeout", "compile", "faults", "covered"):
         table.add_column(column, justify="right")
     for rows in zip(*(scores for _, scores in models), strict=True):
         for (name, _), row in zip(models, rows, strict=True):
@@ -51,4 +51,5 @@ def _cells(name: str, row: LevelScore, ks: Sequence[int]) -> list[str]:
         f"{sum(row.outcomes[outcome] for outcome in killed):.0%}",
         f"{row.outcomes[Outcome.COMPILE_ERROR]:.0%}",
         str(row.faults),
+        "" if row.executed_share is None else f"{row.executed_share:.0%}",
     ]

@@ -23,6 +23,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from stepcoder_dist import evaluation_file
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError, RunError
 from stepcoder_dist.evaluation import EvaluatedSample
@@ -129,8 +130,7 @@ class RunFolder:
         """Write `eval/<label>.jsonl` whole."""
         out = self.path / "eval" / f"{label}.jsonl"
         out.parent.mkdir(exist_ok=True)
-        text = "".join(json.dumps(_evaluated_row(sample)) + "\n" for sample in samples)
-        write_atomically(out, text)
+        evaluation_file.write(out, samples)
         return out
 
     def begin_checkpoint(self, version: WeightVersion) -> Path:
@@ -208,16 +208,3 @@ def _step_of(row: str) -> float:
 
 def _used(path: Path) -> bool:
     return (path / "metrics.jsonl").exists() or bool(checkpoints(path))
-
-
-def _evaluated_row(sample: EvaluatedSample) -> dict[str, Any]:
-    verdict = sample.verdict
-    return {
-        "sample_id": sample.sample_id,
-        "problem_id": sample.problem_id,
-        "level": sample.level,
-        "outcome": verdict.outcome if verdict else "sandbox_fault",
-        "tests_passed": verdict.tests_passed if verdict else 0,
-        "tests_total": len(verdict.tests) if verdict else 0,
-        "source": sample.source,
-    }

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from stepcoder_dist.evaluation import EvaluatedSample, LevelScore, interval_of_mean, scores
-from stepcoder_dist.records import Outcome, Verdict
+from stepcoder_dist.evaluation import EvaluatedSample, LevelScore, scores
+from stepcoder_dist.evaluation_file import sample_of
+from stepcoder_dist.paired_gain import paired_gain
 
 Row = Mapping[str, Any]
 
@@ -47,23 +46,7 @@ def heldout(evaluations: Mapping[str, Sequence[Row]], config: Mapping[str, Any])
 def _sample(row: Row) -> EvaluatedSample | None:
     """None for a row that is not of the expected kind."""
     try:
-        fault = row["outcome"] == "sandbox_fault"
-        verdict = None
-        if not fault:
-            verdict = Verdict(
-                outcome=Outcome(row["outcome"]),
-                tests=(),
-                structure=None,
-                coverage_trusted=True,
-                wall_ms=0.0,
-            )
-        return EvaluatedSample(
-            sample_id=str(row["sample_id"]),
-            problem_id=str(row["problem_id"]),
-            level=str(row["level"]),
-            source="",
-            verdict=verdict,
-        )
+        return sample_of(row)
     except (KeyError, ValueError):
         return None
 
@@ -92,22 +75,15 @@ def _gain(
     before: Sequence[EvaluatedSample], after: Sequence[EvaluatedSample], level: str
 ) -> dict[str, Any] | None:
     """Mean difference of pass@1 over the problems that both have, with its 95% interval."""
-    first, last = _pass_shares(before, level), _pass_shares(after, level)
-    both = sorted(first.keys() & last.keys())
-    if not both:
+    found = paired_gain(_of_level(before, level), _of_level(after, level))
+    if not found.problems:
         return None
-    differences = np.array([last[problem] - first[problem] for problem in both])
-    low, high = interval_of_mean(differences)
     return {
-        "problems": len(both),
-        "mean": round(float(differences.mean()), 4),
-        "interval": [round(low, 4), round(high, 4)],
+        "problems": found.problems,
+        "mean": round(found.gain, 4),
+        "interval": [round(bound, 4) for bound in found.interval],
     }
 
 
-def _pass_shares(samples: Sequence[EvaluatedSample], level: str) -> dict[str, float]:
-    passed: dict[str, list[bool]] = defaultdict(list)
-    for sample in samples:
-        if sample.verdict is not None and level in ("all", sample.level):
-            passed[sample.problem_id].append(sample.verdict.outcome is Outcome.PASSED)
-    return {problem: sum(flags) / len(flags) for problem, flags in passed.items()}
+def _of_level(samples: Sequence[EvaluatedSample], level: str) -> list[EvaluatedSample]:
+    return [sample for sample in samples if level in ("all", sample.level)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -127,6 +128,7 @@ def test_it_prints_each_phase_a_table_by_level_and_the_run_directory(demo: tuple
         assert phase in output
     assert "introductory" in output
     assert "pass@1" in output
+    assert re.search(r"^RL over SFT: [+-]\d+\.\d points .* over 8 problems", output, re.MULTILINE)
     assert f"run directory: {folder / 'run'}" in output
 
 
@@ -167,6 +169,14 @@ def test_the_report_was_written_at_the_end_and_agrees_with_the_files(demo: tuple
     whole = {sample["sample_id"] for sample in samples if "source" in sample}
     assert data["recorded"] == len(whole) > 0
     assert {sample["id"] for sample in data["samples"]} == whole
+
+
+def test_the_same_checkpoint_evaluated_again_scores_the_same(demo: tuple[Path, str]):
+    folder, _ = demo
+    out = folder / "again.jsonl"
+    output = finish(stepcoder("eval", "--out", str(out), folder=folder))
+    assert f"samples: {out}" in output
+    assert out.read_text() == (folder / "run/eval/sft.jsonl").read_text()
 
 
 def test_a_stopped_run_leaves_nothing_and_a_resumed_one_goes_on(demo: tuple[Path, str]):

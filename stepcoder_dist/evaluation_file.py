@@ -1,0 +1,115 @@
+"""Evaluated samples as JSON lines: `stepcoder eval` and the demo write them, `--compare` reads."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.evaluation import EvaluatedSample
+from stepcoder_dist.records import Outcome, Verdict
+
+FAULT = "sandbox_fault"
+
+
+def row_of(sample: EvaluatedSample) -> dict[str, Any]:
+    """Plain JSON data; an `outcome` of `sandbox_fault` is no verdict."""
+    verdict = sample.verdict
+    return {
+        "sample_id": sample.sample_id,
+        "problem_id": sample.problem_id,
+        "level": sample.level,
+        "outcome": verdict.outcome if verdict else FAULT,
+        "tests_passed": verdict.tests_passed if verdict else 0,
+        "tests_total": len(verdict.tests) if verdict else 0,
+        "executed_share": sample.executed_share,
+        "source": sample.source,
+    }
+
+
+def sample_of(row: Mapping[str, Any]) -> EvaluatedSample:
+    """The sample with its outcome; tests and structure are not in a row.
+
+    Raises `KeyError` or `ValueError` for a row that is not of this kind.
+    """
+    verdict = None
+    if row["outcome"] != FAULT:
+        verdict = Verdict(
+            outcome=Outcome(row["outcome"]),
+            tests=(),
+            structure=None,
+            coverage_trusted=True,
+            wall_ms=0.0,
+        )
+    return EvaluatedSample(
+        sample_id=str(row["sample_id"]),
+        problem_id=str(row["problem_id"]),
+        level=str(row["level"]),
+        source=str(row.get("source", "")),
+        verdict=verdict,
+        executed_share=row.get("executed_share"),
+    )
+
+
+def prepare(path: Path) -> Path:
+    """Make the folder for a file to be written later; return the file's whole path.
+
+    Raises `ConfigError` where it cannot be written.
+    """
+    path = path.expanduser().resolve()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"{path}: cannot be written; give a file in a folder of yours to --out")
+    return path
+
+
+def write(path: Path, samples: Sequence[EvaluatedSample]) -> None:
+    """Write the file whole. Raises `OSError`."""
+    text = "".join(json.dumps(row_of(sample)) + "\n" for sample in samples)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def read(path: Path) -> list[EvaluatedSample]:
+    """Raises `ConfigError` for a file that cannot be read or holds something else."""
+    found = found_in(path)
+    try:
+        lines = found.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{found}: cannot be read: {error}") from None
+    samples = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            samples.append(sample_of(json.loads(line)))
+        except (KeyError, ValueError, TypeError):
+            raise ConfigError(
+                f"{found}:{number}: no evaluated sample; give what `stepcoder eval --out` wrote, "
+                "or a run directory with eval/"
+            ) from None
+    if not samples:
+        raise ConfigError(f"{found}: no sample in it; was the evaluation interrupted?")
+    return samples
+
+
+def found_in(path: Path) -> Path:
+    """The file itself, or a run directory's last evaluation: after RL, else the only one.
+
+    Raises `ConfigError` where there is none, or several and none after RL.
+    """
+    if not path.is_dir():
+        return path
+    files = sorted((path / "eval").glob("*.jsonl"))
+    trained = path / "eval" / "rl.jsonl"
+    if trained in files:
+        return trained
+    if len(files) != 1:
+        names = ", ".join(file.name for file in files) or "none"
+        raise ConfigError(f"{path}: eval/ has {names}; name one file")
+    return files[0]

@@ -1,0 +1,110 @@
+"""Evaluations as files: written, read back, compared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from stepcoder_dist import evaluation_file
+from stepcoder_dist.cli import app
+from stepcoder_dist.errors import ConfigError, UserError
+from stepcoder_dist.evaluation import EvaluatedSample, scores
+from stepcoder_dist.records import Outcome, TestResult, Verdict
+
+PASSED, WRONG = Outcome.PASSED, Outcome.WRONG_ANSWER
+
+
+def sample(problem: str, outcome: Outcome | None, level: str = "interview") -> EvaluatedSample:
+    verdict = None
+    if outcome is not None:
+        verdict = Verdict(
+            outcome=outcome,
+            tests=(TestResult(outcome=outcome),),
+            structure=None,
+            coverage_trusted=True,
+            wall_ms=1.0,
+        )
+    return EvaluatedSample(
+        sample_id=f"eval/{problem}/0000",
+        problem_id=problem,
+        level=level,
+        source="print('é')\n",
+        verdict=verdict,
+        executed_share=None if outcome is None else 0.5,
+    )
+
+
+SAMPLES = [sample("a", PASSED), sample("b", WRONG, "competition"), sample("c", None)]
+
+
+def test_scores_of_a_file_are_the_scores_of_what_was_written(tmp_path: Path):
+    path = evaluation_file.prepare(tmp_path / "new" / "e.jsonl")
+    evaluation_file.write(path, SAMPLES)
+    found = evaluation_file.read(path)
+    assert scores(found, (1,)) == scores(SAMPLES, (1,))
+    assert [s.source for s in found] == [s.source for s in SAMPLES]
+    assert scores(found, (1,))[-1].executed_share == 0.5
+    assert [path] == list(path.parent.iterdir())
+
+
+def test_a_run_folder_stands_for_its_evaluation_after_rl_or_its_only_one(tmp_path: Path):
+    (tmp_path / "eval").mkdir()
+    with pytest.raises(ConfigError, match=r"eval/ has none; name one file"):
+        evaluation_file.read(tmp_path)
+    evaluation_file.write(tmp_path / "eval" / "sft.jsonl", SAMPLES[:1])
+    assert len(evaluation_file.read(tmp_path)) == 1
+    evaluation_file.write(tmp_path / "eval" / "rl.jsonl", SAMPLES)
+    assert len(evaluation_file.read(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("text", ["{}\n", "not json\n", '["a"]\n', '{"outcome": "marvellous"}\n'])
+def test_a_file_of_something_else_is_refused_with_its_line(tmp_path: Path, text: str):
+    path = tmp_path / "x.jsonl"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"x\.jsonl:1: no evaluated sample"):
+        evaluation_file.read(path)
+
+
+def test_nothing_starts_where_the_result_could_not_be_written(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        evaluation_file.prepare(tmp_path / "file" / "e.jsonl")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        evaluation_file.prepare(tmp_path)
+
+
+def compare(*arguments: Path) -> str:
+    done = CliRunner().invoke(
+        app, ["eval", "--compare", *map(str, arguments)], catch_exceptions=False
+    )
+    assert done.exit_code == 0
+    return done.output
+
+
+def test_two_evaluations_are_compared_by_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    names = [f"p{n}" for n in range(20)]
+    before = [sample(name, WRONG if n < 15 else PASSED) for n, name in enumerate(names)]
+    after = [replace(s, verdict=sample("x", PASSED).verdict) for s in before]
+    for name, samples in (("a.jsonl", before), ("b.jsonl", [*after, sample("more", WRONG)])):
+        evaluation_file.write(tmp_path / name, samples)
+    shown = compare(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+    (line,) = [line for line in shown.splitlines() if "interview" in line]
+    cells = [cell.strip() for cell in line.split("│")[1:-1]]
+    assert cells[:5] == ["interview", "20", "25.0%", "100.0%", "+75.0"]
+    assert cells[6:] == ["15", "0", "< 0.001"]
+
+
+def test_evaluations_of_different_sets_are_not_compared(tmp_path: Path):
+    evaluation_file.write(tmp_path / "a.jsonl", [sample("a", PASSED)])
+    evaluation_file.write(tmp_path / "b.jsonl", [sample("b", PASSED)])
+    with pytest.raises(UserError, match="have no problem in common"):
+        compare(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+
+
+def test_a_run_file_and_a_comparison_exclude_each_other():
+    with pytest.raises(UserError, match="to evaluate, or --compare"):
+        CliRunner().invoke(app, ["eval"], catch_exceptions=False)
