@@ -24,6 +24,7 @@ from stepcoder_dist.records import Outcome, TestSuite, Verdict
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 pytestmark = [
     pytest.mark.docker,
+    pytest.mark.published,
     pytest.mark.skipif(not DATA.is_dir(), reason=f"real problem sets are not at {DATA}"),
 ]
 CONFIG = SandboxConfig(containers=2, cpu_limit_s=1.0, wall_limit_s=10.0)
