@@ -21,7 +21,7 @@ from sandbox.guest.statement_lines import physical_lines
 from sandbox.verdict_file import DUPLICATE, Standing, VerdictFile
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.coverage_mask import kept_lines
-from stepcoder_dist.errors import ProblemError, SandboxFault, UserError
+from stepcoder_dist.errors import CheckerFault, ProblemError, SandboxFault, UserError
 from stepcoder_dist.ports import Executor
 from stepcoder_dist.problem_files import MEND, rows
 from stepcoder_dist.problem_formats import problem_id
@@ -45,15 +45,17 @@ async def judge_rows(
     *,
     in_flight: int,
     standing: Standing | None = None,
+    faults: FaultsInARow | None = None,
 ) -> AsyncIterator[dict[str, Any]]:
     """Yield one verdict object for each row, exactly once, in the order in which they finish.
 
     A row is `{"program_id", "problem_id", "source"}`, or an exception that says why it could not
     be read. A row that cannot be judged yields outcome "invalid", a fault "sandbox_fault". Rows
-    whose verdict is in `standing` are left out.
+    whose verdict is in `standing` are left out; `faults` is told of every one.
     """
     coming = _orders(programs, problems, standing or Standing())
-    working: set[asyncio.Task[dict[str, Any]]] = set()
+    faults = faults or FaultsInARow()
+    working: set[asyncio.Task[_Judged]] = set()
     try:
         more = True
         while more or working:
@@ -68,7 +70,9 @@ async def judge_rows(
             if working:
                 done, working = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    yield task.result()
+                    verdict, fault = task.result()
+                    faults.note(verdict["outcome"], fault)
+                    yield verdict
     finally:
         for task in working:
             task.cancel()
@@ -96,7 +100,12 @@ async def judge_files(
     config = SandboxConfig(backend=backend, image=image, containers=jobs)
     chosen = choose(config)
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
+    if not resume:
+        for _ in _program_rows(programs):  # a file that cannot be read costs no older verdicts
+            pass
     with VerdictFile(out, problems, programs, resume=resume) as file:
+        if file.kept_older is not None:
+            console.print(f"{out} was there: kept as {file.kept_older}", highlight=False)
         total = _survey(programs, file)
         counts = Counter(file.standing.outcomes)
         with Phase(console, "judging", total, lines=_LINES) as phase:
@@ -104,13 +113,15 @@ async def judge_files(
                 phase.advance("there already", counts.total())
             try:
                 async with make_pool(config, chosen) as pool:
-                    tally = _Tally(phase, counts)
+                    faults = FaultsInARow()
+                    tally = _Tally(phase, counts, faults)
                     async for verdict in judge_rows(
                         _program_rows(programs),
                         known,
                         pool,
                         in_flight=2 * jobs,
                         standing=file.standing,
+                        faults=faults,
                     ):
                         file.write(verdict)
                         tally.add(verdict)
@@ -122,32 +133,48 @@ async def judge_files(
     print(f"{out}: {counts.total()} verdicts ({shares})")  # noqa: T201 - the command's answer
 
 
-class _Tally:
-    """Counts verdicts, shows them, and notices a sandbox that is gone."""
+class FaultsInARow:
+    """Notices a sandbox that is gone. A checker that fails is no sign of it."""
 
-    def __init__(self, phase: Phase, counts: Counter[str]) -> None:
+    def __init__(self) -> None:
+        self._in_a_row = 0
+        self._last = ""
+
+    def note(self, outcome: str, fault: SandboxFault | None) -> None:
+        """A row's outcome, and what the sandbox failed of."""
+        if fault is not None and not isinstance(fault, CheckerFault):
+            self._in_a_row += 1
+            self._last = str(fault)
+        elif outcome != "invalid":
+            self._in_a_row = 0
+
+    def check(self) -> None:
+        """Raises `SandboxFault` after too many faults in a row."""
+        if self._in_a_row >= MOST_FAULTS_IN_A_ROW:
+            raise SandboxFault(
+                f"{self._in_a_row} programs in a row without a verdict; the last: {self._last}"
+            )
+
+
+class _Tally:
+    """Counts verdicts and shows them."""
+
+    def __init__(self, phase: Phase, counts: Counter[str], faults: FaultsInARow) -> None:
         self._phase = phase
         self._counts = counts
-        self._faults_in_a_row = 0
+        self._faults = faults
         self._done = 0
         self._start = time.monotonic()
 
     def add(self, verdict: dict[str, Any]) -> None:
-        """Raises `SandboxFault` after too many faults in a row."""
+        """Raises `SandboxFault` when the sandbox is gone."""
         self._counts[verdict["outcome"]] += 1
         self._done += 1
         rate = self._done / max(time.monotonic() - self._start, 1e-3)
         faults = self._counts["sandbox_fault"]
         self._phase.advance(f"{rate:,.0f}/s" + (f", {faults} sandbox faults" if faults else ""))
         if verdict["outcome"] == "sandbox_fault":
-            self._faults_in_a_row += 1
-            if self._faults_in_a_row == MOST_FAULTS_IN_A_ROW:
-                raise SandboxFault(
-                    f"{MOST_FAULTS_IN_A_ROW} programs in a row without a verdict; the last: "
-                    f"{verdict['detail']}"
-                )
-        elif verdict["outcome"] != "invalid":
-            self._faults_in_a_row = 0
+            self._faults.check()
 
 
 def _survey(programs: Path, file: VerdictFile) -> int:
@@ -195,6 +222,8 @@ def read_problems(path: Path) -> dict[str, Problem | ProblemError]:
     return found
 
 
+_Judged = tuple[dict[str, Any], SandboxFault | None]
+"""A verdict's row, and the fault that it speaks of."""
 _Order = tuple[dict[str, Any], str, Problem]
 """Ids, source and problem of a program that can be judged."""
 
@@ -217,17 +246,15 @@ def _orders(
             yield ids, source, problem
 
 
-async def _judge(
-    ids: dict[str, Any], source: str, problem: Problem, executor: Executor
-) -> dict[str, Any]:
+async def _judge(ids: dict[str, Any], source: str, problem: Problem, executor: Executor) -> _Judged:
     """Judge one program; whatever is wrong with it becomes its verdict."""
     try:
         verdict = await executor.judge(source, problem.tests)
     except (ProblemError, UserError) as error:
-        return _without_verdict(ids, "invalid", str(error))
+        return _without_verdict(ids, "invalid", str(error)), None
     except SandboxFault as error:
-        return _without_verdict(ids, "sandbox_fault", str(error))
-    return ids | verdict_row(verdict, source, len(problem.tests))
+        return _without_verdict(ids, "sandbox_fault", str(error)), error
+    return ids | verdict_row(verdict, source, len(problem.tests)), None
 
 
 def verdict_row(verdict: Verdict, source: str, tests_total: int) -> dict[str, Any]:

@@ -73,6 +73,8 @@ class VerdictFile:
         """Raises `UserError` where `out` cannot be written or, to resume, is about other files."""
         self.path = out
         self.standing = Standing()
+        self.kept_older: Path | None = None
+        """Where verdicts went that lay in `out` and are not gone on with."""
         self._inputs: BinaryIO | None = None
         for source in (problems, programs):
             if out.exists() and source.exists() and out.samefile(source):
@@ -86,6 +88,8 @@ class VerdictFile:
                     if resume and out.is_file():
                         self._check_inputs(problems, programs)
                         self._read()
+                    elif out.is_file() and out.stat().st_size:
+                        self.kept_older = out.replace(out.with_name(out.name + ".older"))
                     self._write_inputs(problems, programs)
                 self._file = out.open("ab" if resume and regular else "wb")
             opened.pop_all()

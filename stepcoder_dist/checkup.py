@@ -18,6 +18,7 @@ from stepcoder_dist.doctor import Finding, Probe, examine
 from stepcoder_dist.errors import UserError
 from stepcoder_dist.gpu_memory import GIB
 from stepcoder_dist.ray_session import demand
+from stepcoder_dist.runs_root import runs_root
 
 DEMO = Path(__file__).parents[1] / "deploy" / "runs" / "demo.toml"
 _RAY_LOGS_BYTES = 0.5 * GIB
@@ -79,7 +80,7 @@ def probes(config: RunConfig, *, local: bool) -> list[Probe]:
 def _machine_calls(
     config: RunConfig, run: dict[str, Any], *, local: bool
 ) -> dict[str, dict[str, Any]]:
-    run_dir = config.run_dir or "runs"
+    run_dir = config.run_dir or str(runs_root())
     folders = {run_dir: run_needs.checkpoint_bytes(config), tempfile.gettempdir(): _RAY_LOGS_BYTES}
     calls: dict[str, dict[str, Any]] = {
         "python": {},

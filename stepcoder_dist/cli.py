@@ -99,7 +99,7 @@ def evaluate(
 
         from stepcoder_dist.evaluation_comparison import comparison_table
 
-        Console().print(comparison_table(*compare))
+        Console(width=None if sys.stdout.isatty() else 120).print(comparison_table(*compare))
     elif run_file is not None and compare is None:
         from stepcoder_dist import launch
         from stepcoder_dist import run_file as files
@@ -111,7 +111,7 @@ def evaluate(
 
 @app.command()
 def demo(run_file: RunFile, *, overrides: Overrides = None) -> None:
-    """SFT, evaluation, RL and evaluation in one go: what `make demo` calls."""
+    """SFT where there is no warm start yet, evaluation, RL, evaluation: what `make demo` calls."""
     from stepcoder_dist import launch
     from stepcoder_dist import run_file as files
 
@@ -211,6 +211,8 @@ def inspect(
     from stepcoder_dist import inspection
     from stepcoder_dist.problems import load
 
+    if as_json != curriculum:
+        raise UserError("--curriculum and --json go together: one object a problem, a line each")
     problems = load(file, max_bad_share=max_bad_share)
     if problem:
         chosen = [p for p in problems if p.problem_id == problem]

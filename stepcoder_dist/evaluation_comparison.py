@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
 
 from stepcoder_dist import evaluation_file
 from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.evaluation import EvaluatedSample
 from stepcoder_dist.paired_gain import SMALLEST_P, paired_gain
 from stepcoder_dist.records import LEVELS
 
@@ -19,9 +21,9 @@ def comparison_table(a: Path, b: Path) -> Table:
     cannot be read, or no problem is in both.
     """
     before, after = evaluation_file.read(a), evaluation_file.read(b)
-    if not {s.problem_id for s in before} & {s.problem_id for s in after}:
+    if not _judged(before) & _judged(after):
         raise ConfigError(
-            f"{a} and {b} have no problem in common (first ids: {before[0].problem_id}, "
+            f"{a} and {b} have no judged problem in common (first ids: {before[0].problem_id}, "
             f"{after[0].problem_id}); compare evaluations of the same set"
         )
     table = Table(title="pass@1, problems judged in both", caption=f"A {a}\nB {b}")
@@ -45,3 +47,7 @@ def comparison_table(a: Path, b: Path) -> Table:
             f"{gain.p_value:.3f}" if gain.p_value >= SMALLEST_P else f"< {SMALLEST_P}",
         )
     return table
+
+
+def _judged(samples: Sequence[EvaluatedSample]) -> set[str]:
+    return {sample.problem_id for sample in samples if sample.verdict is not None}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.errors import ConfigError, RunError
 from stepcoder_dist.evaluation import EvaluatedSample
 from stepcoder_dist.records import Outcome, Verdict
 
@@ -70,11 +70,15 @@ def prepare(path: Path) -> Path:
 
 
 def write(path: Path, samples: Sequence[EvaluatedSample]) -> None:
-    """Write the file whole. Raises `OSError`."""
+    """Write the file whole. Raises `RunError`."""
     text = "".join(json.dumps(row_of(sample)) + "\n" for sample in samples)
     part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise RunError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def read(path: Path) -> list[EvaluatedSample]:

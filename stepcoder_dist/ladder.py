@@ -40,6 +40,8 @@ CALL_SHARE = 0.2
 
 CPU_LIMIT_S = 1.0
 """A right program takes microseconds: what loops for ever should cost little."""
+MOST = 1_000_000
+"""The largest count of problems, and of tests, that a spec may ask for."""
 _TRIES = 400
 """Programs drawn for one problem before there seem to be no more of its kind."""
 
@@ -132,7 +134,7 @@ def _option(key: str, text: str) -> object:
     match key:
         case "seed":
             return int(text)
-        case "count" | "tests" if int(text) > 0:
+        case "count" | "tests" if 0 < int(text) <= MOST:
             return int(text)
         case "conditionals":
             low, _, high = text.partition("-")

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from stepcoder_dist import evaluation_file, report, sft_folder, training
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.errors import ConfigError, RunError
 from stepcoder_dist.evaluation import EvaluatedSample, scores
 from stepcoder_dist.evaluation import evaluate as evaluate_problems
 from stepcoder_dist.interruption import StopRequest, run_until_done
@@ -180,6 +180,7 @@ def sft(config: RunConfig) -> None:
     """`stepcoder sft`."""
     with sft_folder.writing(config):
         base, phases = warm_start_from(config)
+        tell_about_ray_job(config, console)
         with ray_session(config, pools=False):
             run_until_done(warm_start(config, base, phases))
     console.print(f"checkpoint: {config.sft_folder}", highlight=False)
@@ -237,9 +238,11 @@ def evaluate(config: RunConfig, model: str, out: Path | None) -> None:
     async def command() -> None:
         async with open_pools(config, checkpoint) as pools:
             samples = await evaluate_in(config, problems, writer, pools, "evaluation")
-        evaluation_file.write(out, samples)
         console.print(scores_table([(name, scores(samples, config.evaluation.k))]))
+        evaluation_file.write(out, samples)
         console.print(f"samples: {out}", highlight=False, soft_wrap=True)
+        if all(sample.verdict is None for sample in samples):
+            raise RunError("the sandbox failed on every sample: nothing was evaluated")
 
     with sft_folder.reading(config), ray_session(config, learner=False):
         run_until_done(command())

@@ -6,6 +6,7 @@ learner.samples_per_step = 64; use 4 or 8`.
 
 from __future__ import annotations
 
+import inspect
 import re
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -112,11 +113,15 @@ def document() -> str:
     for title, section in _sections(RunConfig, ""):
         lines += ["", f"## {title or 'top level'}", ""]
         if title and section.__doc__:
-            lines += [section.__doc__.strip(), ""]
+            lines += [inspect.cleandoc(section.__doc__), ""]
         lines += ["| key | default | meaning |", "|---|---|---|"]
         for name, field in section.model_fields.items():
             if not _is_section(field.annotation) or field.default is None:
-                default = "required" if field.is_required() else f"`{_shown(field.default)}`"
+                default = (
+                    "required"
+                    if field.is_required()
+                    else f"`{_shown(field.get_default(call_default_factory=True))}`"
+                )
                 meaning = " ".join((field.description or "").split()).replace("|", "\\|")
                 lines.append(f"| `{name}` | {default} | {meaning} |")
     return "\n".join(lines) + "\n"

@@ -43,7 +43,7 @@ def _model(config: RunConfig, run_file: Path) -> Finding:
             return Finding("model", Mark.FAILS, seen, mend)
         if model_shape.config_json(base) is None:
             seen = f"{base} is not on this machine: downloaded when a run starts"
-            return Finding("model", Mark.CAUTION, seen, f"huggingface-cli download {base}")
+            return Finding("model", Mark.CAUTION, seen, f"hf download {base}")
     if config.sft_folder == config.model.path:
         return Finding("model", Mark.WORKS, config.model.path)
     try:

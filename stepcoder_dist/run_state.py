@@ -26,6 +26,20 @@ from stepcoder_dist.records import (
 )
 from stepcoder_dist.trajectory_buffer import Fate, Ledger, TrajectoryBuffer, VersionGate
 
+STATE_KEYS = frozenset(
+    {
+        "version",
+        "config",
+        "curriculum",
+        "planner",
+        "planned_steps",
+        "on_their_way",
+        "groups",
+        "samples",
+    }
+)
+"""What `Run.state` holds."""
+
 
 @dataclass(slots=True)
 class Run:

@@ -63,7 +63,8 @@ def load_tokenizer(path: str | Path) -> FolderTokenizer:
     if not file.is_file():
         raise ConfigError(
             f"{folder}: holds no tokenizer.json; save the checkpoint's fast tokenizer there "
-            "(AutoTokenizer.from_pretrained(...).save_pretrained(...)), or mend model.path"
+            "(AutoTokenizer.from_pretrained(...).save_pretrained(...)), or mend "
+            "model.path (or --model)"
         )
     content = _json(file)
     # Special tokens are never added here, and a byte-level post-processor would cut the blanks
@@ -89,7 +90,7 @@ def _folder(path: str) -> Path:
     if not _HUB_NAME.fullmatch(path) or path.startswith("."):
         raise ConfigError(
             f"{path}: no such checkpoint folder; run `stepcoder sft RUN.toml` first, or mend "
-            "model.path"
+            "model.path (or --model)"
         )
     # imported here: only a hub name needs it, and it takes a while
     from huggingface_hub import snapshot_download
@@ -101,7 +102,8 @@ def _folder(path: str) -> Path:
         reason = str(error).strip().partition("\n")[0]
         raise ConfigError(
             f"{path}: no such checkpoint folder, and the hub does not give it ({reason}); run "
-            "`stepcoder sft RUN.toml` first, or mend model.path"
+            "`stepcoder sft RUN.toml` first, or mend "
+            "model.path (or --model)"
         ) from None
 
 

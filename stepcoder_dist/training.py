@@ -24,7 +24,7 @@ from stepcoder_dist.progress import Phase
 from stepcoder_dist.records import Problem, Trajectory, WeightVersion
 from stepcoder_dist.report_table import status
 from stepcoder_dist.run_folder import RunFolder, checkpoints
-from stepcoder_dist.run_state import Run
+from stepcoder_dist.run_state import STATE_KEYS, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +112,10 @@ class _Records:
         if f"step_{version:06d}" not in done:
             await self.draft()
             self._commit_draft()
-        return (
-            f"checkpoint of step {version} in {self._folder.path}; --resume goes on at step "
-            f"{version + 1}"
-        )
+        kept = f"checkpoint of step {version} in {self._folder.path}"
+        if version >= self._run.config.train.steps:
+            return kept
+        return f"{kept}; `stepcoder train --resume` goes on at step {version + 1}"
 
     def _commit_draft(self) -> None:
         if self._draft is not None:
@@ -161,7 +161,9 @@ def saved_state(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
     newest = checkpoints(folder.path)[-1]
     try:
         state: dict[str, Any] = json.loads((newest / "run.json").read_text(encoding="utf-8"))
-        saved, version = state["config"], state["version"]
+        saved, version = dict(state["config"]), int(state["version"])
+        if missing := STATE_KEYS - state.keys():
+            raise KeyError(", ".join(sorted(missing)))  # noqa: TRY301 - one message for all of it
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"{newest / 'run.json'} is damaged ({type(error).__name__}: {error}); remove "

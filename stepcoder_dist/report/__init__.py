@@ -30,6 +30,8 @@ def write(run_dir: Path, out: Path | None = None) -> Path:
     from stepcoder_dist.run_folder import write_atomically
 
     target = out or run_dir / "report.html"
+    if target.is_dir():
+        raise UserError(f"{target}: is a folder; give a file to --out")
     text = render(page_data(read_run(run_dir)))
     try:
         write_atomically(target, text)

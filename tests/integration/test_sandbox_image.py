@@ -46,7 +46,9 @@ class Images:
         tag = f"stepcoder-test-{name}:latest"
         if tag not in self.made:
             recipe = f"FROM {BASE}\n{RECIPES[name]}"
-            self.client.images.build(fileobj=io.BytesIO(recipe.encode()), tag=tag, rm=True)
+            self.client.images.build(
+                fileobj=io.BytesIO(recipe.encode()), tag=tag, rm=True, network_mode="none"
+            )
             self.made.append(tag)
         return tag
 

@@ -101,7 +101,7 @@ def test_two_evaluations_are_compared_by_level(tmp_path: Path, monkeypatch: pyte
 def test_evaluations_of_different_sets_are_not_compared(tmp_path: Path):
     evaluation_file.write(tmp_path / "a.jsonl", [sample("a", PASSED)])
     evaluation_file.write(tmp_path / "b.jsonl", [sample("b", PASSED)])
-    with pytest.raises(UserError, match="have no problem in common"):
+    with pytest.raises(UserError, match="have no judged problem in common"):
         compare(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
 
 
