@@ -6,9 +6,10 @@ import asyncio
 import re
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,14 @@ def run_config(request: pytest.FixtureRequest) -> RunConfig:
     except MissingEngine as error:
         pytest.skip(str(error))
     return made
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """One that programs can see, whatever user they run as."""
+    with tempfile.TemporaryDirectory(prefix="gates-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 def containers() -> set[str]:
@@ -151,10 +160,10 @@ def test_a_checkers_fault_is_told_at_once_and_costs_no_executor():
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("local_ray")
-def test_slow_programs_hold_up_neither_another_program_nor_another_problem(tmp_path: Path):
+def test_slow_programs_hold_up_neither_another_program_nor_another_problem(open_folder: Path):
     """Two containers; one problem's programs wait to be let go, and there are more of them."""
     waiting = "import os, time\nwhile not os.path.exists({!r}):\n    time.sleep(0.02)\n" + RIGHT
-    gates = [tmp_path / f"go-{number}" for number in range(4)]
+    gates = [open_folder / f"go-{number}" for number in range(4)]
 
     async def run() -> None:
         made = config("process")
