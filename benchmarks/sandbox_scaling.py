@@ -1,6 +1,6 @@
 """How throughput grows with containers, and what a warm container costs.
 
-    python benchmarks/sandbox_scaling.py [--containers 1 2 4 8 16 32 64] [--sleep 0.5] [--seconds 12]
+    python benchmarks/sandbox_scaling.py [--containers 1 2 4 …] [--sleep 0.5] [--seconds 12]
 
 The programs sleep and hardly compute, so containers, not cores, are what there is too few of: a
 pool that holds nothing up judges `containers / (sleep + its own time)` programs a second until its
