@@ -24,8 +24,9 @@ Where to look:
     which backend, which image    backend.py, image_check.py
     `stepcoder judge`             batch.py, verdict_file.py
 
-Threat model (with the tests of each line: docs/threat-model.md). The program is hostile: it wants to pass without solving, to learn expected values,
-to stay, to hurt its neighbours or the host.
+Threat model; docs/threat-model.md has it with the tests of each line. The program is hostile: it
+wants to pass without solving, to learn expected values, to stay, to hurt its neighbours or the
+host.
 
     forged results     a result is a value; only the host knows which one is right
     stolen answers     expected values are not in the container; earlier programs' bytes pass
