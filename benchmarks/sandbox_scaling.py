@@ -1,12 +1,12 @@
 """How throughput grows with containers, and what a warm container costs.
 
-    python benchmarks/sandbox_scaling.py [--containers 1 2 4 …] [--sleep 0.5] [--seconds 12]
+    python benchmarks/sandbox_scaling.py [--containers 1 2 4 …] [--sleep 2] [--seconds 12]
 
 The programs sleep and hardly compute, so containers, not cores, are what there is too few of: a
 pool that holds nothing up judges `containers / (sleep + its own time)` programs a second until its
 own time for each, of which cores have so much to give, is the limit. Each program has one test.
-Memory is what the machine has less when the pool is up and idle, and when every container has run
-a program, for each container: the zygote, the engine's shim, the host's thread.
+Memory is each container's share of what its process 1 and the engine's shim have resident
+(proportional set size, the mean over the pool, after the last program).
 """
 
 from __future__ import annotations
@@ -20,21 +20,37 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from sandbox.container import connect
 from sandbox.container_pool import ContainerPool
+from sandbox.orphans import OWNER_LABEL, owner
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.records import Outcome, TestSuite
 
 
-def available_mib() -> float:
-    """Memory that the machine has to give, by the kernel's own estimate."""
-    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-        if line.startswith("MemAvailable:"):
+def resident_mib() -> tuple[float, float]:
+    """Of this process's containers, on the average: process 1, and the shim that it belongs to."""
+    client = connect()
+    own = {"label": f"{OWNER_LABEL}={owner()}"}
+    found = [c.attrs["State"]["Pid"] for c in client.containers.list(filters=own)]
+    client.close()
+    zygotes = [_share_mib(pid) for pid in found]
+    shims = [_share_mib(_parent(pid)) for pid in found]
+    return sum(zygotes) / len(found), sum(shims) / len(found)
+
+
+def _share_mib(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
+        if line.startswith("Pss:"):
             return int(line.split()[1]) / 1024
-    raise SystemExit("/proc/meminfo has no MemAvailable")
+    return 0.0
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[1])
 
 
 def busy_s() -> float:
-    """Processor seconds that all cores together have spent, guests' time not counted twice."""
+    """Processor seconds that all cores together have spent, on this and on all else."""
     user, nice, system, _idle, _wait, irq, softirq, *_ = (
         int(word) for word in Path("/proc/stat").read_text(encoding="ascii").split()[1:11]
     )
@@ -43,13 +59,10 @@ def busy_s() -> float:
 
 async def measure(containers: int, sleep_s: float, seconds: float, image: str) -> dict[str, float]:
     source = f"import time\ntime.sleep({sleep_s})\nprint(input())\n"
-    before = available_mib()
     begun = time.perf_counter()
     async with ContainerPool(SandboxConfig(containers=containers, image=image)) as pool:
         start_s = time.perf_counter() - begun
-        idle = available_mib()
         taken: list[float] = []
-        # each keeps two programs in the queue, with a suite of its own: its place in the queue
         end = time.perf_counter() + seconds
 
         async def work() -> None:
@@ -63,13 +76,13 @@ async def measure(containers: int, sleep_s: float, seconds: float, image: str) -
         await asyncio.gather(*(work() for _ in range(2 * containers)))
         last = time.perf_counter()
         busy = busy_s() - busy
-        used = available_mib()
+        zygote, shim = await asyncio.to_thread(resident_mib)
     return {
         "rate": len(taken) / (last - begun),
         "busy": busy / (last - begun),
         "start_s": start_s,
-        "idle_mib": (before - idle) / containers,
-        "used_mib": (before - used) / containers,
+        "zygote_mib": zygote,
+        "shim_mib": shim,
     }
 
 
@@ -78,7 +91,7 @@ async def main() -> None:
     parser.add_argument(
         "--containers", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64], metavar="N"
     )
-    parser.add_argument("--sleep", type=float, default=0.5, help="seconds that a program sleeps")
+    parser.add_argument("--sleep", type=float, default=2.0, help="seconds that a program sleeps")
     parser.add_argument("--seconds", type=float, default=12.0, help="for each number")
     parser.add_argument("--image", default="stepcoder-sandbox:latest")
     chosen = parser.parse_args()
@@ -90,8 +103,8 @@ async def main() -> None:
         "of what containers allow",
         "cores busy",
         "start, s",
-        "MiB each, idle",
-        "MiB each, used",
+        "MiB each",
+        "and its shim",
     ):
         table.add_column(column, justify="right")
     for containers in chosen.containers:
@@ -102,8 +115,8 @@ async def main() -> None:
             f"{seen['rate'] * chosen.sleep / containers:.0%}",
             f"{seen['busy']:.1f}",
             f"{seen['start_s']:.1f}",
-            f"{seen['idle_mib']:.0f}",
-            f"{seen['used_mib']:.0f}",
+            f"{seen['zygote_mib']:.0f}",
+            f"{seen['shim_mib']:.0f}",
         )
     Console(width=110).print(table)
 
