@@ -70,7 +70,7 @@ def _with_clocks():
     wrap(_Run, "__init__", after=1)
     wrap(_Run, "_give_up_rights", after=5)
     wrap(run_tests._Child, "_describe", before=6, after=7)
-    wrap(run_tests._Child, "_test", before=8, after=9)
+    wrap(run_tests._Child, "_test", before=8, after=9)  # `before` the first of them
     watch, report = _Run._watch, _Run._report
 
     def watched(*given):
@@ -83,7 +83,6 @@ def _with_clocks():
 
     def reported(*given):
         report(*given)
-        stamp(13)
         os.write(errors, clock[: 8 * 17].hex().encode() + b"\\n")
 
     _Run._watch, _Run._report = watched, reported
@@ -91,7 +90,7 @@ def _with_clocks():
     wrap(sweeping, "empty", after=12)
 _with_clocks()
 """
-"""Appended to the zygote: 0…13 are instants, 14…16 the child's page faults and processor time."""
+"""Appended to the zygote: 0…12 are instants, 14…16 the child's page faults and processor time."""
 
 STEPS = (
     ("host: check, pack", "judge", "sent"),
@@ -107,8 +106,7 @@ STEPS = (
     ("child: exit, until the zygote has seen it", 9, 10),
     ("zygote: kill what is left", 10, 11),
     ("zygote: empty the folders", 11, 12),
-    ("zygote: report", 12, 13),
-    ("protocol: report to the host", 13, "received"),
+    ("zygote: report, and its way to the host", 12, "received"),
     ("host: read structure, compare", "received", "judged"),
 )
 
