@@ -27,7 +27,7 @@ from sandbox.guest import layout, plain_data
 from sandbox.guest.layout import Order, Phase
 from sandbox.guest.statement_lines import physical_lines
 from sandbox.guest_link import SPARE_INPUT_BYTES, RunReport, pack_program, pack_script
-from sandbox.line_structure import read_structure
+from sandbox.line_structure import marked_lines, read_structure
 from stepcoder_dist.errors import ProblemError, SandboxFault
 from stepcoder_dist.records import Limits, LineStructure, Outcome, TestResult, TestSuite, Verdict
 
@@ -219,7 +219,7 @@ class _Judge:
         record = report.records[place]
         return TestResult(
             outcome=outcome,
-            executed_lines=self._code_lines.intersection(_positions(lines)),
+            executed_lines=self._code_lines.intersection(marked_lines(lines)),
             cpu_ms=(record.cpu_ns if record.done else report.cpu_ns) / 1e6,
             detail="" if outcome is Outcome.PASSED else _printable(detail),
         )
@@ -281,15 +281,6 @@ class _Judge:
 
 class _DoesNotCompile(Exception):
     """Ends a judgement early; its text says why."""
-
-
-def _positions(lines: bytes) -> list[int]:
-    """1-based lines whose byte is set; index 0 is never used."""
-    found, at = [], lines.find(1)
-    while at > 0:
-        found.append(at)
-        at = lines.find(1, at + 1)
-    return found
 
 
 def _printable(text: str) -> str:
