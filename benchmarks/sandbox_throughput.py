@@ -15,11 +15,14 @@ import asyncio
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -216,15 +219,17 @@ async def main() -> None:
         "docker exec per program": in_docker("docker", "exec", "-i", name),
         "docker run per program": in_docker("docker", "run", "--rm", "-i", *confined, chosen.image),
     }
-    for module, flags in (("coverage", ("run", "--data-file=/dev/null")), ("slipcover", ())):
+    scratch = Path(tempfile.mkdtemp(prefix="throughput-"))
+    data_file = f"--data-file={scratch / 'coverage'}"  # coverage removes what lies there first
+    for module, flags in (("coverage", ("run", data_file)), ("slipcover", ())):
         if importlib.util.find_spec(module):
-            file = f"/tmp/{name}.py"  # noqa: S108 (one name for each process)
-            with open(file, "w", encoding="utf-8") as driver:  # noqa: ASYNC230, PTH123
-                driver.write(DRIVER)
-            ways[f"{module} per program (host)"] = measured_python(file, "-m", module, *flags)
+            file = scratch / "driver.py"
+            file.write_text(DRIVER, encoding="utf-8")
+            ways[f"{module} per program (host)"] = measured_python(str(file), "-m", module, *flags)
     try:
         await report(ways, chosen.containers, chosen.seconds)
     finally:
+        shutil.rmtree(scratch)
         await asyncio.to_thread(docker, "rm", "-f", name)
         await asyncio.gather(pool.close(), without.close())
 

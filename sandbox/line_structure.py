@@ -1,4 +1,4 @@
-"""What a child tells of its program's lines, checked: the structure it sealed, the executed ones."""
+"""What a child tells of its program's lines, checked: which share a fate, which have run."""
 
 from __future__ import annotations
 
