@@ -14,7 +14,7 @@ checker in a child of its own, after the program's has ended (`checker.py`).
 Where to look:
 
     one program, start to end     judging.py, endings.py, checks.py
-    what counts as right          comparison.py, checker.py
+    what counts as right          comparison.py, plain_equality.py, matching.py, checker.py
     inside the container          guest/__init__.py names its files
     host ↔ zygote                 guest_link.py (any channel), attached_channel.py (Docker's)
     a container and its flags     container.py, seccomp.json, orphans.py
@@ -24,8 +24,9 @@ Where to look:
     which backend, which image    backend.py, image_check.py
     `stepcoder judge`             batch.py, verdict_file.py
 
-Threat model. The program is hostile: it wants to pass without solving, to learn expected values,
-to stay, to hurt its neighbours or the host.
+Threat model; docs/threat-model.md has it with the tests of each line. The program is hostile: it
+wants to pass without solving, to learn expected values, to stay, to hurt its neighbours or the
+host.
 
     forged results     a result is a value; only the host knows which one is right
     stolen answers     expected values are not in the container; earlier programs' bytes pass

@@ -21,7 +21,6 @@ from typing import Any
 from sandbox.endings import ending
 from sandbox.guest import layout, plain_data
 from sandbox.guest.layout import Order
-from sandbox.guest.statement_lines import physical_lines
 from sandbox.guest_link import SPARE_INPUT_BYTES, RunReport, pack_program
 from stepcoder_dist.errors import CheckerFault, ProblemError
 from stepcoder_dist.records import Limits
@@ -63,12 +62,11 @@ def opinions(
         found[test] = Opinion(right=False, why="the return value holds an object that is no data")
     while left := [case for case in cases if case.test not in found]:
         together = _together(left, packed)
-        lines = len(physical_lines(source))
         blobs = [pack_program(source, "", FUNCTION, describe="", share=len(together) > 1)]
         blobs += [packed[case.test] for case in together]
         order = Order(
             sizes=[len(blob) for blob in blobs],
-            lines=lines,
+            lines=0,
             cpu_s=limits.cpu_s,
             wall_s=limits.wall_s,
             memory_bytes=limits.memory_bytes,

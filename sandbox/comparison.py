@@ -24,12 +24,16 @@ from collections.abc import Callable, Iterable, Iterator
 from operator import itemgetter
 from typing import Any
 
+from sandbox.matching import MOST, all_paired
+from sandbox.plain_equality import Terms, equal, equal_in_any_order
+
 TOLERANCE = 1e-6
 
 _FLOAT = re.compile(rb"[+-]?(?:\d+\.\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?\d+[eE][+-]?\d+")
 _NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _LONGEST_NUMBER = 400
-_MOST_SEARCHED = 300
+_MOST_TOKENS_SEARCHED = 1_000_000
+"""About half a second of the interpreter, which nothing else has meanwhile."""
 
 Line = list[bytes]
 
@@ -42,10 +46,10 @@ def equal_output(expected: str, actual: bytes, comparison: str) -> bool:
 
 def equal_value(expected: Any, actual: Any, comparison: str) -> bool:
     """Compare a return value; `actual` is plain data as `plain_data.decode` makes it."""
-    tolerance = 0.0 if comparison == "exact" else TOLERANCE
+    terms = Terms(0.0 if comparison == "exact" else TOLERANCE)
     if comparison == "unordered_lines" and isinstance(expected, list):
-        return _equal_in_any_order(expected, actual, tolerance)
-    return _equal(expected, actual, tolerance)
+        return equal_in_any_order(expected, actual, terms)
+    return equal(expected, actual, terms)
 
 
 # ── standard output ──────────────────────────────────────────────────────────────────────────
@@ -147,17 +151,16 @@ def _pair_up(wanted: list[Any], actual: list[Any]) -> bool:
     right = [line for _, line in sorted(actual, key=itemgetter(0))]
     if all(_same_tokens(line, other, _FLOAT) for line, other in zip(left, right, strict=True)):
         return True
-    if len(left) > _MOST_SEARCHED:  # then equal ones pair first
+    if _too_many(left):  # then equal ones pair first
         common = Counter(map(tuple, left)) & Counter(map(tuple, right))
         left, right = _without(left, common), _without(right, common)
-        if len(left) > _MOST_SEARCHED:
+        if _too_many(left):
             return False
-    partners = [
-        [place for place, other in enumerate(right) if _same_tokens(line, other, _FLOAT)]
-        for line in left
-    ]
-    owner: dict[int, int] = {}
-    return all(_finds_partner(place, partners, owner, set()) for place in range(len(left)))
+    return all_paired(left, right, lambda line, other: _same_tokens(line, other, _FLOAT))
+
+
+def _too_many(lines: list[Line]) -> bool:
+    return len(lines) > MOST or len(lines) * sum(map(len, lines)) > _MOST_TOKENS_SEARCHED
 
 
 def _without(lines: list[Line], common: Counter[tuple[bytes, ...]]) -> list[Line]:
@@ -168,108 +171,3 @@ def _without(lines: list[Line], common: Counter[tuple[bytes, ...]]) -> list[Line
         else:
             found.append(line)
     return found
-
-
-def _finds_partner(
-    item: int, partners: list[list[int]], owner: dict[int, int], asked: set[int]
-) -> bool:
-    """Augmenting paths: a partner that is taken is had if its owner finds another."""
-    for candidate in partners[item]:
-        if candidate not in asked:
-            asked.add(candidate)
-            if candidate not in owner or _finds_partner(owner[candidate], partners, owner, asked):
-                owner[candidate] = item
-                return True
-    return False
-
-
-# ── return values ────────────────────────────────────────────────────────────────────────────
-
-
-def _equal(expected: Any, actual: Any, tolerance: float) -> bool:
-    for kind, accepted, equal in _BY_KIND:
-        if isinstance(expected, kind):
-            return isinstance(actual, accepted) and equal(expected, actual, tolerance)
-    return bool(expected == actual)
-
-
-def _equal_float(expected: float, actual: Any, tolerance: float) -> bool:
-    if isinstance(actual, float) and math.isnan(expected):
-        return math.isnan(actual)
-    if expected == actual or not tolerance or isinstance(actual, complex):
-        return bool(expected == actual)
-    try:
-        return math.isclose(expected, actual, rel_tol=tolerance, abs_tol=tolerance)
-    except OverflowError:  # an integer that no float comes near
-        return False
-
-
-def _equal_items(expected: Any, actual: Any, tolerance: float) -> bool:
-    return len(expected) == len(actual) and all(
-        _equal(left, right, tolerance) for left, right in zip(expected, actual, strict=True)
-    )
-
-
-def _equal_dict(expected: dict[Any, Any], actual: dict[Any, Any], tolerance: float) -> bool:
-    if len(expected) != len(actual):
-        return False
-    by_text = {_json_key(key): value for key, value in actual.items()}
-    for key, value in expected.items():
-        if key in actual:
-            found = actual[key]
-        elif isinstance(key, str) and key in by_text:
-            found = by_text[key]
-        else:
-            return False
-        if not _equal(value, found, tolerance):
-            return False
-    return True
-
-
-def _json_key(key: Any) -> Any:
-    """The text that JSON makes of a key."""
-    if isinstance(key, bool):
-        return "true" if key else "false"
-    if key is None:
-        return "null"
-    if isinstance(key, int):
-        return f"{key}" if abs(key) < 10**_LONGEST_NUMBER else key
-    return repr(key) if isinstance(key, float) else key
-
-
-def _equal_set(expected: Any, actual: Any, tolerance: float) -> bool:
-    return expected == actual or _equal_in_any_order(list(expected), list(actual), tolerance)
-
-
-def _equal_in_any_order(expected: list[Any], actual: Any, tolerance: float) -> bool:
-    if not isinstance(actual, list | tuple) or len(expected) != len(actual):
-        return False
-    pairs = zip(sorted(expected, key=_rank), sorted(actual, key=_rank), strict=True)
-    if all(_equal(value, other, tolerance) for value, other in pairs):
-        return True  # all but ties within the tolerance, and tuples in lists, end here
-    left = list(actual)
-    for value in expected:
-        match = next((i for i, other in enumerate(left) if _equal(value, other, tolerance)), None)
-        if match is None:
-            return False
-        del left[match]
-    return True
-
-
-def _rank(value: Any) -> tuple[bool, float, str]:
-    """Numbers first, by value; the rest by how they print."""
-    if isinstance(value, int | float) and abs(value) < 10**300:
-        return False, float(value), ""
-    if isinstance(value, int):
-        return True, float(len(hex(value)) * (1 if value > 0 else -1)), hex(value)
-    return True, 0.0, repr(value)
-
-
-_BY_KIND: tuple[tuple[Any, Any, Callable[[Any, Any, float], bool]], ...] = (
-    (float, int | float | complex, _equal_float),
-    (list, list | tuple, _equal_items),
-    (tuple, tuple, _equal_items),
-    (dict, dict, _equal_dict),
-    (set | frozenset, set | frozenset, _equal_set),
-)
-"""What is expected, what may stand for it, and how the two compare."""

@@ -27,7 +27,7 @@ from sandbox.guest import layout, plain_data
 from sandbox.guest.layout import Order, Phase
 from sandbox.guest.statement_lines import physical_lines
 from sandbox.guest_link import SPARE_INPUT_BYTES, RunReport, pack_program, pack_script
-from sandbox.line_structure import read_structure
+from sandbox.line_structure import marked_lines, read_structure
 from stepcoder_dist.errors import ProblemError, SandboxFault
 from stepcoder_dist.records import Limits, LineStructure, Outcome, TestResult, TestSuite, Verdict
 
@@ -58,8 +58,9 @@ class _Judge:
         self._script = len(tests.inputs)
         """The place of the assert script among the tests, where there is one."""
         self._lines = len(physical_lines(source))
+        self._traced = self._lines if limits.coverage else 0
         self._code_lines: frozenset[int] = frozenset()
-        self._trusted = True
+        self._trusted = limits.coverage
         self._share = False
         self._opinions: dict[int, checker.Opinion] = {}
 
@@ -102,7 +103,7 @@ class _Judge:
 
     def _together(self, tests: list[int]) -> list[int]:
         """As many of these tests as one child can run."""
-        most = max(1, min(TESTS_PER_CHILD, _MOST_LINE_BYTES // layout.stride(self._lines)))
+        most = max(1, min(TESTS_PER_CHILD, _MOST_LINE_BYTES // layout.stride(self._traced)))
         left = _MOST_INPUT_BYTES
         for place, test in enumerate(tests[:most]):
             left -= len(self._packed_inputs[test])
@@ -123,7 +124,7 @@ class _Judge:
             blobs += [self._packed_inputs[i] for i in chosen]
         order = Order(
             sizes=[len(blob) for blob in blobs],
-            lines=self._lines,
+            lines=self._traced,
             cpu_s=limits.cpu_s,
             wall_s=limits.wall_s,
             memory_bytes=limits.memory_bytes,
@@ -164,7 +165,7 @@ class _Judge:
             raise _DoesNotCompile(str(told["error"]))
         if "setup_error" in told:
             raise ProblemError(f"its setup_code does not compile: {told['setup_error']}")
-        self._trusted = bool(told.get("trusted")) and not report.meddled
+        self._trusted = self._trusted and bool(told.get("trusted")) and not report.meddled
         self._share = not told.get("alone", True)
         return read_structure(told, self._lines)
 
@@ -213,12 +214,12 @@ class _Judge:
                 outcome, detail = script_outcome(answer)
             else:
                 outcome, detail = self._compared(answer, test)
-        stride = layout.stride(self._lines)
+        stride = layout.stride(self._traced)
         lines = report.lines[place * stride : (place + 1) * stride].tobytes()
         record = report.records[place]
         return TestResult(
             outcome=outcome,
-            executed_lines=self._code_lines.intersection(_positions(lines)),
+            executed_lines=self._code_lines.intersection(marked_lines(lines)),
             cpu_ms=(record.cpu_ns if record.done else report.cpu_ns) / 1e6,
             detail="" if outcome is Outcome.PASSED else _printable(detail),
         )
@@ -280,15 +281,6 @@ class _Judge:
 
 class _DoesNotCompile(Exception):
     """Ends a judgement early; its text says why."""
-
-
-def _positions(lines: bytes) -> list[int]:
-    """1-based lines whose byte is set; index 0 is never used."""
-    found, at = [], lines.find(1)
-    while at > 0:
-        found.append(at)
-        at = lines.find(1, at + 1)
-    return found
 
 
 def _printable(text: str) -> str:

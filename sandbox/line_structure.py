@@ -1,4 +1,4 @@
-"""What a child sealed about its program's lines → `LineStructure`, checked."""
+"""What a child tells of its program's lines, checked: which share a fate, which have run."""
 
 from __future__ import annotations
 
@@ -29,3 +29,12 @@ def _lines(numbers: list[int], lines: int) -> list[int]:
     if not all(isinstance(n, int) and 1 <= n <= lines for n in numbers):
         raise ValueError("a line number is out of range")
     return numbers
+
+
+def marked_lines(lines: bytes) -> list[int]:
+    """1-based lines whose byte is set; index 0 is never used."""
+    found, at = [], lines.find(1)
+    while at > 0:
+        found.append(at)
+        at = lines.find(1, at + 1)
+    return found

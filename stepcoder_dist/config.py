@@ -235,6 +235,9 @@ class SandboxConfig(Section):
     processes: Positive = 32
     attempts: Positive = 3
     """Tries at a program when the sandbox itself fails."""
+    coverage: bool = True
+    """False: executed lines are not recorded, so there is no coverage mask. `stepcoder eval` never
+    records them."""
 
     @model_validator(mode="after")
     def _wall_is_a_backstop(self) -> SandboxConfig:
@@ -253,6 +256,7 @@ class SandboxConfig(Section):
             memory_bytes=self.memory_limit_mib * 2**20,
             output_bytes=self.output_limit_mib * 2**20,
             processes=self.processes,
+            coverage=self.coverage,
         )
 
 
@@ -388,6 +392,11 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _parts_fit(self) -> RunConfig:
         _divides(self, "sampling.samples_per_problem", "learner.samples_per_step")
+        if self.coverage_mask.enabled and not self.sandbox.coverage:
+            raise ValueError(
+                "sandbox.coverage = false records no executed lines, and coverage_mask.enabled = "
+                "true is made from them; switch on the one or switch off the other"
+            )
         if self.sampling.max_new_tokens >= self.model.max_tokens:
             raise ValueError(
                 f"sampling.max_new_tokens = {self.sampling.max_new_tokens} leaves no room for a "

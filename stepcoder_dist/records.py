@@ -45,7 +45,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one test may use. `None` in a problem's own limits means the run's default."""
+    """What one test may use, and whether its lines are recorded, which costs a little too."""
 
     cpu_s: float = 4.0
     """Processor seconds of one test."""
@@ -54,6 +54,8 @@ class Limits:
     memory_bytes: int = 512 * 2**20
     output_bytes: int = 16 * 2**20
     processes: int = 32
+    coverage: bool = True
+    """False: no test has executed lines, and coverage counts as untrusted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +216,8 @@ class Verdict:
     structure: LineStructure | None
     """None for a program that does not compile."""
     coverage_trusted: bool
-    """False: the source touches tracing machinery, so its executed lines prove nothing."""
+    """False: the source touches tracing machinery, so its executed lines prove nothing, or
+    nothing was recorded."""
     wall_ms: float
     detail: str = ""
     """For a reader: the first failing test's last error line."""

@@ -109,6 +109,7 @@ class Order:
     sizes: list[int]
     """The program, then one input a test."""
     lines: int
+    """Of the program, to be traced; 0: nothing is."""
     cpu_s: float
     wall_s: float
     memory_bytes: int

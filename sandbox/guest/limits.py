@@ -1,4 +1,8 @@
-"""What a child may use: the kernel's limits on it, and the clocks and counters that tell."""
+"""What a child may use: the kernel's limits on it, and the clocks and counters that tell.
+
+All of it happens once for each run, so files are read and written without `pathlib` and `io`: a
+page that a forked process writes to, if only a reference count, is copied first.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import contextlib
 import os
 import resource
 import time
-from pathlib import Path
+from functools import cache
 
 from sandbox.guest.layout import Order
 
@@ -17,9 +21,11 @@ _STACK_SLACK_BYTES = 576 * 2**20
 _STACK_BYTES = 64 * 2**20
 _OPEN_FILES = 512
 _OOM_COUNTERS = (  # cgroups v2, v1
-    Path("/sys/fs/cgroup/memory.events"),
-    Path("/sys/fs/cgroup/memory/memory.oom_control"),
+    "/sys/fs/cgroup/memory.events",
+    "/sys/fs/cgroup/memory/memory.oom_control",
 )
+_MOST_TOLD = 2**14
+"""Bytes of what the kernel tells in one of its files."""
 
 
 def _limit_resources(
@@ -31,7 +37,7 @@ def _limit_resources(
     counted as private writable memory, beyond what the interpreter has at the fork; `processes`
     None where the user is not the child's own, for the kernel counts by user.
     """
-    baseline = _data_bytes() + _MEMORY_SLACK_BYTES
+    baseline = data_bytes() + _MEMORY_SLACK_BYTES
     stacks = _STACK_SLACK_BYTES if large_stacks else 0
     limits = {
         resource.RLIMIT_CORE: 0,
@@ -53,7 +59,9 @@ def _limit_resources(
 def give_up_rights(uid: int | None, order: Order) -> None:
     """Become this user for good, in a session of its own, under the order's limits."""
     os.setsid()
-    Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    score = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+    os.write(score, b"1000")
+    os.close(score)
     _limit_resources(
         order.cpu_s * order.tests,
         order.memory_bytes,
@@ -84,20 +92,37 @@ class CpuClock:
 
 def memory_kills() -> int:
     """How often the kernel has killed something in this container for memory."""
+    counter = _oom_counter()
+    words = _told(counter).split() if counter else []
+    return int(words[words.index(b"oom_kill") + 1]) if b"oom_kill" in words else 0
+
+
+@cache
+def _oom_counter() -> str | None:
+    """The file that counts them, if the kernel has one."""
     for path in _OOM_COUNTERS:
-        try:
-            words = path.read_text(encoding="ascii").split()
-        except OSError:
-            continue
-        if "oom_kill" in words:
-            return int(words[words.index("oom_kill") + 1])
-    return 0
+        with contextlib.suppress(OSError):
+            if b"oom_kill" in _told(path).split():
+                return path
+    return None
 
 
-def _data_bytes() -> int:
-    """Private writable memory of this process, as RLIMIT_DATA counts it."""
-    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    for line in status.splitlines():
-        if line.startswith("VmData:"):
+@cache
+def data_bytes() -> int:
+    """Private writable memory of this process, as RLIMIT_DATA counts it, when first asked.
+
+    The zygote asks before it has children, and they inherit the answer.
+    """
+    for line in _told("/proc/self/status").splitlines():
+        if line.startswith(b"VmData:"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+def _told(path: str) -> bytes:
+    """Read one of the kernel's short files. Raises `OSError`."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(file, _MOST_TOLD)
+    finally:
+        os.close(file)

@@ -76,6 +76,7 @@ class _Child:
     def __init__(self, files: Files, line_count: int, output_bytes: int) -> None:
         self._files = files
         self._stride = stride(line_count)
+        self._traced = line_count > 0
         self._output_bytes = output_bytes
         self._pid = os.getpid()
         self._fn_name: str | None = None
@@ -108,7 +109,7 @@ class _Child:
         del spec, source
         most = self._output_bytes + 1  # one byte more shows that the limit was passed
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-        tracer = LineTracer(code, memoryview(files.lines), self._stride)
+        tracer = LineTracer(code, memoryview(files.lines), self._stride) if self._traced else None
         warnings.resetwarnings()
         gc.freeze()
         files.block[PHASE] = Phase.RUNNING
@@ -135,17 +136,18 @@ class _Child:
         self._seal({**described, **told})
         return alone
 
-    def _test(self, test: int, setup: CodeType, code: CodeType, tracer: LineTracer) -> None:
+    def _test(self, test: int, setup: CodeType, code: CodeType, tracer: LineTracer | None) -> None:
         files = self._files
         begun, cpu_before = _monotonic_ns(), _cpu_ns()
         offset = record_offset(test)
         RECORD.pack_into(files.block, offset, begun, cpu_before, 0, 0, 0, 0, 0, b"")
         self._kept = [self._fresh_module(test)]
-        tracer.begin(test)
+        if tracer is not None:
+            tracer.begin(test)
         try:
             claim, detail = self._execute(setup, code, test)
         finally:
-            if not tracer.end():
+            if tracer is not None and not tracer.end():
                 files.block[MEDDLED] = 1
         text = detail.encode("utf-8", "replace")[:DETAIL_BYTES]
         used = _cpu_ns() - cpu_before

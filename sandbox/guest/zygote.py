@@ -41,7 +41,7 @@ from sandbox.guest.layout import (
     record_offset,
     stride,
 )
-from sandbox.guest.limits import CpuClock, give_up_rights, memory_kills
+from sandbox.guest.limits import CpuClock, data_bytes, give_up_rights, memory_kills
 from sandbox.guest.staging import Gone, Staging
 
 _SOONEST_CHECK_S = 0.002
@@ -68,6 +68,7 @@ def main(settings_json: str) -> NoReturn:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     if not settings.contained:
         sweeping.become_subreaper()
+    data_bytes()
     gc.collect()
     gc.freeze()
     gc.disable()

@@ -7,6 +7,7 @@ import tracemalloc
 
 import pytest
 
+from sandbox import comparison, plain_equality
 from sandbox.comparison import equal_output, equal_value
 from sandbox.guest import plain_data
 
@@ -105,6 +106,82 @@ def test_numbers_of_any_size_and_kind_are_compared_in_any_order():
     assert equal_value(values, values[::-1], "unordered_lines")
     assert not equal_value(values, [*values[:-1], False], "unordered_lines")
     assert equal_value([math.nan, 1.0], [1.0, math.nan], "unordered_lines")
+
+
+def shifted(rows: list[list[float]]) -> list[list[float]]:
+    """Rows that differ from each of the others in the last place that is looked at."""
+    return [[*row[:-1], row[-1] + 0.5] for row in rows]
+
+
+def flood_of_sets() -> tuple[list[set[float]], list[set[float]]]:
+    crowd = {1 + i * 1e-9 for i in range(300)}
+    return [crowd] * 200, [{*list(crowd)[1:], 2.0}] * 200
+
+
+HOLD_UPS = {
+    "a set": (set(range(100_000)), set(range(1, 100_001))),
+    "a set of tuples": (
+        {(i, 1.0) for i in range(50_000)},
+        {(i, 1.5) for i in range(50_000)},
+    ),
+    "long rows": ([[1.0] * 2000 for _ in range(300)], shifted([[1.0] * 2000 for _ in range(300)])),
+    "many rows": ([[1.0, i] for i in range(50_000)], [[1.0, i + 0.5] for i in range(50_000)]),
+    "sets in a list": flood_of_sets(),
+    "long texts": (["x" * 100_000 + "a"] * 200, ["x" * 100_000 + "b"] * 200),
+    "numbers of one hash": (
+        [[i * (2**61 - 1)] for i in range(20_000)],
+        [[i * (2**61 - 1)] for i in range(1, 20_001)],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HOLD_UPS)
+def test_an_answer_that_differs_in_every_item_is_found_out_without_a_long_search(kind, monkeypatch):
+    expected, actual = HOLD_UPS[kind]
+    compared = 0
+
+    def counting(*values: object) -> bool:
+        nonlocal compared
+        compared += 1
+        return counted(*values)
+
+    counted = plain_equality.equal
+    monkeypatch.setattr(plain_equality, "equal", counting)
+    assert not equal_value(expected, actual, "unordered_lines")
+    assert compared < 3_000_000
+
+
+def test_lines_of_many_numbers_are_not_searched_for_long(monkeypatch):
+    compared = 0
+
+    def counting(*tokens: object) -> bool:
+        nonlocal compared
+        compared += 1
+        return counted(*tokens)
+
+    counted = comparison._close
+    monkeypatch.setattr(comparison, "_close", counting)
+    expected = "\n".join(" ".join(["1.0"] * 1000) for _ in range(200))
+    actual = "\n".join(" ".join(["1.0000001"] * 999 + ["1.5"]) for _ in range(200))
+    assert not equal_output(expected, actual.encode(), "unordered_lines")
+    assert compared < 3_000_000
+
+
+def test_a_few_items_too_near_to_be_sorted_are_found_among_many_others():
+    rest = [[float(i), "x"] for i in range(1000)]
+    expected, actual = [*rest, [0.5, 5.0], [0.5, 9.0]], [[0.5 + 2e-9, 5.0], *rest[::-1]]
+    assert equal_value(expected, [*actual, [0.5 + 1e-9, 9.0]], "unordered_lines")
+    assert not equal_value(expected, [*actual, [0.5 + 1e-9, 9.5]], "unordered_lines")
+    # the first partner found must be given up for the other's sake
+    assert equal_value([10.0, 10.00001], [10.00001, 10.000019], "unordered_lines")
+
+
+def test_values_that_python_would_not_write_are_compared_in_any_order():
+    assert equal_value([[10**5000], [1]], [[True], [10**5000]], "unordered_lines")
+    assert not equal_value([[10**5000], [1]], [[10**5000 + 1], [1]], "unordered_lines")
+    assert equal_value({(1, 2.0), (3, 4)}, {(3.0, 4), (True, 2)}, "tokens")
+    assert not equal_value([(1,), (2,)] * 200, [[1], [2]] * 200, "unordered_lines")
+    assert equal_value([[1], [2]] * 200, [(2,), [1]] * 200, "unordered_lines")
 
 
 def test_output_that_is_no_text_is_wrong_and_no_error():
