@@ -236,8 +236,8 @@ class SandboxConfig(Section):
     attempts: Positive = 3
     """Tries at a program when the sandbox itself fails."""
     coverage: bool = True
-    """False: executed lines are not recorded, so there is no coverage mask. `stepcoder eval` never
-    records them."""
+    """False: executed lines are not recorded, so there is no coverage mask and no
+    coverage in an evaluation's table."""
 
     @model_validator(mode="after")
     def _wall_is_a_backstop(self) -> SandboxConfig:

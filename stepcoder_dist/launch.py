@@ -32,7 +32,6 @@ from stepcoder_dist.preflight import (
     sft_checkpoint,
     sft_examples,
     tell_about_ray_job,
-    without_coverage,
     without_given_code,
 )
 from stepcoder_dist.program import PromptWriter
@@ -237,7 +236,7 @@ def evaluate(config: RunConfig, model: str, out: Path | None) -> None:
     check_sandbox(config)
 
     async def command() -> None:
-        async with open_pools(without_coverage(config), checkpoint) as pools:
+        async with open_pools(config, checkpoint) as pools:
             samples = await evaluate_in(config, problems, writer, pools, "evaluation")
         console.print(scores_table([(name, scores(samples, config.evaluation.k))]))
         evaluation_file.write(out, samples)

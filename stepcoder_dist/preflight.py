@@ -66,12 +66,6 @@ def without_given_code(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"curriculum": CurriculumConfig(kind="none")})
 
 
-def without_coverage(config: RunConfig) -> RunConfig:
-    """The config of a command that asks for verdicts only: no executed lines are recorded."""
-    sandbox = config.sandbox.model_copy(update={"coverage": False})
-    return config.model_copy(update={"sandbox": sandbox})
-
-
 def tell_about_ray_job(config: RunConfig, console: Console) -> None:
     """In the driver of `ray job submit`: where the run is kept, and what will be lost."""
     if not in_ray_job():
