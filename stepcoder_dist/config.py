@@ -235,6 +235,8 @@ class SandboxConfig(Section):
     processes: Positive = 32
     attempts: Positive = 3
     """Tries at a program when the sandbox itself fails."""
+    engine_wait_s: PositiveFloat = 120.0
+    """How long to wait for a container engine that was there and is away, before programs fail."""
 
     @model_validator(mode="after")
     def _wall_is_a_backstop(self) -> SandboxConfig:

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from sandbox import judging, worker_pool
+from sandbox import absence, judging
 from sandbox.worker_pool import WorkerPool
 from stepcoder_dist.errors import SandboxFault
 from stepcoder_dist.records import Limits, Outcome, TestSuite, Verdict
@@ -230,7 +230,7 @@ def test_a_start_that_is_cancelled_leaves_no_worker(building, monkeypatch):
 
 
 def test_a_fault_is_tried_again_and_told_with_the_number_of_tries(building, monkeypatch):
-    monkeypatch.setattr(worker_pool, "_BACK_OFF_S", 0.0)
+    monkeypatch.setattr(absence, "FIRST_PAUSE_S", 0.0)
 
     def broken(*_):
         raise SandboxFault("the zygote is gone")
