@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
 import docker
@@ -24,7 +25,15 @@ class OwnEngine:
         self._folder = Path(tempfile.mkdtemp(prefix="engine-"))
         self.host = f"unix://{self._folder}/sock"
         self._process: subprocess.Popen[bytes] | None = None
-        self.start()
+        try:
+            self.start()
+            self._load(image)
+        except BaseException:
+            self.end()
+            shutil.rmtree(self._folder)
+            raise
+
+    def _load(self, image: str) -> None:
         with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as saved:
             load = ["docker", "-H", self.host, "load", "--quiet"]
             subprocess.run(load, stdin=saved.stdout, check=True, stdout=subprocess.DEVNULL)
@@ -60,7 +69,7 @@ class OwnEngine:
         """End it, and everything of it."""
         if self._process is None:
             self.start()  # an engine that was killed has left its containers running
-        with docker.DockerClient(base_url=self.host) as client:
+        with closing(docker.DockerClient(base_url=self.host)) as client:
             for found in client.containers.list(all=True, ignore_removed=True):
                 found.remove(force=True)
         self.end()
@@ -68,11 +77,11 @@ class OwnEngine:
 
     def answers(self) -> bool:
         try:
-            with docker.DockerClient(base_url=self.host) as client:
+            with closing(docker.DockerClient(base_url=self.host)) as client:
                 return bool(client.ping())
         except (DockerException, RequestException):
             return False
 
     def containers(self) -> list[str]:
-        with docker.DockerClient(base_url=self.host) as client:
+        with closing(docker.DockerClient(base_url=self.host)) as client:
             return [c.name for c in client.containers.list(all=True, ignore_removed=True)]

@@ -20,6 +20,7 @@ from sandbox.container import check_image, connect
 from sandbox.container_pool import ContainerPool
 from sandbox.executor_pool import ExecutorPool
 from sandbox.worker_pool import WorkerPool
+from stepcoder_dist import process_identity
 from stepcoder_dist.config import RunConfig, SandboxConfig
 from stepcoder_dist.errors import MissingEngine, SandboxFault
 from stepcoder_dist.records import Outcome, TestSuite
@@ -86,6 +87,22 @@ def needs_engine(backend: str = "docker") -> None:
             pytest.skip(str(error))
 
 
+def has_ended(pid: int) -> bool:
+    deadline = time.monotonic() + 5
+    while process_identity.started(pid):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def missed(pool: WorkerPool, more: int) -> None:
+    """Wait for so many faults more."""
+    most = pool.stats.faults + more
+    while pool.stats.faults < most:
+        time.sleep(0.05)
+
+
 def zygotes(pool: WorkerPool) -> list[int]:
     """Process ids, on this host, of the zygotes that live."""
     workers = [slot._worker for slot in pool._slots if slot._worker is not None]
@@ -95,9 +112,13 @@ def zygotes(pool: WorkerPool) -> list[int]:
     return [pid for one in found if (pid := one["State"]["Pid"])]
 
 
-def children(pid: int) -> list[int]:
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
-    return [int(word) for word in text.split()]
+def asleep(zygote: int) -> int:
+    """Wait until a zygote's child runs its program, which sleeps; return the child's id."""
+    while True:
+        for pid in Path(f"/proc/{zygote}/task/{zygote}/children").read_text("ascii").split():
+            if "nanosleep" in Path(f"/proc/{pid}/wchan").read_text("ascii"):
+                return int(pid)
+        time.sleep(0.01)
 
 
 def test_killed_zygotes_cost_tries_and_no_verdict(backend):
@@ -120,16 +141,11 @@ def test_a_program_ends_with_its_zygote(backend):
         async with open_pool(backend=backend, containers=1, attempts=1) as pool:
             (zygote,) = zygotes(pool)
             endless = asyncio.ensure_future(pool.judge("import time\ntime.sleep(9)\n", SUITE))
-            while not (program := children(zygote)):
-                await asyncio.sleep(0.01)
-            await asyncio.sleep(0.2)  # it has given up its rights by now
+            program = await asyncio.to_thread(asleep, zygote)
             os.kill(zygote, signal.SIGKILL)
             with pytest.raises(SandboxFault):
                 await endless
-            deadline = time.monotonic() + 5
-            while Path(f"/proc/{program[0]}").exists():
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.01)
+            assert await asyncio.to_thread(has_ended, program)
 
     asyncio.run(run())
 
@@ -205,9 +221,7 @@ def test_an_engine_that_is_stopped_and_started_costs_time_and_no_try(engine, by,
             judged = Judged(pool, programs(24, 0.2))
             await judged.first(6)
             await asyncio.to_thread(engine.end, by)
-            missed = pool.stats.faults
-            while pool.stats.faults < missed + 4:  # more than the tries of a program
-                await asyncio.sleep(0.05)
+            await asyncio.to_thread(missed, pool, 4)  # a program has one try
             await asyncio.to_thread(engine.start)
             await judged.all_right_and_once()
             assert pool.stats.verdicts == 24
