@@ -70,15 +70,16 @@ def _client() -> docker.DockerClient:
     return client
 
 
-def engine_fault(client: docker.DockerClient, what: str, error: Exception) -> SandboxFault:
+def engine_fault(what: str, error: Exception) -> SandboxFault:
     """What went wrong: an engine that is away, or one that is there and failed."""
-    if isinstance(error, requests.exceptions.ConnectionError | requests.exceptions.Timeout):
-        return EngineAway(f"{what}: {error}")
-    try:
-        client.ping()
-    except ENGINE_ERRORS:
-        return EngineAway(f"{what}: {error}")
-    return SandboxFault(f"{what}: {error}")
+    if not isinstance(error, requests.exceptions.ConnectionError | requests.exceptions.Timeout):
+        try:
+            look_for_engine()  # anew: one that stops still answers on the connections that it has
+        except EngineAway:
+            pass
+        else:
+            return SandboxFault(f"{what}: {error}")
+    return EngineAway(f"{what}: {error}")
 
 
 def check_image(client: docker.DockerClient, image: str) -> None:
@@ -120,7 +121,7 @@ class Container:
             self._container.start()
         except ENGINE_ERRORS as error:
             self.close()
-            raise engine_fault(client, "a container cannot be started", error) from error
+            raise engine_fault("a container cannot be started", error) from error
         self._link = GuestLink(channel)
         # a user of its own: RLIMIT_NPROC counts a user's processes over all containers
         uid = 200_000 + next(_UIDS) % _USERS
@@ -129,7 +130,7 @@ class Container:
             version = self._link.start(settings)
         except SandboxFault as fault:
             self.close()
-            raise engine_fault(client, "a container does not start", fault) from fault
+            raise engine_fault("a container does not start", fault) from fault
         if version[:2] < LOWEST_PYTHON:
             self.close()
             raise SandboxFault(f"{image} has Python {version}; it needs 3.12 or newer")
@@ -146,7 +147,7 @@ class Container:
                 self._container.update(mem_limit=needed, memswap_limit=needed)
             except ENGINE_ERRORS as error:
                 what = "a container's memory cannot be raised"
-                raise engine_fault(self._client, what, error) from error
+                raise engine_fault(what, error) from error
             self._memory_bytes = needed
         begun = time.monotonic()
         try:
@@ -154,7 +155,7 @@ class Container:
         except SandboxFault as fault:
             if self._ended_for_memory(begun):
                 return RunReport.lost_for_memory(order)
-            raise engine_fault(self._client, "a run was cut off", fault) from fault
+            raise engine_fault("a run was cut off", fault) from fault
 
     def _ended_for_memory(self, begun: float) -> bool:
         """Whether the kernel has ended it for memory since then (`time.monotonic`).
@@ -212,6 +213,7 @@ class Container:
             "working_dir": "/tmp",  # noqa: S108
             "environment": {"LANG": "C.UTF-8", "HOME": "/tmp", "PYTHONHASHSEED": "0"},  # noqa: S108
             "stdin_open": True,
+            "stop_signal": "SIGKILL",  # process 1 hears no other: an engine would stop late
             "network_mode": "none",
             "read_only": True,
             "tmpfs": tmpfs,

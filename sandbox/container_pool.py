@@ -52,4 +52,4 @@ class ContainerPool(WorkerPool):
         try:
             reap_orphans(self._client)
         except ENGINE_ERRORS as error:
-            raise engine_fault(self._client, "orphans cannot be looked for", error) from error
+            raise engine_fault("orphans cannot be looked for", error) from error

@@ -98,8 +98,9 @@ def has_ended(pid: int) -> bool:
 
 def missed(pool: WorkerPool, more: int) -> None:
     """Wait for so many faults more."""
-    most = pool.stats.faults + more
+    most, deadline = pool.stats.faults + more, time.monotonic() + 30
     while pool.stats.faults < most:
+        assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
@@ -114,11 +115,13 @@ def zygotes(pool: WorkerPool) -> list[int]:
 
 def asleep(zygote: int) -> int:
     """Wait until a zygote's child runs its program, which sleeps; return the child's id."""
-    while True:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
         for pid in Path(f"/proc/{zygote}/task/{zygote}/children").read_text("ascii").split():
             if "nanosleep" in Path(f"/proc/{pid}/wchan").read_text("ascii"):
                 return int(pid)
         time.sleep(0.01)
+    pytest.fail("no program sleeps")
 
 
 def test_killed_zygotes_cost_tries_and_no_verdict(backend):
