@@ -1,3 +1,4 @@
+# ruff: noqa: ISC004 - a program is one text
 """A seeded mix of programs as a policy writes them, each with the verdict that it must have.
 
 Right and wrong ladder programs, typed calls, errors, endless loops and sleeps, memory, floods.
