@@ -59,6 +59,7 @@ CALLS = (
     ),
 )
 ECHO = stdin_tests(("3\n", "6\n"), ("5\n", "10\n"))
+ONCE = stdin_tests(("3\n", "6\n"))
 RARE = (
     ("1 // 0\n", Outcome.RUNTIME_ERROR),
     ("def f(): f()\nf()\n", Outcome.RUNTIME_ERROR),
@@ -106,6 +107,6 @@ def mixed(count: int, *, seed: int) -> list[Mixed]:
             outcome = Outcome.PASSED
         else:
             source, outcome = rng.choice(RARE if kind < 0.98 else SLOW)
-            tests = ECHO
+            tests = ECHO if kind < 0.98 else ONCE
         made.append(Mixed(f"{number}", f"# {number}\n{source}", tests, outcome))
     return made
