@@ -30,7 +30,7 @@ class OwnEngine:
             self._load(image)
         except BaseException:
             self.end()
-            shutil.rmtree(self._folder)
+            self._remove_folder()
             raise
 
     def _load(self, image: str) -> None:
@@ -64,6 +64,8 @@ class OwnEngine:
             self._process.send_signal(by)
             self._process.wait(60)
             self._process = None
+        # left by an engine that was killed: the next would wait for the containerd that it names
+        (self._folder / "exec/containerd/containerd.pid").unlink(missing_ok=True)
 
     def remove(self) -> None:
         """End it, and everything of it."""
@@ -73,6 +75,13 @@ class OwnEngine:
             for found in client.containers.list(all=True, ignore_removed=True):
                 found.remove(force=True)
         self.end()
+        self._remove_folder()
+
+    def _remove_folder(self) -> None:
+        mounts = Path("/proc/mounts").read_text("utf-8").splitlines()
+        for place in sorted((line.split()[1] for line in mounts), reverse=True):
+            if place.startswith(f"{self._folder}/"):  # left by an engine that was killed
+                subprocess.run(["umount", place], check=True)
         shutil.rmtree(self._folder)
 
     def answers(self) -> bool:
