@@ -42,7 +42,8 @@ class QuietTime:
         """Run when the others have ended, or beside those that have not after `patience_s`."""
         with self._changed:
             self._asked += 1
-            self._changed.wait_for(lambda: not self._busy and self._quiet < self._most, patience_s)
+            self._changed.wait_for(lambda: not self._busy, patience_s)
+            self._changed.wait_for(lambda: self._quiet < self._most)  # each ends by its own limit
             self._quiet += 1
         try:
             yield

@@ -77,3 +77,15 @@ def test_a_run_under_way_without_end_does_not_keep_the_quiet_ones_waiting():
     last = Run(time.busy)
     assert last.begun.wait(30)
     last.end()
+
+
+def test_patience_with_what_is_under_way_lets_no_more_of_them_run_at_a_time(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    time = QuietTime()
+    first = Run(lambda: time.quiet(0.0))
+    assert first.begun.wait(30)
+    second = Run(lambda: time.quiet(0.0))
+    assert not second.begun.wait(0.1)
+    first.end()
+    assert second.begun.wait(30)
+    second.end()
