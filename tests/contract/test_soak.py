@@ -145,7 +145,8 @@ def soak(count: int) -> None:
             assert pool.stats.faults == 0
             assert last.memory_bytes < first.memory_bytes + MORE_MEMORY
             assert max(last.zygote_bytes) < min(first.zygote_bytes) + MORE_MEMORY
-            assert last.descriptors <= first.descriptors + 2  # the SDK's connections
+            # a leak would be one a program or a container; the SDK keeps some connections
+            assert last.descriptors <= first.descriptors + 16
             assert last.threads <= first.threads
 
     asyncio.run(run())
