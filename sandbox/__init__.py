@@ -18,7 +18,9 @@ Where to look:
     inside the container          guest/__init__.py names its files
     host ↔ zygote                 guest_link.py (any channel), attached_channel.py (Docker's)
     a container and its flags     container.py, seccomp.json, orphans.py
-    N places, retries, resizing   worker_pool.py → container_pool.py, process_executor.py
+    N places, retries, resizing   worker_pool.py, slot.py → container_pool.py, process_executor.py
+    engines that go away          absence.py, orphans.py
+    time-outs of a busy machine   quiet_time.py (decision 0018)
     who is next                   fair_queue.py
     Ray                           executor_actor.py, executor_pool.py, pool_metrics.py
     which backend, which image    backend.py, image_check.py

@@ -25,8 +25,8 @@ from docker.types import LogConfig, Ulimit
 from sandbox.attached_channel import AttachedChannel
 from sandbox.guest.layout import Order, Settings
 from sandbox.guest_link import BOOT, SPARE_INPUT_BYTES, GuestLink, RunReport
-from sandbox.orphans import owner_labels
-from stepcoder_dist.errors import MissingEngine, SandboxFault
+from sandbox.orphans import IN_USE, owner_labels
+from stepcoder_dist.errors import EngineAway, MissingEngine, SandboxFault
 from stepcoder_dist.records import Limits
 
 FOLDERS = {"/tmp": (64, 8192), "/dev/shm": (16, 1024)}  # noqa: S108 - the container's own
@@ -34,6 +34,7 @@ FOLDERS = {"/tmp": (64, 8192), "/dev/shm": (16, 1024)}  # noqa: S108 - the conta
 CAPABILITIES = ("SETUID", "SETGID", "KILL", "DAC_OVERRIDE", "FOWNER")
 LOWEST_PYTHON = (3, 12)
 
+ENGINE_ERRORS = (DockerException, requests.exceptions.RequestException)
 _OVERHEAD_BYTES = 128 * 2**20
 """Zygote, standard input and output, temporary files: what a test's own limit does not count."""
 _SPARE_PROCESSES = 8
@@ -46,15 +47,39 @@ _UIDS = itertools.count(random.randrange(0, _USERS))
 def connect() -> docker.DockerClient:
     """Return a client of the engine that the environment names. Raises `MissingEngine`."""
     try:
-        client = docker.from_env(timeout=60, max_pool_size=64)
-        client.ping()
-    except (DockerException, requests.exceptions.RequestException) as error:
-        reason = str(error).splitlines()[0][:200]
+        return _client()
+    except EngineAway as away:
         raise MissingEngine(
-            f"no Docker engine answers ({reason}); start one (Debian: apt-get install docker.io), "
+            f"{away}; start one (Debian: apt-get install docker.io), "
             'or set sandbox.backend = "process" to go without a security boundary'
         ) from None
+
+
+def look_for_engine() -> None:
+    """Raises `EngineAway` while the engine that the environment names does not answer."""
+    _client().close()
+
+
+def _client() -> docker.DockerClient:
+    try:
+        client = docker.from_env(timeout=60, max_pool_size=64)
+        client.ping()
+    except ENGINE_ERRORS as error:
+        reason = str(error).splitlines()[0][:200]
+        raise EngineAway(f"no Docker engine answers ({reason})") from None
     return client
+
+
+def engine_fault(what: str, error: Exception) -> SandboxFault:
+    """What went wrong: an engine that is away, or one that is there and failed."""
+    if not isinstance(error, requests.exceptions.ConnectionError | requests.exceptions.Timeout):
+        try:
+            look_for_engine()  # anew: one that stops still answers on the connections that it has
+        except EngineAway:
+            pass
+        else:
+            return SandboxFault(f"{what}: {error}")
+    return EngineAway(f"{what}: {error}")
 
 
 def check_image(client: docker.DockerClient, image: str) -> None:
@@ -84,6 +109,8 @@ class Container:
         self._client = client
         self._container: Any = None
         self._closed = False
+        self._name = f"stepcoder-sandbox-{uuid.uuid4().hex[:12]}"
+        IN_USE.add(self._name)
         try:
             self._container = client.containers.create(**self._flags(image, limits))
             channel = AttachedChannel(
@@ -92,25 +119,25 @@ class Container:
                 )
             )
             self._container.start()
-        except (DockerException, requests.exceptions.RequestException) as error:
+        except ENGINE_ERRORS as error:
             self.close()
-            raise SandboxFault(f"a container cannot be started: {error}") from error
+            raise engine_fault("a container cannot be started", error) from error
         self._link = GuestLink(channel)
         # a user of its own: RLIMIT_NPROC counts a user's processes over all containers
         uid = 200_000 + next(_UIDS) % _USERS
         settings = Settings(uid=uid, script_uid=uid + _USERS, folders=list(FOLDERS), contained=True)
         try:
             version = self._link.start(settings)
-        except SandboxFault:
+        except SandboxFault as fault:
             self.close()
-            raise
+            raise engine_fault("a container does not start", fault) from fault
         if version[:2] < LOWEST_PYTHON:
             self.close()
             raise SandboxFault(f"{image} has Python {version}; it needs 3.12 or newer")
 
     @property
     def name(self) -> str:
-        return str(self._container.name)
+        return self._name
 
     def run(self, order: Order, blobs: list[bytes]) -> RunReport:
         inputs = max(0, sum(order.sizes) - SPARE_INPUT_BYTES)
@@ -118,16 +145,17 @@ class Container:
         if needed > self._memory_bytes:
             try:
                 self._container.update(mem_limit=needed, memswap_limit=needed)
-            except (DockerException, requests.exceptions.RequestException) as error:
-                raise SandboxFault(f"a container's memory cannot be raised: {error}") from error
+            except ENGINE_ERRORS as error:
+                what = "a container's memory cannot be raised"
+                raise engine_fault(what, error) from error
             self._memory_bytes = needed
         begun = time.monotonic()
         try:
             return self._link.run(order, blobs)
-        except SandboxFault:
+        except SandboxFault as fault:
             if self._ended_for_memory(begun):
                 return RunReport.lost_for_memory(order)
-            raise
+            raise engine_fault("a run was cut off", fault) from fault
 
     def _ended_for_memory(self, begun: float) -> bool:
         """Whether the kernel has ended it for memory since then (`time.monotonic`).
@@ -136,9 +164,7 @@ class Container:
         files, makes the zygote the largest process: a failure of the program's, not of ours.
         """
         seen = set()
-        with contextlib.suppress(
-            DockerException, requests.exceptions.RequestException, ValueError, KeyError
-        ):
+        with contextlib.suppress(*ENGINE_ERRORS, ValueError, KeyError):
             # by the engine's own clock, which may differ from ours
             now = datetime.fromisoformat(self._client.info()["SystemTime"]).timestamp()
             since = now - (time.monotonic() - begun)
@@ -163,9 +189,10 @@ class Container:
         if self._closed:
             return
         self._closed = True
+        IN_USE.discard(self._name)
         if self._container is not None:
-            # the engine may have removed it already, or be gone itself: then its label tells
-            with contextlib.suppress(DockerException, requests.exceptions.RequestException):
+            # the engine may have removed it already, or be gone itself: then it is reaped later
+            with contextlib.suppress(*ENGINE_ERRORS):
                 self._container.remove(force=True, v=True)
         if hasattr(self, "_link"):
             self._link.close()
@@ -180,12 +207,13 @@ class Container:
             "image": image,
             "entrypoint": ["python3", "-B", "-u", "-s", "-c", BOOT],
             "command": [],
-            "name": f"stepcoder-sandbox-{uuid.uuid4().hex[:12]}",
+            "name": self._name,
             "hostname": "sandbox",
             "user": "0:0",
             "working_dir": "/tmp",  # noqa: S108
             "environment": {"LANG": "C.UTF-8", "HOME": "/tmp", "PYTHONHASHSEED": "0"},  # noqa: S108
             "stdin_open": True,
+            "stop_signal": "SIGKILL",  # process 1 hears no other: an engine would stop late
             "network_mode": "none",
             "read_only": True,
             "tmpfs": tmpfs,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from sandbox.container import Container, check_image, connect
+from sandbox.container import ENGINE_ERRORS, Container, check_image, connect, engine_fault
 from sandbox.orphans import reap_orphans
 from sandbox.worker_pool import WorkerPool
 from stepcoder_dist.config import SandboxConfig
+from stepcoder_dist.errors import EngineAway
 
 
 class ContainerPool(WorkerPool):
@@ -17,19 +18,38 @@ class ContainerPool(WorkerPool):
         """Raises `MissingEngine` without an engine or the image."""
         self._client = connect()
         self._image = config.image
+        self._container_limits = config.limits
+        self._was_away = False
         check_image(self._client, config.image)
-        limits = config.limits
         super().__init__(
-            lambda: Container(self._client, config.image, limits),
+            self._start_container,
             workers=config.containers,
-            limits=limits,
+            limits=config.limits,
             attempts=config.attempts,
+            engine_wait_s=config.engine_wait_s,
         )
 
     async def start(self) -> None:
-        await asyncio.to_thread(reap_orphans, self._client)
+        await asyncio.to_thread(self._reap)
         await super().start()
 
     async def close(self) -> None:
         await super().close()
         self._client.close()
+
+    def _start_container(self) -> Container:
+        if self._was_away:  # what could not be removed meanwhile can be now
+            self._reap()
+            self._was_away = False
+        try:
+            return Container(self._client, self._image, self._container_limits)
+        except EngineAway:
+            self._was_away = True
+            raise
+
+    def _reap(self) -> None:
+        """Raises `SandboxFault`."""
+        try:
+            reap_orphans(self._client)
+        except ENGINE_ERRORS as error:
+            raise engine_fault("orphans cannot be looked for", error) from error

@@ -2,8 +2,8 @@
 
 The queue is here: an executor gets no more programs than it has containers, so none waits behind
 a slow one while another executor is free, and problems take turns (`fair_queue.py`). A program
-whose executor fails is judged again by another one; a dead executor is started anew. Its
-containers end with it, for their standard input does.
+whose executor fails is judged again by another one, after a pause; a dead executor is started anew.
+Its containers end with it, for their standard input does.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError
 
+from sandbox import absence
 from sandbox.backend import Backend, choose
 from sandbox.executor_actor import ExecutorActor
 from sandbox.fair_queue import FairQueue
@@ -95,7 +96,9 @@ class ExecutorPool:
         began = time.monotonic()
         tried: set[str] = set()
         fault: SandboxFault | None = None
-        for _ in range(self._config.attempts):
+        for _, pause_s in zip(range(self._config.attempts), absence.pauses(), strict=False):
+            if fault is not None:
+                await asyncio.sleep(pause_s)
             try:
                 verdict = await self._try(source, tests, tried)
             except CheckerFault:

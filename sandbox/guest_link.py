@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import signal
 from dataclasses import dataclass
 from importlib import resources
@@ -33,6 +34,8 @@ GRACE_S = 30.0
 """What a run may take beyond its tests' wall-clock limits before the container is given up."""
 SPARE_INPUT_BYTES = 32 * 2**20
 """Inputs that a container has memory for beside a program's own."""
+STARVED_SHARE = 0.1
+"""Of its wall time that a program spent waiting for a processor, to be given another try."""
 _MOST_STRUCTURE_BYTES = 64 * 2**20
 
 BOOT = """
@@ -103,6 +106,9 @@ class RunReport:
     """False: something of the run is left, the container must go."""
     memory_kills: int
     cpu_ns: int
+    wall_ns: int
+    waited_ns: int
+    """How long it waited for a processor, where it was killed for wall time; −1: not known."""
     peak_bytes: int
     phase: Phase
     meddled: bool
@@ -130,6 +136,8 @@ class RunReport:
             clean=False,
             memory_kills=1,
             cpu_ns=0,
+            wall_ns=0,
+            waited_ns=0,
             peak_bytes=0,
             phase=Phase.RUNNING,
             meddled=True,
@@ -140,6 +148,19 @@ class RunReport:
             answers=[None] * tests,
             lines=memoryview(bytes(tests * layout.stride(order.lines))),
         )
+
+    @property
+    def starved(self) -> bool:
+        """Killed for wall time that it could not use: the machine was busy.
+
+        A program that only sleeps waits for no processor; one that is killed for wall time and
+        would not have been alone has waited for most of it.
+        """
+        if self.killed is not Killed.WALL:
+            return False
+        if self.waited_ns < 0:  # then the machine's load is the best guess
+            return os.getloadavg()[0] > (os.cpu_count() or 1)
+        return self.waited_ns > self.wall_ns * STARVED_SHARE
 
     @property
     def last_begun(self) -> int:
@@ -178,7 +199,8 @@ class GuestLink:
     def _report(self, order: Order, timeout_s: float) -> RunReport:
         take = self._channel.receive
         head = REPORT.unpack(take(REPORT.size, timeout_s))
-        status, killed, clean, sealed, kills, at, cpu, _wall, peak, structure_size, scratch = head
+        status, killed, clean, sealed, kills, at, cpu, wall, waited, peak, *rest = head
+        structure_size, scratch = rest
         count = order.tests
         sizes = [SIZE.unpack(take(SIZE.size, GRACE_S))[0] for _ in range(count)]
         if structure_size > _MOST_STRUCTURE_BYTES or not -1 <= at < count:
@@ -195,6 +217,8 @@ class GuestLink:
                 clean=bool(clean),
                 memory_kills=kills,
                 cpu_ns=cpu,
+                wall_ns=wall,
+                waited_ns=waited,
                 peak_bytes=peak,
                 phase=_phase(block[layout.PHASE]),
                 meddled=bool(block[layout.MEDDLED]),

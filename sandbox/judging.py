@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
-from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 from sandbox import checker, comparison
 from sandbox.checks import own_limits
@@ -28,17 +26,21 @@ from sandbox.guest.layout import Order, Phase
 from sandbox.guest.statement_lines import physical_lines
 from sandbox.guest_link import SPARE_INPUT_BYTES, RunReport, pack_program, pack_script
 from sandbox.line_structure import marked_lines, read_structure
+from sandbox.wording import printable, short
 from stepcoder_dist.errors import ProblemError, SandboxFault
 from stepcoder_dist.records import Limits, LineStructure, Outcome, TestResult, TestSuite, Verdict
 
-Run = Callable[[Order, list[bytes]], RunReport]
-"""Runs one child somewhere. Raises `SandboxFault`."""
+
+class Run(Protocol):
+    """Runs one child somewhere; `quiet`: with the machine to itself. Raises `SandboxFault`."""
+
+    def __call__(self, order: Order, blobs: list[bytes], *, quiet: bool = False) -> RunReport: ...
+
 
 TESTS_PER_CHILD = 64
 _MOST_LINE_BYTES = 8 * 2**20
 _MOST_INPUT_BYTES = SPARE_INPUT_BYTES
 """Of tests that run together: inputs are in the container's memory as long as their child lives."""
-_DETAIL_CHARS = 60
 
 
 def judge(run: Run, source: str, tests: TestSuite, limits: Limits) -> Verdict:
@@ -63,6 +65,8 @@ class _Judge:
         self._trusted = limits.coverage
         self._share = False
         self._opinions: dict[int, checker.Opinion] = {}
+        self._starved: set[int] = set()
+        """Tests whose child was killed for wall time while it waited for a processor."""
 
     def verdict(self) -> Verdict:
         started = time.monotonic()
@@ -87,7 +91,7 @@ class _Judge:
             structure=structure,
             coverage_trusted=self._trusted and structure is not None,
             wall_ms=(time.monotonic() - started) * 1e3,
-            detail=_printable(complaint),
+            detail=printable(complaint),
         )
 
     # ── runs ─────────────────────────────────────────────────────────────────────────────────
@@ -99,6 +103,8 @@ class _Judge:
         if report.structure is None and report.phase is Phase.DESCRIBING:
             # its nesting was too much for the description, not for the compiler
             report = self._child(first, describe="simply", share=True)
+        if report.structure is None and report.starved:  # it had no time to compile
+            report = self._child(first, describe="fully", share=True, quiet=True)
         return report, first
 
     def _together(self, tests: list[int]) -> list[int]:
@@ -111,7 +117,9 @@ class _Judge:
                 return tests[: max(1, place)]
         return tests[:most]
 
-    def _child(self, chosen: list[int], *, describe: str = "", share: bool = False) -> RunReport:
+    def _child(
+        self, chosen: list[int], *, describe: str = "", share: bool = False, quiet: bool = False
+    ) -> RunReport:
         tests, limits = self._tests, self._limits
         script = self._script in chosen
         called = tests.entry_point if script else tests.fn_name
@@ -133,7 +141,7 @@ class _Judge:
             large_stacks="stack_size" in self._source,
             script=script,
         )
-        report = self._run(order, blobs)
+        report = self._run(order, blobs, quiet=quiet)
         if report.structure is None and report.phase is Phase.STARTING:
             raise SandboxFault(f"a child never started (exit status {report.status})")
         return report
@@ -182,7 +190,7 @@ class _Judge:
             self._take(results, self._child(chosen, share=share), chosen)
         if self._tests.test_code and self._script not in results:
             self._take(results, self._child([self._script]), [self._script])
-        self._run_lone_timeout_again(results)
+        self._run_starved_again(results)
         return [results[i] for i in range(len(self._tests))]
 
     @cached_property
@@ -201,6 +209,8 @@ class _Judge:
             result = self._result(report, place, test)
             if place == 0 or result.outcome is Outcome.PASSED:
                 results[test] = result
+                if report.starved:
+                    self._starved.add(test)
             else:
                 self._again.add(test)
 
@@ -221,7 +231,7 @@ class _Judge:
             outcome=outcome,
             executed_lines=self._code_lines.intersection(marked_lines(lines)),
             cpu_ms=(record.cpu_ns if record.done else report.cpu_ns) / 1e6,
-            detail="" if outcome is Outcome.PASSED else _printable(detail),
+            detail="" if outcome is Outcome.PASSED else printable(detail),
         )
 
     def _ask_checker(self, report: RunReport, chosen: list[int]) -> None:
@@ -264,33 +274,19 @@ class _Judge:
             right = comparison.equal_value(expected, shown, how)
         if right:
             return Outcome.PASSED, ""
-        return Outcome.WRONG_ANSWER, why or f"expected {_short(expected)}, got {_short(shown)}"
+        return Outcome.WRONG_ANSWER, why or f"expected {short(expected)}, got {short(shown)}"
 
-    def _run_lone_timeout_again(self, results: dict[int, TestResult]) -> None:
-        """A wall-clock limit says little on a busy machine: a lone time-out gets one more try."""
-        failed = [i for i, r in results.items() if r.outcome is not Outcome.PASSED]
-        busy = os.getloadavg()[0] > (os.cpu_count() or 1)
-        if len(failed) != 1 or not busy:
-            return
-        result = results[failed[0]]
-        on_wall = result.cpu_ms < self._limits.cpu_s * 500  # not half of its processor time
-        if result.outcome is Outcome.TIMEOUT and on_wall:
-            del results[failed[0]]
-            self._take(results, self._child(failed), failed)
+    def _run_starved_again(self, results: dict[int, TestResult]) -> None:
+        """Time-outs that a busy machine may have made get one more try each, without the rest.
+
+        It ends with the first that is one again: the verdict is settled then.
+        """
+        timed_out = {i for i, r in results.items() if r.outcome is Outcome.TIMEOUT}
+        for test in sorted(self._starved & timed_out):
+            self._take(results, self._child([test], quiet=True), [test])
+            if results[test].outcome is Outcome.TIMEOUT:
+                return
 
 
 class _DoesNotCompile(Exception):
     """Ends a judgement early; its text says why."""
-
-
-def _printable(text: str) -> str:
-    """A program's words, without what a terminal would obey."""
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
-
-
-def _short(value: object) -> str:
-    try:
-        text = repr(value)
-    except ValueError:  # an integer with more digits than Python prints
-        text = "a very large number"
-    return text if len(text) <= _DETAIL_CHARS else text[: _DETAIL_CHARS - 1] + "…"

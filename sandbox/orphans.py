@@ -1,7 +1,8 @@
 """Containers that nobody owns any more: told by their labels, removed at the next start.
 
 A container ends by itself when its owner does, for its standard input is closed then. This is for
-the rest: an engine that was stopped meanwhile, a container that never started.
+the rest: an engine that was stopped meanwhile, a container that never started, one that could not
+be removed because the engine was away.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ EXPIRES_LABEL = "stepcoder.sandbox.expires"
 TIME_TO_LIVE_S = 24 * 3600
 
 RUN_ID = uuid.uuid4().hex
+IN_USE: set[str] = set()
+"""Names of this process's containers, from before the engine knows of them to their removal."""
 
 
 def owner_labels() -> dict[str, str]:
@@ -35,12 +38,16 @@ def owner_labels() -> dict[str, str]:
 
 
 def reap_orphans(client: docker.DockerClient) -> int:
-    """Remove containers whose owner is dead or whose time is up; return how many."""
+    """Remove containers whose owner is dead, or has given them up, or whose time is up.
+
+    Returns how many. Raises what the Docker SDK raises.
+    """
     reaped = 0
     for found in client.containers.list(
         all=True, filters={"label": RUN_LABEL}, ignore_removed=True
     ):
-        if not _is_orphan(found.labels):
+        given_up = found.labels.get(RUN_LABEL) == RUN_ID and found.name not in IN_USE
+        if not (given_up or _is_orphan(found.labels)):
             continue
         try:
             found.remove(force=True, v=True)

@@ -238,6 +238,8 @@ class SandboxConfig(Section):
     coverage: bool = True
     """False: executed lines are not recorded, so there is no coverage mask and no
     coverage in an evaluation's table."""
+    engine_wait_s: PositiveFloat = 120.0
+    """How long to wait for a container engine that was there and is away, before programs fail."""
 
     @model_validator(mode="after")
     def _wall_is_a_backstop(self) -> SandboxConfig:

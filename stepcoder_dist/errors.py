@@ -7,7 +7,8 @@
     │   └── MissingEngine   a component that this machine lacks, with the way to get it
     └── RunError            something broke while running: exit code 1
         ├── SandboxFault    the sandbox's own failure; never a verdict about a program
-        │   └── CheckerFault  a problem's own checker failed: another try would not help
+        │   ├── CheckerFault  a problem's own checker failed: another try would not help
+        │   └── EngineAway  no engine answers: waited for, and no try of any program's
         ├── WeightPushError a push that did not reach every actor whole
         └── LearnerError    the learner's ranks could not do a step
 
@@ -63,6 +64,10 @@ class SandboxFault(RunError):
 
 class CheckerFault(SandboxFault):
     """A problem's checker raised, ran over a limit or gave no answer; not tried again."""
+
+
+class EngineAway(SandboxFault):
+    """The container engine does not answer: nothing that a program could have done."""
 
 
 class WeightPushError(RunError):

@@ -25,10 +25,11 @@ READY = b"stepcoder-zygote-1\n"
 LENGTH = struct.Struct("<I")
 SIZE = struct.Struct("<Q")
 
-REPORT = struct.Struct("<iBBBIiQQQQQ")
+REPORT = struct.Struct("<iBBBIiQQqQQQ")
 """Wait status (exit code or −signal), why killed (`Killed`), clean, structure sealed, memory
-kills in the container, test that was running when killed or −1, CPU ns, wall ns, peak resident
-bytes, structure size, scratch output size."""
+kills in the container, test that was running when killed or −1, CPU ns, wall ns, ns that it waited
+for a processor before it was killed for wall time (−1: not known), peak resident bytes, structure
+size, scratch output size."""
 
 BLOCK_BYTES = 16
 """Head of the status block, two bytes of it in use:"""

@@ -25,6 +25,13 @@ def become_subreaper() -> None:
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 
 
+def end_with_the_zygote() -> None:
+    """A child ends when the zygote does, even by SIGKILL; in a container it does so anyway."""
+    import ctypes  # loaded by `become_subreaper`
+
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
+
+
 def reaped() -> dict[int, tuple[int, Any]]:
     """Reap what there is; exit codes or −signals and usage by process."""
     found: dict[int, tuple[int, Any]] = {}
@@ -53,6 +60,22 @@ def kill_everything(*, contained: bool) -> None:
                 continue
         # one of them is our own child and dying; others may have forked meanwhile: look again
         _reap(block_once=True)
+
+
+def waited_ns(*, contained: bool) -> int:
+    """How long the processes of a run that still live have waited for a processor, in sum.
+
+    −1 where the kernel does not tell. Counts their main threads: it is a hint, no clock.
+    """
+    own = os.getpid()
+    found = map(int, filter(str.isdigit, os.listdir("/proc"))) if contained else _descendants(own)
+    total = -1
+    for pid in found:
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            if pid != own:
+                told = Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii")
+                total = max(total, 0) + int(told.split()[1])
+    return total
 
 
 def empty(folders: list[str]) -> bool:

@@ -118,6 +118,7 @@ class _Run:
             lines=self._lines,
         )
         self._made = made
+        self._waited = 0
         # (read, write): what the script asks, what the program replies
         self._asked: tuple[int, ...] = os.pipe2(os.O_CLOEXEC) if order.script else ()
         self._replied: tuple[int, ...] = os.pipe2(os.O_CLOEXEC) if order.script else ()
@@ -143,7 +144,7 @@ class _Run:
         cpu = int((usage.ru_utime + usage.ru_stime) * 1e9)
         peak = usage.ru_maxrss * 1024
         kills = memory_kills() - kills_before
-        self._report((status, killed, clean, kills, at, cpu, wall, peak))
+        self._report((status, killed, clean, kills, at, cpu, wall, self._waited, peak))
         self._close(*self._made)
         self._block.close()
         self._lines.close()
@@ -190,6 +191,8 @@ class _Run:
         staging = self._staging
         self._close(staging.source, staging.sink, self._wake, self._waker)
         give_up_rights(uid, self._order)
+        if not self._settings.contained:
+            sweeping.end_with_the_zygote()
         gc.enable()
 
     @staticmethod
@@ -223,6 +226,8 @@ class _Run:
                     begun, cpu_before = self._begun(test, begun, clock)
                     continue
                 killed = Killed.CPU if used_s >= self._order.cpu_s else Killed.WALL
+                if killed is Killed.WALL:
+                    self._waited = sweeping.waited_ns(contained=self._settings.contained)
                 os.kill(pid, signal.SIGKILL)
             timeout_s = None if killed else max(left_s, _SOONEST_CHECK_S)
             for descriptor, _ in poll.poll(None if timeout_s is None else timeout_s * 1000):
@@ -253,28 +258,15 @@ class _Run:
 
     # ── the report ───────────────────────────────────────────────────────────────────────────
 
-    def _report(self, head: tuple[int, Killed, bool, int, int, int, int, int]) -> None:
-        status, killed, clean, kills, at, cpu, wall, peak = head
+    def _report(self, head: tuple[int, Killed, bool, int, int, int, int, int, int]) -> None:
+        status, killed, clean, kills, at, cpu, wall, waited, peak = head
         files, order, staging = self._files, self._order, self._staging
         sealed = fcntl.fcntl(files.structure, fcntl.F_GET_SEALS) == run_tests.SEALS
         structure_size = os.fstat(files.structure).st_size if sealed else 0
         sizes = [os.fstat(file).st_size for file in files.answers]
         scratch = os.fstat(files.scratch).st_size
-        staging.send(
-            REPORT.pack(
-                status,
-                killed,
-                clean,
-                sealed,
-                max(kills, 0),
-                at,
-                cpu,
-                wall,
-                peak,
-                structure_size,
-                scratch,
-            )
-        )
+        told = status, killed, clean, sealed, max(kills, 0), at, cpu, wall, waited, peak
+        staging.send(REPORT.pack(*told, structure_size, scratch))
         for size in sizes:
             staging.send(SIZE.pack(size))
         for shared in (self._block, self._lines):

@@ -9,9 +9,9 @@ from collections import Counter
 
 import pytest
 
-from sandbox import judging, worker_pool
+from sandbox import absence, judging
 from sandbox.worker_pool import WorkerPool
-from stepcoder_dist.errors import SandboxFault
+from stepcoder_dist.errors import EngineAway, SandboxFault
 from stepcoder_dist.records import Limits, Outcome, TestSuite, Verdict
 
 LIMITS = Limits(cpu_s=1, wall_s=1, memory_bytes=2**20, output_bytes=2**10, processes=1)
@@ -36,8 +36,14 @@ class Building:
         self.begun: dict[str, threading.Event] = {}
         monkeypatch.setattr(judging, "judge", self._judge)
 
-    def pool(self, workers: int) -> WorkerPool:
-        return WorkerPool(lambda: _Worker(self), workers=workers, limits=LIMITS, attempts=2)
+    def pool(self, workers: int, *, engine_wait_s: float = 0.0) -> WorkerPool:
+        return WorkerPool(
+            lambda: _Worker(self),
+            workers=workers,
+            limits=LIMITS,
+            attempts=2,
+            engine_wait_s=engine_wait_s,
+        )
 
     def gate(self, source: str) -> None:
         self.gates[source], self.begun[source] = threading.Event(), threading.Event()
@@ -230,7 +236,7 @@ def test_a_start_that_is_cancelled_leaves_no_worker(building, monkeypatch):
 
 
 def test_a_fault_is_tried_again_and_told_with_the_number_of_tries(building, monkeypatch):
-    monkeypatch.setattr(worker_pool, "_BACK_OFF_S", 0.0)
+    monkeypatch.setattr(absence, "FIRST_PAUSE_S", 0.0)
 
     def broken(*_):
         raise SandboxFault("the zygote is gone")
@@ -241,5 +247,48 @@ def test_a_fault_is_tried_again_and_told_with_the_number_of_tries(building, monk
             with pytest.raises(SandboxFault, match=r"the zygote is gone \(after 2 tries\)"):
                 await pool.judge("p", suite())
             assert pool.stats.faults == 2
+
+    asyncio.run(script())
+
+
+def test_an_engine_that_comes_back_has_cost_no_program_one_of_its_tries(building, monkeypatch):
+    monkeypatch.setattr(absence, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(absence, "LONGEST_PAUSE_S", 0.01)
+    missed = Counter()
+    runs = _Worker.run
+
+    def gone(self, order, blobs):
+        if missed.total() < 60:
+            missed["run"] += 1
+            raise EngineAway("no engine answers")
+        return runs(self, order, blobs)
+
+    async def script():
+        async with building.pool(3, engine_wait_s=60.0) as pool:
+            monkeypatch.setattr(_Worker, "run", gone)
+            sources = [f"p{i}" for i in range(20)]  # 60 faults: more than two tries of each
+            verdicts = await asyncio.gather(*(pool.judge(s, suite()) for s in sources))
+            assert verdicts == [VERDICT] * 20
+            assert building.judged == Counter(sources)
+            assert (pool.stats.verdicts, pool.stats.faults) == (20, 60)
+
+    asyncio.run(script())
+
+
+def test_an_engine_that_stays_away_is_one_clear_error_for_every_program(building, monkeypatch):
+    monkeypatch.setattr(absence, "FIRST_PAUSE_S", 0.001)
+
+    def gone(*_):
+        raise EngineAway("no engine answers")
+
+    async def script():
+        async with building.pool(2, engine_wait_s=0.05) as pool:
+            monkeypatch.setattr(_Worker, "__init__", gone)
+            monkeypatch.setattr(_Worker, "run", gone)
+            told = await asyncio.gather(
+                *(pool.judge(f"p{i}", suite()) for i in range(5)), return_exceptions=True
+            )
+            assert [type(t) for t in told] == [SandboxFault] * 5
+            assert all("no engine answers; waited 0.05 s" in str(t) for t in told)
 
     asyncio.run(script())
