@@ -23,7 +23,7 @@ from sandbox.executor_actor import ExecutorActor
 from sandbox.fair_queue import FairQueue
 from sandbox.pool_metrics import ProgramMetrics
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import CheckerFault, SandboxFault
+from stepcoder_dist.errors import CheckerFault, SandboxFault, StepcoderError
 from stepcoder_dist.records import TestSuite, Verdict
 
 _CLOSE_TIMEOUT_S = 20.0
@@ -39,9 +39,11 @@ class _Executor:
     """Programs sent and not answered."""
     ready: asyncio.Task[None] | None = None
     """Brings the actor up; done while it works."""
+    seats: int = 0
+    """Places of it that are in the queue or with a program."""
     leaving: bool = False
     idle: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when it is leaving and has answered its last program."""
+    """Set when it is leaving and its last seat is back."""
 
     @property
     def up(self) -> bool:
@@ -58,7 +60,7 @@ class ExecutorPool:
         self._named = 0
         self._executors: list[_Executor] = []
         self._metrics = ProgramMetrics()
-        self._queue: FairQueue[_Executor] = FairQueue(self._show)
+        self._queue: FairQueue[_Executor] = FairQueue(self._show, self._seat_back)
         self._restarts = 0
         self._closed = False
 
@@ -133,10 +135,15 @@ class ExecutorPool:
         finally:
             executor.load -= 1
             self._queue.done(key)
-            if not executor.leaving:
-                self._queue.add(executor)
-            elif not executor.load:
-                executor.idle.set()
+            self._seat_back(executor)
+
+    def _seat_back(self, executor: _Executor) -> None:
+        if not executor.leaving:
+            self._queue.add(executor)
+            return
+        executor.seats -= 1
+        if not executor.seats:
+            executor.idle.set()
 
     async def _grow(self, more: int) -> None:
         new = [_Executor(f"sandbox-{self._named + i}") for i in range(more)]
@@ -150,14 +157,15 @@ class ExecutorPool:
             self._executors = [e for e in self._executors if e not in new]
             raise fault
         for executor in new:
-            for _ in range(0 if executor.leaving else self._config.containers):
+            executor.seats = 0 if executor.leaving else self._config.containers
+            for _ in range(executor.seats):
                 self._queue.add(executor)
 
     async def _leave(self, executor: _Executor) -> None:
         executor.leaving = True
         while self._queue.withdraw(executor):
-            pass
-        if executor.load:
+            executor.seats -= 1
+        if executor.seats:  # a program may have been given one and not know of it yet
             await executor.idle.wait()
         await self._end(executor)
         self._executors.remove(executor)
@@ -190,10 +198,12 @@ class ExecutorPool:
         ready = executor.ready
         try:
             await asyncio.shield(ready)
-        except (SandboxFault, RayActorError):
+        except (SandboxFault, RayError) as error:
             if executor.ready is ready:
                 self._down(executor)
-            raise
+            if isinstance(error, StepcoderError | RayActorError):
+                raise
+            raise SandboxFault(f"{executor.name} did not start: {_first_line(error)}") from error
 
     async def _started(self, executor: _Executor) -> None:
         resources = self._config.resources

@@ -25,9 +25,15 @@ class _Waiting(Generic[Place]):
 class FairQueue(Generic[Place]):
     """Places that are free and programs that wait for one; never both. One event loop only."""
 
-    def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
-        """`changed` is called after anything began or ceased to wait or run."""
+    def __init__(
+        self,
+        changed: Callable[[], None] = lambda: None,
+        returned: Callable[[Place], None] | None = None,
+    ) -> None:
+        """`changed` is called after anything began or ceased to wait or run; `returned`, instead
+        of `add`, for a place whose program was cancelled before it could take it."""
         self._changed = changed
+        self._returned = returned or self.add
         self._free: list[Place] = []
         self._waiting: OrderedDict[Hashable, deque[_Waiting[Place]]] = OrderedDict()
         self._running: Counter[Hashable] = Counter()
@@ -60,7 +66,7 @@ class FairQueue(Generic[Place]):
         except asyncio.CancelledError:
             if waiting.place.done() and not waiting.place.cancelled():  # it came too late
                 self.done(key)
-                self.add(waiting.place.result())
+                self._returned(waiting.place.result())
             else:
                 self._forget(key, waiting)
             raise
