@@ -23,6 +23,8 @@ MAY_CHANGE = (
     "sandbox.attempts",
     "sandbox.backend",
     "sandbox.image",
+    "sandbox.packages",
+    "sandbox.engine_wait_s",
     "learner.resources",
     "learner.threads",
     "learner.start_timeout_s",
