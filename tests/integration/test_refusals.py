@@ -13,6 +13,7 @@ from commands import DEMO, SMALL, sets, stepcoder
 from learner import manifest
 from stepcoder_dist import ladder, run_file
 from stepcoder_dist.run_folder import RunFolder
+from stepcoder_dist.run_state import STATE_KEYS
 
 
 class Place:
@@ -37,7 +38,10 @@ class Place:
             weights.parent.mkdir(parents=True)
             weights.write_bytes(bytes(1000))
             manifest.write(draft / "learner", self.config, version=version, counters={})
-            state = {"version": version, "config": self.config.model_dump(mode="json")}
+            state = dict.fromkeys(STATE_KEYS) | {
+                "version": version,
+                "config": self.config.model_dump(mode="json"),
+            }
             opened.commit_checkpoint(draft, state)
         opened.close()
 
@@ -85,6 +89,12 @@ def truncate_state(checkpoint: Path) -> None:
     (checkpoint / "run.json").write_text(text[:50])
 
 
+def forget_the_curriculum(checkpoint: Path) -> None:
+    state = json.loads((checkpoint / "run.json").read_text())
+    del state["curriculum"]
+    (checkpoint / "run.json").write_text(json.dumps(state))
+
+
 def truncate_manifest(checkpoint: Path) -> None:
     text = (checkpoint / "learner" / "manifest.json").read_text()
     (checkpoint / "learner" / "manifest.json").write_text(text[:50])
@@ -99,6 +109,7 @@ def truncate_manifest(checkpoint: Path) -> None:
         ),
         (remove_weights, "policy/weights.pt is damaged: it is missing"),
         (truncate_state, "run.json is damaged"),
+        (forget_the_curriculum, "run.json is damaged (KeyError: 'curriculum')"),
         (truncate_manifest, "manifest.json is damaged"),
     ],
 )
