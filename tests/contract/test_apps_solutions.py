@@ -16,6 +16,7 @@ from stepcoder_dist.errors import MissingEngine
 APPS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "apps"
 pytestmark = [
     pytest.mark.docker,
+    pytest.mark.published,
     pytest.mark.skipif(not APPS.is_dir(), reason=f"real problems are not at {APPS}"),
 ]
 

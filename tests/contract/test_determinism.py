@@ -143,4 +143,6 @@ def test_what_works_for_ever_costs_at_most_two_wall_limits(monkeypatch):
         outcomes, quiets, _ = runs_of(
             ["while True: pass\n"], monkeypatch, cpu_limit_s=1.9, wall_limit_s=2.0
         )
-    assert (outcomes, quiets) == ([Outcome.TIMEOUT], [False, True])
+    assert outcomes == [Outcome.TIMEOUT]
+    # once more in quiet only where the load kept a processor from it until the wall clock ended it
+    assert quiets in ([False], [False, True])
