@@ -3,25 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from evaluated_samples import sample
 
-from stepcoder_dist.evaluation import EvaluatedSample, pass_at_k, scores
+from stepcoder_dist.evaluation import pass_at_k, scores
 from stepcoder_dist.paired_gain import paired_gain, sign_test
-from stepcoder_dist.records import Outcome, TestResult, Verdict
-
-
-def sample(problem: str, outcome: Outcome | None, level: str = "interview") -> EvaluatedSample:
-    verdict = None
-    if outcome is not None:
-        verdict = Verdict(
-            outcome=outcome,
-            tests=(TestResult(outcome=outcome),),
-            structure=None,
-            coverage_trusted=True,
-            wall_ms=1.0,
-        )
-    return EvaluatedSample(
-        sample_id=f"{problem}/x", problem_id=problem, level=level, source="", verdict=verdict
-    )
+from stepcoder_dist.records import Outcome
 
 
 def test_pass_at_k_is_the_unbiased_estimator():

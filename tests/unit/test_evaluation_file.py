@@ -6,35 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from evaluated_samples import sample
 from typer.testing import CliRunner
 
 from stepcoder_dist import evaluation_file
 from stepcoder_dist.cli import app
 from stepcoder_dist.errors import ConfigError, UserError
-from stepcoder_dist.evaluation import EvaluatedSample, scores
-from stepcoder_dist.records import Outcome, TestResult, Verdict
+from stepcoder_dist.evaluation import scores
+from stepcoder_dist.records import Outcome
 
 PASSED, WRONG = Outcome.PASSED, Outcome.WRONG_ANSWER
-
-
-def sample(problem: str, outcome: Outcome | None, level: str = "interview") -> EvaluatedSample:
-    verdict = None
-    if outcome is not None:
-        verdict = Verdict(
-            outcome=outcome,
-            tests=(TestResult(outcome=outcome),),
-            structure=None,
-            coverage_trusted=True,
-            wall_ms=1.0,
-        )
-    return EvaluatedSample(
-        sample_id=f"eval/{problem}/0000",
-        problem_id=problem,
-        level=level,
-        source="print('é')\n",
-        verdict=verdict,
-        executed_share=None if outcome is None else 0.5,
-    )
 
 
 SAMPLES = [sample("a", PASSED), sample("b", WRONG, "competition"), sample("c", None)]
