@@ -100,13 +100,13 @@ async def judge_files(
     config = SandboxConfig(backend=backend, image=image, containers=jobs)
     chosen = choose(config)
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
-    if not resume:
-        for _ in _program_rows(programs):  # a file that cannot be read costs no older verdicts
-            pass
+    # read before `out` is opened: a file that cannot be read costs no older verdicts
+    total = 0 if resume else sum(1 for _ in _program_rows(programs))
     with VerdictFile(out, problems, programs, resume=resume) as file:
         if file.kept_older is not None:
             console.print(f"{out} was there: kept as {file.kept_older}", highlight=False)
-        total = _survey(programs, file)
+        if resume:
+            total = _survey(programs, file)
         counts = Counter(file.standing.outcomes)
         with Phase(console, "judging", total, lines=_LINES) as phase:
             if counts:

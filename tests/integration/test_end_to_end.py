@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import DEMO, SMALL, processes_of_session, sets, shared_memory
 
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import MissingEngine
@@ -23,22 +24,7 @@ pytestmark = [
     pytest.mark.timeout(600),
 ]
 
-DEMO = Path(__file__).parents[2] / "deploy" / "runs" / "demo.toml"
-EASY = "kinds=if,if-else&calls=0"
-SMALL = {
-    "problems.sft": f"ladder:sft?conditionals=1-2&count=64&{EASY}",
-    "problems.train": f"ladder:train?conditionals=2&count=8&{EASY}",
-    "problems.heldout": f"ladder:heldout?conditionals=1-2&count=8&{EASY}",
-    "model.tiny.layers": 2,
-    "model.tiny.hidden_size": 64,
-    "model.tiny.heads": 2,
-    "model.tiny.kv_heads": 2,
-    "sft.phases": "[{ steps = 12, learning_rate = 3e-3 }]",
-    "sampling.samples_per_problem": 4,
-    "sampling.max_new_tokens": 48,
-    "learner.samples_per_step": 16,
-    "learner.minibatch_samples": 8,
-    "learner.critic_warmup_steps": 0,
+SETTINGS = SMALL | {
     "train.steps": 3,
     "train.checkpoint_every": 3,
     "sandbox.backend": "docker",
@@ -46,10 +32,17 @@ SMALL = {
 
 
 def stepcoder(*arguments: str, folder: Path, **changes: object) -> subprocess.Popen[str]:
-    settings = SMALL | {"run_dir": folder / "run", "model.sft_path": folder / "sft"} | changes
-    sets = [text for key, value in settings.items() for text in ("--set", f"{key}={value}")]
+    settings = SETTINGS | {"run_dir": folder / "run", "model.sft_path": folder / "sft"} | changes
     return subprocess.Popen(
-        [sys.executable, "-m", "stepcoder_dist", arguments[0], str(DEMO), *arguments[1:], *sets],
+        [
+            sys.executable,
+            "-m",
+            "stepcoder_dist",
+            arguments[0],
+            str(DEMO),
+            *arguments[1:],
+            *sets(settings),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -62,10 +55,6 @@ def finish(process: subprocess.Popen[str]) -> str:
     output, _ = process.communicate(timeout=500)
     assert process.returncode == 0, output[-4000:]
     return output
-
-
-def shared_memory() -> set[str]:
-    return {path.name for path in Path("/dev/shm").iterdir()}
 
 
 def orphans() -> list[str]:
@@ -81,20 +70,6 @@ def orphans() -> list[str]:
     finally:
         client.close()
     return [name for name, o in owners.items() if not Path("/proc", o.split(":")[-2]).exists()]
-
-
-def processes_of_session(session: int) -> list[str]:
-    """Command lines of the processes of the session that a command was started in, and of Ray."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-            command = (stat.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(fields[3]) == session and fields[0] != "Z":
-            found.append(command)
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from runs_for_tests import config
 
 from sandbox.process_executor import ProcessExecutor
 from stepcoder_dist import metrics, training
@@ -38,20 +39,6 @@ def problems(count: int = 4) -> list[Problem]:
         )
         for i in range(count)
     ]
-
-
-def config(**train: object) -> RunConfig:
-    return RunConfig.model_validate(
-        {
-            "name": "loops",
-            "model": {"path": "none"},
-            "problems": {"train": "none", "heldout": "none"},
-            "curriculum": {"alpha": 0.9, "threshold": 0.5},
-            "sampling": {"samples_per_problem": 2, "max_new_tokens": 200},
-            "learner": {"samples_per_step": 4, "minibatch_samples": 4},
-            "train": {"steps": 4, **train},
-        }
-    )
 
 
 def right(request: RolloutRequest) -> str:
