@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from stepcoder_dist import interruption
+from stepcoder_dist import data_commands, interruption
 from stepcoder_dist.errors import Interrupted, StepcoderError, UserError
 
 app = typer.Typer(
@@ -19,8 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data = typer.Typer(help="Problem sets.", no_args_is_help=True)
-app.add_typer(data, name="data")
+app.add_typer(data_commands.app, name="data")
 
 RunFile = Annotated[Path, typer.Argument(metavar="RUN.toml", help="A run file: deploy/runs/.")]
 Overrides = Annotated[
@@ -62,18 +60,18 @@ def train(
 
         typer.echo(report.report(settings))
         return
-    from stepcoder_dist import launch
+    from stepcoder_dist.launch import train as command
 
-    launch.train(settings, resume=resume)
+    command.train(settings, resume=resume)
 
 
 @app.command()
 def sft(run_file: RunFile, *, overrides: Overrides = None) -> None:
     """Warm-start the policy on the reference solutions."""
-    from stepcoder_dist import launch
     from stepcoder_dist import run_file as files
+    from stepcoder_dist.launch import warm_start
 
-    launch.sft(files.load(run_file, overrides or ()))
+    warm_start.sft(files.load(run_file, overrides or ()))
 
 
 @app.command("eval")
@@ -101,10 +99,10 @@ def evaluate(
 
         Console(width=None if sys.stdout.isatty() else 120).print(comparison_table(*compare))
     elif run_file is not None and compare is None:
-        from stepcoder_dist import launch
         from stepcoder_dist import run_file as files
+        from stepcoder_dist.launch import evaluate as command
 
-        launch.evaluate(files.load(run_file, overrides or ()), model, out)
+        command.evaluate(files.load(run_file, overrides or ()), model, out)
     else:
         raise UserError("give either RUN.toml, to evaluate, or --compare A B")
 
@@ -112,10 +110,10 @@ def evaluate(
 @app.command()
 def demo(run_file: RunFile, *, overrides: Overrides = None) -> None:
     """SFT where there is no warm start yet, evaluation, RL, evaluation: what `make demo` calls."""
-    from stepcoder_dist import launch
     from stepcoder_dist import run_file as files
+    from stepcoder_dist.launch import demo as command
 
-    launch.demo(files.load(run_file, overrides or ()))
+    command.demo(files.load(run_file, overrides or ()))
 
 
 @app.command()
@@ -134,9 +132,9 @@ def judge(
     ] = False,
 ) -> None:
     """Judge a file of programs: one verdict a line, in any order."""
-    from stepcoder_dist import launch
+    from stepcoder_dist.launch import judge as command
 
-    launch.judge(problems, programs, out, backend=backend, jobs=jobs, image=image, resume=resume)
+    command.judge(problems, programs, out, backend=backend, jobs=jobs, image=image, resume=resume)
 
 
 @app.command()
@@ -146,9 +144,9 @@ def export(
     out: Annotated[Path, typer.Argument(metavar="OUT")],
 ) -> None:
     """Write a checkpoint's policy as a Hugging Face folder."""
-    from stepcoder_dist import launch
+    from stepcoder_dist.launch import export as command
 
-    launch.export(run_dir, step, out)
+    command.export(run_dir, step, out)
 
 
 @app.command()
@@ -192,37 +190,3 @@ def report(
     from stepcoder_dist import report as pages
 
     typer.echo(f"report: {pages.write(run_dir, out)}")
-
-
-@data.command()
-def inspect(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A file, folder or ladder:<split>.")],
-    *,
-    problem: Annotated[str, typer.Option(metavar="ID", help="Show one problem.")] = "",
-    curriculum: Annotated[
-        bool, typer.Option("--curriculum", help="Start points of every problem.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
-    max_bad_share: Annotated[float, typer.Option(min=0, max=1)] = 0.0,
-) -> None:
-    """What is in a problem set, and where its start points are."""
-    from rich.console import Console
-
-    from stepcoder_dist import inspection
-    from stepcoder_dist.problems import load
-
-    if as_json != curriculum:
-        raise UserError("--curriculum and --json go together: one object a problem, a line each")
-    problems = load(file, max_bad_share=max_bad_share)
-    if problem:
-        chosen = [p for p in problems if p.problem_id == problem]
-        if not chosen:
-            raise UserError(
-                f"{file}: no problem {problem!r}; ids look like {problems[0].problem_id!r}"
-            )
-        typer.echo(inspection.show(chosen[0]))
-    elif curriculum and as_json:
-        for row in inspection.curriculum_rows(problems):
-            typer.echo(json.dumps(row))
-    else:
-        Console().print(inspection.summary(problems))

@@ -43,7 +43,7 @@ STATE_KEYS = frozenset(
 
 @dataclass(slots=True)
 class Run:
-    """The parts of one run, joined by `launch.py`; what both loops see."""
+    """The parts of one run, joined by `launch/`; what both loops see."""
 
     config: RunConfig
     problems: Mapping[str, Problem]

@@ -1,0 +1,12 @@
+"""The composition root: the only place that knows every role. One module is one command.
+
+A command reads and checks everything that a user can get wrong first, then opens the processes
+it needs (`processes.py`), hands them to the core, and closes what it opened.
+
+    train.py       RL, in pools that are open or that it opens
+    warm_start.py  SFT
+    evaluate.py    pass@k of a checkpoint
+    demo.py        warm start, evaluation, RL, evaluation
+    judge.py       a file of programs
+    export.py      a checkpoint as a Hugging Face folder
+"""

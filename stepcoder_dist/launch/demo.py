@@ -1,0 +1,86 @@
+"""`stepcoder demo`: warm start, evaluation, RL, evaluation."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+from stepcoder_dist import report, sft_folder
+from stepcoder_dist.config import RunConfig
+from stepcoder_dist.evaluation import EvaluatedSample, scores
+from stepcoder_dist.interruption import StopRequest, run_until_done
+from stepcoder_dist.launch.evaluate import evaluate_in
+from stepcoder_dist.launch.processes import check_sandbox, console, open_pools
+from stepcoder_dist.launch.train import train_in
+from stepcoder_dist.launch.warm_start import warm_start, warm_start_from
+from stepcoder_dist.paired_gain import paired_gain
+from stepcoder_dist.preflight import (
+    fitting,
+    load_set,
+    prompt_writer,
+    sft_checkpoint,
+    without_given_code,
+)
+from stepcoder_dist.ray_session import ray_session
+from stepcoder_dist.records import SftExample
+from stepcoder_dist.report_table import scores_table
+from stepcoder_dist.run_folder import RunFolder
+
+
+def demo(config: RunConfig) -> None:
+    """`stepcoder demo`: SFT, unless model.sft_path is there already, evaluation, RL, evaluation."""
+    if config.model.sft_path and (Path(config.sft_folder) / "config.json").is_file():
+        with sft_folder.reading(config):
+            _demo(config, sft_checkpoint(config), None)
+    else:
+        with sft_folder.writing(config):
+            _demo(config, *warm_start_from(config))
+
+
+def _demo(config: RunConfig, base: str, phases: list[list[SftExample]] | None) -> None:
+    problems = load_set(config, config.problems.train, console)
+    heldout = load_set(config, config.problems.heldout, console)
+    check_sandbox(config)
+    writer = prompt_writer(config, base)
+    problems = fitting(config, problems, writer, console)
+    heldout = fitting(without_given_code(config), heldout, writer, console)
+    folder = RunFolder.fresh(config)
+    stop = StopRequest()
+
+    async def command() -> None:
+        if phases is None:
+            console.print(f"SFT: {config.sft_folder}, made before", highlight=False)
+        else:
+            await warm_start(config, base, phases)
+        checkpoint = sft_checkpoint(config)
+        evaluated: dict[str, list[EvaluatedSample]] = {}
+        async with open_pools(config, checkpoint) as pools:
+
+            async def evaluate_as(name: str) -> None:
+                samples = await evaluate_in(config, heldout, writer, pools, f"eval {name}")
+                folder.write_evaluation(name.lower(), samples)
+                evaluated[name] = samples
+
+            async def evaluate_trained() -> None:
+                await evaluate_as("RL")
+
+            await evaluate_as("SFT")
+            await train_in(
+                config,
+                folder,
+                problems,
+                writer,
+                pools,
+                checkpoint,
+                stop=stop,
+                then=evaluate_trained,
+            )
+        ks = config.evaluation.k
+        console.print(scores_table([(name, scores(each, ks)) for name, each in evaluated.items()]))
+        if len(evaluated) > 1:
+            gain = paired_gain(evaluated["SFT"], evaluated["RL"])
+            console.print(f"RL over SFT: {gain}", highlight=False, soft_wrap=True)
+
+    with closing(folder), report.written_at_the_end(folder.path, console), ray_session(config):
+        run_until_done(command(), stop)
+    console.print(f"run directory: {folder.path}", highlight=False)

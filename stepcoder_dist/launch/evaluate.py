@@ -1,0 +1,67 @@
+"""`stepcoder eval`: pass@k of a checkpoint on the held-out problems."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from stepcoder_dist import evaluation_file, sft_folder
+from stepcoder_dist.config import RunConfig
+from stepcoder_dist.errors import RunError
+from stepcoder_dist.evaluation import EvaluatedSample, scores
+from stepcoder_dist.evaluation import evaluate as evaluate_problems
+from stepcoder_dist.interruption import run_until_done
+from stepcoder_dist.launch.processes import check_sandbox, console, open_pools
+from stepcoder_dist.preflight import (
+    existing,
+    fitting,
+    load_set,
+    prompt_writer,
+    sft_checkpoint,
+    without_given_code,
+)
+from stepcoder_dist.program import PromptWriter
+from stepcoder_dist.progress import Phase
+from stepcoder_dist.ray_session import ray_session
+from stepcoder_dist.records import Problem
+from stepcoder_dist.report_table import scores_table
+from stepcoder_dist.runs_root import runs_root
+from stepcoder_dist.training import Pools
+
+
+def evaluate(config: RunConfig, model: str, out: Path | None) -> None:
+    """`stepcoder eval`. Raises `ConfigError` before anything starts, also where `out` cannot be."""
+    problems = load_set(config, config.problems.heldout, console)
+    checkpoint = existing(model, "mend --model") if model else sft_checkpoint(config)
+    name = Path(checkpoint).name
+    out = evaluation_file.prepare(out or runs_root() / "eval" / f"{config.name}-{name}.jsonl")
+    writer = prompt_writer(config, checkpoint)
+    problems = fitting(without_given_code(config), problems, writer, console)
+    check_sandbox(config)
+
+    async def command() -> None:
+        async with open_pools(config, checkpoint) as pools:
+            samples = await evaluate_in(config, problems, writer, pools, "evaluation")
+        console.print(scores_table([(name, scores(samples, config.evaluation.k))]))
+        evaluation_file.write(out, samples)
+        console.print(f"samples: {out}", highlight=False, soft_wrap=True)
+        if all(sample.verdict is None for sample in samples):
+            raise RunError("the sandbox failed on every sample: nothing was evaluated")
+
+    with sft_folder.reading(config), ray_session(config, learner=False):
+        run_until_done(command())
+
+
+async def evaluate_in(
+    config: RunConfig,
+    problems: Sequence[Problem],
+    writer: PromptWriter,
+    pools: Pools,
+    title: str,
+) -> list[EvaluatedSample]:
+    """Evaluate with pools that are open already, under whatever weights they hold."""
+    total = len(problems) * config.evaluation.samples_per_problem
+    with Phase(console, title, total) as phase:
+        return await evaluate_problems(
+            config, problems, writer, pools.sampler, pools.executor, phase.advance
+        )

@@ -1,0 +1,27 @@
+"""`stepcoder judge`: a file of programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from stepcoder_dist.interruption import run_until_done
+
+
+def judge(
+    problems: Path,
+    programs: Path,
+    out: Path,
+    *,
+    backend: Literal["docker", "process"],
+    jobs: int,
+    image: str,
+    resume: bool,
+) -> None:
+    """`stepcoder judge`."""
+    from sandbox.batch import judge_files
+
+    command = judge_files(
+        problems, programs, out, backend=backend, jobs=jobs, image=image, resume=resume
+    )
+    run_until_done(command)

@@ -1,0 +1,59 @@
+"""The processes that commands need, opened and closed whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from stepcoder_dist.config import RunConfig
+from stepcoder_dist.training import Pools
+
+if TYPE_CHECKING:
+    from learner.learner_group import LearnerGroup
+
+
+console = Console() if sys.stdout.isatty() else Console(width=120)
+
+
+@asynccontextmanager
+async def open_pools(config: RunConfig, checkpoint: str) -> AsyncIterator[Pools]:
+    """Start the rollout and sandbox pools together; close both whatever happens."""
+    from actors.actor_pool import ActorPool
+    from sandbox.executor_pool import ExecutorPool
+
+    async with AsyncExitStack() as stack:
+        executor = ExecutorPool(config)
+        stack.push_async_callback(executor.close)
+        sampler = ActorPool(config, checkpoint)
+        stack.push_async_callback(sampler.close)
+        await asyncio.gather(executor.start(), sampler.start())
+        yield Pools(sampler, executor)
+
+
+@asynccontextmanager
+async def open_learner(config: RunConfig, checkpoint: str) -> AsyncIterator[LearnerGroup]:
+    """Start the learner's ranks; close them whatever happens."""
+    from learner.learner_group import LearnerGroup
+
+    learner = LearnerGroup(config, checkpoint)
+    try:
+        await learner.start()
+        yield learner
+    finally:
+        await learner.close()
+
+
+def check_sandbox(config: RunConfig) -> None:
+    """Say which backend judges. Raises `MissingEngine` before anything is started."""
+    from sandbox.backend import choose
+    from sandbox.process_executor import WARNING
+
+    if choose(config.sandbox) == "process":
+        console.print(f"warning: {WARNING}", style="bold red")
+    else:
+        console.print(f"sandbox: Docker containers of {config.sandbox.image}", highlight=False)

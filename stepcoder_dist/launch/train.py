@@ -1,0 +1,107 @@
+"""`stepcoder train`: RL."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
+
+from stepcoder_dist import report, sft_folder, training
+from stepcoder_dist.config import RunConfig
+from stepcoder_dist.interruption import StopRequest, run_until_done
+from stepcoder_dist.launch.processes import check_sandbox, console, open_learner, open_pools
+from stepcoder_dist.launch.warm_start import warm_start, warm_start_from
+from stepcoder_dist.metric_sinks import JsonLines, MetricSink, TensorBoard
+from stepcoder_dist.preflight import (
+    fitting,
+    load_set,
+    needs_warm_start,
+    prompt_writer,
+    sft_checkpoint,
+    tell_about_ray_job,
+)
+from stepcoder_dist.program import PromptWriter
+from stepcoder_dist.ray_session import RayMetrics, ray_session
+from stepcoder_dist.records import Problem, SftExample
+from stepcoder_dist.run_folder import RunFolder, checkpoints
+from stepcoder_dist.training import Pools
+
+
+def train(config: RunConfig, *, resume: bool) -> None:
+    """`stepcoder train`; a tiny model that was never warmed up is warmed up first."""
+    if needs_warm_start(config) and not resume:
+        with sft_folder.writing(config):
+            base, phases = warm_start_from(config)
+            _train(config, base, phases)
+    else:
+        with sft_folder.reading(config):
+            _train(config, sft_checkpoint(config), None, resume=resume)
+
+
+def _train(
+    config: RunConfig, base: str, phases: list[list[SftExample]] | None, *, resume: bool = False
+) -> None:
+    problems = load_set(config, config.problems.train, console)
+    writer = prompt_writer(config, base)
+    problems = fitting(config, problems, writer, console)
+    check_sandbox(config)
+    tell_about_ray_job(config, console)
+    stop = StopRequest()
+    opened = RunFolder.latest if resume else RunFolder.fresh
+
+    async def command(folder: RunFolder) -> None:
+        if phases is not None:
+            await warm_start(config, base, phases)
+        checkpoint = sft_checkpoint(config)
+        async with open_pools(config, checkpoint) as pools:
+            await train_in(
+                config, folder, problems, writer, pools, checkpoint, resume=resume, stop=stop
+            )
+
+    with closing(opened(config)) as folder:
+        if resume:
+            check_resumable(config, folder)
+        with report.written_at_the_end(folder.path, console), ray_session(config):
+            run_until_done(command(folder), stop)
+    console.print(f"run directory: {folder.path}", highlight=False)
+
+
+def check_resumable(config: RunConfig, folder: RunFolder) -> None:
+    """Raises `UserError` for a checkpoint that cannot be gone on with, before anything starts."""
+    from learner import manifest
+
+    training.saved_state(config, folder)
+    newest = checkpoints(folder.path)[-1]
+    manifest.verify(newest / "learner", config, contents=False)
+
+
+async def train_in(
+    config: RunConfig,
+    folder: RunFolder,
+    problems: Sequence[Problem],
+    writer: PromptWriter,
+    pools: Pools,
+    checkpoint: str,
+    *,
+    resume: bool = False,
+    stop: StopRequest | None = None,
+    then: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """RL with pools that are open already; `then` runs while the final weights are at hand."""
+    if config.colocate:
+        await pools.sampler.rest()  # loading needs the shared GPUs; the first push wakes it
+    async with open_learner(config, checkpoint) as learner:
+        run = training.compose(config, problems, writer, pools, learner, stop)
+        if resume:
+            await training.restore(run, folder)
+        sinks: list[MetricSink] = [
+            JsonLines(folder.path / "metrics.jsonl"),
+            TensorBoard(folder.path / "tensorboard", after_step=run.version),
+            RayMetrics(),
+        ]
+        try:
+            await training.train(run, folder, sinks, console)
+            if then is not None:
+                await then()
+        finally:
+            for sink in sinks:
+                sink.close()
