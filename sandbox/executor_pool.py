@@ -213,7 +213,17 @@ class ExecutorPool:
             num_gpus=resources.num_gpus,
             resources=dict(resources.custom),
         ).remote(executor.name, self._config, self._backend)
-        await executor.handle.start.remote()
+        limit_s = self._config.start_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                await executor.handle.start.remote()
+        except TimeoutError:
+            raise SandboxFault(
+                f"{executor.name} was not up within sandbox.start_timeout_s = {limit_s:g}; "
+                f"`ray status` tells whether a node has room for it ({resources.num_cpus:g} CPUs, "
+                f"{resources.num_gpus:g} GPUs{''.join(f', {k}' for k in resources.custom)}), "
+                f"`ray logs actor` what it does"
+            ) from None
 
     def _down(self, executor: _Executor) -> None:
         """Forget the actor; the next program, or nobody, brings up another in its place."""

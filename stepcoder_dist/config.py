@@ -240,6 +240,8 @@ class SandboxConfig(Section):
     coverage in an evaluation's table."""
     engine_wait_s: PositiveFloat = 120.0
     """How long to wait for a container engine that was there and is away, before programs fail."""
+    start_timeout_s: PositiveFloat = 300
+    """For an executor: to be placed by Ray and to have its containers up."""
 
     @model_validator(mode="after")
     def _wall_is_a_backstop(self) -> SandboxConfig:

@@ -23,6 +23,7 @@ from typing import Protocol
 
 from stepcoder_dist.coverage_mask import token_mask
 from stepcoder_dist.errors import RunError, SandboxFault, first_error
+from stepcoder_dist.losses import Losses
 from stepcoder_dist.metrics import PhaseClock, summarise
 from stepcoder_dist.planner import group_of
 from stepcoder_dist.program import assemble
@@ -41,16 +42,13 @@ from stepcoder_dist.run_state import Run
 from stepcoder_dist.trajectory_buffer import Fate
 from stepcoder_dist.whole_share import sample_whole
 
-# What loses this many in a row will not recover by itself.
-MAX_LOST_IN_A_ROW = 32
-
 
 class RolloutLoop:
     """Plans, samples, judges, scores: fills the buffer."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._lost_in_a_row = 0
+        self._losses = Losses()
 
     async def run(self) -> None:
         """Roll out every step of the run, at most `max_staleness` versions ahead.
@@ -117,10 +115,10 @@ class RolloutLoop:
             trajectory = await self.judge(completion)
         except SandboxFault as error:
             self._run.ledger.settle(ticket.sample_id, Fate.FAULT)
-            self._count_loss(error)
+            self._losses.count(ticket.problem_id, error)
             await self.replace([ticket])
             return
-        self._lost_in_a_row = 0
+        self._losses.none(ticket.problem_id)
         if not await self._run.buffer.put(trajectory):
             self._run.judged.pop(ticket.sample_id)
             await self.replace([ticket])
@@ -153,14 +151,6 @@ class RolloutLoop:
             newest_weights=completion.newest_weights,
             judge_ms=clock.seconds("judge") * 1000,
         )
-
-    def _count_loss(self, error: SandboxFault) -> None:
-        self._lost_in_a_row += 1
-        if self._lost_in_a_row > MAX_LOST_IN_A_ROW:
-            raise RunError(
-                f"{self._lost_in_a_row} samples in a row were lost, the last to: {error}; "
-                "what the processes printed is in /tmp/ray/session_latest/logs"
-            ) from error
 
 
 class StepRecords(Protocol):

@@ -25,6 +25,7 @@ MAY_CHANGE = (
     "sandbox.image",
     "sandbox.packages",
     "sandbox.engine_wait_s",
+    "sandbox.start_timeout_s",
     "learner.resources",
     "learner.threads",
     "learner.start_timeout_s",

@@ -25,6 +25,7 @@ class Actor:
     """Answers as an `ExecutorActor` handle does, until it is closed."""
 
     failing_starts: int = 0
+    never_placed: bool = False
 
     def __init__(self, *_: Any) -> None:
         self.closed = False
@@ -33,6 +34,8 @@ class Actor:
             setattr(self, name, SimpleNamespace(remote=getattr(self, f"_{name}")))
 
     async def _start(self) -> None:
+        if Actor.never_placed:
+            await asyncio.Event().wait()
         if Actor.failing_starts:
             Actor.failing_starts -= 1
             raise RayTaskError("start", "a traceback", OSError("the engine's answer was cut off"))
@@ -51,7 +54,7 @@ class Actor:
 
 @pytest.fixture
 def pool(monkeypatch: pytest.MonkeyPatch) -> ExecutorPool:
-    Actor.failing_starts = 0
+    Actor.failing_starts, Actor.never_placed = 0, False
     monkeypatch.setattr(
         executor_pool,
         "ExecutorActor",
@@ -62,7 +65,13 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> ExecutorPool:
         "name": "test",
         "model": {"path": "none"},
         "problems": {"train": "none", "heldout": "none"},
-        "sandbox": {"backend": "process", "number": 2, "containers": 2, "attempts": 1},
+        "sandbox": {
+            "backend": "process",
+            "number": 2,
+            "containers": 2,
+            "attempts": 1,
+            "start_timeout_s": 0.2,
+        },
     }
     return ExecutorPool(RunConfig.model_validate(made))
 
@@ -110,6 +119,21 @@ def test_a_start_that_fails_in_any_way_is_a_fault_and_tried_anew(pool: ExecutorP
         Actor.failing_starts = 1
         with pytest.raises(SandboxFault, match=r"sandbox-\d did not start"):
             await pool.start()
+        await pool.start()
+        assert (await pool.judge("", SUITE)).outcome is Outcome.PASSED
+        await pool.close()
+
+    asyncio.run(run())
+
+
+def test_an_executor_that_no_node_has_room_for_is_a_fault_that_says_what_to_look_at(
+    pool: ExecutorPool,
+):
+    async def run() -> None:
+        Actor.never_placed = True
+        with pytest.raises(SandboxFault, match=r"start_timeout_s = 0.2; `ray status` tells"):
+            await pool.start()
+        Actor.never_placed = False
         await pool.start()
         assert (await pool.judge("", SUITE)).outcome is Outcome.PASSED
         await pool.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from runs_for_tests import config
 from sandbox.process_executor import ProcessExecutor
 from stepcoder_dist import metrics, training
 from stepcoder_dist.config import RunConfig, SandboxConfig
-from stepcoder_dist.errors import RunError, SandboxFault
+from stepcoder_dist.errors import CheckerFault, RunError, SandboxFault
 from stepcoder_dist.fakes import ByteTokenizer, FakeLearner, FakeSampler
+from stepcoder_dist.losses import MAX_CHECKER_FAULTS, Losses
 from stepcoder_dist.metric_sinks import JsonLines
 from stepcoder_dist.ports import Executor
 from stepcoder_dist.program import PromptWriter
@@ -209,6 +211,41 @@ def test_a_sandbox_that_stays_away_ends_the_run_with_one_error(
         run_loops(run, tmp_path, executor)
     assert run.ledger.counts[Fate.TRAINED] == 0
     assert run.ledger.open_ids == frozenset()
+
+
+class BrokenChecker:
+    """One problem's checker fails on every program, as one that reads answers with `int` may."""
+
+    def __init__(self, real: Executor, suite: TestSuite) -> None:
+        self._real = real
+        self._suite = suite
+
+    async def judge(self, source: str, tests: TestSuite):
+        if tests is self._suite:
+            raise CheckerFault("the checker failed on test 1: ValueError")
+        return await self._real.judge(source, tests)
+
+
+def test_a_checker_that_only_fails_ends_the_run_by_its_problems_name(
+    executor: ProcessExecutor, tmp_path: Path
+):
+    """Other problems go on well between its failures: a count over all would never be full."""
+    run = make_run(config(), executor)
+    name, problem = next(iter(run.problems.items()))
+    its_own = replace(problem.tests)  # the others share one suite
+    run.problems = {**run.problems, name: replace(problem, tests=its_own)}
+    run.executor = BrokenChecker(executor, its_own)
+    with pytest.raises(RunError, match=f"problem {name}: its checker failed on 8 programs"):
+        run_loops(run, tmp_path, executor)
+
+
+def test_a_checker_that_fails_now_and_then_costs_samples_only():
+    losses = Losses()
+    for _ in range(100):
+        for _ in range(MAX_CHECKER_FAULTS - 1):
+            losses.count("p/1", CheckerFault("int('x')"))
+        losses.none("p/1")
+    losses.count("p/2", SandboxFault("the engine is away"))
 
 
 class DyingSampler(FakeSampler):
