@@ -15,7 +15,7 @@ TORCH := $(if $(GPU),,$(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--ex
 
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo demo-sft test test-long check format docs lock sandbox-image clean
+.PHONY: setup demo demo-sft test test-long lint check format docs lock sandbox-image clean
 .DEFAULT_GOAL := help
 
 help:
@@ -48,10 +48,12 @@ test: setup ## every test but the long ones
 test-long: setup ## the long suites
 	@$(BIN)/pytest -m long $(PYTEST_ARGS)
 
-check: setup ## lint, types, import contracts, unit tests: under a minute
+lint: setup ## ruff, mypy, import contracts
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-cache > /dev/null || $(BIN)/lint-imports --no-cache
+
+check: lint ## lint and the unit tests: a minute
 	@$(BIN)/pytest -q tests/unit $(PYTEST_ARGS)
 
 format: setup ## format and mend what ruff can
