@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from stepcoder_dist import methods
+from stepcoder_dist.methods import Method
 from stepcoder_dist.records import Limits
 from stepcoder_dist.runs_root import runs_root
 
@@ -157,7 +159,11 @@ class PromptConfig(Section):
 
 
 class CurriculumConfig(Section):
-    kind: Literal["cccs", "none"] = "cccs"
+    kind: Literal["cccs", "none", "fixed", "on_failure"] = "cccs"
+    """Where the policy starts to write: after a prefix that shrinks as a problem is mastered; from
+    nothing; at `fixed_stage`; after a prefix only while all of a problem's samples fail."""
+    fixed_stage: Annotated[int, Field(ge=0)] | None = None
+    """Of kind `fixed`, or a problem's easiest where it has fewer; empty: the easiest."""
     alpha: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Weight of the newest outcome in a problem's moving average (decision 0003)."""
     threshold: Annotated[float, Field(ge=0, lt=1)] = 0.5
@@ -166,9 +172,11 @@ class CurriculumConfig(Section):
     """How a group of samples enters the average: once with its pass share, or one by one."""
 
 
-class CoverageMaskConfig(Section):
-    enabled: bool = True
-    """False: every completion token carries policy loss."""
+class CreditConfig(Section):
+    rule: Literal["executed", "all", "failing_tests"] = "executed"
+    """Which completion tokens carry policy loss: those on executed lines (FGO); all; or, where
+    their advantage is negative, those on lines that only failing tests executed, else the others
+    that were executed."""
     comments: Literal["block", "keep", "mask"] = "block"
     """Comment and blank lines: follow the block they stand in, always kept, never kept."""
     prose: Literal["mask", "keep"] = "mask"
@@ -278,11 +286,15 @@ class LearnerConfig(Section):
     """Samples of one forward and backward pass on one rank."""
     epochs: Positive = 1
     """Passes over a step's samples."""
+    advantage: Literal["gae", "grpo", "rloo"] = "gae"
+    """GAE with a critic; or, without one, the score against its group's: normalised, with the KL
+    penalty as a loss (`grpo`), or less the others' mean, with the KL inside the score (`rloo`)."""
     policy_lr: PositiveFloat = 5e-7
     critic_lr: PositiveFloat = 1.5e-6
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     critic_warmup_steps: Annotated[int, Field(ge=0)] = 0
-    """First steps that train the critic only."""
+    """First steps that train the critic only; ignored where there is none, as are `critic_lr`,
+    `value_clip`, `value_weight`, and the advantages' `gamma` and `gae_lambda`."""
     weight_decay: NonNegativeFloat = 0.0
     adam_betas: tuple[Share, Share] = (0.9, 0.95)
     """Of every optimiser, SFT's too."""
@@ -303,6 +315,11 @@ class LearnerConfig(Section):
         _divides(self, "minibatch_samples", "samples_per_step")
         _divides(self, "ranks", "minibatch_samples")
         return self
+
+    @property
+    def has_critic(self) -> bool:
+        """False: no critic is built, trained or saved."""
+        return self.advantage == "gae"
 
 
 class WeightsConfig(Section):
@@ -367,6 +384,9 @@ class RunConfig(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     """Of the run and its folders: letters, digits, `.`, `_`, `-`."""
+    method: Method = methods.DEFAULT
+    """A preset of `curriculum.kind`, `credit.rule` and `learner.advantage` (docs/methods.md). Keys
+    written in the file win over it; `--set method=…` wins over the file."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     run_dir: str = ""
     """Empty: `runs/<name>`, or the next free `runs/<name>-2`, … `runs` is `$STEPCODER_RUNS` where
@@ -382,7 +402,7 @@ class RunConfig(Section):
     problems: ProblemsConfig
     prompt: PromptConfig = PromptConfig()
     curriculum: CurriculumConfig = CurriculumConfig()
-    coverage_mask: CoverageMaskConfig = CoverageMaskConfig()
+    credit: CreditConfig = CreditConfig()
     reward: RewardConfig = RewardConfig()
     sampling: SamplingConfig = SamplingConfig()
     actors: ActorsConfig = ActorsConfig()
@@ -393,13 +413,24 @@ class RunConfig(Section):
     sft: SftConfig = SftConfig()
     evaluation: EvalConfig = EvalConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _method_fills_in(cls, data: Any) -> Any:
+        return methods.filled_in(data) if isinstance(data, dict) else data
+
     @model_validator(mode="after")
     def _parts_fit(self) -> RunConfig:
         _divides(self, "sampling.samples_per_problem", "learner.samples_per_step")
-        if self.coverage_mask.enabled and not self.sandbox.coverage:
+        if self.credit.rule != "all" and not self.sandbox.coverage:
             raise ValueError(
-                "sandbox.coverage = false records no executed lines, and coverage_mask.enabled = "
-                "true is made from them; switch on the one or switch off the other"
+                "sandbox.coverage = false records no executed lines, and credit.rule = "
+                f'"{self.credit.rule}" is made from them; set it to true, or the rule to "all"'
+            )
+        if not self.learner.has_critic and self.sampling.samples_per_problem == 1:
+            raise ValueError(
+                f'sampling.samples_per_problem = 1 leaves learner.advantage = '
+                f'"{self.learner.advantage}" nothing to compare a sample with: every advantage '
+                "would be 0; sample at least 2"
             )
         if self.sampling.max_new_tokens >= self.model.max_tokens:
             raise ValueError(
@@ -441,6 +472,12 @@ class RunConfig(Section):
                 "do not share one GPU, which colocate = true asks for; give 0.5 to each"
             )
         return self
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """What a method is a preset of, by dotted key, as this run has it."""
+        values = (self.curriculum.kind, self.credit.rule, self.learner.advantage)
+        return dict(zip(methods.CHOICES, values, strict=True))
 
     @property
     def sft_folder(self) -> str:

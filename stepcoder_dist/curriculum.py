@@ -3,7 +3,8 @@
 The policy is given the head of a reference solution and writes the rest. With E conditional
 statements a problem has ⌈√E⌉ stages; at stage c > 0 it starts at the line of conditional number
 ⌈E/⌈√E⌉⌉·c (0-based), at stage 0 from nothing. A problem begins at its last stage and moves to
-the one before when a moving average of full passes exceeds a threshold.
+the one before when a moving average of full passes exceeds a threshold. That is the paper's rule;
+`start_rules.py` has it and the others, over the same stages.
 
 Pure data: nothing here runs the reference, and all state goes through `state_dict`.
 """
@@ -21,6 +22,7 @@ from stepcoder_dist.config import CurriculumConfig
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.program import line_starts
 from stepcoder_dist.records import Problem, StartPoint
+from stepcoder_dist.start_rules import RULES, Progress
 
 _CONDITIONALS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.Match)
 _ELIF = re.compile(r"[ \t\f]*elif\b")
@@ -76,7 +78,7 @@ class Stages:
 
     @property
     def first(self) -> int:
-        """The stage at which a problem begins: its easiest."""
+        """The easiest stage, with the most given code: where CCCS begins."""
         return max(self.stages - 1, 0)
 
     def start_line(self, stage: int) -> int:
@@ -89,26 +91,21 @@ class Stages:
         return self.conditional_lines[self.stride * stage] if stage else 0
 
 
-@dataclass(slots=True)
-class Progress:
-    """Where one problem stands."""
-
-    stage: int
-    average: float = 0.0
-    """ρ: moving average of full passes at this stage."""
-
-
 class Curriculum:
-    """Chooses start points and moves them back as outcomes are recorded."""
+    """Chooses start points, and moves them as outcomes are recorded by `curriculum.kind`'s rule."""
 
     def __init__(self, config: CurriculumConfig, problems: Iterable[Problem]) -> None:
         self._config = config
+        self._rule = RULES[config.kind]
         self._references = {p.problem_id: p.reference for p in problems}
         self._stages = {
-            problem_id: Stages(conditional_lines(source) if config.kind == "cccs" else ())
+            problem_id: Stages(conditional_lines(source) if config.kind != "none" else ())
             for problem_id, source in self._references.items()
         }
-        self._progress = {key: Progress(stages.first) for key, stages in self._stages.items()}
+        self._progress = {
+            key: Progress(self._rule.first(stages.first, config))
+            for key, stages in self._stages.items()
+        }
 
     def start_point(self, problem_id: str, stage: int | None = None) -> StartPoint:
         """Where the policy starts on this problem, at its present stage or at a given one."""
@@ -118,29 +115,23 @@ class Curriculum:
         cut = line_starts(self._references[problem_id])[line - 1] if line else 0
         return StartPoint(problem_id=problem_id, stage=stage, line=line, cut=cut)
 
+    def longest_start(self, problem_id: str) -> StartPoint:
+        """The start point with the most given code that this problem can ever have."""
+        highest = self._rule.highest(self._stages[problem_id].first, self._config)
+        return self.start_point(problem_id, highest)
+
     def record(self, problem_id: str, stage: int, passed: Sequence[bool]) -> bool:
         """Count a group's outcomes, sampled at `stage`; True when they moved the problem on.
 
-        ρ ← (1−α)ρ + α·[passed]; above the threshold ρ ← 0 and the stage goes down by one, never
-        below 0 (Algorithm 1 prints `min(c−1, 0)`, which can only be meant as `max`). Outcomes of
-        another stage than the current one say nothing about it and are ignored.
+        Outcomes of another stage than the current one say nothing about it and are ignored.
         """
-        if self._config.group_update == "mean":
-            updates = [sum(passed) / len(passed)] if passed else []
-        else:
-            updates = [float(p) for p in passed]
         progress = self._progress[problem_id]
         if progress.stage != stage:
             return False
-        alpha = self._config.alpha
-        for update in updates:
-            progress.average = (1 - alpha) * progress.average + alpha * update
-            if progress.average > self._config.threshold:
-                progress.average = 0.0
-                progress.stage = max(stage - 1, 0)
-                if progress.stage != stage:
-                    return True
-        return False
+        easiest = self._stages[problem_id].first
+        moved = self._rule.after(progress, passed, easiest, self._config)
+        self._progress[problem_id] = moved
+        return moved.stage != stage
 
     @property
     def mean_stage(self) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stepcoder_dist import gpu_memory, ladder, model_shape
+from stepcoder_dist import gpu_memory, ladder, methods, model_shape
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.gpu_memory import GIB, gib
 from stepcoder_dist.model_shape import KnownShape
@@ -15,8 +15,9 @@ from stepcoder_dist.run_file import describe
 
 
 def report(config: RunConfig) -> str:
-    """The resolved tree, the derived sizes, the files that a run will read, the memory it needs."""
-    sections = {"files": files(config), "memory, estimated (docs/gpu.md)": memory(config)}
+    """The resolved tree, derived sizes, the method, the files a run will read, its memory."""
+    method = methods.in_words(config.method, config.choices)
+    sections = {"method": [method], "files": files(config), "memory, estimated (docs/gpu.md)": memory(config)}
     commented = [
         line
         for title, lines in sections.items()

@@ -35,14 +35,13 @@ def load_set(config: RunConfig, spec: str, console: Console) -> list[Problem]:
 def fitting(
     config: RunConfig, problems: list[Problem], writer: PromptWriter, console: Console
 ) -> list[Problem]:
-    """Those whose prompt, given code included, leaves room for a whole completion.
+    """Those whose longest prompt, given code included, leaves room for a whole completion.
 
     The others are printed. Raises `ConfigError` when none is left.
     """
     room = config.model.max_tokens - config.sampling.max_new_tokens
     curriculum = Curriculum(config.curriculum, problems)
-    # a new curriculum stands at every problem's last stage: the longest given code
-    starts = [curriculum.start_point(problem.problem_id) for problem in problems]
+    starts = [curriculum.longest_start(problem.problem_id) for problem in problems]
     lengths = {
         problem.problem_id: len(writer.encode(problem, start)[0])
         for problem, start in zip(problems, starts, strict=True)

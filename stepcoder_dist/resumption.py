@@ -14,6 +14,7 @@ from stepcoder_dist.errors import ConfigError
 MAY_CHANGE = (
     "run_dir",
     "dashboard",
+    "method",
     "train.steps",
     "train.checkpoint_every",
     "actors",
@@ -38,7 +39,7 @@ MAY_CHANGE = (
     "sft",
     "evaluation",
 )
-"""Keys, and sections with all their keys."""
+"""Keys, and sections with all their keys. `method` is a name: what it stands for is in other keys."""
 
 _NAMED = 4
 """Differences that are named; the rest is counted."""

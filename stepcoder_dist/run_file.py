@@ -16,12 +16,16 @@ from typing import Any
 import tomli_w
 from pydantic import BaseModel, ValidationError
 
+from stepcoder_dist import methods
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a run file and apply `a.b=value` overrides.
+    """Read a run file and apply `a.b=value` overrides, in order.
+
+    Keys that neither sets come from the method's preset; `method=X` as an override sets those keys
+    itself, over the file's.
 
     Raises `ConfigError` for a missing file, broken TOML, unknown or mistyped keys and parts that
     do not fit together: one line for each.
@@ -64,6 +68,8 @@ def _override(tree: dict[str, Any], override: str) -> None:
             raise ConfigError(f"--set {override}: {section} is a value, not a section")
         node = child
     node[last] = value
+    if parts == ["method"]:
+        methods.applied_over(tree)
 
 
 _SEEN_CHARS = 80
