@@ -1,8 +1,7 @@
-"""FGO: from executed lines to the tokens that carry policy loss (StepCoder §4).
+"""FGO's two maps: executed lines -> lines of whole statements -> tokens (StepCoder §4).
 
-A token is kept when the statement that it belongs to was executed by at least one test. What a
-statement is, and which lines follow which, was decided by the guest's Python before the program
-ran (`records.LineStructure`); here is only the union over tests and the map from lines to tokens.
+What a statement is, and which lines follow which, was decided by the guest's Python before the
+program ran (`records.LineStructure`). Which lines count is `credit.py`'s choice.
 """
 
 from __future__ import annotations
@@ -12,9 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from stepcoder_dist.config import CoverageMaskConfig
 from stepcoder_dist.program import line_of, line_starts
-from stepcoder_dist.records import BoolArray, Completion, LineStructure, Program, Verdict
+from stepcoder_dist.records import BoolArray, Completion, LineStructure, Program
 
 _VISIBLE = re.compile(r"\S")
 
@@ -24,7 +22,10 @@ def kept_lines(
     executed: frozenset[int],
     comments: Literal["block", "keep", "mask"] = "block",
 ) -> frozenset[int]:
-    """The 1-based lines that FGO keeps, of a program that compiled and can be trusted."""
+    """The 1-based lines of the statements and blocks that ran, given the lines that fired.
+
+    Of a program that compiled and can be trusted. Over the union of all tests: what FGO keeps.
+    """
     executed = executed & structure.code_lines
     # nothing but comments and declarations: one block, the module, and that did run
     bare = not structure.code_lines
@@ -44,27 +45,19 @@ def kept_lines(
 
 
 def token_mask(
-    completion: Completion, program: Program, verdict: Verdict, config: CoverageMaskConfig
+    completion: Completion, program: Program, lines: frozenset[int], *, keep_prose: bool = False
 ) -> BoolArray:
-    """bool [T]: which sampled tokens carry policy loss.
+    """bool [T]: which sampled tokens are on the given 1-based lines of the program.
 
-    Every token is kept where the mask is switched off, the program does not compile (nothing
-    ran: an all-false mask would throw its −1 away) or its coverage cannot be trusted.
-
-    Otherwise a token belongs to the line of its first visible character; one of white space
-    only follows the next visible character, or the last one where none follows. Tokens that
-    end the answer (closing fence, end of sequence) are always kept; prose after the fence is not.
+    A token belongs to the line of its first visible character; one of white space only follows the
+    next visible character, or the last one where none follows. Tokens that end the answer (closing
+    fence, end of sequence) are always kept; prose after the fence is not.
     """
-    length = len(completion.token_ids)
-    structure = verdict.structure
-    if not config.enabled or structure is None or not verdict.coverage_trusted:
-        return np.ones(length, dtype=np.bool_)
-    lines = kept_lines(structure, verdict.executed_lines, config.comments)
-    by_char = _CharMask(completion.text, program, lines, keep_prose=config.prose == "keep")
+    by_char = _CharMask(completion.text, program, lines, keep_prose=keep_prose)
     mask = np.fromiter(
         (by_char.keeps(int(start), int(end)) for start, end in completion.char_spans),
         dtype=np.bool_,
-        count=length,
+        count=len(completion.token_ids),
     )
     if completion.ended:
         mask[-1] = True

@@ -120,7 +120,7 @@ class FakeLearner:
     async def step(self, batch: Sequence[Trajectory]) -> StepReport:
         self.batches.append(batch)
         self._version += 1
-        kept = float(np.mean(np.concatenate([t.keep for t in batch])))
+        kept = float(np.mean(np.concatenate([t.carriers for t in batch])))
         return StepReport(version=self._version, skipped=kept == 0.0, metrics={"kept_share": kept})
 
     async def publish(self, targets: Sequence[Any], *, deadline_s: float) -> WeightVersion:

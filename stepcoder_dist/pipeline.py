@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain, groupby
 from typing import Protocol
 
-from stepcoder_dist.coverage_mask import token_mask
+from stepcoder_dist.credit import credited_tokens
 from stepcoder_dist.errors import RunError, SandboxFault, first_error
 from stepcoder_dist.losses import Losses
 from stepcoder_dist.metrics import PhaseClock, summarise
@@ -137,13 +137,15 @@ class RolloutLoop:
             verdict=verdict,
             tests_total=len(problem.tests),
         )
+        credit = credited_tokens(completion, program, verdict, run.config.credit)
         return Trajectory(
             ticket=request.ticket,
             level=problem.level,
             prompt_ids=request.prompt_ids,
             completion_ids=completion.token_ids,
             rollout_logprobs=completion.logprobs,
-            keep=token_mask(completion, program, verdict, run.config.coverage_mask),
+            keep=credit.rewarded,
+            blame=None if credit.blamed is credit.rewarded else credit.blamed,
             reward=reward(verdict, run.config.reward.kind),
             outcome=verdict.outcome,
             temperature=request.temperature,

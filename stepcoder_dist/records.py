@@ -245,7 +245,8 @@ class Trajectory:
     rollout_logprobs: Float32Array
     """float32 [T]."""
     keep: BoolArray
-    """bool [T]: tokens that carry policy loss (FGO)."""
+    """bool [T]: tokens that carry policy loss; where `blame` is given, those whose advantage is
+    not negative."""
     reward: float
     outcome: Outcome
     temperature: float
@@ -253,6 +254,13 @@ class Trajectory:
     newest_weights: WeightVersion
     judge_ms: float = 0.0
     """Wall-clock milliseconds in the sandbox, its queue included."""
+    blame: BoolArray | None = None
+    """bool [T]: tokens that carry it where their advantage is negative; None: `keep`."""
+
+    @property
+    def carriers(self) -> BoolArray:
+        """bool [T]: tokens that carry policy loss under the one sign or the other."""
+        return self.keep if self.blame is None else self.keep | self.blame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

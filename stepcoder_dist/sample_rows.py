@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from stepcoder_dist.config import CoverageMaskConfig, RunConfig
-from stepcoder_dist.coverage_mask import kept_lines
+from stepcoder_dist.config import CreditConfig, RunConfig
+from stepcoder_dist.credit import credited_lines
 from stepcoder_dist.even_choice import evenly
 from stepcoder_dist.program import line_starts
-from stepcoder_dist.records import Int32Array, JudgedSample, Program, Trajectory, Verdict
+from stepcoder_dist.records import Int32Array, JudgedSample, Trajectory
 
 
 def sample_rows(
@@ -30,7 +30,7 @@ def sample_rows(
         row = {"step": step, **_short(trajectory)}
         sample_id = trajectory.ticket.sample_id
         if sample_id in whole:
-            row |= _detail(trajectory, judged[sample_id], config.coverage_mask)
+            row |= _detail(trajectory, judged[sample_id], config.credit)
         yield row
 
 
@@ -58,36 +58,36 @@ def _short(trajectory: Trajectory) -> dict[str, Any]:
         "reward": trajectory.reward,
         "weights": [trajectory.oldest_weights, trajectory.newest_weights],
         "tokens": len(trajectory.completion_ids),
-        "kept_share": float(trajectory.keep.mean()),
+        "kept_share": float(trajectory.carriers.mean()),
     }
 
 
-def _detail(
-    trajectory: Trajectory, sample: JudgedSample, mask: CoverageMaskConfig
-) -> dict[str, Any]:
+def _detail(trajectory: Trajectory, sample: JudgedSample, credit: CreditConfig) -> dict[str, Any]:
     completion, program, verdict = sample.completion, sample.program, sample.verdict
-    return {
+    lines = credited_lines(verdict, credit)
+    every = range(1, len(line_starts(program.source)) + 1)
+    detail = {
         "source": program.source,
         "given_chars": program.given_chars,
         "tail": completion.text[program.code_chars :],
         "token_chars": _lengths(completion.char_spans),
         "logprobs": [round(float(value), 3) for value in trajectory.rollout_logprobs],
-        "kept": _runs([bool(flag) for flag in trajectory.keep]),
+        "kept": _runs([bool(flag) for flag in trajectory.carriers]),
         "executed_lines": sorted(verdict.executed_lines),
-        "kept_lines": sorted(_kept_lines(program, verdict, mask)),
+        "kept_lines": sorted(every if lines is None else lines.either),
         "compiled": verdict.structure is not None,
         "coverage_trusted": verdict.coverage_trusted,
         "tests_passed": verdict.tests_passed,
         "tests_total": sample.tests_total,
         "detail": verdict.detail,
     }
-
-
-def _kept_lines(program: Program, verdict: Verdict, mask: CoverageMaskConfig) -> frozenset[int]:
-    """Every line where `token_mask` keeps every token."""
-    if mask.enabled and verdict.structure is not None and verdict.coverage_trusted:
-        return kept_lines(verdict.structure, verdict.executed_lines, mask.comments)
-    return frozenset(range(1, len(line_starts(program.source)) + 1))
+    if lines is not None and lines.blamed != lines.rewarded:
+        # what is kept depends on the sign of the advantage, which the learner decides
+        detail |= {
+            "rewarded_lines": sorted(lines.rewarded),
+            "blamed_lines": sorted(lines.blamed),
+        }
+    return detail
 
 
 def _lengths(spans: Int32Array) -> list[int]:

@@ -11,8 +11,8 @@ from executor_cases import ONE, OUTCOMES, call_tests, stdin_tests
 
 from sandbox.backend import open_pool
 from sandbox.worker_pool import WorkerPool
-from stepcoder_dist.config import CoverageMaskConfig
-from stepcoder_dist.coverage_mask import token_mask
+from stepcoder_dist.config import CreditConfig
+from stepcoder_dist.credit import credited_tokens
 from stepcoder_dist.errors import MissingEngine
 from stepcoder_dist.records import Completion, Outcome, Program, RolloutRequest, Ticket, Verdict
 
@@ -83,4 +83,4 @@ def test_without_coverage_no_token_is_masked(backend):
         source=source, given_chars=0, code_chars=len(source), fence_chars=(len(source),) * 2
     )
     assert verdict.outcome is Outcome.PASSED
-    assert token_mask(completion, program, verdict, CoverageMaskConfig()).all()
+    assert credited_tokens(completion, program, verdict, CreditConfig()).rewarded.all()

@@ -54,7 +54,10 @@ def test_the_smallest_run_file_takes_the_papers_values(run_file: Path) -> None:
     assert (config.learner.kl_beta, config.learner.gamma) == (0.05, 1.0)
     assert (config.learner.gae_lambda, config.learner.ratio_clip) == (0.95, 0.2)
     assert config.reward.kind == "tiered"
-    assert config.coverage_mask.enabled
+    assert config.method == "stepcoder"
+    assert config.choices == {
+        "curriculum.kind": "cccs", "credit.rule": "executed", "learner.advantage": "gae"
+    }
     limits = config.sandbox.limits
     assert (limits.cpu_s, limits.wall_s) == (4.0, 10.0)
     assert (limits.memory_bytes, limits.output_bytes) == (512 * 2**20, 16 * 2**20)
@@ -75,11 +78,11 @@ def test_every_shipped_run_file_loads(path: Path) -> None:
         ("learner.samples_per_step=64.0", "learner.samples_per_step = 64.0: input should be a valid integer"),
         ("learner.samples_per_step=many", "learner.samples_per_step = 'many': input should be a valid integer"),
         ("learner.zero_stage=true", "learner.zero_stage = True: input should be a valid integer"),
-        ("coverage_mask.enabled=1", "coverage_mask.enabled = 1: input should be a valid boolean"),
+        ("dashboard=1", "dashboard = 1: input should be a valid boolean"),
         ("name=5", "name = 5: input should be a valid string"),
         ("name=", "name = '': string should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]*$'"),
         ("name=a/b", "name = 'a/b': string should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]*$'"),
-        ("curriculum.kind=reverse", "curriculum.kind = 'reverse': input should be 'cccs' or 'none'"),
+        ("curriculum.kind=reverse", "curriculum.kind = 'reverse': input should be 'cccs', 'none', 'fixed' or 'on_failure'"),
         ("learner=3", "learner = 3: should be a section of keys"),
         ("sft.phases=3", "sft.phases = 3: should be an array, such as [1, 2]"),
         ("actors.resources.custom=3", "actors.resources.custom = 3: should be a table, such as { a = 1 }"),
@@ -103,7 +106,7 @@ def test_every_shipped_run_file_loads(path: Path) -> None:
         ("model.tiny.layers=2", "model: needs either path or [model.tiny], and has both; give one"),
         ("prompt.template=Solve it.", "prompt.template = 'Solve it.' lacks {statement}; put it where the task belongs"),
         ("sandbox.cpu_limit_s=20", "sandbox.wall_limit_s = 10.0 is below cpu_limit_s = 20.0; raise it: wall time is the back-stop"),
-        ("sandbox.coverage=false", "sandbox.coverage = false records no executed lines, and coverage_mask.enabled = true is made from them; switch on the one or switch off the other"),
+        ("sandbox.coverage=false", "sandbox.coverage = false records no executed lines, and credit.rule = \"executed\" is made from them; set it to true, or the rule to \"all\""),
         ("evaluation.k=[1, 5]", "evaluation.k = 5 needs at least that many samples_per_problem, which is 1; raise it or drop that k"),
         ("model.max_tokens=1024", "sampling.max_new_tokens = 1024 leaves no room for a prompt in model.max_tokens = 1024; lower it"),
         ("weights.transport=nccl", 'weights.transport = "nccl" needs GPUs on both sides, but actors.resources.num_gpus = 0; use "object_store"'),
@@ -192,7 +195,7 @@ def test_broken_toml_is_one_line_with_its_place(tmp_path: Path, text: str) -> No
         (" seed = 3 ", lambda c: c.seed, 3),
         ("learner.policy_lr=1e-4", lambda c: c.learner.policy_lr, 1e-4),
         ("learner.gamma=1", lambda c: c.learner.gamma, 1.0),
-        ("coverage_mask.enabled=false", lambda c: c.coverage_mask.enabled, False),
+        ("dashboard=false", lambda c: c.dashboard, False),
         ("name=plain-text", lambda c: c.name, "plain-text"),
         ('name="quoted"', lambda c: c.name, "quoted"),
         ('name="5"', lambda c: c.name, "5"),

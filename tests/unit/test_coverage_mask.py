@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stepcoder_dist.config import CoverageMaskConfig
-from stepcoder_dist.coverage_mask import kept_lines, token_mask
+from stepcoder_dist.config import CreditConfig
+from stepcoder_dist.coverage_mask import kept_lines
+from stepcoder_dist.credit import credited_tokens
 from stepcoder_dist.program import assemble
 from stepcoder_dist.records import (
     Completion,
@@ -87,9 +88,9 @@ def marks(
     completion: Completion, shape: LineStructure, *executed: Iterable[int], **config: Any
 ) -> str:
     """The mask as text: `+` kept, `-` masked."""
-    mask = token_mask(
-        completion, assemble(completion), verdict(shape, *executed), CoverageMaskConfig(**config)
-    )
+    mask = credited_tokens(
+        completion, assemble(completion), verdict(shape, *executed), CreditConfig(**config)
+    ).rewarded
     assert mask.dtype == np.bool_
     assert mask.shape == completion.token_ids.shape
     return "".join("+" if kept else "-" for kept in mask)
@@ -213,20 +214,20 @@ def test_a_comment_behind_code_is_part_of_its_statement_under_every_setting() ->
 
 def test_a_program_that_does_not_compile_keeps_every_token() -> None:
     completion = sampled("if|\n```|\nprose")
-    mask = token_mask(completion, assemble(completion), verdict(None), CoverageMaskConfig())
+    mask = credited_tokens(completion, assemble(completion), verdict(None), CreditConfig()).rewarded
     assert mask.tolist() == [True] * 4
 
 
 def test_untrusted_coverage_keeps_every_token() -> None:
     completion = sampled("import sys|\nb|\n```|\nprose")
     seen = verdict(structure([[1], [2]]), [1], trusted=False)
-    mask = token_mask(completion, assemble(completion), seen, CoverageMaskConfig())
+    mask = credited_tokens(completion, assemble(completion), seen, CreditConfig()).rewarded
     assert mask.tolist() == [True] * 5
 
 
-def test_a_mask_that_is_switched_off_keeps_every_token() -> None:
+def test_the_rule_all_keeps_every_token() -> None:
     tokens = sampled("a|\nb|\n```|\nprose")
-    assert marks(tokens, structure([[1], [2]]), [1], enabled=False) == "+++++"
+    assert marks(tokens, structure([[1], [2]]), [1], rule="all") == "+++++"
 
 
 def test_executed_lines_without_byte_code_are_no_evidence() -> None:

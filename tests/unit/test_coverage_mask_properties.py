@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from programs_for_tests import Generated, generate
 from tokenizers_for_tests import FAMILIES, TrainedTokenizer, tokenizer
 
-from stepcoder_dist.config import CoverageMaskConfig
-from stepcoder_dist.coverage_mask import token_mask
+from stepcoder_dist.config import CreditConfig
+from stepcoder_dist.credit import credited_tokens
 from stepcoder_dist.program import assemble, line_starts
 from stepcoder_dist.records import (
     Completion,
@@ -91,7 +91,7 @@ def verdict(seen: Seen, *, trusted: bool = True) -> Verdict:
     )
 
 
-def fate_of(program: Generated, config: CoverageMaskConfig) -> Callable[[int], bool]:
+def fate_of(program: Generated, config: CreditConfig) -> Callable[[int], bool]:
     """Whether the visible character at an offset of the source is kept."""
 
     def fate(offset: int) -> bool:
@@ -104,7 +104,7 @@ def fate_of(program: Generated, config: CoverageMaskConfig) -> Callable[[int], b
 
 
 def expected_mask(
-    program: Generated, cut: int, completion: Completion, fence: int, config: CoverageMaskConfig
+    program: Generated, cut: int, completion: Completion, fence: int, config: CreditConfig
 ) -> list[bool]:
     """Token by token, from the characters' fates. `fence`: where it begins in the text, or −1."""
     fate, text, mask = fate_of(program, config), completion.text, []
@@ -134,7 +134,7 @@ def check(program: Generated, seen: Seen, draw: Callable[[int, int], int]) -> No
     cut = draw(0, len(program.source) - 1)
     if first_visible.start() >= cut:
         cut = 0
-    config = CoverageMaskConfig(
+    config = CreditConfig(
         comments=("block", "keep", "mask")[draw(0, 2)],  # type: ignore[arg-type]
         prose=("mask", "keep")[draw(0, 1)],  # type: ignore[arg-type]
     )
@@ -145,12 +145,12 @@ def check(program: Generated, seen: Seen, draw: Callable[[int, int], int]) -> No
         completion = sampled(text, program.source[:cut], tokenizer(family), ended=bool(ending))
         joined = assemble(completion)
         assert joined.source == program.source
-        mask = token_mask(completion, joined, verdict(seen), config)
+        mask = credited_tokens(completion, joined, verdict(seen), config).rewarded
         assert mask.tolist() == expected_mask(program, cut, completion, fence, config), family
         # what switches the mask off keeps everything, and coverage never changes the reward
-        for off in (CoverageMaskConfig(enabled=False), config):
-            trusted = not off.enabled
-            assert token_mask(completion, joined, verdict(seen, trusted=trusted), off).all()
+        for off in (CreditConfig(rule="all"), config):
+            judged = verdict(seen, trusted=off.rule == "all")
+            assert credited_tokens(completion, joined, judged, off).rewarded.all()
         assert reward(verdict(seen)) == reward(verdict(seen, trusted=False)) == -0.3
 
 

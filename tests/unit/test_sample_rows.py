@@ -10,6 +10,7 @@ import pytest
 from run_for_tests import config, make_run, run_loops, write_run
 
 from stepcoder_dist import sample_rows
+from stepcoder_dist.config import CreditConfig
 from stepcoder_dist.records import (
     Completion,
     JudgedSample,
@@ -107,9 +108,8 @@ def test_a_whole_row_tells_source_tokens_mask_lines_and_verdict():
 
 def test_with_the_mask_off_every_line_is_kept():
     settings = config(Path("unused")).model_copy(
-        update={"coverage_mask": config(Path("unused")).coverage_mask.model_copy(
-            update={"enabled": False})}
-    )  # fmt: skip
+        update={"credit": CreditConfig(rule="all")}
+    )
     trajectory, judged = sample()
     (row,) = sample_rows.sample_rows(
         1, [trajectory], {trajectory.ticket.sample_id: judged}, settings
