@@ -2,7 +2,7 @@
 
     step_000010/
       manifest.json     version, config, every file's size and CRC-32; written last
-      policy/ critic/   DeepSpeed's own files: weights, optimiser states
+      policy/ critic/   DeepSpeed's own files: weights, optimiser states (no critic, no folder)
       rank_0000.pt      random states of each rank
 
 The folder is written beside its place and renamed: it is there whole, or not at all. All ranks see

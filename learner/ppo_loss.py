@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+MAX_LOG_RATIO = 20.0
+
 
 def correction_weights(old_logprobs: Tensor, rollout_logprobs: Tensor, cap: float) -> Tensor:
     """min(π_old / π_rollout, cap) [N], detached: truncated importance sampling.
@@ -62,6 +64,18 @@ def value_loss(
     clipped = old_values + (values - old_values).clamp(-value_clip, value_clip)
     worst = torch.maximum((values - returns).square(), (clipped - returns).square())
     return 0.5 * worst.sum() / max(response_tokens, 1)
+
+
+def reference_kl(logprobs: Tensor, reference_logprobs: Tensor, response_tokens: int) -> Tensor:
+    """Σ (π_ref/π_θ − log π_ref/π_θ − 1) / response_tokens (arXiv 2402.03300, Eq. 4).
+
+    k3 of joschu.net/blog/kl-approx.html, differentiable in π_θ. All response tokens count: what
+    keeps the policy near the reference is not masked, as in the reward of the other rules.
+    """
+    _check(logprobs, reference_logprobs)
+    # beyond e^20 the ratio says no more, and would soon overflow
+    log_ratios = (reference_logprobs - logprobs).clamp(max=MAX_LOG_RATIO)
+    return (log_ratios.expm1() - log_ratios).sum() / max(response_tokens, 1)
 
 
 def clipped_tokens(

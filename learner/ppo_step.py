@@ -1,4 +1,4 @@
-"""One PPO step of one rank: recompute, aim, then epochs of minibatches.
+"""One step of one rank: recompute, aim (advantage_rules.py), then epochs of minibatches.
 
 Every rank holds the whole batch, forwards its own micro-batches, and knows every count that a loss
 is divided by without asking the others (batching.py).
@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from learner import advantages, batching, ppo_loss
+from learner import advantages, batching, group_advantages, ppo_loss
+from learner.advantage_rules import RULES
 from learner.batching import MicroBatch
 from learner.step_tensors import Recomputed, StepTensors, Targets
 from learner.zero_engine import ZeroEngine
@@ -33,7 +34,7 @@ class PpoStep:
         learner: LearnerConfig,
         *,
         policy: ZeroEngine,
-        critic: ZeroEngine,
+        critic: ZeroEngine | None,
         reference: Any,
         rank: int,
         seed: int,
@@ -46,6 +47,7 @@ class PpoStep:
         self._rank = rank
         self._seed = seed
         self._device = device
+        self._rule = RULES[learner.advantage]
 
     def run(self, batch: Sequence[Trajectory], version: WeightVersion) -> dict[str, float]:
         """Train on the whole batch from weights `version`; return metrics, the same on all ranks.
@@ -53,17 +55,17 @@ class PpoStep:
         A batch without a kept token changes nothing.
         """
         began = time.perf_counter()
-        kept = sum(int(t.keep.sum()) for t in batch)
         response = sum(len(t.completion_ids) for t in batch)
-        counts = {
-            "response_tokens": float(response),
-            "kept_share": kept / response if response else 0.0,
-        }
-        if kept == 0:
+        counts = {"response_tokens": float(response), "kept_share": 0.0}
+        if not any(t.carriers.any() for t in batch):
             return counts
         tensors = StepTensors.of(batch, self._device)
         known = self._recompute(batch, tensors)
-        targets = Targets.of(tensors, known, self._learner)
+        targets = self._rule.targets(tensors, known, self._learner)
+        kept = int(targets.keep.sum())
+        if kept == 0:
+            return counts
+        counts["kept_share"] = kept / response
         updates = self._train(batch, tensors, known, targets, version)
         tokens = sum(batching.lengths(batch)) * self._learner.epochs
         speed = {"learner_tokens_per_s": tokens / (time.perf_counter() - began)}
@@ -72,19 +74,25 @@ class PpoStep:
     @torch.no_grad()
     def _recompute(self, batch: Sequence[Trajectory], tensors: StepTensors) -> Recomputed:
         """Ask the networks once, before the first minibatch; gather what every rank found."""
-        found = torch.zeros((4, *tensors.mask.shape), device=self._device)
+        networks = 3 if self._critic is None else 4
+        found = torch.zeros((networks, *tensors.mask.shape), device=self._device)
         for micro in self._micro_batches(tuple(range(len(batch))), batch):
             place = (micro.samples, micro.offsets)
             old, entropy = self._policy(**_policy_inputs(micro, tensors))
             reference, _ = self._reference(**_policy_inputs(micro, tensors))
-            values = self._critic(**_critic_inputs(micro))
-            for layer, result in enumerate((old, entropy, reference, values)):
+            results = [old, entropy, reference]
+            if self._critic is not None:
+                results.append(self._critic(**_critic_inputs(micro)))
+            for layer, result in enumerate(results):
                 found[layer][place] = result
         # every entry is zero on all ranks but one: the sum is exact
         torch.distributed.all_reduce(found)
-        old, entropy, reference, values = found.unbind()
+        old, entropy, reference, *values = found.unbind()
         return Recomputed(
-            old_logprobs=old, entropy=entropy, reference_logprobs=reference, values=values
+            old_logprobs=old,
+            entropy=entropy,
+            reference_logprobs=reference,
+            values=values[0] if values else None,
         )
 
     def _train(
@@ -114,43 +122,42 @@ class PpoStep:
         targets: Targets,
         version: WeightVersion,
     ) -> dict[str, float]:
-        """One optimiser update of both networks on one minibatch."""
+        """One optimiser update of policy and critic on one minibatch."""
         learner = self._learner
         rows = torch.tensor(part, device=self._device)
-        kept, response = int(tensors.keep[rows].sum()), int(tensors.mask[rows].sum())
+        kept, response = int(targets.keep[rows].sum()), int(tensors.mask[rows].sum())
+        alone = learner.critic_warmup_steps if self._critic is not None else 0
         # without a kept token Adam's momentum would still move the policy
-        trains_policy = kept > 0 and version >= learner.critic_warmup_steps
-        totals = torch.zeros(4, dtype=torch.float64, device=self._device)
+        trains_policy = kept > 0 and version >= alone
+        totals = torch.zeros(5, dtype=torch.float64, device=self._device)
         micros = self._micro_batches(part, batch)
         for number, micro in enumerate(micros):
             last = number == len(micros) - 1
             if trains_policy:
-                loss, clipped, kl = self._policy_loss(micro, tensors, known, targets, kept)
+                loss, figures = self._policy_loss(micro, tensors, known, targets, kept, response)
                 self._policy.backward(loss, last=last)
-                totals[:3] += torch.stack([loss.detach(), clipped / kept, kl / response]).double()
-            place = (micro.samples, micro.offsets)
-            loss = learner.value_weight * ppo_loss.value_loss(
-                self._critic(**_critic_inputs(micro)),
-                known.values[place],
-                targets.returns[place],
-                value_clip=learner.value_clip,
-                response_tokens=response,
-            )
-            self._critic.backward(loss, last=last)
-            totals[3] += loss.detach()
+                totals[:4] += figures.double()
+            if self._critic is not None:
+                loss = self._value_loss(self._critic, micro, known, targets, response)
+                self._critic.backward(loss, last=last)
+                totals[4] += loss.detach()
         torch.distributed.all_reduce(totals)
-        policy_loss, clip_fraction, approx_kl, value_loss = totals.tolist()
-        metrics = {
-            "value_loss": value_loss,
-            "grad_norm_critic": self._critic.step(learner.critic_lr * self._warmup(version)),
-        }
+        policy_loss, clip_fraction, approx_kl, kl_loss, value_loss = totals.tolist()
+        metrics = {}
+        if self._critic is not None:
+            metrics |= {
+                "value_loss": value_loss,
+                "grad_norm_critic": self._critic.step(learner.critic_lr * self._warmup(version)),
+            }
         if trains_policy:
-            since = version - learner.critic_warmup_steps
             metrics |= {
                 "policy_loss": policy_loss,
                 "clip_fraction": clip_fraction,
                 "approx_kl": approx_kl,
-                "grad_norm_policy": self._policy.step(learner.policy_lr * self._warmup(since)),
+                **({"kl_loss": kl_loss} if self._rule.kl_in_loss else {}),
+                "grad_norm_policy": self._policy.step(
+                    learner.policy_lr * self._warmup(version - alone)
+                ),
             }
         return metrics
 
@@ -161,11 +168,16 @@ class PpoStep:
         known: Recomputed,
         targets: Targets,
         kept: int,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """This micro-batch's part of the loss, of the clipped tokens and of the KL's sum."""
+        response: int,
+    ) -> tuple[Tensor, Tensor]:
+        """This micro-batch's part of the loss to go down, and of four figures (float32 [4]).
+
+        The figures: policy loss, clip fraction, KL from π_old, and the loss of the KL to the
+        reference, which is 0 where the rule has none.
+        """
         place = (micro.samples, micro.offsets)
         logprobs, _ = self._policy(**_policy_inputs(micro, tensors))
-        old, aim, keep = known.old_logprobs[place], targets.advantages[place], tensors.keep[place]
+        old, aim, keep = known.old_logprobs[place], targets.advantages[place], targets.keep[place]
         clip = self._learner.ratio_clip
         loss = ppo_loss.policy_loss(
             logprobs,
@@ -180,7 +192,34 @@ class PpoStep:
         )
         now = logprobs.detach()
         clipped = ppo_loss.clipped_tokens(now, old, aim, keep, clip)
-        return loss, clipped, ppo_loss.kl_from_old(now, old).sum()
+        moved = ppo_loss.kl_from_old(now, old).sum()
+        figures = [loss.detach(), clipped / kept, moved / response, torch.zeros_like(moved)]
+        if self._rule.kl_in_loss:
+            reference = known.reference_logprobs[place]
+            kl_loss = self._learner.kl_beta * ppo_loss.reference_kl(logprobs, reference, response)
+            figures[3] = kl_loss.detach()
+            loss = loss + kl_loss
+        return loss, torch.stack(figures)
+
+    def _value_loss(
+        self,
+        critic: ZeroEngine,
+        micro: MicroBatch,
+        known: Recomputed,
+        targets: Targets,
+        response: int,
+    ) -> Tensor:
+        """This micro-batch's part of the critic's loss."""
+        if known.values is None or targets.returns is None:
+            raise ValueError(f"learner.advantage = {self._learner.advantage} trains no critic")
+        place = (micro.samples, micro.offsets)
+        return self._learner.value_weight * ppo_loss.value_loss(
+            critic(**_critic_inputs(micro)),
+            known.values[place],
+            targets.returns[place],
+            value_clip=self._learner.value_clip,
+            response_tokens=response,
+        )
 
     def _micro_batches(
         self, part: batching.Indices, batch: Sequence[Trajectory]
@@ -219,11 +258,16 @@ def _before(
     mask = tensors.mask
     old, rollout = known.old_logprobs[mask], tensors.rollout_logprobs[mask]
     corrections = ppo_loss.correction_weights(old, rollout, learner.correction_cap)
+    if known.values is not None and targets.returns is not None:
+        explained = advantages.explained_variance(targets.returns, known.values, mask)
+        by_rule = {"explained_variance": explained}
+    else:
+        by_rule = {"flat_share": group_advantages.flat_share(tensors.scores, tensors.groups)}
     return {
         "kl_reference": float((old - known.reference_logprobs[mask]).mean()),
         "logprob_mismatch": float((old - rollout).abs().mean()),
         "correction_mean": float(corrections.mean()),
         "entropy": float(known.entropy[mask].mean()),
-        "explained_variance": advantages.explained_variance(targets.returns, known.values, mask),
+        **by_rule,
         "advantage_std": targets.advantage_std,
     }

@@ -12,8 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learner import advantages
-from stepcoder_dist.config import LearnerConfig
 from stepcoder_dist.records import Trajectory
 
 
@@ -24,7 +22,11 @@ class StepTensors:
     mask: Tensor
     """bool [S, T]: real completion tokens."""
     keep: Tensor
-    """bool [S, T]: tokens that carry policy loss; part of `mask`."""
+    """bool [S, T]: tokens that carry policy loss if their advantage is not negative."""
+    blame: Tensor
+    """bool [S, T]: tokens that carry it if it is; both are part of `mask`."""
+    groups: Tensor
+    """int64 [S]: the sample's group, numbered from 0: same problem, stage and planned step."""
     rollout_logprobs: Tensor
     """float32 [S, T]."""
     scores: Tensor
@@ -35,16 +37,20 @@ class StepTensors:
     @classmethod
     def of(cls, batch: Sequence[Trajectory], device: torch.device) -> StepTensors:
         shape = (len(batch), max(len(t.completion_ids) for t in batch))
-        mask, keep = np.zeros(shape, dtype=np.bool_), np.zeros(shape, dtype=np.bool_)
+        mask, keep, blame = (np.zeros(shape, dtype=np.bool_) for _ in range(3))
         logprobs = np.zeros(shape, dtype=np.float32)
         for row, trajectory in enumerate(batch):
             tokens = len(trajectory.completion_ids)
             mask[row, :tokens] = True
             keep[row, :tokens] = trajectory.keep
+            blamed = trajectory.keep if trajectory.blame is None else trajectory.blame
+            blame[row, :tokens] = blamed
             logprobs[row, :tokens] = trajectory.rollout_logprobs
         return cls(
             mask=torch.from_numpy(mask).to(device),
             keep=torch.from_numpy(keep).to(device),
+            blame=torch.from_numpy(blame).to(device),
+            groups=torch.tensor(_groups(batch), dtype=torch.int64, device=device),
             rollout_logprobs=torch.from_numpy(logprobs).to(device),
             scores=torch.tensor([t.reward for t in batch], dtype=torch.float32, device=device),
             temperatures=torch.tensor(
@@ -62,38 +68,29 @@ class Recomputed:
     entropy: Tensor
     """Of π_old, in nats."""
     reference_logprobs: Tensor
-    values: Tensor
+    values: Tensor | None
+    """None without a critic."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Targets:
-    """What the losses aim at: float32 [S, T] each."""
+    """What the losses aim at (advantage_rules.py): [S, T] each."""
 
     advantages: Tensor
-    """Whitened over the response tokens of the whole step."""
-    returns: Tensor
-    """Before whitening: advantage + value."""
+    """float32."""
+    keep: Tensor
+    """bool: tokens that carry policy loss, given the signs of their advantages."""
+    returns: Tensor | None
+    """float32: what the critic is to predict; None without a critic."""
     advantage_std: float
-    """Before whitening."""
+    """Over the response tokens, before whitening."""
 
-    @classmethod
-    def of(cls, tensors: StepTensors, known: Recomputed, learner: LearnerConfig) -> Targets:
-        rewards = advantages.token_rewards(
-            tensors.scores,
-            known.old_logprobs,
-            known.reference_logprobs,
-            tensors.mask,
-            learner.kl_beta,
-        )
-        raw = advantages.generalised_advantages(
-            rewards,
-            known.values,
-            tensors.mask,
-            gamma=learner.gamma,
-            gae_lambda=learner.gae_lambda,
-        )
-        return cls(
-            advantages=advantages.whiten(raw, tensors.mask),
-            returns=raw + known.values,
-            advantage_std=float(raw[tensors.mask].std(correction=0)),
-        )
+
+def _groups(batch: Sequence[Trajectory]) -> list[int]:
+    """A number for each sample's group, from 0; a replacement is in the group of what it replaces.
+
+    With staleness a group can be spread over steps: these are the members that this step has.
+    """
+    numbers: dict[tuple[str, int, int], int] = {}
+    keys = [(t.ticket.problem_id, t.ticket.stage, t.ticket.planned_step) for t in batch]
+    return [numbers.setdefault(key, len(numbers)) for key in keys]

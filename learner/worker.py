@@ -18,7 +18,7 @@ ZERO_3 = 3
 
 
 class LearnerWorker(Rank):
-    """Owns this rank's share of policy, critic, reference and their optimisers.
+    """Owns this rank's share of policy, critic (where there is one), reference and optimisers.
 
     Every method is a collective: all ranks are called with the same arguments.
     """
@@ -36,12 +36,14 @@ class LearnerWorker(Rank):
             model,
             weight_decay=learner.weight_decay,
         )
-        self.critic = ZeroEngine(
-            policy_critic.load_critic(folder, model, gradient_checkpointing=checkpointing),
-            learner,
-            model,
-            weight_decay=learner.weight_decay,
-        )
+        self.critic = None
+        if learner.has_critic:
+            self.critic = ZeroEngine(
+                policy_critic.load_critic(folder, model, gradient_checkpointing=checkpointing),
+                learner,
+                model,
+                weight_decay=learner.weight_decay,
+            )
         reference: Any = policy_critic.load_reference(folder, model)
         if learner.zero_stage == ZERO_3:
             reference = zero_engine.freeze_sharded(reference, learner, model)
@@ -133,4 +135,5 @@ class LearnerWorker(Rank):
         hf_folder.write(self.policy.module.causal_lm, self.checkpoint, Path(folder), rank=self.rank)
 
     def _engines(self) -> dict[str, ZeroEngine]:
-        return {"policy": self.policy, "critic": self.critic}
+        engines = {"policy": self.policy, "critic": self.critic}
+        return {name: engine for name, engine in engines.items() if engine is not None}

@@ -5,8 +5,8 @@
 *Model states* (ZeRO: Rajbhandari et al. 2019, arXiv 1910.02054, section 3.1 and figure 1):
 parameters eΨ, gradients eΨ, Adam KΨ; stage 1 divides Adam by N, stage 2 the gradients too, stage 3
 the parameters too. K = 12 (a float32 copy and two moments), also in float32 from stage 1 on, where
-DeepSpeed keeps the copy all the same; 8 at stage 0 in float32. Policy and critic are trained; the
-reference has parameters only. What DeepSpeed adds is in `_working`.
+DeepSpeed keeps the copy all the same; 8 at stage 0 in float32. Policy and critic
+(where `learner.advantage` has one) are trained; the reference has parameters only. What DeepSpeed adds is in `_working`.
 
 *Activations* (Korthikanti et al. 2022, arXiv 2205.05198, section 4) of this learner's models: fused
 attention (their selective recomputation: no s × s term), no dropout, gated MLP, norms that compute
@@ -50,7 +50,7 @@ class RankMemory:
     """Bytes of one learner rank on its device."""
 
     parameters: int
-    """Of policy, critic and reference."""
+    """Of policy, critic where there is one, and reference."""
     optimizer: int
     kept_buffers: int
     """What DeepSpeed allocates once: at stage 3 gradients and a bucket."""
@@ -89,7 +89,8 @@ def rank_memory(config: RunConfig, shape: ModelShape) -> RankMemory:
     """One of `learner.ranks`, on a GPU or on the CPU."""
     learner = config.learner
     stage, ranks, size = learner.zero_stage, learner.ranks, _bytes_each(config)
-    policy, critic = model_shape.parameters(shape), model_shape.critic_parameters(shape)
+    policy = model_shape.parameters(shape)
+    critic = model_shape.critic_parameters(shape) if learner.has_critic else 0
     trained = policy + critic
     adam = 12 if stage > 0 or size == 2 else 8  # noqa: PLR2004 (bytes)
     optimizer = adam * trained // (ranks if stage > 0 else 1)

@@ -64,7 +64,9 @@ def checkpoint_bytes(config: RunConfig) -> float:
     known = model_shape.find(config.model, (config.sft_folder,))
     if known is None:
         return float(GIB)
-    trained = model_shape.parameters(known.shape) + model_shape.critic_parameters(known.shape)
+    trained = model_shape.parameters(known.shape)
+    if config.learner.has_critic:
+        trained += model_shape.critic_parameters(known.shape)
     return float((2 if config.model.dtype == "bfloat16" else 4) + 12) * trained
 
 

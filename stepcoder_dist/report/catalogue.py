@@ -59,8 +59,10 @@ GROUPS: tuple[tuple[str, tuple[Chart, ...]], ...] = (
         "Losses, gradients, corrections",
         (
             Chart("Policy loss", ("policy_loss",)),
+            Chart("KL loss", ("kl_loss",)),
             Chart("Value loss", ("value_loss",)),
             Chart("Explained variance", ("explained_variance",)),
+            Chart("Flat groups", ("flat_share",), "%"),
             Chart("Kept share", ("kept_share",), "%"),
             Chart("Gradient norm, policy", ("grad_norm_policy",)),
             Chart("Gradient norm, critic", ("grad_norm_critic",)),
