@@ -1,8 +1,8 @@
 """From what a step knows to what its losses aim at: one rule for each `learner.advantage`.
 
 A rule is a pure function of the whole step's tensors, the same on all ranks. It says what a token's
-advantage is; ratio clip, correction weight, credit mask and normalisers are the same for all of them
-(ppo_step.py). A new rule is a function here, a line in `RULES` and a word in `config.py`.
+advantage is; ratio clip, correction weight, credit mask and normalisers are the same for all of
+them (ppo_step.py). A new rule is a function here, a line in `RULES` and a word in `config.py`.
 """
 
 from __future__ import annotations
@@ -40,9 +40,7 @@ def gae(tensors: StepTensors, known: Recomputed, learner: LearnerConfig) -> Targ
         gamma=learner.gamma,
         gae_lambda=learner.gae_lambda,
     )
-    return _targets(
-        tensors, advantages.whiten(raw, tensors.mask), raw, returns=raw + known.values
-    )
+    return _targets(tensors, advantages.whiten(raw, tensors.mask), raw, returns=raw + known.values)
 
 
 def grpo(tensors: StepTensors, known: Recomputed, learner: LearnerConfig) -> Targets:
@@ -60,9 +58,9 @@ def grpo(tensors: StepTensors, known: Recomputed, learner: LearnerConfig) -> Tar
 def rloo(tensors: StepTensors, known: Recomputed, learner: LearnerConfig) -> Targets:
     """RLOO's (arXiv 2402.14740): the answer's return less the mean of its group's others.
 
-    No critic, no whitening; the KL is inside the return. Theirs is one REINFORCE step with the whole
-    answer as the action; here the clipped ratio of each token stands beside it, as for the others,
-    and is 1 in the first update of a step.
+    No critic, no whitening; the KL is inside the return. Theirs is a REINFORCE step with the whole
+    answer as the action; here each token's clipped ratio stands beside the advantage, as for the
+    other rules, and is 1 in the first update of a step.
     """
     returns = group_advantages.sequence_returns(
         tensors.scores,

@@ -2,8 +2,8 @@
 
 S = samples of a whole optimiser step (of all ranks). `groups` int64 [S] numbers the samples' groups
 from 0: same problem, same stage, planned for the same step. A group of one has nothing to be
-compared with, and advantage 0. Sums are in float64 and through a matrix product: equal scores cancel
-exactly, and no order of atomic additions makes two ranks differ.
+compared with, and advantage 0. Sums are in float64 and through a matrix product: equal scores
+cancel exactly, and no order of atomic additions makes two ranks differ.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def group_normalised(scores: Tensor, groups: Tensor) -> Tensor:
 
 
 def leave_one_out(returns: Tensor, groups: Tensor) -> Tensor:
-    """RLOO's baseline: the mean of the *other* samples' returns (arXiv 2402.14740, Eq. 8).
+    """RLOO's baseline: the mean of the *other* samples' returns (RLOO, arXiv 2402.14740).
 
     A_i = R_i − Σ_{j≠i} R_j / (k − 1) = k/(k − 1) · (R_i − mean(R)), unbiased because the baseline
     does not depend on sample i.
@@ -50,8 +50,10 @@ def sequence_returns(
 ) -> Tensor:
     """R = score − β Σ_t (log π_old − log π_ref): the KL inside a whole answer's reward [S].
 
-    arXiv 2402.14740, Eq. 3, with the sampled log-ratio (k1) as the estimate. The other arguments
-    are [S, T]; `mask` bool marks the real tokens.
+    As arXiv 2402.14740 rewards a whole answer, by the sampled log-ratio (k1). The log-probs are
+    float32 [S, T]; `mask` bool [S, T] marks the real tokens.
+
+    Score 1, β = 0.1, log-ratios 0.5, −1, 0, 1: R = 1 − 0.1 · 0.5 = 0.95.
     """
     ratios = (policy_logprobs - reference_logprobs).double() * mask
     return (scores.double() - beta * ratios.sum(dim=1)).float()

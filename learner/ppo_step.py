@@ -143,7 +143,7 @@ class PpoStep:
                 totals[4] += loss.detach()
         torch.distributed.all_reduce(totals)
         policy_loss, clip_fraction, approx_kl, kl_loss, value_loss = totals.tolist()
-        metrics = {}
+        metrics: dict[str, float] = {}
         if self._critic is not None:
             metrics |= {
                 "value_loss": value_loss,

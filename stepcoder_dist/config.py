@@ -428,7 +428,7 @@ class RunConfig(Section):
             )
         if not self.learner.has_critic and self.sampling.samples_per_problem == 1:
             raise ValueError(
-                f'sampling.samples_per_problem = 1 leaves learner.advantage = '
+                f"sampling.samples_per_problem = 1 leaves learner.advantage = "
                 f'"{self.learner.advantage}" nothing to compare a sample with: every advantage '
                 "would be 0; sample at least 2"
             )

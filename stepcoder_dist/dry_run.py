@@ -17,7 +17,11 @@ from stepcoder_dist.run_file import describe
 def report(config: RunConfig) -> str:
     """The resolved tree, derived sizes, the method, the files a run will read, its memory."""
     method = methods.in_words(config.method, config.choices)
-    sections = {"method": [method], "files": files(config), "memory, estimated (docs/gpu.md)": memory(config)}
+    sections = {
+        "method": [method],
+        "files": files(config),
+        "memory, estimated (docs/gpu.md)": memory(config),
+    }
     commented = [
         line
         for title, lines in sections.items()

@@ -5,8 +5,9 @@
 *Model states* (ZeRO: Rajbhandari et al. 2019, arXiv 1910.02054, section 3.1 and figure 1):
 parameters eΨ, gradients eΨ, Adam KΨ; stage 1 divides Adam by N, stage 2 the gradients too, stage 3
 the parameters too. K = 12 (a float32 copy and two moments), also in float32 from stage 1 on, where
-DeepSpeed keeps the copy all the same; 8 at stage 0 in float32. Policy and critic
-(where `learner.advantage` has one) are trained; the reference has parameters only. What DeepSpeed adds is in `_working`.
+DeepSpeed keeps the copy all the same; 8 at stage 0 in float32. Policy and critic (where
+`learner.advantage` has one) are trained; the reference has parameters only. What DeepSpeed adds is
+in `_working`.
 
 *Activations* (Korthikanti et al. 2022, arXiv 2205.05198, section 4) of this learner's models: fused
 attention (their selective recomputation: no s × s term), no dropout, gated MLP, norms that compute

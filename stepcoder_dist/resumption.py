@@ -39,7 +39,7 @@ MAY_CHANGE = (
     "sft",
     "evaluation",
 )
-"""Keys, and sections with all their keys. `method` is a name: what it stands for is in other keys."""
+"""Keys, and sections with all their keys. `method` is a name for what other keys say."""
 
 _NAMED = 4
 """Differences that are named; the rest is counted."""

@@ -56,7 +56,9 @@ def test_the_smallest_run_file_takes_the_papers_values(run_file: Path) -> None:
     assert config.reward.kind == "tiered"
     assert config.method == "stepcoder"
     assert config.choices == {
-        "curriculum.kind": "cccs", "credit.rule": "executed", "learner.advantage": "gae"
+        "curriculum.kind": "cccs",
+        "credit.rule": "executed",
+        "learner.advantage": "gae",
     }
     limits = config.sandbox.limits
     assert (limits.cpu_s, limits.wall_s) == (4.0, 10.0)
@@ -106,7 +108,7 @@ def test_every_shipped_run_file_loads(path: Path) -> None:
         ("model.tiny.layers=2", "model: needs either path or [model.tiny], and has both; give one"),
         ("prompt.template=Solve it.", "prompt.template = 'Solve it.' lacks {statement}; put it where the task belongs"),
         ("sandbox.cpu_limit_s=20", "sandbox.wall_limit_s = 10.0 is below cpu_limit_s = 20.0; raise it: wall time is the back-stop"),
-        ("sandbox.coverage=false", "sandbox.coverage = false records no executed lines, and credit.rule = \"executed\" is made from them; set it to true, or the rule to \"all\""),
+        ("sandbox.coverage=false", 'sandbox.coverage = false records no executed lines, and credit.rule = "executed" is made from them; set it to true, or the rule to "all"'),
         ("evaluation.k=[1, 5]", "evaluation.k = 5 needs at least that many samples_per_problem, which is 1; raise it or drop that k"),
         ("model.max_tokens=1024", "sampling.max_new_tokens = 1024 leaves no room for a prompt in model.max_tokens = 1024; lower it"),
         ("weights.transport=nccl", 'weights.transport = "nccl" needs GPUs on both sides, but actors.resources.num_gpus = 0; use "object_store"'),

@@ -67,6 +67,15 @@ def test_parameters_of_policy_and_critic_by_hand() -> None:
     assert model_shape.critic_parameters(untied) == 80_704 + 64 + 1
 
 
+def test_without_a_critic_neither_its_parameters_nor_its_optimiser_count() -> None:
+    grpo = config(learner__zero_stage=2, learner__ranks=4, learner__advantage="grpo")
+    rank = gpu_memory.rank_memory(grpo, SMALL)
+    # policy and reference; Adam and gradients of the policy alone
+    assert rank.parameters == 2 * 2 * 80_704
+    assert rank.optimizer == 12 * 80_704 // 4
+    assert rank.gradients == 2 * 80_704 // 4
+
+
 @pytest.mark.parametrize(
     ("stage", "ranks", "parameters", "optimizer", "gradients"),
     # ZeRO's table in bytes: Ψ = 80,704 of policy and of reference, 80,769 of the critic

@@ -16,13 +16,14 @@ from stepcoder_dist.program import PromptWriter
 from stepcoder_dist.records import Problem, TestSuite
 
 
-def config(max_tokens: int = 200) -> RunConfig:
+def config(max_tokens: int = 200, kind: str = "cccs") -> RunConfig:
     return RunConfig.model_validate(
         {
             "name": "preflight",
             "model": {"path": "m", "max_tokens": max_tokens},
             "problems": {"train": "t", "heldout": "h"},
             "sampling": {"max_new_tokens": 100},
+            "curriculum": {"kind": kind},
         }
     )
 
@@ -57,6 +58,13 @@ def test_the_given_code_counts_towards_the_prompt():
         preflight.fitting(config(), [deep], WRITER, Console(quiet=True))
     whole = preflight.without_given_code(config())
     assert preflight.fitting(whole, [deep], WRITER, Console(quiet=True)) == [deep]
+
+
+def test_code_that_is_only_given_after_a_failure_has_to_fit_too():
+    reference = "n = 1\n" + "n += 1\n" * 20 + "if n:\n    n = 2\nif n:\n    n = 3\nprint(n)\n"
+    deep = problem("p/deep", "add", reference)
+    with pytest.raises(ConfigError, match=r"p/deep, \d+\); raise model.max_tokens"):
+        preflight.fitting(config(kind="on_failure"), [deep], WRITER, Console(quiet=True))
 
 
 def test_a_problem_without_a_reference_is_no_example():

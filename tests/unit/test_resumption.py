@@ -44,6 +44,7 @@ def test_what_says_how_far_how_often_and_where_may_change(changed: dict[str, Any
         ({"train": {"max_staleness": 1}}, "train.max_staleness = 0 there, 1 here"),
         ({"sandbox": {"cpu_limit_s": 1.0}}, "sandbox.cpu_limit_s = 4.0 there, 1.0 here"),
         ({"reward": {"kind": "binary"}}, "reward.kind = 'tiered' there, 'binary' here"),
+        ({"learner": {"advantage": "rloo"}}, "learner.advantage = 'gae' there, 'rloo' here"),
         ({"problems": {"train": "u"}}, "problems.train = 't' there, 'u' here"),
     ],
 )
@@ -52,6 +53,12 @@ def test_what_gives_a_row_another_meaning_is_refused_by_name(changed: dict[str, 
         resumption.check(tree(), tree(**changed), "step_000003")
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_another_name_for_the_same_choices_is_the_same_run():
+    choices = {"curriculum": {"kind": "none"}, "credit": {"rule": "all"}}
+    renamed = tree(**choices) | {"method": "ppo"}
+    resumption.check(tree(**choices), renamed, "step_000003")
 
 
 def test_every_key_that_may_change_is_a_key():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -107,14 +108,36 @@ def test_a_whole_row_tells_source_tokens_mask_lines_and_verdict():
 
 
 def test_with_the_mask_off_every_line_is_kept():
-    settings = config(Path("unused")).model_copy(
-        update={"credit": CreditConfig(rule="all")}
-    )
+    settings = config(Path("unused")).model_copy(update={"credit": CreditConfig(rule="all")})
     trajectory, judged = sample()
     (row,) = sample_rows.sample_rows(
         1, [trajectory], {trajectory.ticket.sample_id: judged}, settings
     )
     assert row["kept_lines"] == [1, 2]
+
+
+def test_where_the_sign_decides_a_row_has_both_line_sets_and_keeps_what_either_keeps():
+    trajectory, judged = sample()
+    settings = config(Path("unused")).model_copy(
+        update={"credit": CreditConfig(rule="failing_tests")}
+    )
+    one_of_each = (
+        TestResult(outcome=Outcome.PASSED, executed_lines=frozenset({1})),
+        TestResult(outcome=Outcome.WRONG_ANSWER, executed_lines=frozenset({1, 2})),
+    )
+    judged = replace(judged, verdict=replace(judged.verdict, tests=one_of_each))
+    trajectory = replace(
+        trajectory,
+        keep=np.array([True, False, False, False, False]),
+        blame=np.array([False, True, True, False, True]),
+    )
+    (row,) = sample_rows.sample_rows(
+        1, [trajectory], {trajectory.ticket.sample_id: judged}, settings
+    )
+    assert (row["rewarded_lines"], row["blamed_lines"]) == ([1], [2])
+    assert row["kept_lines"] == [1, 2]
+    assert row["kept"] == [3, 1, 1]
+    assert row["kept_share"] == 0.8
 
 
 def test_of_a_step_only_so_many_are_whole_and_every_outcome_is_among_them():

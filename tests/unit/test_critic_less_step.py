@@ -1,0 +1,145 @@
+"""GRPO's and RLOO's optimiser step on the six tokens of test_ppo_step.py, and no critic anywhere.
+
+Both samples are of one group; score +1 and −0.3, β = 0.1, ratio clip 0.2, correction cap 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_ppo_step import NOW, OLD, REFERENCE, Table, batch, process_group
+
+from learner.ppo_step import PpoStep
+from learner.step_tensors import StepTensors
+from stepcoder_dist.config import LearnerConfig
+
+__all__ = ["process_group"]
+
+pytestmark = pytest.mark.usefixtures("process_group")
+
+
+def step(policy: Table, advantage: str, **learner: object) -> PpoStep:
+    config: dict[str, Any] = {
+        "advantage": advantage,
+        "samples_per_step": 2,
+        "minibatch_samples": 2,
+        "microbatch_samples": 1,
+        "policy_lr": 1.0,
+        "kl_beta": 0.1,
+    }
+    return PpoStep(
+        LearnerConfig(**(config | learner)),
+        policy=policy,
+        critic=None,
+        reference=Table(REFERENCE, REFERENCE),
+        rank=0,
+        seed=0,
+        device=torch.device("cpu"),
+    )
+
+
+@pytest.mark.parametrize("microbatch_samples", [1, 2])
+def test_a_grpo_step_is_what_the_arithmetic_by_hand_gives(microbatch_samples: int) -> None:
+    policy = Table(OLD, NOW)
+
+    metrics = step(policy, "grpo", microbatch_samples=microbatch_samples).run(batch(), 0)
+
+    # mean 0.35, deviation 0.65: advantages +1 for A, −1 for B, on all of their tokens
+    assert metrics["advantage_std"] == pytest.approx(np.std([1, 1, 1, 1, -1, -1]), abs=1e-5)
+    assert metrics["flat_share"] == 0.0
+    # ratios, clip and corrections as in test_ppo_step.py:
+    #   A0 1.1051709   A1 1.2214028 · 1.2 = 1.4656834   A2 masked   A3 0.7408182
+    #   B0 2 · 0.8 · −1 = −1.6   B1 −1.3498588;   sum 0.3618137, by 5 kept tokens
+    assert metrics["policy_loss"] == pytest.approx(-0.0723627, abs=1e-5)
+    # d = log π_ref − log π_θ:   −0.6   0.7   −1.0   −0.7 | −0.7   −0.8
+    # e^d − 1 − d:   0.1488116  0.3137527  0.3678794  0.1965853 | 0.1965853  0.2493290
+    # sum 1.4729433, times 0.1, by 6 response tokens: masked token A2 counts here
+    assert metrics["kl_loss"] == pytest.approx(0.0245491, abs=1e-6)
+    # new entry = old − (gradient of the surrogate: −term/5 where not clipped) − (1 − e^d)/60:
+    #   A0 −0.9 + 0.2210342 − 0.0075198   A1 −1.7 + 0.0168959   A2 0.5 − 0.0105353
+    #   A3 −1.8 + 0.1481636 − 0.0083902   B0 −1.3 − 0.0083902   B1 −0.2 − 0.2699718 − 0.0091778
+    assert policy.parameters[1:7].tolist() == pytest.approx(
+        [-0.6864856, -1.6831041, 0.4894647, -1.6602266, -1.3083902, -0.4791496], abs=1e-5
+    )
+
+
+def test_an_rloo_step_is_what_the_arithmetic_by_hand_gives() -> None:
+    policy = Table(OLD, NOW)
+
+    metrics = step(policy, "rloo").run(batch(), 0)
+
+    # returns 1 − 0.1·0.5 = 0.95 and −0.3 − 0.1·1.5 = −0.45: advantages ±1.4, and GRPO's sum
+    assert metrics["policy_loss"] == pytest.approx(-1.4 * 0.3618137 / 5, abs=1e-5)
+    # only the surrogate has a gradient: clipped and masked tokens stay
+    #   A0 −0.9 + 1.4 · 0.2210342   A3 −1.8 + 1.4 · 0.1481636   B1 −0.2 − 1.4 · 0.2699718
+    assert policy.parameters[1:7].tolist() == pytest.approx(
+        [-0.5905521, -1.7, 0.5, -1.5925710, -1.3, -0.5779605], abs=1e-5
+    )
+    assert "kl_loss" not in metrics
+
+
+@pytest.mark.parametrize("advantage", ["grpo", "rloo"])
+def test_no_figure_speaks_of_a_critic_and_no_step_waits_for_one(advantage: str) -> None:
+    policy = Table(OLD, NOW)
+    metrics = step(policy, advantage, critic_warmup_steps=5).run(batch(), 0)
+    assert not metrics.keys() & {"value_loss", "explained_variance", "grad_norm_critic"}
+    assert policy.updates == 1
+
+
+def test_the_sign_of_the_advantage_chooses_the_mask_and_the_count_is_of_what_is_kept() -> None:
+    first, second = batch()
+    signed = [
+        replace(first, blame=np.array([False, False, True, False])),
+        replace(second, keep=np.array([False, False]), blame=np.array([True, False])),
+    ]
+
+    metrics = step(Table(OLD, NOW), "grpo").run(signed, 0)
+
+    # A keeps A0, A1, A3 by `keep`; B keeps B0 by `blame`: 1.1051709 + 1.4656834 + 0.7408182 − 1.6
+    assert metrics["kept_share"] == pytest.approx(4 / 6)
+    assert metrics["policy_loss"] == pytest.approx(-1.7116725 / 4, abs=1e-5)
+
+
+def test_a_step_whose_signs_leave_nothing_to_keep_changes_nothing() -> None:
+    first, second = batch()
+    nothing, every = np.zeros(4, dtype=np.bool_), np.ones(4, dtype=np.bool_)
+    wrong_way = [
+        replace(first, keep=nothing, blame=every),  # advantage +1
+        replace(second, keep=every[:2], blame=nothing[:2]),  # advantage −1
+    ]
+    policy = Table(OLD, NOW)
+
+    metrics = step(policy, "grpo").run(wrong_way, 0)
+
+    assert metrics == {"response_tokens": 6.0, "kept_share": 0.0}
+    assert policy.updates == 0
+
+
+def test_samples_of_one_problem_stage_and_planned_step_are_a_group_replacements_too() -> None:
+    sample = batch()[0]
+
+    def of(sample_id: str, problem: str, stage: int, planned: int) -> Any:
+        ticket = replace(
+            sample.ticket,
+            sample_id=sample_id,
+            problem_id=problem,
+            stage=stage,
+            planned_step=planned,
+        )
+        return replace(sample, ticket=ticket)
+
+    tensors = StepTensors.of(
+        [
+            of("s000004-0000-0000", "a", 1, 4),
+            of("s000004-0001-0000", "b", 1, 4),
+            of("s000004-0000-0001+0007", "a", 1, 4),
+            of("s000005-0000-0000", "a", 1, 5),
+            of("s000004-0002-0000", "a", 0, 4),
+        ],
+        torch.device("cpu"),
+    )
+    assert tensors.groups.tolist() == [0, 1, 0, 2, 3]

@@ -1,0 +1,133 @@
+"""GRPO's and RLOO's advantages: the docstrings' examples by hand, and what holds for any groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from learner import group_advantages
+from learner.group_advantages import flat_share, group_normalised, leave_one_out
+
+RULES = [group_normalised, leave_one_out]
+
+# seven samples of three groups, interleaved: 1 −0.3 −0.3 1 | −0.6 −0.6 | −1
+GROUPS = torch.tensor([0, 1, 0, 2, 0, 1, 0])
+SCORES = torch.tensor([1.0, -0.6, -0.3, -1.0, -0.3, -0.6, 1.0])
+
+
+def test_grpo_is_the_score_less_the_groups_mean_by_its_deviation() -> None:
+    # mean 0.35, deviations ±0.65, standard deviation 0.65; the second group is flat, the third alone
+    assert group_normalised(SCORES, GROUPS).tolist() == [
+        pytest.approx(1.0, abs=1e-5),
+        0.0,
+        pytest.approx(-1.0, abs=1e-5),
+        0.0,
+        pytest.approx(-1.0, abs=1e-5),
+        0.0,
+        pytest.approx(1.0, abs=1e-5),
+    ]
+
+
+def test_rloo_is_the_return_less_the_mean_of_the_others() -> None:
+    # 1 − (−0.3 − 0.3 + 1)/3 = 0.8666667;  −0.3 − (1 − 0.3 + 1)/3 = −0.8666667
+    assert leave_one_out(SCORES, GROUPS).tolist() == [
+        pytest.approx(0.8666667),
+        0.0,
+        pytest.approx(-0.8666667),
+        0.0,
+        pytest.approx(-0.8666667),
+        0.0,
+        pytest.approx(0.8666667),
+    ]
+
+
+def test_the_kl_of_all_real_tokens_is_inside_a_sequences_return() -> None:
+    policy = torch.tensor([[-1.0, -2.0, -0.5, -1.5], [-1.0, -0.5, 7.0, 7.0]])
+    reference = torch.tensor([[-1.5, -1.0, -0.5, -2.5], [-2.0, -1.0, 0.0, 0.0]])
+    mask = torch.tensor([[True] * 4, [True, True, False, False]])
+
+    returns = group_advantages.sequence_returns(
+        torch.tensor([1.0, -0.3]), policy, reference, mask, beta=0.1
+    )
+
+    # 1 − 0.1·(0.5 − 1 + 0 + 1) = 0.95;  −0.3 − 0.1·(1 + 0.5) = −0.45
+    assert returns.tolist() == pytest.approx([0.95, -0.45])
+
+
+def test_every_real_token_has_its_samples_advantage() -> None:
+    mask = torch.tensor([[True, True], [True, False]])
+    spread = group_advantages.over_tokens(torch.tensor([0.5, -2.0]), mask)
+    assert spread.tolist() == [[0.5, 0.5], [-2.0, 0.0]]
+
+
+def test_flat_are_the_samples_that_have_nobody_to_differ_from() -> None:
+    assert flat_share(SCORES, GROUPS) == pytest.approx(3 / 7)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_scores_that_are_no_vector_of_the_groups_length_are_refused(rule: Callable[..., Tensor]):
+    with pytest.raises(ValueError, match=r"expected \[samples\] \(7,\), not \(3,\)"):
+        rule(torch.zeros(3), GROUPS)
+    with pytest.raises(TypeError, match=r"groups are torch\.int32; give int64"):
+        rule(SCORES, GROUPS.int())
+
+
+samples = st.lists(
+    st.tuples(st.sampled_from([1.0, -0.3, -0.6, -1.0, 0.217]), st.integers(0, 5)),
+    min_size=1,
+    max_size=40,
+)
+
+
+def tensors(drawn: list[tuple[float, int]]) -> tuple[Tensor, Tensor]:
+    numbers: dict[int, int] = {}
+    groups = [numbers.setdefault(group, len(numbers)) for _, group in drawn]
+    return torch.tensor([score for score, _ in drawn]), torch.tensor(groups)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@given(drawn=samples)
+def test_the_advantages_of_a_group_sum_to_nothing(
+    rule: Callable[..., Tensor], drawn: list[tuple[float, int]]
+) -> None:
+    scores, groups = tensors(drawn)
+    result = rule(scores, groups).double()
+    for group in groups.unique():
+        assert abs(float(result[groups == group].sum())) < 1e-5
+
+
+@pytest.mark.parametrize("rule", RULES)
+@given(drawn=samples, random=st.randoms(use_true_random=False))
+def test_the_order_of_the_samples_does_not_matter(
+    rule: Callable[..., Tensor], drawn: list[tuple[float, int]], random: object
+) -> None:
+    order = list(range(len(drawn)))
+    random.shuffle(order)  # type: ignore[attr-defined]
+    scores, groups = tensors(drawn)
+    shuffled = rule(scores[order], groups[order])
+    assert torch.allclose(shuffled, rule(scores, groups)[order], atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@given(drawn=samples, others=samples)
+def test_other_groups_do_not_matter(
+    rule: Callable[..., Tensor], drawn: list[tuple[float, int]], others: list[tuple[float, int]]
+) -> None:
+    alone = rule(*tensors(drawn))
+    beside = rule(*tensors([*drawn, *((score, group + 100) for score, group in others)]))
+    assert torch.allclose(beside[: len(drawn)], alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@given(score=st.floats(-1, 1, width=32), size=st.integers(1, 64))
+def test_equal_scores_have_exactly_no_advantage(
+    rule: Callable[..., Tensor], score: float, size: int
+) -> None:
+    groups = torch.zeros(size, dtype=torch.int64)
+    assert not rule(torch.full((size,), score), groups).any()
+    assert flat_share(torch.full((size,), score), groups) == 1.0
