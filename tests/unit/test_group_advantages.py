@@ -21,7 +21,7 @@ SCORES = torch.tensor([1.0, -0.6, -0.3, -1.0, -0.3, -0.6, 1.0])
 
 
 def test_grpo_is_the_score_less_the_groups_mean_by_its_deviation() -> None:
-    # mean 0.35, deviations ±0.65, standard deviation 0.65; the second group is flat, the third alone
+    # mean 0.35, deviations ±0.65, so 0.65 is their size; the second group is flat, the third alone
     assert group_normalised(SCORES, GROUPS).tolist() == [
         pytest.approx(1.0, abs=1e-5),
         0.0,

@@ -121,9 +121,9 @@ def test_one_sample_a_problem_has_nothing_to_be_compared_with(
 
 
 def test_the_dry_run_names_the_method_and_what_was_chosen_instead(run_file: Path) -> None:
-    assert "#   method grpo: curriculum.kind = none, credit.rule = all, learner.advantage = grpo\n" in (
-        dry_run.report(load(run_file, ["method=grpo"]))
-    )  # fmt: skip
+    plain = dry_run.report(load(run_file, ["method=grpo"]))
+    choices = "curriculum.kind = none, credit.rule = all, learner.advantage = grpo"
+    assert f"#   method grpo: {choices}\n" in plain
     mixed = dry_run.report(load(run_file, ["learner.advantage=grpo", "curriculum.kind=fixed"]))
     assert (
         "#   method stepcoder, with curriculum.kind = fixed instead of cccs, "
