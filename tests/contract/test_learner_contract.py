@@ -141,12 +141,16 @@ class Real(Harness):
 
 
 @asynccontextmanager
-async def real_learner(folder: str) -> AsyncIterator[Real]:
+async def real_learner(folder: str, **rule: object) -> AsyncIterator[Real]:
     from learner.learner_group import LearnerGroup
 
     # a bucket of 1 MiB holds all; the second layout of ZeRO is in tests/integration
     learner = LearnerGroup(
-        run_config(learner={"ranks": 2, "zero_stage": 3}, weights={"probe_tolerance": 0.001}),
+        run_config(
+            learner={"ranks": 2, "zero_stage": 3, **rule},
+            weights={"probe_tolerance": 0.001},
+            sampling={"samples_per_problem": 6},
+        ),
         folder,
     )
     try:
@@ -156,10 +160,11 @@ async def real_learner(folder: str) -> AsyncIterator[Real]:
         await learner.close()
 
 
-@pytest.fixture(
-    scope="module",
-    params=["fake", pytest.param("deepspeed", marks=[pytest.mark.ray, pytest.mark.deepspeed])],
-)
+RULES = {"deepspeed": {}, "deepspeed without a critic": {"advantage": "rloo", "zero_stage": 2}}
+REAL = [pytest.param(name, marks=[pytest.mark.ray, pytest.mark.deepspeed]) for name in RULES]
+
+
+@pytest.fixture(scope="module", params=["fake", *REAL])
 def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
     loop = asyncio.new_event_loop()
     if request.param == "fake":
@@ -172,7 +177,8 @@ def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
         request.getfixturevalue("local_ray")
         # Ray's workers cannot import a test module
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-        context = real_learner(str(request.getfixturevalue("tiny_checkpoint")))
+        checkpoint = str(request.getfixturevalue("tiny_checkpoint"))
+        context = real_learner(checkpoint, **RULES[request.param])
         opened = loop.run_until_complete(context.__aenter__())
         opened.loop = loop
         yield opened
