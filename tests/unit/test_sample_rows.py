@@ -24,6 +24,7 @@ from stepcoder_dist.records import (
     Trajectory,
     Verdict,
 )
+from stepcoder_dist.report import sample_lines
 from stepcoder_dist.run_folder import RunFolder
 
 SHORT = {
@@ -184,6 +185,21 @@ def test_the_loops_record_rows_whose_parts_fit_together(recorded: list[dict]):
         "passed", "wrong_answer", "compile_error", "runtime_error",
     }  # fmt: skip
     assert {row["coverage_trusted"] for row in recorded} == {True, False}
+
+
+def test_the_loops_under_another_rule_record_rows_that_the_report_can_draw(tmp_path: Path):
+    update = {"credit": CreditConfig(rule="failing_tests")}
+    write_run(tmp_path, config(tmp_path, steps=1).model_copy(update=update))
+    written = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
+    signed = [row for row in written if "blamed_lines" in row]
+    # of a program that fails every test, what ran is blamed and nothing rewarded
+    assert {row["outcome"] for row in signed} <= {"wrong_answer", "runtime_error"}
+    assert signed
+    for row in written:
+        assert sample_lines.drawn(row)["kept"].count("k") == sum(row["kept"][::2])
+    for row in signed:
+        assert set(row["kept_lines"]) == {*row["rewarded_lines"], *row["blamed_lines"]}
+        assert row["blamed_lines"]
 
 
 def test_what_a_trained_or_refused_sample_was_made_from_is_let_go(tmp_path: Path):
