@@ -115,7 +115,8 @@ def each(spec: str | Path, *, account: Account | None = None) -> Iterator[Proble
         try:
             problem, settled = _read(row, where)
         except ProblemError as error:
-            yield error
+            # told anew: the one that was raised holds the whole row by its traceback
+            yield ProblemError(str(error))
             continue
         first = places.setdefault(problem.problem_id, where)
         if first != where:
