@@ -27,7 +27,9 @@ TESTS = 8
 TEST_CHARS = 1200
 
 COMMANDS = {
-    "inspect": "from stepcoder_dist import cli; done = cli.run(['data', 'inspect', path, '--json'])",
+    "inspect": (
+        "from stepcoder_dist import cli; done = cli.run(['data', 'inspect', path, '--json'])"
+    ),
     "curriculum": (
         "from stepcoder_dist import cli; "
         "done = cli.run(['data', 'inspect', path, '--curriculum', '--json'])"
@@ -37,7 +39,7 @@ COMMANDS = {
         "done = cli.run(['data', 'overlap', path, 'ladder:heldout?count=100', '--json'])"
     ),
     "judge's problems": (
-        "from stepcoder_dist.problem_store import read_problems; store = read_problems(Path(path)); "
+        "from stepcoder_dist.problem_store import read_problems as read; store = read(Path(path)); "
         "done = sum(len(store[name].tests) == 0 for name in store)"
     ),
 }
@@ -65,11 +67,12 @@ def write_set(path: Path, size: int) -> int:
                 f"    if n > {chosen.randrange(10**6)}:\n        n -= {chosen.randrange(10**6)}\n"
                 for _ in range(chosen.randrange(1, 40))
             )
+            solution = f"for n in map(int, input().split()):\n{branches}    print(n)\n"
             row = {
                 "problem_id": f"apps/{count}",
                 "prompt": "".join(chosen.choices("abcdefgh ", k=2000)),
                 "difficulty": chosen.choice(["introductory", "interview", "competition"]),
-                "canonical_solution": f"for n in map(int, input().split()):\n{branches}    print(n)\n",
+                "canonical_solution": solution,
                 "fn_name": None,
                 "inputs": texts,
                 "outputs": texts,

@@ -60,3 +60,28 @@ def inspect(
             max_bad_share=max_bad_share,
             sandbox=sandbox,
         )
+
+
+@app.command()
+def overlap(
+    training: Annotated[str, typer.Argument(metavar="TRAIN", help="The set that is trained on.")],
+    evaluated: Annotated[str, typer.Argument(metavar="EVAL", help="The set that is evaluated.")],
+    *,
+    n: Annotated[
+        int, typer.Option("--ngram", metavar="N", min=1, help="Tokens of an n-gram.")
+    ] = 10,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One object, problem by problem.")
+    ] = False,
+    max_bad_share: MaxBadShare = 0.0,
+) -> None:
+    """How much of EVAL's solutions stands in TRAIN's: lines and n-grams, and where."""
+    import json
+
+    from stepcoder_dist import overlap_table
+
+    found = overlap_table.compare(training, evaluated, n=n, max_bad_share=max_bad_share)
+    if as_json:
+        typer.echo(json.dumps(overlap_table.as_json(found)))
+    else:
+        overlap_table.print_tables(found)
