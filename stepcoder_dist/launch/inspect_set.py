@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -81,7 +80,7 @@ def find(source: str, chosen: str, max_bad_share: float) -> Problem:
     for problem in stream(source, max_bad_share=max_bad_share):
         if problem.problem_id == chosen:
             return problem
-    like = next(islice(stream(source, max_bad_share=1), 1)).problem_id
+    like = next(stream(source, max_bad_share=1)).problem_id
     raise UserError(f"{source}: no problem {chosen!r}; ids look like {like!r}")
 
 
