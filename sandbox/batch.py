@@ -24,8 +24,7 @@ from stepcoder_dist.coverage_mask import kept_lines
 from stepcoder_dist.errors import CheckerFault, ProblemError, SandboxFault, UserError
 from stepcoder_dist.ports import Executor
 from stepcoder_dist.problem_files import MEND, rows
-from stepcoder_dist.problem_formats import problem_id
-from stepcoder_dist.problems import problem_from_row
+from stepcoder_dist.problem_store import read_problems
 from stepcoder_dist.progress import Phase
 from stepcoder_dist.records import Problem, Verdict
 
@@ -102,7 +101,7 @@ async def judge_files(
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
     # read before `out` is opened: a file that cannot be read costs no older verdicts
     total = 0 if resume else sum(1 for _ in _program_rows(programs))
-    with VerdictFile(out, problems, programs, resume=resume) as file:
+    with known, VerdictFile(out, problems, programs, resume=resume) as file:
         if file.kept_older is not None:
             console.print(f"{out} was there: kept as {file.kept_older}", highlight=False)
         if resume:
@@ -198,30 +197,6 @@ def _survey(programs: Path, file: VerdictFile) -> int:
     return total
 
 
-def read_problems(path: Path) -> dict[str, Problem | ProblemError]:
-    """Read the problems by id, bad ones as errors. Raises `ProblemError` if there are none."""
-    found: dict[str, Problem | ProblemError] = {}
-    complaints: list[ProblemError] = []
-    for item in rows(path):
-        if isinstance(item, ProblemError):
-            complaints.append(item)
-            continue
-        where, row = item
-        name = problem_id(row, where)
-        try:
-            problem = problem_from_row(row, where)
-        except ProblemError as error:
-            complaints.append(error)
-            if name is not None:
-                found.setdefault(name, error)
-            continue
-        if found.setdefault(problem.problem_id, problem) is not problem:
-            complaints.append(ProblemError(f"{where}: a second problem {problem.problem_id!r}"))
-    if not found:
-        raise complaints[0] if complaints else ProblemError(f"{path}: holds no problems")
-    return found
-
-
 _Judged = tuple[dict[str, Any], SandboxFault | None]
 """A verdict's row, and the fault that it speaks of."""
 _Order = tuple[dict[str, Any], str, Problem]
@@ -309,7 +284,8 @@ def _checked(row: Any, problems: Problems, seen: set[str]) -> tuple[str, Problem
     if problem is None:
         raise UserError(f"no problem {row.get('problem_id')!r} among the problems")
     if isinstance(problem, ProblemError):
-        raise problem
+        # anew: an exception keeps the frames of every time that it was raised
+        raise ProblemError(str(problem))
     return source, problem
 
 

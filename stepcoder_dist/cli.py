@@ -190,3 +190,22 @@ def report(
     from stepcoder_dist import report as pages
 
     typer.echo(f"report: {pages.write(run_dir, out)}")
+
+
+@app.command()
+def samples(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR")],
+    sample_id: Annotated[
+        str, typer.Argument(metavar="[SAMPLE_ID]", help="Default: list those kept whole.")
+    ] = "",
+    *,
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="Each token: trained or masked, its log-prob.")
+    ] = False,
+) -> None:
+    """One sample of a run: which lines were given, executed, masked; token by token."""
+    from stepcoder_dist.report import sample_text
+
+    shown = sample_text.show(run_dir, sample_id, tokens=tokens) if sample_id else None
+    for line in sample_text.listed(run_dir) if shown is None else shown:
+        typer.echo(line)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from stepcoder_dist.errors import UserError
 
 app = typer.Typer(help="Problem sets.", no_args_is_help=True)
+
+MaxBadShare = Annotated[
+    float, typer.Option(min=0, max=1, help="Leave out bad rows, up to this share of all.")
+]
 
 
 @app.command()
@@ -20,27 +23,65 @@ def inspect(
     curriculum: Annotated[
         bool, typer.Option("--curriculum", help="Start points of every problem.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
-    max_bad_share: Annotated[float, typer.Option(min=0, max=1)] = 0.0,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="The table as an object; --curriculum as one for each line."),
+    ] = False,
+    run: Annotated[
+        bool, typer.Option("--run", help="Run the references: do they pass, what do tests reach?")
+    ] = False,
+    backend: Annotated[
+        Literal["docker", "process"], typer.Option(help="`process` is no security boundary.")
+    ] = "docker",
+    jobs: Annotated[int, typer.Option(min=1, help="References run at a time.")] = 2,
+    image: Annotated[str, typer.Option(help="Sandbox image.")] = "stepcoder-sandbox:latest",
+    tokenizer: Annotated[
+        str, typer.Option(metavar="FOLDER", help="Lengths in this checkpoint's tokens, too.")
+    ] = "",
+    max_bad_share: MaxBadShare = 0.0,
 ) -> None:
-    """What is in a problem set, and where its start points are."""
-    from rich.console import Console
+    """What is in a problem set, what its tests reach, and where its start points are."""
+    from stepcoder_dist.launch import inspect_set as command
 
-    from stepcoder_dist import inspection
-    from stepcoder_dist.problems import load
-
-    if as_json != curriculum:
-        raise UserError("--curriculum and --json go together: one object a problem, a line each")
-    problems = load(file, max_bad_share=max_bad_share)
-    if problem:
-        chosen = [p for p in problems if p.problem_id == problem]
-        if not chosen:
-            raise UserError(
-                f"{file}: no problem {problem!r}; ids look like {problems[0].problem_id!r}"
-            )
-        typer.echo(inspection.show(chosen[0]))
-    elif curriculum and as_json:
-        for row in inspection.curriculum_rows(problems):
-            typer.echo(json.dumps(row))
+    if run and curriculum:
+        raise UserError("--curriculum runs nothing: leave out --run")
+    if problem and as_json and not curriculum:
+        raise UserError("--problem shows text; add --curriculum for its start points as JSON")
+    sandbox = command.Sandbox(backend=backend, jobs=jobs, image=image) if run else None
+    if curriculum:
+        command.show_curriculum(file, problem, as_json=as_json, max_bad_share=max_bad_share)
+    elif problem:
+        command.show_problem(file, problem, max_bad_share=max_bad_share, sandbox=sandbox)
     else:
-        Console().print(inspection.summary(problems))
+        command.show_set(
+            file,
+            as_json=as_json,
+            tokenizer=tokenizer,
+            max_bad_share=max_bad_share,
+            sandbox=sandbox,
+        )
+
+
+@app.command()
+def overlap(
+    training: Annotated[str, typer.Argument(metavar="TRAIN", help="The set that is trained on.")],
+    evaluated: Annotated[str, typer.Argument(metavar="EVAL", help="The set that is evaluated.")],
+    *,
+    n: Annotated[
+        int, typer.Option("--ngram", metavar="N", min=1, help="Tokens of an n-gram.")
+    ] = 10,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One object, problem by problem.")
+    ] = False,
+    max_bad_share: MaxBadShare = 0.0,
+) -> None:
+    """How much of EVAL's solutions stands in TRAIN's: lines and n-grams, and where."""
+    import json
+
+    from stepcoder_dist import overlap_table
+
+    found = overlap_table.compare(training, evaluated, n=n, max_bad_share=max_bad_share)
+    if as_json:
+        typer.echo(json.dumps(overlap_table.as_json(found)))
+    else:
+        overlap_table.print_tables(found)

@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 from stepcoder_dist import ladder, reference_code
 from stepcoder_dist.errors import ProblemError
@@ -23,6 +23,7 @@ from stepcoder_dist.problem_tests import one_element_lists, suite
 from stepcoder_dist.records import LEVELS, Problem, TestSuite
 
 _NAMED_IN_ERROR = 5
+Item = TypeVar("Item")
 
 
 @dataclass(slots=True)
@@ -76,8 +77,48 @@ def stream(
     read is larger. `limit` stops after that many problems.
     """
     account = Account() if account is None else account
-    for item in each(spec, account=account):
-        if isinstance(item, Problem):
+    items = each(spec, account=account)
+    yield from _admitted(items, str(spec), max_bad_share, account, limit)
+
+
+def solutions(
+    spec: str | Path, *, max_bad_share: float = 0.0, account: Account | None = None
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield the id and every solution of each row, as they stand there; tests are not looked at.
+
+    `max_bad_share` and `account` as in `stream`.
+    """
+    account = Account() if account is None else account
+    yield from _admitted(_solutions(spec), str(spec), max_bad_share, account, None)
+
+
+def _solutions(spec: str | Path) -> Iterator[tuple[str, list[str]] | ProblemError]:
+    if str(spec).startswith(ladder.PREFIX):
+        yield from ((p.problem_id, [p.reference]) for p in ladder.from_spec(str(spec)))
+        return
+    for item in rows(Path(spec)):
+        if isinstance(item, ProblemError):
+            yield item
+            continue
+        where, row = item
+        try:
+            found = draft(row, where)
+        except RowError as error:
+            yield _error(where, problem_id(row, where), str(error))
+        else:
+            yield found.problem_id, found.solutions
+
+
+def _admitted(
+    items: Iterator[Item | ProblemError],
+    spec: str,
+    max_bad_share: float,
+    account: Account,
+    limit: int | None,
+) -> Iterator[Item]:
+    """The good items; the bad ones go into the account, or stop it all."""
+    for item in items:
+        if not isinstance(item, ProblemError):
             account.good += 1
             yield item
             if account.good == limit:
@@ -115,7 +156,8 @@ def each(spec: str | Path, *, account: Account | None = None) -> Iterator[Proble
         try:
             problem, settled = _read(row, where)
         except ProblemError as error:
-            yield error
+            # told anew: the one that was raised holds the whole row by its traceback
+            yield ProblemError(str(error))
             continue
         first = places.setdefault(problem.problem_id, where)
         if first != where:

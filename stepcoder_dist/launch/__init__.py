@@ -8,5 +8,6 @@ it needs (`processes.py`), hands them to the core, and closes what it opened.
     evaluate.py    pass@k of a checkpoint
     demo.py        warm start, evaluation, RL, evaluation
     judge.py       a file of programs
+    inspect_set.py what is in a problem set, and what its tests reach
     export.py      a checkpoint as a Hugging Face folder
 """

@@ -66,8 +66,8 @@ class RunRecord:
     """When the last step was recorded, seconds since 1970."""
 
 
-def read_run(path: Path) -> RunRecord:
-    """Read a run directory. Raises `UserError` where it is none."""
+def check_run(path: Path) -> None:
+    """Raises `UserError` where a path is no run directory."""
     if not path.is_dir():
         raise UserError(
             f"{path}: no such run directory; `stepcoder train` prints its own at the end"
@@ -77,6 +77,11 @@ def read_run(path: Path) -> RunRecord:
             f"{path}: not a run directory, it has none of {', '.join(TRACES)}; "
             "give the folder that `stepcoder train` wrote"
         )
+
+
+def read_run(path: Path) -> RunRecord:
+    """Read a run directory. Raises `UserError` where it is none."""
+    check_run(path)
     unreadable: dict[str, int] = {}
     metrics_file = path / "metrics.jsonl"
     config_text = _text(path / "config.toml")
@@ -105,6 +110,11 @@ def read_whole(path: Path, places: Sequence[WholeRow]) -> list[Row]:
             file.seek(place.offset)
             rows.append(json.loads(file.read(place.size)))
     return rows
+
+
+def each_sample(path: Path) -> Iterator[Row]:
+    """The rows of samples.jsonl, one at a time; damaged lines are left out."""
+    return (row for _, _, row in _rows(path / "samples.jsonl", {}))
 
 
 def _rows(path: Path, unreadable: dict[str, int]) -> Iterator[tuple[int, int, Row]]:

@@ -12,7 +12,7 @@ import pytest
 
 from sandbox import batch
 from sandbox.verdict_file import VerdictFile
-from stepcoder_dist.errors import SandboxFault, UserError
+from stepcoder_dist.errors import ProblemError, SandboxFault, UserError
 from stepcoder_dist.records import LineStructure, Outcome, TestResult, Verdict
 
 PROBLEM = {"problem_id": "t/1", "inputs": ["1\n"], "outputs": ["2\n"], "fn_name": None}
@@ -285,3 +285,15 @@ def test_a_folder_that_is_not_there_is_one_line(folder, monkeypatch):
     folder.out = folder.out.parent / "nowhere" / "v.jsonl"
     with pytest.raises(UserError, match=r"nowhere/v\.jsonl: cannot be written \(No such file"):
         folder.judge(monkeypatch)
+
+
+def test_a_bad_problem_does_not_keep_the_programs_that_were_refused_for_it():
+    bad = ProblemError("p.jsonl:1: no tests")
+    programs = [{"program_id": str(n), "problem_id": "t/1", "source": "x" * 99} for n in range(3)]
+
+    async def told() -> list[dict]:
+        judged = batch.judge_rows(programs, {"t/1": bad}, Answers(), in_flight=2)
+        return [verdict async for verdict in judged]
+
+    assert [v["detail"] for v in asyncio.run(told())] == [str(bad)] * 3
+    assert bad.__traceback__ is None

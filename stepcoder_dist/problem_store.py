@@ -1,0 +1,131 @@
+"""Problems by id, for a set that may be larger than the memory.
+
+They lie pickled in a nameless database of SQLite's, which keeps a few pages in memory and the rest
+in a file of the temporary folder (`SQLITE_TMPDIR`, else /var/tmp) that is gone with the process.
+The problems used last are at hand as they are: a set of ordinary size is never read back.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from stepcoder_dist.errors import ProblemError, RunError
+from stepcoder_dist.problem_files import rows
+from stepcoder_dist.problem_formats import problem_id
+from stepcoder_dist.problems import problem_from_row
+from stepcoder_dist.records import Problem
+
+AT_HAND_BYTES = 32 * 2**20
+"""Pickled size of the problems at hand. Reading one back takes less than judging a program."""
+
+Entry = Problem | ProblemError
+"""A problem, or why its row cannot be used."""
+
+
+class ProblemStore(Mapping[str, Entry]):
+    """Use as a context manager; from one thread only."""
+
+    def __init__(self, *, at_hand_bytes: int = AT_HAND_BYTES) -> None:
+        self._most = at_hand_bytes
+        self._held = 0
+        self._at_hand: OrderedDict[str, tuple[Entry, int]] = OrderedDict()
+        self._database = sqlite3.connect("", isolation_level=None)
+        # one transaction that is never committed: nobody else will ever read it
+        self._database.executescript(
+            "PRAGMA journal_mode = OFF; CREATE TABLE entry (id BLOB PRIMARY KEY, data BLOB); BEGIN"
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._database.close()
+
+    def add(self, name: str, entry: Entry) -> bool:
+        """Keep an entry unless the id is taken; tell whether it was kept.
+
+        Raises `RunError` where the temporary folder cannot hold it.
+        """
+        data = pickle.dumps(entry)
+        try:
+            added = self._database.execute(
+                "INSERT OR IGNORE INTO entry VALUES (?, ?)", (_key(name), data)
+            ).rowcount
+        except sqlite3.Error as error:
+            raise RunError(
+                f"problem {name!r} cannot be kept on disk ({error}); make room in /var/tmp or set "
+                "SQLITE_TMPDIR to a folder with room for the whole set"
+            ) from None
+        if added:
+            self._take(name, entry, len(data))
+        return bool(added)
+
+    def __getitem__(self, name: str) -> Entry:
+        if name in self._at_hand:
+            self._at_hand.move_to_end(name)
+            return self._at_hand[name][0]
+        found = self._database.execute("SELECT data FROM entry WHERE id = ?", (_key(name),))
+        row = found.fetchone()
+        if row is None:
+            raise KeyError(name)
+        entry: Entry = pickle.loads(row[0])  # noqa: S301 - written by `add`, seen by nobody else
+        self._take(name, entry, len(row[0]))
+        return entry
+
+    def __iter__(self) -> Iterator[str]:
+        for (key,) in self._database.execute("SELECT id FROM entry ORDER BY rowid"):
+            yield key.decode("utf-8", "surrogatepass")
+
+    def __len__(self) -> int:
+        return int(self._database.execute("SELECT count(*) FROM entry").fetchone()[0])
+
+    def _take(self, name: str, entry: Entry, size: int) -> None:
+        """Have an entry at hand, and let go of those that were not asked for the longest."""
+        self._at_hand[name] = entry, size
+        self._held += size
+        while self._held > self._most and len(self._at_hand) > 1:
+            self._held -= self._at_hand.popitem(last=False)[1][1]
+
+
+def read_problems(path: Path) -> ProblemStore:
+    """Read a file's problems by id, bad ones as errors; the first of each id counts.
+
+    Raises `ProblemError` if there are none.
+    """
+    store = ProblemStore()
+    complaint: ProblemError | None = None
+    for item in rows(path):
+        if isinstance(item, ProblemError):
+            complaint = complaint or item
+            continue
+        where, row = item
+        try:
+            problem = problem_from_row(row, where)
+        except ProblemError as error:
+            # told anew: the one that was raised holds the whole row by its traceback
+            told = ProblemError(str(error))
+            complaint = complaint or told
+            name = problem_id(row, where)
+            if name is not None:
+                store.add(name, told)
+        else:
+            store.add(problem.problem_id, problem)
+    if not len(store):
+        raise complaint or ProblemError(f"{path}: holds no problems")
+    return store
+
+
+def _key(name: str) -> bytes:
+    # ids come from JSON, which can hold halves of surrogate pairs
+    return name.encode("utf-8", "surrogatepass")
