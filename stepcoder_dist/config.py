@@ -146,14 +146,31 @@ class ProblemsConfig(Section):
 
 
 class PromptConfig(Section):
-    template: str = "{statement}\n{starter_code}"
-    """What the policy reads; the opening code fence follows, always."""
+    """What the policy reads; the opening code fence follows, always (docs/evaluation.md)."""
+
+    style: Literal["plain", "deepseek-instruct", "chat"] = "plain"
+    """What stands around the task: nothing, the paper's instruction format, or what the
+    checkpoint's own chat template makes of it."""
+    task: Literal["statement", "humaneval", "humaneval-completion", "mbpp"] = "statement"
+    """How a problem is put: its statement and starter code, or as is usual for the set; with
+    `humaneval-completion` the statement is code after the fence, to go on with."""
+    template: str = ""
+    """Your own wording instead of `task`'s, with `{statement}` and `{starter_code}`."""
+    system: str = ""
+    """System message of a chat; empty: what the chat template has."""
 
     @model_validator(mode="after")
     def _has_statement(self) -> PromptConfig:
-        if "{statement}" not in self.template:
+        if self.template and "{statement}" not in self.template:
             raise ValueError(
                 f"template = {self.template!r} lacks {{statement}}; put it where the task belongs"
+            )
+        if self.template and self.task != "statement":
+            raise ValueError(f"task = {self.task!r} and a template are two wordings; give one")
+        if self.system and self.style != "chat":
+            raise ValueError(
+                f'system = {self.system!r} is of a chat, and style = "{self.style}"; '
+                'set style = "chat" or leave it out'
             )
         return self
 

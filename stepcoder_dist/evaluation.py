@@ -94,7 +94,7 @@ async def evaluate(
     async def finish(completion: Completion) -> None:
         ticket = completion.request.ticket
         problem = by_id[ticket.problem_id]
-        source = assemble(completion).source
+        source = assemble(completion, writer.stop).source
         try:
             verdict = await executor.judge(source, problem.tests)
         except SandboxFault:

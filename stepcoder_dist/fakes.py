@@ -31,8 +31,12 @@ class ByteTokenizer:
 
     eos_id = EOS
     eos_ids = frozenset({EOS})
+    bos_ids = ()
 
-    def encode(self, text: str) -> tuple[Int32Array, Int32Array]:
+    def encode(
+        self, text: str, literal: Sequence[tuple[int, int]] = ()
+    ) -> tuple[Int32Array, Int32Array]:
+        del literal  # no text is a special token here
         ids: list[int] = []
         spans: list[tuple[int, int]] = []
         for place, character in enumerate(text):

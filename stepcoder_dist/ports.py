@@ -27,8 +27,18 @@ from stepcoder_dist.records import (
 class Tokenizer(Protocol):
     """Text to ids with the place of every token in the text."""
 
-    def encode(self, text: str) -> tuple[Int32Array, Int32Array]:
-        """Return ids int32 [n] and their half-open char spans int32 [n, 2] in `text`."""
+    def encode(
+        self, text: str, literal: Sequence[tuple[int, int]] = ()
+    ) -> tuple[Int32Array, Int32Array]:
+        """Return ids int32 [n] and their half-open char spans int32 [n, 2] in `text`.
+
+        In the half-open ranges `literal` nothing is read as a special token.
+        """
+        ...
+
+    @property
+    def bos_ids(self) -> tuple[int, ...]:
+        """Ids that the model expects ahead of every text; often none."""
         ...
 
     @property

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from stepcoder_dist import chat_template
 from stepcoder_dist.config import CurriculumConfig, RunConfig
 from stepcoder_dist.curriculum import Curriculum, conditional_lines
 from stepcoder_dist.errors import ConfigError
@@ -14,7 +15,7 @@ from stepcoder_dist.problems import load as load_problems
 from stepcoder_dist.program import PromptWriter
 from stepcoder_dist.records import Problem, SftExample
 from stepcoder_dist.runs_root import VARIABLE, in_ray_job, runs_root
-from stepcoder_dist.tokenization import load_tokenizer
+from stepcoder_dist.tokenization import checkpoint_folder, load_tokenizer
 
 JOB_STOP_WAIT = "RAY_JOB_STOP_WAIT_TIME_S"
 """Seconds that `ray job stop` gives a job between SIGTERM and SIGKILL."""
@@ -109,8 +110,11 @@ def existing(checkpoint: str, mend: str) -> str:
 
 
 def prompt_writer(config: RunConfig, checkpoint: str) -> PromptWriter:
-    """Raises `ConfigError` for a checkpoint without a usable tokenizer."""
-    return PromptWriter(load_tokenizer(checkpoint), config.prompt)
+    """Raises `ConfigError` for a checkpoint without a usable tokenizer, or chat template."""
+    tokenizer, frame = load_tokenizer(checkpoint), None
+    if config.prompt.style == "chat":
+        frame = chat_template.frame(checkpoint_folder(checkpoint), config.prompt.system)
+    return PromptWriter(tokenizer, config.prompt, frame)
 
 
 def sft_examples(

@@ -6,17 +6,20 @@
 
 The given code is the start of the assistant's answer; the boundary ┃ is always between two
 tokens of one encoding of prompt + reference, so a policy sees the tokens that it saw in SFT.
+How a problem is worded is in prompt_templates.py.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Sequence
 
 import numpy as np
 
 from stepcoder_dist.config import PromptConfig, SamplingConfig
 from stepcoder_dist.ports import Tokenizer
+from stepcoder_dist.prompt_templates import STYLES, TASKS, Frame, Task, filled
 from stepcoder_dist.records import (
     Completion,
     Int32Array,
@@ -34,7 +37,6 @@ CLOSING_FENCE = "```"
 # Python's own line ends. str.splitlines() also breaks at form feeds and Unicode separators,
 # which Python's parser does not.
 _LINE_END = re.compile(r"\r\n|\r|\n")
-_SLOT = re.compile(r"\{statement\}|\{starter_code\}")
 _FENCE = re.compile(r"(?:^|(?<=\n)|(?<=\r))[ \t]*(```+)")
 
 
@@ -54,35 +56,91 @@ def line_of(starts: tuple[int, ...], offset: int) -> int:
 class PromptWriter:
     """Writes what the policy reads: for rollouts, for evaluation and for SFT, the same way."""
 
-    def __init__(self, tokenizer: Tokenizer, config: PromptConfig) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, config: PromptConfig, frame: Frame | None = None
+    ) -> None:
+        """`frame` is what stands around the task where `config.style` is `chat`."""
         self._tokenizer = tokenizer
-        self._template = config.template
+        self._task = Task(text=config.template) if config.template else TASKS[config.task]
+        self._frame = frame or STYLES[config.style]
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """What else ends an evaluated program."""
+        return self._task.stop
 
     def prompt(self, problem: Problem) -> str:
-        """The statement in its template and the opening fence."""
-        parts = {
-            "{statement}": problem.statement.strip(),
-            "{starter_code}": problem.starter_code.strip(),
-        }
-        # in one pass: a statement that speaks of "{starter_code}" is not a template
-        text = _SLOT.sub(lambda slot: parts[slot[0]], self._template)
-        return text.rstrip() + "\n" + OPENING_FENCE
+        """The problem as its task words it, in the frame of the style, and the opening fence."""
+        return self._text(problem)[0]
 
     def encode(self, problem: Problem, start: StartPoint | None = None) -> tuple[Int32Array, str]:
         """Return prompt ids int32 [P] (prompt and given code) and the given code as text.
 
-        The given tokens are those of one encoding of prompt + reference that end at or before
-        the start point's cut: a token that straddles the cut, or the end of the prompt, is left
-        to the policy, so the boundary only ever moves back.
+        The given tokens are those of the encoding of prompt + reference that end at or before
+        the start point's cut: a token that straddles it is left to the policy, so the boundary
+        only ever moves back. Where the curriculum gives nothing, the task's opening is given.
         """
-        prompt = self.prompt(problem)
-        if start is not None and start.cut > 0:
-            ids, spans = self._tokenizer.encode(prompt + problem.reference)
-            inside = int(np.searchsorted(spans[:, 1], len(prompt) + start.cut, side="right"))
-            given_end = int(spans[inside - 1, 1]) if inside else 0
-            if given_end > len(prompt):
-                return ids[:inside], problem.reference[: given_end - len(prompt)]
-        return self._tokenizer.encode(prompt)[0], ""
+        opening, answer = self._opening(problem), self._answer(problem)
+        cut = len(opening)
+        if start is not None and start.cut > cut:
+            answer, cut = problem.reference, start.cut
+        elif not opening or not answer.startswith(opening):
+            answer = opening
+        ids, spans, first, end = self._ids(problem, answer)
+        inside = max(first, int(np.searchsorted(spans[:, 1], end + cut, side="right")))
+        given_end = int(spans[inside - 1, 1]) if inside > first else end
+        return ids[:inside], answer[: given_end - end]
+
+    def _text(self, problem: Problem) -> tuple[str, tuple[tuple[int, int], ...]]:
+        """The prompt, and the ranges of it that come from the problem."""
+        values = {
+            "{statement}": problem.statement.strip(),
+            "{starter_code}": problem.starter_code.strip(),
+        }
+        task, ranges = filled(self._task.text, values)
+        task = task.rstrip()
+        before = self._frame.before
+        literal = tuple((len(before) + a, len(before) + min(b, len(task))) for a, b in ranges)
+        text = before + task + self._frame.after if before or task else ""
+        return text + OPENING_FENCE, literal
+
+    def _opening(self, problem: Problem) -> str:
+        values = {
+            "{statement}": problem.statement.lstrip("\r\n").rstrip(),
+            "{starter_code}": problem.starter_code.lstrip("\r\n").rstrip(),
+        }
+        return filled(self._task.opening, values)[0]
+
+    @staticmethod
+    def _answer(problem: Problem) -> str:
+        """The reference as the policy would write it: straight after the fence's line end."""
+        return problem.reference.lstrip("\r\n")
+
+    def _ids(self, problem: Problem, answer: str) -> tuple[Int32Array, Int32Array, int, int]:
+        """Ids int32 [n] and spans int32 [n, 2] of prompt + answer; how many are the prompt's, and
+        where its text ends.
+
+        One encoding of both, unless it changes the prompt's own tokens (a token joins the fence's
+        line end and the answer): then they are encoded apart, so that the policy reads the same
+        prompt at every stage, in evaluation and in SFT. What comes from the problem or from
+        a solution is never read as a special token: it cannot end a turn.
+        """
+        prompt, literal = self._text(problem)
+        end = len(prompt)
+        own, own_spans = self._tokenizer.encode(prompt, literal)
+        ids, spans = own, own_spans
+        if answer:
+            inside = (*literal, (end, end + len(answer)))
+            ids, spans = self._tokenizer.encode(prompt + answer, inside)
+            joined = len(ids) > len(own) and spans[len(own), 0] < end
+            if joined or not np.array_equal(ids[: len(own)], own):
+                rest, rest_spans = self._tokenizer.encode(answer, ((0, len(answer)),))
+                ids = np.concatenate([own, rest])
+                spans = np.concatenate([own_spans, rest_spans + np.int32(end)])
+        begin = () if self._frame.begins else self._tokenizer.bos_ids
+        ids = np.concatenate([np.array(begin, dtype=np.int32), ids])
+        spans = np.concatenate([np.zeros((len(begin), 2), dtype=np.int32), spans])
+        return ids, spans, len(begin) + len(own), end
 
     def request(
         self, problem: Problem, start: StartPoint, ticket: Ticket, sampling: SamplingConfig
@@ -100,19 +158,22 @@ class PromptWriter:
 
     def example(self, problem: Problem) -> SftExample:
         """The reference solution as an answer, closed by a fence and an end of sequence."""
-        prompt = self.prompt(problem)
+        opening = self._opening(problem)
         # blank lines at the top would merge with the fence's line end into one token of the answer
-        answer = problem.reference.lstrip("\r\n").rstrip() + "\n" + CLOSING_FENCE
-        ids, spans = self._tokenizer.encode(prompt + answer)
-        boundary = int(np.searchsorted(spans[:, 1], len(prompt), side="right"))
+        answer = self._answer(problem).rstrip() + "\n" + CLOSING_FENCE
+        ids, spans, boundary, end = self._ids(problem, answer)
+        if opening and answer.startswith(opening):
+            given = int(np.searchsorted(spans[:, 1], end + len(opening), side="right"))
+            boundary = max(boundary, given)
         eos = np.array([self._tokenizer.eos_id], dtype=np.int32)
         return SftExample(
             prompt_ids=ids[:boundary], completion_ids=np.concatenate([ids[boundary:], eos])
         )
 
 
-def assemble(completion: Completion) -> Program:
-    """Join given code and completion; the program ends at the first closing fence."""
+def assemble(completion: Completion, stop: Sequence[str] = ()) -> Program:
+    """Join given code and completion; the program ends at the first closing fence, or before the
+    first of the `stop` strings."""
     text = completion.text
     given = completion.request.given
     # a fence must open its line: the completion's first line may go on with a given one
@@ -123,6 +184,9 @@ def assemble(completion: Completion) -> Program:
             break
     else:
         code, span = len(text), (len(text), len(text))
+    for found in (text.find(each) for each in stop):
+        if 0 <= found < code:
+            code, span = found, (found, found)
     return Program(
         source=given + text[:code],
         given_chars=len(given),

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +20,27 @@ from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.records import Int32Array
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_FILES = ("tokenizer.json", "tokenizer_config.json", "config.json", "generation_config.json")
+_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "config.json",
+    "generation_config.json",
+)
 
 
 class FolderTokenizer:
     """`ports.Tokenizer` over one `tokenizer.json`."""
 
-    def __init__(self, backend: Any, eos_ids: tuple[int, ...]) -> None:
+    def __init__(
+        self, backend: Any, eos_ids: tuple[int, ...], bos_ids: tuple[int, ...] = ()
+    ) -> None:
         self.backend = backend
         """The `tokenizers.Tokenizer`, for a `DecodeStream` over the same vocabulary."""
         self._eos_ids = eos_ids
+        self._bos_ids = bos_ids
+        special = [t.content for t in backend.get_added_tokens_decoder().values() if t.special]
+        self._special = re.compile("|".join(map(re.escape, sorted(special, key=len)[::-1])))
 
     @property
     def eos_ids(self) -> frozenset[int]:
@@ -37,15 +50,38 @@ class FolderTokenizer:
     def eos_id(self) -> int:
         return self._eos_ids[0]
 
-    def encode(self, text: str) -> tuple[Int32Array, Int32Array]:
+    @property
+    def bos_ids(self) -> tuple[int, ...]:
+        return self._bos_ids
+
+    def encode(
+        self, text: str, literal: Sequence[tuple[int, int]] = ()
+    ) -> tuple[Int32Array, Int32Array]:
         """Return ids int32 [n] and their half-open char spans int32 [n, 2] in `text`.
 
-        No special token is added. Byte tokens of one character share its span; a token that
-        stands for no character (SentencePiece's first blank) shares the next one's.
+        No special token is added, and none is read in the half-open ranges `literal`: what is
+        written like one there is encoded in two parts. Byte tokens of one character share its
+        span; a token that stands for no character (SentencePiece's first blank) shares the next
+        one's.
         """
-        encoding = self.backend.encode(text, add_special_tokens=False)
-        ids = np.asarray(encoding.ids, dtype=np.int32)
-        return ids, np.asarray(encoding.offsets, dtype=np.int32).reshape(-1, 2)
+        cuts = [0, *self._cuts(text, literal), len(text)]
+        ids: list[int] = []
+        spans: list[tuple[int, int]] = []
+        for start, end in pairwise(cuts):
+            encoding = self.backend.encode(text[start:end], add_special_tokens=False)
+            ids += encoding.ids
+            spans += [(start + a, start + b) for a, b in encoding.offsets] if start else (
+                encoding.offsets
+            )
+        return np.array(ids, dtype=np.int32), np.array(spans, dtype=np.int32).reshape(-1, 2)
+
+    def _cuts(self, text: str, literal: Sequence[tuple[int, int]]) -> list[int]:
+        """Places inside of what looks like a special token: after its first character."""
+        if not self._special.pattern:
+            return []
+        return sorted(
+            {found.start() + 1 for a, b in literal for found in self._special.finditer(text, a, b)}
+        )
 
     def decode(self, ids: Int32Array) -> str:
         """The text of the ids, special tokens included."""
@@ -58,7 +94,7 @@ def load_tokenizer(path: str | Path) -> FolderTokenizer:
     Raises `ConfigError` where the folder or its tokenizer.json is missing or broken, or nothing
     names an end-of-sequence token.
     """
-    folder = _folder(str(path))
+    folder = checkpoint_folder(str(path))
     file = folder / "tokenizer.json"
     if not file.is_file():
         raise ConfigError(
@@ -67,9 +103,8 @@ def load_tokenizer(path: str | Path) -> FolderTokenizer:
             "model.path (or --model)"
         )
     content = _json(file)
-    # Special tokens are never added here, and a byte-level post-processor would cut the blanks
-    # out of the spans; padding and truncation belong to the batch, not to the text.
-    content.update(post_processor=None, padding=None, truncation=None)
+    # padding and truncation belong to the batch, not to the text
+    content.update(padding=None, truncation=None)
     try:
         backend = Backend.from_str(json.dumps(content))
     except Exception as error:  # noqa: BLE001 - the library raises bare Exception
@@ -80,10 +115,14 @@ def load_tokenizer(path: str | Path) -> FolderTokenizer:
             f"{folder}: nothing names an end-of-sequence token; set eos_token_id in "
             "generation_config.json or eos_token in tokenizer_config.json"
         )
-    return FolderTokenizer(backend, eos_ids)
+    bos_ids = _bos_ids(folder, backend)
+    # a byte-level post-processor would cut the blanks out of the spans
+    backend.post_processor = None
+    return FolderTokenizer(backend, eos_ids, bos_ids)
 
 
-def _folder(path: str) -> Path:
+def checkpoint_folder(path: str) -> Path:
+    """The folder itself, or where the hub's copy of it lies. Raises `ConfigError`."""
     folder = Path(path).expanduser()
     if folder.is_dir():
         return folder
@@ -115,6 +154,25 @@ def _json(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(f"{file}: not a JSON object; restore the file")
     return content
+
+
+def _bos_ids(folder: Path, backend: Any) -> tuple[int, ...]:
+    """What the model's own tokenizer puts ahead of every text: Llama's and DeepSeek's do.
+
+    The post-processor does it, unless `add_bos_token` says otherwise, as in transformers.
+    """
+    file = folder / "tokenizer_config.json"
+    config = _json(file) if file.is_file() else {}
+    if config.get("add_bos_token") is False:
+        return ()
+    encoding = backend.encode("a")
+    text_at = encoding.special_tokens_mask.index(0) if 0 in encoding.special_tokens_mask else 0
+    if not text_at and config.get("add_bos_token"):
+        token = config.get("bos_token")
+        text = token.get("content") if isinstance(token, dict) else token
+        number = backend.token_to_id(text) if isinstance(text, str) else None
+        return () if number is None else (number,)
+    return tuple(encoding.ids[:text_at])
 
 
 def _eos_ids(folder: Path, backend: Any) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from guest_lines import PYTHON_3_13, Seen, look, look_here
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from programs_for_tests import Generated, generate
-from tokenizers_for_tests import FAMILIES, TrainedTokenizer, tokenizer
+from tokenizers_for_tests import FAMILIES, tokenizer
 
 from stepcoder_dist.config import CreditConfig
 from stepcoder_dist.credit import credited_tokens
@@ -32,13 +32,14 @@ from stepcoder_dist.records import (
     Verdict,
 )
 from stepcoder_dist.reward import reward
+from stepcoder_dist.tokenization import FolderTokenizer
 
 TICKET = Ticket(sample_id="s0-0-0", problem_id="p/1", stage=0, seed=7, planned_step=0)
 VISIBLE = re.compile(r"\S")
 PROSE = "\n\nIt works: 变.\n"
 
 
-def sampled(text: str, given_code: str, t: TrainedTokenizer, *, ended: bool) -> Completion:
+def sampled(text: str, given_code: str, t: FolderTokenizer, *, ended: bool) -> Completion:
     """A completion as an engine would give it back, the end of sequence included."""
     ids, spans = t.encode(text)
     if ended:

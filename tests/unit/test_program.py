@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -39,7 +41,11 @@ class Marks:
     def __init__(self, pieces: str) -> None:
         self.pieces = pieces.split("|")
 
-    def encode(self, text: str) -> tuple[Int32Array, Int32Array]:
+    bos_ids = ()
+
+    def encode(
+        self, text: str, literal: Sequence[tuple[int, int]] = ()
+    ) -> tuple[Int32Array, Int32Array]:
         ends = np.cumsum([len(p) for p in self.pieces])
         inside = int(np.searchsorted(ends, len(text), side="right"))
         spans = np.stack([ends - [len(p) for p in self.pieces], ends], axis=1)[:inside]
@@ -162,7 +168,9 @@ def test_tokens_that_share_a_character_are_never_parted() -> None:
     class Bytes(Marks):
         """Two tokens for the one character at 13, as a byte-level tokenizer has them."""
 
-        def encode(self, text: str) -> tuple[Int32Array, Int32Array]:
+        def encode(
+            self, text: str, literal: Sequence[tuple[int, int]] = ()
+        ) -> tuple[Int32Array, Int32Array]:
             ids, spans = super().encode(text)
             if len(text) > len(PROMPT):
                 spans[3] = (13, 14)

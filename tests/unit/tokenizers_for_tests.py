@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from functools import cache
 
-import numpy as np
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 
-from stepcoder_dist.records import Int32Array
+from stepcoder_dist.tokenization import FolderTokenizer
 
 EOS = "<|end|>"
+TURNS = ["<|user|>", "<|assistant|>"]
 
 CORPUS = [
     "n = int(input())\nif n % 2 == 0:\n    n = n + 3\nelse:\n    n = n - 4\nprint(n)\n",
@@ -27,33 +27,13 @@ CORPUS = [
 ] * 3
 
 
-class TrainedTokenizer:
-    """A `tokenizers` backend as the port wants it."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-
-    def encode(self, text: str) -> tuple[Int32Array, Int32Array]:
-        """Ids int32 [n] and half-open char spans int32 [n, 2]."""
-        encoding = self._backend.encode(text, add_special_tokens=False)
-        return (
-            np.array(encoding.ids, dtype=np.int32),
-            np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2),
-        )
-
-    def decode(self, ids: Int32Array) -> str:
-        return str(self._backend.decode([int(i) for i in ids], skip_special_tokens=False))
-
-    @property
-    def eos_id(self) -> int:
-        return int(self._backend.token_to_id(EOS))
-
-    @property
-    def eos_ids(self) -> frozenset[int]:
-        return frozenset({self.eos_id})
+def made(backend: Backend) -> FolderTokenizer:
+    """The backend behind the project's port, special tokens by name."""
+    backend.add_special_tokens([EOS, *TURNS])
+    return FolderTokenizer(backend, (backend.token_to_id(EOS),))
 
 
-def byte_level_bpe() -> TrainedTokenizer:
+def byte_level_bpe() -> FolderTokenizer:
     """As GPT-2 and Qwen, but merges run over everything: one token can be `\\n    if`."""
     backend = Backend(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -65,10 +45,10 @@ def byte_level_bpe() -> TrainedTokenizer:
         show_progress=False,
     )
     backend.train_from_iterator(CORPUS, trainer)
-    return TrainedTokenizer(backend)
+    return made(backend)
 
 
-def metaspace_bpe() -> TrainedTokenizer:
+def metaspace_bpe() -> FolderTokenizer:
     """As SentencePiece with byte fallback: spaces are `▁`, an unknown character is its bytes."""
     backend = Backend(models.BPE(byte_fallback=True, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never", split=False)
@@ -81,10 +61,10 @@ def metaspace_bpe() -> TrainedTokenizer:
         show_progress=False,
     )
     backend.train_from_iterator(CORPUS, trainer)
-    return TrainedTokenizer(backend)
+    return made(backend)
 
 
-def word_pieces() -> TrainedTokenizer:
+def word_pieces() -> FolderTokenizer:
     """As WordPiece, greedy longest match, with words that run over line ends and indents."""
     characters = [chr(code) for code in range(32, 127)] + list("\t\n\r\f\u2028éλ变量😀ßö\u00a0")
     words = ["if", "else", "print", "return", "range", "def", "for", "while", "input", "call"]
@@ -102,7 +82,7 @@ def word_pieces() -> TrainedTokenizer:
     backend.decoder = decoders.Sequence(
         [decoders.Replace(Regex("^##(?=.|\\s)"), ""), decoders.Fuse()]
     )
-    return TrainedTokenizer(backend)
+    return made(backend)
 
 
 FAMILIES = {
@@ -113,6 +93,6 @@ FAMILIES = {
 
 
 @cache
-def tokenizer(family: str) -> TrainedTokenizer:
+def tokenizer(family: str) -> FolderTokenizer:
     """One of `FAMILIES`, made once."""
     return FAMILIES[family]()

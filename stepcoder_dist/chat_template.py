@@ -1,0 +1,89 @@
+"""A checkpoint's own chat template → the `Frame` around a task, without transformers.
+
+The conversation is rendered once, with marks for the task and for the start of the answer: what
+the template puts between them is what the model saw between a question and its answer.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.prompt_templates import Frame
+
+_TASK = "STEPCODER-TASK"
+_ANSWER = "STEPCODER-ANSWER"
+_MEND = 'give a checkpoint of a chat model, or set prompt.style to "plain" or "deepseek-instruct"'
+
+
+def frame(folder: Path, system: str = "") -> Frame:
+    """Render the template of the checkpoint in `folder`, with a system message where one is given.
+
+    Raises `ConfigError` where there is no template, or it does not render.
+    """
+    source, names = _template(folder)
+    messages = [{"role": "system", "content": system}] if system else []
+    messages += [{"role": "user", "content": _TASK}, {"role": "assistant", "content": _ANSWER}]
+    text = _render(folder, source, {"messages": messages, **names})
+    if text.count(_TASK) != 1 or text.count(_ANSWER) != 1 or text.find(_ANSWER) < text.find(_TASK):
+        raise ConfigError(
+            f"{folder}: the chat template does not render a question and its answer; {_MEND}"
+        )
+    before, _, rest = text.partition(_TASK)
+    return Frame(before=before, after=rest.partition(_ANSWER)[0], begins=True)
+
+
+def _template(folder: Path) -> tuple[str, dict[str, str]]:
+    """The template's source, and the special tokens that it may name."""
+    config = _json(folder / "tokenizer_config.json")
+    names = {
+        key: text
+        for key, value in config.items()
+        if key.endswith("_token")
+        and isinstance(text := value.get("content") if isinstance(value, dict) else value, str)
+    }
+    names = {"bos_token": "", "eos_token": "", **names}
+    file = folder / "chat_template.jinja"
+    found = config.get("chat_template")
+    if file.is_file():
+        found = file.read_text(encoding="utf-8")
+    elif isinstance(found, list):  # several, by name
+        found = {each.get("name"): each.get("template") for each in found}.get("default")
+    if not isinstance(found, str) or not found.strip():
+        raise ConfigError(f"{folder}: holds no chat template; {_MEND}")
+    return found, names
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file}: cannot be read ({error}); restore the file") from None
+    return content if isinstance(content, dict) else {}
+
+
+def _render(folder: Path, source: str, values: Mapping[str, Any]) -> str:
+    """With what transformers gives a template; in Jinja's sandbox: a checkpoint is a download."""
+    from jinja2 import TemplateError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
+
+    def refuse(message: str) -> NoReturn:
+        raise TemplateError(message)
+
+    environment.globals["raise_exception"] = refuse
+    # the template's own day: a prompt must not change from one day to the next
+    environment.globals["strftime_now"] = datetime.date(2024, 1, 1).strftime
+    try:
+        return environment.from_string(source).render(values, add_generation_prompt=False)
+    except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"{folder}: the chat template fails: {reason}; {_MEND}") from None

@@ -1,0 +1,86 @@
+"""The usual prompts: what a problem is asked as, and how that becomes a model's input.
+
+    style  │ before │ task: statement, starter code │ after │ ```python │ opening ┃ completion …
+
+A *task* words one problem, a *style* frames it for a kind of model. Any task goes with any style.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_SLOT = re.compile(r"\{statement\}|\{starter_code\}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """How a problem is put. `{statement}` and `{starter_code}` are filled in."""
+
+    text: str
+    """Before the opening fence."""
+    opening: str = ""
+    """Code after the fence: given to the policy, and the start of the program."""
+    stop: tuple[str, ...] = ()
+    """An evaluated program ends before the first of these too: a base model that has finished a
+    function writes on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What stands around the task."""
+
+    before: str = ""
+    after: str = "\n"
+    begins: bool = False
+    """`before` holds the token that begins a text, where the model has one."""
+
+
+TASKS: Mapping[str, Task] = {
+    "statement": Task(text="{statement}\n{starter_code}"),
+    # EvalPlus's wording, for models that follow instructions
+    "humaneval": Task(
+        text="Please provide a self-contained Python script that solves the following problem in "
+        "a markdown code block:\n```\n{statement}\n```"
+    ),
+    # Chen et al. 2021, arXiv 2107.03374: the prompt is code to go on with, and its stop strings
+    "humaneval-completion": Task(
+        text="",
+        opening="{statement}\n",
+        stop=("\nclass", "\ndef", "\n#", "\nif", "\nprint"),
+    ),
+    # Austin et al. 2021, arXiv 2108.07732, without shots; the statement ends in the three asserts
+    "mbpp": Task(text="You are an expert Python programmer, and here is your task: {statement}"),
+}
+
+STYLES: Mapping[str, Frame] = {
+    "plain": Frame(),
+    # the system message of DeepSeek-Coder's instruction data, which StepCoder's policies saw
+    "deepseek-instruct": Frame(
+        before="You are an AI programming assistant, utilizing the Deepseek Coder model, developed "
+        "by Deepseek Company, and you only answer questions related to computer science. For "
+        "politically sensitive questions, security and privacy issues, and other non-computer "
+        "science questions, you will refuse to answer.\n### Instruction:\n",
+        after="\n### Response:\n",
+    ),
+}
+"""`chat` is the third: `chat_template.frame` makes it from a checkpoint."""
+
+
+def filled(template: str, values: Mapping[str, str]) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """Put the values into the slots; return the text and the half-open ranges of the values.
+
+    In one pass: a statement that speaks of `{starter_code}` is not a template.
+    """
+    parts: list[str] = []
+    ranges = []
+    length = at = 0
+    for slot in _SLOT.finditer(template):
+        value = values[slot[0]]
+        parts += [template[at : slot.start()], value]
+        length += slot.start() - at
+        ranges.append((length, length + len(value)))
+        length += len(value)
+        at = slot.end()
+    return "".join([*parts, template[at:]]), tuple(ranges)
