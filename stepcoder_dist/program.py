@@ -84,12 +84,15 @@ class PromptWriter:
         cut = len(opening)
         if start is not None and start.cut > cut:
             answer, cut = problem.reference, start.cut
-        elif not opening or not answer.startswith(opening):
+        elif not answer.startswith(opening):
             answer = opening
-        ids, spans, first, end = self._ids(problem, answer)
-        inside = max(first, int(np.searchsorted(spans[:, 1], end + cut, side="right")))
-        given_end = int(spans[inside - 1, 1]) if inside > first else end
-        return ids[:inside], answer[: given_end - end]
+        if cut:
+            ids, spans, end = self._ids(problem, answer)
+            inside = int(np.searchsorted(spans[:, 1], end + cut, side="right"))
+            given_end = int(spans[inside - 1, 1]) if inside else 0
+            if given_end > end:
+                return ids[:inside], answer[: given_end - end]
+        return self._ids(problem)[0], ""
 
     def _text(self, problem: Problem) -> tuple[str, tuple[tuple[int, int], ...]]:
         """The prompt, and the ranges of it that come from the problem."""
@@ -116,31 +119,21 @@ class PromptWriter:
         """The reference as the policy would write it: straight after the fence's line end."""
         return problem.reference.lstrip("\r\n")
 
-    def _ids(self, problem: Problem, answer: str) -> tuple[Int32Array, Int32Array, int, int]:
-        """Ids int32 [n] and spans int32 [n, 2] of prompt + answer; how many are the prompt's, and
-        where its text ends.
+    def _ids(self, problem: Problem, answer: str = "") -> tuple[Int32Array, Int32Array, int]:
+        """Ids int32 [n] and spans int32 [n, 2] of prompt + answer; where the prompt's text ends.
 
-        One encoding of both, unless it changes the prompt's own tokens (a token joins the fence's
-        line end and the answer): then they are encoded apart, so that the policy reads the same
-        prompt at every stage, in evaluation and in SFT. What comes from the problem or from
-        a solution is never read as a special token: it cannot end a turn.
+        What comes from the problem or from a solution is never read as a special token: it cannot
+        end a turn.
         """
         prompt, literal = self._text(problem)
         end = len(prompt)
-        own, own_spans = self._tokenizer.encode(prompt, literal)
-        ids, spans = own, own_spans
-        if answer:
-            inside = (*literal, (end, end + len(answer)))
-            ids, spans = self._tokenizer.encode(prompt + answer, inside)
-            joined = len(ids) > len(own) and spans[len(own), 0] < end
-            if joined or not np.array_equal(ids[: len(own)], own):
-                rest, rest_spans = self._tokenizer.encode(answer, ((0, len(answer)),))
-                ids = np.concatenate([own, rest])
-                spans = np.concatenate([own_spans, rest_spans + np.int32(end)])
+        ids, spans = self._tokenizer.encode(
+            prompt + answer, (*literal, (end, end + len(answer)))
+        )
         begin = () if self._frame.begins else self._tokenizer.bos_ids
         ids = np.concatenate([np.array(begin, dtype=np.int32), ids])
         spans = np.concatenate([np.zeros((len(begin), 2), dtype=np.int32), spans])
-        return ids, spans, len(begin) + len(own), end
+        return ids, spans, end
 
     def request(
         self, problem: Problem, start: StartPoint, ticket: Ticket, sampling: SamplingConfig
@@ -157,18 +150,26 @@ class PromptWriter:
         )
 
     def example(self, problem: Problem) -> SftExample:
-        """The reference solution as an answer, closed by a fence and an end of sequence."""
-        opening = self._opening(problem)
-        # blank lines at the top would merge with the fence's line end into one token of the answer
+        """The reference solution as an answer, closed by a fence and an end of sequence.
+
+        The prompt has the tokens that `encode` gives where nothing of the reference is given. If
+        the one encoding of prompt + answer has others (a token that joins the fence's line end
+        and the first word), the answer is encoded by itself: no policy could write that token.
+        """
         answer = self._answer(problem).rstrip() + "\n" + CLOSING_FENCE
-        ids, spans, boundary, end = self._ids(problem, answer)
-        if opening and answer.startswith(opening):
-            given = int(np.searchsorted(spans[:, 1], end + len(opening), side="right"))
-            boundary = max(boundary, given)
+        own, given = self.encode(problem)
+        if not answer.startswith(given):
+            own, given = self._ids(problem)[0], ""
+        ids, spans, end = self._ids(problem, answer)
+        begun = end + len(given)
+        parted = len(ids) > len(own) and spans[len(own), 0] >= begun
+        if parted and np.array_equal(ids[: len(own)], own):
+            rest = ids[len(own) :]
+        else:
+            text = answer[len(given) :]
+            rest = self._tokenizer.encode(text, ((0, len(text)),))[0]
         eos = np.array([self._tokenizer.eos_id], dtype=np.int32)
-        return SftExample(
-            prompt_ids=ids[:boundary], completion_ids=np.concatenate([ids[boundary:], eos])
-        )
+        return SftExample(prompt_ids=own, completion_ids=np.concatenate([rest, eos]))
 
 
 def assemble(completion: Completion, stop: Sequence[str] = ()) -> Program:
