@@ -89,20 +89,26 @@ def evaluate(
         tuple[Path, Path] | None,
         typer.Option(metavar="A B", help="Compare two evaluations instead: files or run folders."),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
     overrides: Overrides = None,
 ) -> None:
     """pass@k on the held-out problems, by level; or what one evaluation gains over another."""
     if compare is not None and run_file is None:
         from rich.console import Console
 
-        from stepcoder_dist.evaluation_comparison import comparison_table
+        from stepcoder_dist import evaluation_comparison, evaluation_json
 
-        Console(width=None if sys.stdout.isatty() else 120).print(comparison_table(*compare))
+        found = evaluation_comparison.compare(*compare)
+        if as_json:
+            typer.echo(evaluation_json.of_comparison(found))
+        else:
+            table = evaluation_comparison.comparison_table(found)
+            Console(width=None if sys.stdout.isatty() else 120).print(table)
     elif run_file is not None and compare is None:
         from stepcoder_dist import run_file as files
         from stepcoder_dist.launch import evaluate as command
 
-        command.evaluate(files.load(run_file, overrides or ()), model, out)
+        command.evaluate(files.load(run_file, overrides or ()), model, out, as_json=as_json)
     else:
         raise UserError("give either RUN.toml, to evaluate, or --compare A B")
 

@@ -49,16 +49,28 @@ class LevelScore:
 
     level: str
     problems: int
+    """With a judged sample."""
+    lost_problems: int
+    """Without one: the sandbox failed on every sample. They count for nothing."""
     samples: int
     pass_at: dict[int, float]
-    """Unbiased pass@k by k, mean over problems."""
-    interval: tuple[float, float]
-    """95% bootstrap interval of pass@(smallest k), over problems."""
+    """Unbiased pass@k by k, mean over the problems with at least k judged samples; without a k
+    for which there is no such problem."""
+    intervals: dict[int, tuple[float, float]]
+    """95% bootstrap interval of pass@k by k, over the same problems."""
+    problems_at: dict[int, int]
+    """How many problems have at least k judged samples, by k: `problems`, or less where the
+    sandbox failed on some."""
     outcomes: dict[Outcome, float]
     """Share of samples by outcome."""
     faults: int
     executed_share: float | None
     """Mean over the samples for which it is known."""
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Of the smallest k; (0, 0) where nothing was judged."""
+        return self.intervals[min(self.intervals)] if self.intervals else (0.0, 0.0)
 
 
 def pass_at_k(samples: int, passed: int, k: int) -> float:
@@ -171,13 +183,15 @@ def _score(level: str, samples: Sequence[EvaluatedSample], ks: Sequence[int]) ->
         count[0] += 1
         count[1] += outcome is Outcome.PASSED
     shares = [s.executed_share for s in samples if s.executed_share is not None]
-    pass_at = {k: np.array([pass_at_k(n, c, k) for n, c in counts.values() if n >= k]) for k in ks}
+    each = {k: np.array([pass_at_k(n, c, k) for n, c in counts.values() if n >= k]) for k in ks}
     return LevelScore(
         level=level,
         problems=len(counts),
+        lost_problems=len({s.problem_id for s in samples}) - len(counts),
         samples=len(samples),
-        pass_at={k: float(values.mean()) if len(values) else 0.0 for k, values in pass_at.items()},
-        interval=interval_of_mean(pass_at[min(ks)]),
+        pass_at={k: float(values.mean()) for k, values in each.items() if len(values)},
+        intervals={k: interval_of_mean(values) for k, values in each.items() if len(values)},
+        problems_at={k: len(values) for k, values in each.items()},
         outcomes={
             outcome: sum(o is outcome for _, o in judged) / max(len(judged), 1)
             for outcome in Outcome

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
@@ -10,33 +12,72 @@ from rich.table import Table
 from stepcoder_dist import evaluation_file
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.evaluation import EvaluatedSample
-from stepcoder_dist.paired_gain import SMALLEST_P, paired_gain
+from stepcoder_dist.paired_gain import SMALLEST_P, PairedGain, paired_gain
 from stepcoder_dist.records import LEVELS
 
+USUAL_KS = (1, 5, 10, 100)
+_NAMED = 3
 
-def comparison_table(a: Path, b: Path) -> Table:
-    """pass@1 of two evaluations on the problems that both judged, and the paired gain, by level.
 
-    Each is a file, or a run folder (`evaluation_file.found_in`). Raises `ConfigError` where one
-    cannot be read, or no problem is in both.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What B gains over A on the problems that both judged."""
+
+    a: Path
+    b: Path
+    only_a: tuple[str, ...]
+    """Ids of problems that A judged and B did not."""
+    only_b: tuple[str, ...]
+    gains: tuple[tuple[str, PairedGain], ...]
+    """By level, then all; for each the usual k that some problem has the samples for in both."""
+
+
+def compare(a: Path, b: Path) -> Comparison:
+    """Each is a file, or a run folder (`evaluation_file.found_in`).
+
+    Raises `ConfigError` where one cannot be read, or no problem is judged in both.
     """
     before, after = evaluation_file.read(a), evaluation_file.read(b)
-    if not _judged(before) & _judged(after):
+    old, new = _judged(before), _judged(after)
+    if not old.keys() & new.keys():
         raise ConfigError(
             f"{a} and {b} have no judged problem in common (first ids: {before[0].problem_id}, "
             f"{after[0].problem_id}); compare evaluations of the same set"
         )
-    table = Table(title="pass@1, problems judged in both", caption=f"A {a}\nB {b}")
-    for column in ("level", "problems", "A", "B", "B − A", "95%", "better", "worse", "sign test"):
-        table.add_column(column, justify="left" if column == "level" else "right")
     levels = {sample.level for sample in before} & {sample.level for sample in after}
+    rows = []
     for level in [*(level for level in LEVELS if level in levels), "all"]:
-        gain = paired_gain(
-            *([s for s in each if level in ("all", s.level)] for each in (before, after))
-        )
+        members = [[s for s in each if level in ("all", s.level)] for each in (before, after)]
+        for k in USUAL_KS:
+            gain = paired_gain(members[0], members[1], k)
+            if gain.problems or k == 1:
+                rows.append((level, gain))
+    return Comparison(
+        a=a,
+        b=b,
+        only_a=tuple(name for name in old if name not in new),
+        only_b=tuple(name for name in new if name not in old),
+        gains=tuple(rows),
+    )
+
+
+def comparison_table(found: Comparison) -> Table:
+    """One row for each level and k; below it, what is not compared."""
+    notes = [f"A {found.a}", f"B {found.b}"]
+    for name, ids in (("A", found.only_a), ("B", found.only_b)):
+        if ids:
+            named = ", ".join(ids[:_NAMED]) + (", …" if len(ids) > _NAMED else "")
+            problems = "problem" if len(ids) == 1 else "problems"
+            notes.append(f"left out: {len(ids)} {problems} judged in {name} only ({named})")
+    table = Table(title="problems judged in both", caption="\n".join(notes))
+    columns = ("level", "score", "problems", "A", "B", "B − A", "95%", "better", "worse")
+    for column in (*columns, "sign test"):
+        table.add_column(column, justify="left" if column in {"level", "score"} else "right")
+    for level, gain in found.gains:
         low, high = gain.interval
         table.add_row(
             level,
+            f"pass@{gain.k}",
             str(gain.problems),
             f"{gain.before:.1%}",
             f"{gain.after:.1%}",
@@ -49,5 +90,5 @@ def comparison_table(a: Path, b: Path) -> Table:
     return table
 
 
-def _judged(samples: Sequence[EvaluatedSample]) -> set[str]:
-    return {sample.problem_id for sample in samples if sample.verdict is not None}
+def _judged(samples: Sequence[EvaluatedSample]) -> Counter[str]:
+    return Counter(sample.problem_id for sample in samples if sample.verdict is not None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stepcoder_dist.evaluation import EvaluatedSample, interval_of_mean
+from stepcoder_dist.evaluation import EvaluatedSample, interval_of_mean, pass_at_k
 from stepcoder_dist.records import Outcome
 
 SMALLEST_P = 0.001
@@ -17,15 +17,16 @@ SMALLEST_P = 0.001
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedGain:
-    """Differences problem by problem, of the shares of samples that pass."""
+    """Differences problem by problem, of pass@k."""
 
+    k: int
     problems: int
-    """With a judged sample in both evaluations."""
+    """With at least k judged samples in both evaluations."""
     before: float
     after: float
-    """pass@1 over these problems."""
+    """pass@k over these problems."""
     gain: float
-    """Mean difference of the shares: a difference of pass@1."""
+    """Mean difference: of pass@k."""
     interval: tuple[float, float]
     """95% percentile bootstrap of `gain` over problems."""
     better: int
@@ -42,14 +43,17 @@ class PairedGain:
         )
 
 
-def paired_gain(before: Sequence[EvaluatedSample], after: Sequence[EvaluatedSample]) -> PairedGain:
-    """Compare two evaluations; a problem that only one of them judged is left out."""
-    old, new = _shares(before), _shares(after)
+def paired_gain(
+    before: Sequence[EvaluatedSample], after: Sequence[EvaluatedSample], k: int = 1
+) -> PairedGain:
+    """Compare two evaluations; a problem without k judged samples in each is left out."""
+    old, new = _pass_at(before, k), _pass_at(after, k)
     both = sorted(old.keys() & new.keys())
     first, last = (np.array([each[name] for name in both]) for each in (old, new))
     gains = last - first
     better, worse = int((gains > 0).sum()), int((gains < 0).sum())
     return PairedGain(
+        k=k,
         problems=len(both),
         before=float(first.mean()) if both else 0.0,
         after=float(last.mean()) if both else 0.0,
@@ -69,10 +73,14 @@ def sign_test(better: int, worse: int) -> float:
     return p_value
 
 
-def _shares(samples: Sequence[EvaluatedSample]) -> dict[str, float]:
+def _pass_at(samples: Sequence[EvaluatedSample], k: int) -> dict[str, float]:
     passed: dict[str, list[bool]] = {}
     for sample in samples:
         if sample.verdict is not None:
             outcome = sample.verdict.outcome
             passed.setdefault(sample.problem_id, []).append(outcome is Outcome.PASSED)
-    return {name: sum(each) / len(each) for name, each in passed.items()}
+    return {
+        name: pass_at_k(len(each), sum(each), k)
+        for name, each in passed.items()
+        if len(each) >= k
+    }

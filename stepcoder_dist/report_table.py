@@ -22,13 +22,13 @@ def status(figures: Mapping[str, float]) -> str:
 
 def scores_table(models: Sequence[tuple[str, Sequence[LevelScore]]]) -> Table:
     """pass@k by level, one line for each model and level, and what the failures were."""
-    ks = sorted(models[0][1][0].pass_at)
-    table = Table(title="held-out problems")
+    ks = sorted(models[0][1][0].problems_at)
+    table = Table(title="held-out problems", caption="\n".join(_notes(models)) or None)
     for column in ("level", "model", "problems"):
         table.add_column(column, justify="right" if column == "problems" else "left")
     for k in ks:
         table.add_column(f"pass@{k}", justify="right")
-    table.add_column("95%", justify="right")
+        table.add_column("95%", justify="right")
     for column in ("wrong", "runtime", "timeout", "compile", "faults", "covered"):
         table.add_column(column, justify="right")
     for rows in zip(*(scores for _, scores in models), strict=True):
@@ -37,19 +37,53 @@ def scores_table(models: Sequence[tuple[str, Sequence[LevelScore]]]) -> Table:
     return table
 
 
+_KILLED = (Outcome.TIMEOUT, Outcome.OUTPUT_LIMIT, Outcome.OUT_OF_MEMORY)
+
+
 def _cells(name: str, row: LevelScore, ks: Sequence[int]) -> list[str]:
-    low, high = row.interval
-    killed = (Outcome.TIMEOUT, Outcome.OUTPUT_LIMIT, Outcome.OUT_OF_MEMORY)
     return [
         row.level,
         name,
         str(row.problems),
-        *(f"{row.pass_at[k]:.1%}" if row.problems else "–" for k in ks),
-        f"{low:.0%}–{high:.0%}" if row.problems else "–",
+        *(cell for k in ks for cell in _score(row, k)),
         f"{row.outcomes[Outcome.WRONG_ANSWER]:.0%}",
         f"{row.outcomes[Outcome.RUNTIME_ERROR]:.0%}",
-        f"{sum(row.outcomes[outcome] for outcome in killed):.0%}",
+        f"{sum(row.outcomes[outcome] for outcome in _KILLED):.0%}",
         f"{row.outcomes[Outcome.COMPILE_ERROR]:.0%}",
         str(row.faults),
         "" if row.executed_share is None else f"{row.executed_share:.0%}",
     ]
+
+
+def _score(row: LevelScore, k: int) -> tuple[str, str]:
+    if k not in row.pass_at:
+        return "–", "–"
+    low, high = row.intervals[k]
+    return f"{row.pass_at[k]:.1%}", f"{low:.0%}–{high:.0%}"
+
+
+def _notes(models: Sequence[tuple[str, Sequence[LevelScore]]]) -> list[str]:
+    """What a reader of the figures must know: samples that the sandbox lost, limits counted in."""
+    notes = []
+    for name, rows in models:
+        total = rows[-1]
+        if total.lost_problems:
+            notes.append(
+                f"{name}: {total.lost_problems} of {total.problems + total.lost_problems} problems "
+                "have no judged sample and count for nothing"
+            )
+        notes += [
+            f"{name}: pass@{k} is over {count} of {total.problems} problems: the sandbox failed on "
+            f"samples of the others, which have fewer than {k}"
+            for k, count in total.problems_at.items()
+            if count < total.problems
+        ]
+        memory, output = (
+            total.outcomes[each] for each in (Outcome.OUT_OF_MEMORY, Outcome.OUTPUT_LIMIT)
+        )
+        if memory or output:
+            notes.append(
+                f"{name}: timeout holds {memory:.1%} out of memory and {output:.1%} with too much "
+                "output"
+            )
+    return notes

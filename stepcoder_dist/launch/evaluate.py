@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from stepcoder_dist import evaluation_file, sft_folder
+from stepcoder_dist import evaluation_file, evaluation_json, sft_folder
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import RunError
 from stepcoder_dist.evaluation import EvaluatedSample, scores
@@ -29,8 +30,9 @@ from stepcoder_dist.runs_root import runs_root
 from stepcoder_dist.training import Pools
 
 
-def evaluate(config: RunConfig, model: str, out: Path | None) -> None:
+def evaluate(config: RunConfig, model: str, out: Path | None, *, as_json: bool = False) -> None:
     """`stepcoder eval`. Raises `ConfigError` before anything starts, also where `out` cannot be."""
+    console.stderr = as_json  # standard output is the object's alone
     problems = load_set(config, config.problems.heldout, console)
     checkpoint = existing(model, "mend --model") if model else sft_checkpoint(config)
     name = Path(checkpoint).name
@@ -42,9 +44,13 @@ def evaluate(config: RunConfig, model: str, out: Path | None) -> None:
     async def command() -> None:
         async with open_pools(config, checkpoint) as pools:
             samples = await evaluate_in(config, problems, writer, pools, "evaluation")
-        console.print(scores_table([(name, scores(samples, config.evaluation.k))]))
+        found = scores(samples, config.evaluation.k)
         evaluation_file.write(out, samples)
-        console.print(f"samples: {out}", highlight=False, soft_wrap=True)
+        if as_json:
+            sys.stdout.write(evaluation_json.of_scores(config, checkpoint, out, found) + "\n")
+        else:
+            console.print(scores_table([(name, found)]))
+            console.print(f"samples: {out}", highlight=False, soft_wrap=True)
         if all(sample.verdict is None for sample in samples):
             raise RunError("the sandbox failed on every sample: nothing was evaluated")
 

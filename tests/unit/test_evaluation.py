@@ -8,6 +8,7 @@ from evaluated_samples import sample
 from stepcoder_dist.evaluation import pass_at_k, scores
 from stepcoder_dist.paired_gain import paired_gain, sign_test
 from stepcoder_dist.records import Outcome
+from stepcoder_dist.report_table import scores_table
 
 
 def test_pass_at_k_is_the_unbiased_estimator():
@@ -54,6 +55,33 @@ def test_the_interval_holds_the_mean_and_repeats():
 
 
 PASSED, WRONG = Outcome.PASSED, Outcome.WRONG_ANSWER
+
+
+def test_each_k_has_its_interval_over_the_problems_with_that_many_judged_samples():
+    samples = [sample(f"p{i}", PASSED if n < i % 3 else WRONG) for i in range(30) for n in range(4)]
+    samples += [sample("faulty", PASSED), *[sample("faulty", None)] * 3, sample("lost", None)]
+    row = scores(samples, ks=(1, 4, 5))[-1]
+    assert (row.problems, row.lost_problems, row.faults) == (31, 1, 4)
+    assert row.problems_at == {1: 31, 4: 30, 5: 0}
+    assert row.pass_at.keys() == row.intervals.keys() == {1, 4}
+    assert row.pass_at[1] == pytest.approx((20 * 0.375 + 1) / 31)
+    assert row.pass_at[4] == pytest.approx(20 / 30)
+    assert row.intervals[4][0] < row.pass_at[4] < row.intervals[4][1]
+    assert row.interval == row.intervals[1]
+
+
+def test_a_table_says_which_figures_lack_samples_that_the_sandbox_lost():
+    samples = [*[sample("a", PASSED)] * 2, sample("b", WRONG), sample("b", None), sample("c", None)]
+    samples += [*[sample("d", Outcome.OUT_OF_MEMORY)] * 2]
+    table = scores_table([("m", scores(samples, ks=(1, 2)))])
+    assert str(table.caption).splitlines() == [
+        "m: 1 of 4 problems have no judged sample and count for nothing",
+        "m: pass@2 is over 2 of 3 problems: the sandbox failed on samples of the others, which "
+        "have fewer than 2",
+        "m: timeout holds 40.0% out of memory and 0.0% with too much output",
+    ]
+    cells = [list(column.cells)[-1] for column in table.columns]
+    assert cells[:7] == ["all", "m", "3", "33.3%", "0%–100%", "50.0%", "0%–100%"]
 
 
 def test_a_gain_is_the_mean_of_the_differences_problem_by_problem():

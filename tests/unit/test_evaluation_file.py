@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 from stepcoder_dist import evaluation_file
 from stepcoder_dist.cli import app
 from stepcoder_dist.errors import ConfigError, UserError
-from stepcoder_dist.evaluation import scores
+from stepcoder_dist.evaluation import EvaluatedSample, scores
 from stepcoder_dist.records import Outcome
 
 PASSED, WRONG = Outcome.PASSED, Outcome.WRONG_ANSWER
@@ -57,9 +58,9 @@ def test_nothing_starts_where_the_result_could_not_be_written(tmp_path: Path):
         evaluation_file.prepare(tmp_path)
 
 
-def compare(*arguments: Path) -> str:
+def compare(*arguments: Path, flags: tuple[str, ...] = ()) -> str:
     done = CliRunner().invoke(
-        app, ["eval", "--compare", *map(str, arguments)], catch_exceptions=False
+        app, ["eval", "--compare", *map(str, arguments), *flags], catch_exceptions=False
     )
     assert done.exit_code == 0
     return done.output
@@ -75,8 +76,28 @@ def test_two_evaluations_are_compared_by_level(tmp_path: Path, monkeypatch: pyte
     shown = compare(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
     (line,) = [line for line in shown.splitlines() if "interview" in line]
     cells = [cell.strip() for cell in line.split("│")[1:-1]]
-    assert cells[:5] == ["interview", "20", "25.0%", "100.0%", "+75.0"]
-    assert cells[6:] == ["15", "0", "< 0.001"]
+    assert cells[:6] == ["interview", "pass@1", "20", "25.0%", "100.0%", "+75.0"]
+    assert cells[7:] == ["15", "0", "< 0.001"]
+    assert "left out: 1 problem judged in B only (more)" in shown
+
+
+def test_a_comparison_for_machines_has_every_k_that_both_have_the_samples_for(tmp_path: Path):
+    def five(name: str, passed: int) -> list[EvaluatedSample]:
+        return [
+            replace(sample(name, PASSED if n < passed else WRONG), sample_id=f"eval/{name}/{n}")
+            for n in range(5)
+        ]
+
+    evaluation_file.write(tmp_path / "a.jsonl", [*five("p", 0), *five("q", 1), *five("a", 1)])
+    evaluation_file.write(tmp_path / "b.jsonl", [*five("p", 1), *five("q", 1)[:4], *five("b", 1)])
+    found = json.loads(compare(tmp_path / "a.jsonl", tmp_path / "b.jsonl", flags=("--json",)))
+    assert (found["only_a"], found["only_b"]) == (["a"], ["b"])
+    rows = [(g["level"], g["k"], g["problems"], g["a"], g["b"]) for g in found["gains"]]
+    assert rows[2:] == [
+        ("all", 1, 2, pytest.approx(0.1), pytest.approx((1 / 5 + 1 / 4) / 2)),
+        ("all", 5, 1, 0.0, 1.0),
+    ]
+    assert found["gains"][-1]["better"] == 1
 
 
 def test_evaluations_of_different_sets_are_not_compared(tmp_path: Path):
