@@ -6,8 +6,9 @@ the template puts between them is what the model saw between a question and its 
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,6 +18,8 @@ from stepcoder_dist.prompt_templates import Frame
 
 _TASK = "STEPCODER-TASK"
 _ANSWER = "STEPCODER-ANSWER"
+_GENERATION = re.compile(r"(\{%-?\s*)(end)?generation(\s*-?%\})")
+"""transformers' own tag, for masks of training data; it prints nothing."""
 _MEND = 'give a checkpoint of a chat model, or set prompt.style to "plain" or "deepseek-instruct"'
 
 
@@ -28,7 +31,8 @@ def frame(folder: Path, system: str = "") -> Frame:
     source, names = _template(folder)
     messages = [{"role": "system", "content": system}] if system else []
     messages += [{"role": "user", "content": _TASK}, {"role": "assistant", "content": _ANSWER}]
-    text = _render(folder, source, {"messages": messages, **names})
+    values = {"messages": messages, "tools": None, "documents": None, **names}
+    text = _render(folder, source, values)
     if text.count(_TASK) != 1 or text.count(_ANSWER) != 1 or text.find(_ANSWER) < text.find(_TASK):
         raise ConfigError(
             f"{folder}: the chat template does not render a question and its answer; {_MEND}"
@@ -80,8 +84,11 @@ def _render(folder: Path, source: str, values: Mapping[str, Any]) -> str:
         raise TemplateError(message)
 
     environment.globals["raise_exception"] = refuse
-    # the template's own day: a prompt must not change from one day to the next
-    environment.globals["strftime_now"] = datetime.date(2024, 1, 1).strftime
+    # one day for all: a prompt must not change from one day to the next
+    environment.globals["strftime_now"] = dt.date(2024, 1, 1).strftime
+    source = _GENERATION.sub(
+        lambda tag: tag[1] + ("endif" if tag[2] else "if true") + tag[3], source
+    )
     try:
         return environment.from_string(source).render(values, add_generation_prompt=False)
     except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:

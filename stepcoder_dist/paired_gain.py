@@ -80,7 +80,5 @@ def _pass_at(samples: Sequence[EvaluatedSample], k: int) -> dict[str, float]:
             outcome = sample.verdict.outcome
             passed.setdefault(sample.problem_id, []).append(outcome is Outcome.PASSED)
     return {
-        name: pass_at_k(len(each), sum(each), k)
-        for name, each in passed.items()
-        if len(each) >= k
+        name: pass_at_k(len(each), sum(each), k) for name, each in passed.items() if len(each) >= k
     }

@@ -103,7 +103,8 @@ class PromptWriter:
         task, ranges = filled(self._task.text, values)
         task = task.rstrip()
         before = self._frame.before
-        literal = tuple((len(before) + a, len(before) + min(b, len(task))) for a, b in ranges)
+        at = len(before)
+        literal = tuple((at + a, at + min(b, len(task))) for a, b in ranges if a < len(task))
         text = before + task + self._frame.after if before or task else ""
         return text + OPENING_FENCE, literal
 
@@ -127,9 +128,7 @@ class PromptWriter:
         """
         prompt, literal = self._text(problem)
         end = len(prompt)
-        ids, spans = self._tokenizer.encode(
-            prompt + answer, (*literal, (end, end + len(answer)))
-        )
+        ids, spans = self._tokenizer.encode(prompt + answer, (*literal, (end, end + len(answer))))
         begin = () if self._frame.begins else self._tokenizer.bos_ids
         ids = np.concatenate([np.array(begin, dtype=np.int32), ids])
         spans = np.concatenate([np.zeros((len(begin), 2), dtype=np.int32), spans])

@@ -70,8 +70,10 @@ class FolderTokenizer:
         for start, end in pairwise(cuts):
             encoding = self.backend.encode(text[start:end], add_special_tokens=False)
             ids += encoding.ids
-            spans += [(start + a, start + b) for a, b in encoding.offsets] if start else (
-                encoding.offsets
+            spans += (
+                [(start + a, start + b) for a, b in encoding.offsets]
+                if start
+                else (encoding.offsets)
             )
         return np.array(ids, dtype=np.int32), np.array(spans, dtype=np.int32).reshape(-1, 2)
 

@@ -107,6 +107,7 @@ def test_every_shipped_run_file_loads(path: Path) -> None:
         ("model.path=", "model: needs either path or [model.tiny], and has neither; give one"),
         ("model.tiny.layers=2", "model: needs either path or [model.tiny], and has both; give one"),
         ("prompt.template=Solve it.", "prompt.template = 'Solve it.' lacks {statement}; put it where the task belongs"),
+        ("prompt.system=Be brief.", "prompt.system = 'Be brief.' is of a chat, and style = \"plain\"; set style = \"chat\" or leave it out"),
         ("sandbox.cpu_limit_s=20", "sandbox.wall_limit_s = 10.0 is below cpu_limit_s = 20.0; raise it: wall time is the back-stop"),
         ("sandbox.coverage=false", 'sandbox.coverage = false records no executed lines, and credit.rule = "executed" is made from them; set it to true, or the rule to "all"'),
         ("evaluation.k=[1, 5]", "evaluation.k = 5 needs at least that many samples_per_problem, which is 1; raise it or drop that k"),

@@ -76,8 +76,10 @@ def test_a_table_says_which_figures_lack_samples_that_the_sandbox_lost():
     table = scores_table([("m", scores(samples, ks=(1, 2)))])
     assert str(table.caption).splitlines() == [
         "m: 1 of 4 problems have no judged sample and count for nothing",
-        "m: pass@2 is over 2 of 3 problems: the sandbox failed on samples of the others, which "
-        "have fewer than 2",
+        (
+            "m: pass@2 is over 2 of 3 problems: the sandbox failed on samples of the others, which "
+            "have fewer than 2"
+        ),
         "m: timeout holds 40.0% out of memory and 0.0% with too much output",
     ]
     cells = [list(column.cells)[-1] for column in table.columns]

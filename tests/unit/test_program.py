@@ -46,6 +46,7 @@ class Marks:
     def encode(
         self, text: str, literal: Sequence[tuple[int, int]] = ()
     ) -> tuple[Int32Array, Int32Array]:
+        assert all(a < b <= len(text) for a, b in literal)
         ends = np.cumsum([len(p) for p in self.pieces])
         inside = int(np.searchsorted(ends, len(text), side="right"))
         spans = np.stack([ends - [len(p) for p in self.pieces], ends], axis=1)[:inside]
@@ -171,7 +172,7 @@ def test_tokens_that_share_a_character_are_never_parted() -> None:
         def encode(
             self, text: str, literal: Sequence[tuple[int, int]] = ()
         ) -> tuple[Int32Array, Int32Array]:
-            ids, spans = super().encode(text)
+            ids, spans = super().encode(text, literal)
             if len(text) > len(PROMPT):
                 spans[3] = (13, 14)
                 spans[4] = (13, 14)

@@ -137,6 +137,42 @@ def test_a_template_is_found_in_its_own_file_or_by_the_name_default(tmp_path: Pa
     assert chat_template.frame(checkpoint(tmp_path, CHATML, own)).after == "]["
 
 
+QWEN = (
+    "{%- if messages[0]['role'] == 'system' %}{{- '<|user|>system\n' + messages[0]['content'] + "
+    "'<|end|>\n' }}{%- else %}{{- '<|user|>system\nYou are helpful.<|end|>\n' }}{%- endif %}"
+    "{%- for m in messages %}{%- if m.role == 'user' %}{{- '<|user|>' + m.role + '\n' + "
+    "m.content + '<|end|>' + '\n' }}{%- elif m.role == 'assistant' %}{{- '<|user|>' + m.role }}"
+    "{%- generation %}{{- '\n' + m.content }}{%- endgeneration %}{{- '<|end|>\n' }}{%- endif %}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|user|>assistant\n' }}{%- endif %}"
+)
+LLAMA = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}{{ bos_token + '[INST] ' + "
+    "m['content'].strip() + ' [/INST]' }}{% elif m['role'] == 'assistant' %}{{ ' ' + "
+    "m['content'].strip() + ' ' + eos_token }}{% endif %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("template", [QWEN, LLAMA])
+def test_a_chat_is_what_transformers_makes_of_an_answer_that_has_begun(
+    template: str, tmp_path: Path
+):
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer(BYTES).backend, eos_token=EOS, bos_token="<|user|>"
+    )
+    theirs.chat_template = template
+    theirs.save_pretrained(str(tmp_path))
+    found = chat_template.frame(tmp_path)
+    ours = PromptWriter(tokenizer(BYTES), PromptConfig(style="chat"), found)
+    messages = [
+        {"role": "user", "content": "Do it."},
+        {"role": "assistant", "content": "```python"},
+    ]
+    assert ours.prompt(problem()) == (
+        theirs.apply_chat_template(messages, tokenize=False, continue_final_message=True) + "\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("template", "told"),
     [
@@ -185,7 +221,9 @@ def test_a_solution_that_speaks_of_the_end_of_sequence_does_not_end_there(family
     assert t.eos_id not in ids
 
 
-odd = st.sampled_from(["Do it.", "x\u00a0", "a\n\n\t ", "变量 😀é", "\r\nsay\r", INJECTED, "a ```", ""])
+odd = st.sampled_from(
+    ["Do it.", "x\u00a0", "a\n\n\t ", "变量 😀é", "\r\nsay\r", INJECTED, "a ```", ""]
+)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
