@@ -46,7 +46,7 @@ class Marks:
     def encode(
         self, text: str, literal: Sequence[tuple[int, int]] = ()
     ) -> tuple[Int32Array, Int32Array]:
-        assert all(a < b <= len(text) for a, b in literal)
+        assert all(a <= b <= len(text) for a, b in literal)
         ends = np.cumsum([len(p) for p in self.pieces])
         inside = int(np.searchsorted(ends, len(text), side="right"))
         spans = np.stack([ends - [len(p) for p in self.pieces], ends], axis=1)[:inside]

@@ -142,8 +142,8 @@ QWEN = (
     "'<|end|>\n' }}{%- else %}{{- '<|user|>system\nYou are helpful.<|end|>\n' }}{%- endif %}"
     "{%- for m in messages %}{%- if m.role == 'user' %}{{- '<|user|>' + m.role + '\n' + "
     "m.content + '<|end|>' + '\n' }}{%- elif m.role == 'assistant' %}{{- '<|user|>' + m.role }}"
-    "{%- generation %}{{- '\n' + m.content }}{%- endgeneration %}{{- '<|end|>\n' }}{%- endif %}{%- endfor %}"
-    "{%- if add_generation_prompt %}{{- '<|user|>assistant\n' }}{%- endif %}"
+    "{%- generation %}{{- '\n' + m.content }}{%- endgeneration %}{{- '<|end|>\n' }}"
+    "{%- endif %}{%- endfor %}{%- if add_generation_prompt %}{{- '<|user|>assistant\n' }}{%- endif %}"
 )
 LLAMA = (
     "{% for m in messages %}{% if m['role'] == 'user' %}{{ bos_token + '[INST] ' + "
