@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,11 +97,11 @@ def evaluate(
     if compare is not None and run_file is None:
         from rich.console import Console
 
-        from stepcoder_dist import evaluation_comparison, evaluation_json
+        from stepcoder_dist import evaluation_comparison
 
         found = evaluation_comparison.compare(*compare)
         if as_json:
-            typer.echo(evaluation_json.of_comparison(found))
+            typer.echo(json.dumps(evaluation_comparison.as_json(found)))
         else:
             table = evaluation_comparison.comparison_table(found)
             Console(width=None if sys.stdout.isatty() else 120).print(table)

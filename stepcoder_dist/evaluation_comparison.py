@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
 from stepcoder_dist import evaluation_file
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.evaluation import EvaluatedSample
+from stepcoder_dist.evaluation_json import of_gain, settings_of
 from stepcoder_dist.paired_gain import SMALLEST_P, PairedGain, paired_gain
 from stepcoder_dist.records import LEVELS
 
@@ -28,6 +30,8 @@ class Comparison:
     only_a: tuple[str, ...]
     """Ids of problems that A judged and B did not."""
     only_b: tuple[str, ...]
+    unlike: tuple[str, ...]
+    """Settings in which the two differ, each with both values."""
     gains: tuple[tuple[str, PairedGain], ...]
     """By level, then all; for each the usual k that some problem has the samples for in both."""
 
@@ -57,8 +61,21 @@ def compare(a: Path, b: Path) -> Comparison:
         b=b,
         only_a=tuple(name for name in old if name not in new),
         only_b=tuple(name for name in new if name not in old),
+        unlike=_unlike(evaluation_file.found_in(a), evaluation_file.found_in(b)),
         gains=tuple(rows),
     )
+
+
+def as_json(found: Comparison) -> dict[str, Any]:
+    """`eval --compare A B --json`."""
+    return {
+        "a": str(found.a),
+        "b": str(found.b),
+        "only_a": found.only_a,
+        "only_b": found.only_b,
+        "unlike": found.unlike,
+        "gains": [of_gain(level, gain) for level, gain in found.gains],
+    }
 
 
 def comparison_table(found: Comparison) -> Table:
@@ -69,6 +86,7 @@ def comparison_table(found: Comparison) -> Table:
             named = ", ".join(ids[:_NAMED]) + (", …" if len(ids) > _NAMED else "")
             problems = "problem" if len(ids) == 1 else "problems"
             notes.append(f"left out: {len(ids)} {problems} judged in {name} only ({named})")
+    notes += [f"not made alike: {difference}" for difference in found.unlike]
     table = Table(title="problems judged in both", caption="\n".join(notes))
     columns = ("level", "score", "problems", "A", "B", "B − A", "95%", "better", "worse")
     for column in (*columns, "sign test"):
@@ -88,6 +106,18 @@ def comparison_table(found: Comparison) -> Table:
             f"{gain.p_value:.3f}" if gain.p_value >= SMALLEST_P else f"< {SMALLEST_P}",
         )
     return table
+
+
+def _unlike(a: Path, b: Path) -> tuple[str, ...]:
+    first, second = settings_of(a), settings_of(b)
+    if first is None or second is None:
+        return ()
+    keys = dict.fromkeys([*first, *second])
+    return tuple(
+        f"{key} = {first.get(key)!r} in A, {second.get(key)!r} in B"
+        for key in keys
+        if first.get(key) != second.get(key)
+    )
 
 
 def _judged(samples: Sequence[EvaluatedSample]) -> Counter[str]:

@@ -71,7 +71,11 @@ def prepare(path: Path) -> Path:
 
 def write(path: Path, samples: Sequence[EvaluatedSample]) -> None:
     """Write the file whole. Raises `RunError`."""
-    text = "".join(json.dumps(row_of(sample)) + "\n" for sample in samples)
+    write_text(path, "".join(json.dumps(row_of(sample)) + "\n" for sample in samples))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all. Raises `RunError`."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         part.write_text(text, encoding="utf-8")

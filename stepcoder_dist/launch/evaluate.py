@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,8 +47,10 @@ def evaluate(config: RunConfig, model: str, out: Path | None, *, as_json: bool =
             samples = await evaluate_in(config, problems, writer, pools, "evaluation")
         found = scores(samples, config.evaluation.k)
         evaluation_file.write(out, samples)
+        told = json.dumps(evaluation_json.of_scores(config, checkpoint, out, found))
+        evaluation_file.write_text(evaluation_json.beside(out), told + "\n")
         if as_json:
-            sys.stdout.write(evaluation_json.of_scores(config, checkpoint, out, found) + "\n")
+            sys.stdout.write(told + "\n")
         else:
             console.print(scores_table([(name, found)]))
             console.print(f"samples: {out}", highlight=False, soft_wrap=True)

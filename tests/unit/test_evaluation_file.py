@@ -10,8 +10,9 @@ import pytest
 from evaluated_samples import sample
 from typer.testing import CliRunner
 
-from stepcoder_dist import evaluation_file
+from stepcoder_dist import evaluation_file, evaluation_json
 from stepcoder_dist.cli import app
+from stepcoder_dist.config import PromptConfig, RunConfig
 from stepcoder_dist.errors import ConfigError, UserError
 from stepcoder_dist.evaluation import EvaluatedSample, scores
 from stepcoder_dist.records import Outcome
@@ -98,6 +99,24 @@ def test_a_comparison_for_machines_has_every_k_that_both_have_the_samples_for(tm
         ("all", 5, 1, 0.0, 1.0),
     ]
     assert found["gains"][-1]["better"] == 1
+
+
+def test_a_comparison_says_where_the_two_were_not_made_alike(tmp_path: Path):
+    config = RunConfig.model_validate(
+        {"name": "n", "model": {"path": "m"}, "problems": {"train": "t", "heldout": "h"}}
+    )
+    chat = config.model_copy(update={"prompt": PromptConfig(style="chat")})
+    for name, made in (("a", config), ("b", chat)):
+        evaluation_file.write(tmp_path / f"{name}.jsonl", SAMPLES)
+        told = evaluation_json.of_scores(made, "m", tmp_path, scores(SAMPLES, (1,)))
+        evaluation_file.write_text(tmp_path / f"{name}.scores.json", json.dumps(told))
+    files = (tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+    found = json.loads(compare(*files, flags=("--json",)))
+    assert found["unlike"] == ["prompt.style = 'plain' in A, 'chat' in B"]
+    assert "not made alike: prompt.style" in compare(*files)
+    (tmp_path / "a.scores.json").write_text("{}")
+    with pytest.raises(UserError, match=r"a\.scores\.json: cannot be read"):
+        compare(*files)
 
 
 def test_evaluations_of_different_sets_are_not_compared(tmp_path: Path):

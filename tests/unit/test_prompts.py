@@ -143,7 +143,8 @@ QWEN = (
     "{%- for m in messages %}{%- if m.role == 'user' %}{{- '<|user|>' + m.role + '\n' + "
     "m.content + '<|end|>' + '\n' }}{%- elif m.role == 'assistant' %}{{- '<|user|>' + m.role }}"
     "{%- generation %}{{- '\n' + m.content }}{%- endgeneration %}{{- '<|end|>\n' }}"
-    "{%- endif %}{%- endfor %}{%- if add_generation_prompt %}{{- '<|user|>assistant\n' }}{%- endif %}"
+    "{%- endif %}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|user|>assistant\n' }}{%- endif %}"
 )
 LLAMA = (
     "{% for m in messages %}{% if m['role'] == 'user' %}{{ bos_token + '[INST] ' + "
