@@ -152,6 +152,9 @@ def test_the_same_checkpoint_evaluated_again_scores_the_same(demo: tuple[Path, s
     output = finish(stepcoder("eval", "--out", str(out), folder=folder))
     assert f"samples: {out}" in output
     assert out.read_text() == (folder / "run/eval/sft.jsonl").read_text()
+    told = json.loads((folder / "again.scores.json").read_text())
+    assert [level["level"] for level in told["levels"]] == ["introductory", "all"]
+    assert told["settings"]["prompt"]["template"] == "{statement}"
 
 
 def test_a_stopped_run_leaves_nothing_and_a_resumed_one_goes_on(demo: tuple[Path, str]):

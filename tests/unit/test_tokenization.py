@@ -279,3 +279,52 @@ def test_a_special_token_in_the_text_is_that_token(tokenizer: FolderTokenizer, b
     ids, spans = tokenizer.encode(before + "<|endoftext|>")
     assert ids[-1] == 0
     assert tuple(spans[-1]) == (len(before), len(before) + 13)
+
+
+# --- what begins a text, and text that looks like a special token ------------------------------
+
+
+def with_template(out: Path, config: str) -> FolderTokenizer:
+    """As Llama's: the post-processor puts <s> ahead of a text."""
+    backend = trimming_byte_level(out).backend
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
+    )
+    backend.save(str(out / "tokenizer.json"))
+    (out / "tokenizer_config.json").write_text(config)
+    return load_tokenizer(out)
+
+
+@pytest.mark.parametrize(
+    ("config", "bos_ids"),
+    [
+        ('{"eos_token": "</s>"}', (0,)),
+        ('{"eos_token": "</s>", "add_bos_token": true}', (0,)),
+        ('{"eos_token": "</s>", "add_bos_token": false}', ()),
+    ],
+)
+def test_a_text_begins_with_what_the_checkpoints_own_tokenizer_puts_ahead_of_it(
+    tmp_path: Path, config: str, bos_ids: tuple[int, ...]
+):
+    loaded = with_template(tmp_path, config)
+    assert loaded.bos_ids == bos_ids
+    assert 0 not in loaded.encode(PROGRAM)[0]  # the prompt's writer adds it, once
+
+
+def test_add_bos_token_stands_for_a_post_processor_that_is_not_there(tmp_path: Path):
+    trimming_byte_level(tmp_path)
+    config = tmp_path / "tokenizer_config.json"
+    assert load_tokenizer(tmp_path).bos_ids == ()
+    config.write_text('{"eos_token": "</s>", "add_bos_token": true, "bos_token": "<s>"}')
+    assert load_tokenizer(tmp_path).bos_ids == (0,)
+
+
+@pytest.mark.parametrize("make", [trimming_byte_level, sentence_piece])
+def test_in_a_literal_range_nothing_is_a_special_token(make: Any, tmp_path: Path):
+    loaded = make(tmp_path)
+    text = "<s>é </s></s> x<s>"
+    ids, spans = loaded.encode(text, [(3, 15)])
+    assert [int(i) for i in ids if i < len(SPECIAL)] == [0, 0]
+    assert spans[-1].tolist() == [15, 18]
+    assert {place for a, b in spans for place in range(a, b)} == set(range(len(text)))
+    assert spans.tolist() == sorted(spans.tolist())
