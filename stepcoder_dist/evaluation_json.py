@@ -26,9 +26,13 @@ def beside(samples: Path) -> Path:
 
 
 def of_scores(
-    config: RunConfig, model: str, samples: Path, scores: Sequence[LevelScore]
+    config: RunConfig,
+    model: str,
+    samples: Path,
+    scores: Sequence[LevelScore],
+    too_long: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """`eval --json`."""
+    """`eval --json`; `too_long` are the ids of problems whose prompts did not fit."""
     settings = {
         "problems": config.problems.heldout,
         "prompt": config.prompt.model_dump(mode="json"),
@@ -47,6 +51,7 @@ def of_scores(
         "samples_per_problem": config.evaluation.samples_per_problem,
         "versions": _versions(),
         "samples_file": str(samples),
+        "too_long": list(too_long),
         "levels": [_row(score) for score in scores],
     }
 

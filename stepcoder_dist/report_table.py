@@ -20,10 +20,17 @@ def status(figures: Mapping[str, float]) -> str:
     )
 
 
-def scores_table(models: Sequence[tuple[str, Sequence[LevelScore]]]) -> Table:
-    """pass@k by level, one line for each model and level, and what the failures were."""
+def scores_table(models: Sequence[tuple[str, Sequence[LevelScore]]], *, too_long: int = 0) -> Table:
+    """pass@k by level, one line for each model and level, and what the failures were.
+
+    `too_long` problems were not asked: their prompts left no room for an answer.
+    """
     ks = sorted(models[0][1][0].problems_at)
-    table = Table(title="held-out problems", caption="\n".join(_notes(models)) or None)
+    notes = [f"{too_long} more problems were not asked: their prompts are too long"] * (
+        too_long > 0
+    )
+    caption = "\n".join([*notes, *_notes(models)])
+    table = Table(title="held-out problems", caption=caption or None)
     for column in ("level", "model", "problems"):
         table.add_column(column, justify="right" if column == "problems" else "left")
     for k in ks:

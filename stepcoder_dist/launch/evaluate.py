@@ -34,12 +34,14 @@ from stepcoder_dist.training import Pools
 def evaluate(config: RunConfig, model: str, out: Path | None, *, as_json: bool = False) -> None:
     """`stepcoder eval`. Raises `ConfigError` before anything starts, also where `out` cannot be."""
     console.stderr = as_json  # standard output is the object's alone
-    problems = load_set(config, config.problems.heldout, console)
+    whole = load_set(config, config.problems.heldout, console)
     checkpoint = existing(model, "mend --model") if model else sft_checkpoint(config)
     name = Path(checkpoint).name
     out = evaluation_file.prepare(out or runs_root() / "eval" / f"{config.name}-{name}.jsonl")
     writer = prompt_writer(config, checkpoint)
-    problems = fitting(without_given_code(config), problems, writer, console)
+    problems = fitting(without_given_code(config), whole, writer, console)
+    fit = {problem.problem_id for problem in problems}
+    too_long = [problem.problem_id for problem in whole if problem.problem_id not in fit]
     check_sandbox(config)
 
     async def command() -> None:
@@ -47,12 +49,12 @@ def evaluate(config: RunConfig, model: str, out: Path | None, *, as_json: bool =
             samples = await evaluate_in(config, problems, writer, pools, "evaluation")
         found = scores(samples, config.evaluation.k)
         evaluation_file.write(out, samples)
-        told = json.dumps(evaluation_json.of_scores(config, checkpoint, out, found))
+        told = json.dumps(evaluation_json.of_scores(config, checkpoint, out, found, too_long))
         evaluation_file.write_text(evaluation_json.beside(out), told + "\n")
         if as_json:
             sys.stdout.write(told + "\n")
         else:
-            console.print(scores_table([(name, found)]))
+            console.print(scores_table([(name, found)], too_long=len(too_long)))
             console.print(f"samples: {out}", highlight=False, soft_wrap=True)
         if all(sample.verdict is None for sample in samples):
             raise RunError("the sandbox failed on every sample: nothing was evaluated")

@@ -73,8 +73,9 @@ def test_each_k_has_its_interval_over_the_problems_with_that_many_judged_samples
 def test_a_table_says_which_figures_lack_samples_that_the_sandbox_lost():
     samples = [*[sample("a", PASSED)] * 2, sample("b", WRONG), sample("b", None), sample("c", None)]
     samples += [*[sample("d", Outcome.OUT_OF_MEMORY)] * 2]
-    table = scores_table([("m", scores(samples, ks=(1, 2)))])
+    table = scores_table([("m", scores(samples, ks=(1, 2)))], too_long=4)
     assert str(table.caption).splitlines() == [
+        "4 more problems were not asked: their prompts are too long",
         "m: 1 of 4 problems have no judged sample and count for nothing",
         (
             "m: pass@2 is over 2 of 3 problems: the sandbox failed on samples of the others, which "
