@@ -166,7 +166,10 @@ class PromptConfig(Section):
                 f"template = {self.template!r} lacks {{statement}}; put it where the task belongs"
             )
         if self.template and self.task != "statement":
-            raise ValueError(f"task = {self.task!r} and a template are two wordings; give one")
+            raise ValueError(
+                f"task = {self.task!r} and a template are two wordings; leave out one "
+                "(--set prompt.template=)"
+            )
         if self.system and self.style != "chat":
             raise ValueError(
                 f'system = {self.system!r} is of a chat, and style = "{self.style}"; '

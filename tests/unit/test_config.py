@@ -136,6 +136,14 @@ def test_a_tiny_model_that_vllm_could_not_run_is_refused(
     assert refusal(run_file, "model.path=", f"model.tiny.{tiny}") == f"{run_file}: {line}"
 
 
+def test_a_template_and_a_task_are_two_wordings(run_file: Path) -> None:
+    message = refusal(run_file, "prompt.template={statement}", "prompt.task=mbpp")
+    assert message == (
+        f"{run_file}: prompt.task = 'mbpp' and a template are two wordings; leave out one "
+        "(--set prompt.template=)"
+    )
+
+
 def test_nccl_needs_gpus_for_the_learner_too(run_file: Path) -> None:
     message = refusal(run_file, "weights.transport=nccl", "actors.resources.num_gpus=1")
     assert "learner.resources.num_gpus = 0" in message
