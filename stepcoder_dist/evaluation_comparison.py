@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,8 @@ class Comparison:
     unlike: tuple[str, ...]
     """Settings in which the two differ, each with both values."""
     gains: tuple[tuple[str, PairedGain], ...]
-    """By level, then all; for each the usual k that some problem has the samples for in both."""
+    """By level, then all; for each the k of the two evaluations and the usual ones, as far as some
+    problem has the samples in both."""
 
 
 def compare(a: Path, b: Path) -> Comparison:
@@ -48,11 +49,13 @@ def compare(a: Path, b: Path) -> Comparison:
             f"{a} and {b} have no judged problem in common (first ids: {before[0].problem_id}, "
             f"{after[0].problem_id}); compare evaluations of the same set"
         )
+    made = [settings_of(evaluation_file.found_in(each)) for each in (a, b)]
+    ks = sorted({*USUAL_KS, *(k for each in made if each for k in each[1])})
     levels = {sample.level for sample in before} & {sample.level for sample in after}
     rows = []
     for level in [*(level for level in LEVELS if level in levels), "all"]:
         members = [[s for s in each if level in ("all", s.level)] for each in (before, after)]
-        for k in USUAL_KS:
+        for k in ks:
             gain = paired_gain(members[0], members[1], k)
             if gain.problems or k == 1:
                 rows.append((level, gain))
@@ -61,7 +64,7 @@ def compare(a: Path, b: Path) -> Comparison:
         b=b,
         only_a=tuple(name for name in old if name not in new),
         only_b=tuple(name for name in new if name not in old),
-        unlike=_unlike(evaluation_file.found_in(a), evaluation_file.found_in(b)),
+        unlike=_unlike(made[0][0], made[1][0]) if made[0] and made[1] else (),
         gains=tuple(rows),
     )
 
@@ -108,14 +111,10 @@ def comparison_table(found: Comparison) -> Table:
     return table
 
 
-def _unlike(a: Path, b: Path) -> tuple[str, ...]:
-    first, second = settings_of(a), settings_of(b)
-    if first is None or second is None:
-        return ()
-    keys = dict.fromkeys([*first, *second])
+def _unlike(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(
         f"{key} = {first.get(key)!r} in A, {second.get(key)!r} in B"
-        for key in keys
+        for key in dict.fromkeys([*first, *second])
         if first.get(key) != second.get(key)
     )
 

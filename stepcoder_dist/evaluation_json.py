@@ -49,6 +49,7 @@ def of_scores(
         "settings": settings,
         "seed": config.seed,
         "samples_per_problem": config.evaluation.samples_per_problem,
+        "k": list(config.evaluation.k),
         "versions": _versions(),
         "samples_file": str(samples),
         "too_long": list(too_long),
@@ -72,8 +73,8 @@ def of_gain(level: str, gain: PairedGain) -> dict[str, Any]:
     }
 
 
-def settings_of(samples: Path) -> dict[str, Any] | None:
-    """How an evaluation was made, keys with dots; None where no object lies beside its samples.
+def settings_of(samples: Path) -> tuple[dict[str, Any], tuple[int, ...]] | None:
+    """How an evaluation was made, keys with dots, and its k; None where no object lies beside it.
 
     Raises `ConfigError` for one that cannot be read.
     """
@@ -81,11 +82,12 @@ def settings_of(samples: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        settings = dict(json.loads(file.read_text(encoding="utf-8"))["settings"])
+        made = json.loads(file.read_text(encoding="utf-8"))
+        settings, ks = dict(made["settings"]), tuple(map(int, made["k"]))
         prompt = dict(settings.pop("prompt"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{file}: cannot be read ({error}); restore or remove it") from None
-    return settings | {f"prompt.{key}": value for key, value in prompt.items()}
+    return settings | {f"prompt.{key}": value for key, value in prompt.items()}, ks
 
 
 def _row(score: LevelScore) -> dict[str, Any]:

@@ -30,7 +30,10 @@ def scores_table(models: Sequence[tuple[str, Sequence[LevelScore]]], *, too_long
         too_long > 0
     )
     caption = "\n".join([*notes, *_notes(models)])
-    table = Table(title="held-out problems", caption=caption or None)
+    # several k fit a page of 120 columns without the blanks beside the lines
+    table = Table(
+        title="held-out problems", caption=caption or None, padding=(0, 1 if len(ks) == 1 else 0)
+    )
     for column in ("level", "model", "problems"):
         table.add_column(column, justify="right" if column == "problems" else "left")
     for k in ks:

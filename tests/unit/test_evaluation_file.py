@@ -103,16 +103,22 @@ def test_a_comparison_for_machines_has_every_k_that_both_have_the_samples_for(tm
 
 def test_a_comparison_says_where_the_two_were_not_made_alike(tmp_path: Path):
     config = RunConfig.model_validate(
-        {"name": "n", "model": {"path": "m"}, "problems": {"train": "t", "heldout": "h"}}
+        {
+            "name": "n",
+            "model": {"path": "m"},
+            "problems": {"train": "t", "heldout": "h"},
+            "evaluation": {"samples_per_problem": 2, "k": [1, 2]},
+        }
     )
     chat = config.model_copy(update={"prompt": PromptConfig(style="chat")})
     for name, made in (("a", config), ("b", chat)):
-        evaluation_file.write(tmp_path / f"{name}.jsonl", SAMPLES)
+        evaluation_file.write(tmp_path / f"{name}.jsonl", SAMPLES * 2)
         told = evaluation_json.of_scores(made, "m", tmp_path, scores(SAMPLES, (1,)))
         evaluation_file.write_text(tmp_path / f"{name}.scores.json", json.dumps(told))
     files = (tmp_path / "a.jsonl", tmp_path / "b.jsonl")
     found = json.loads(compare(*files, flags=("--json",)))
     assert found["unlike"] == ["prompt.style = 'plain' in A, 'chat' in B"]
+    assert {gain["k"] for gain in found["gains"]} == {1, 2}  # those that were asked for too
     assert "not made alike: prompt.style" in compare(*files)
     (tmp_path / "a.scores.json").write_text("{}")
     with pytest.raises(UserError, match=r"a\.scores\.json: cannot be read"):
