@@ -23,10 +23,10 @@ from urllib.parse import parse_qsl
 
 from stepcoder_dist import ladder_tokenizer
 from stepcoder_dist.errors import ProblemError
+from stepcoder_dist.ladder_inputs import draw_inputs
 from stepcoder_dist.ladder_language import Task
 from stepcoder_dist.ladder_programs import CONDITIONALS, KINDS, LEVEL_OF, programs
 from stepcoder_dist.ladder_slips import careless
-from stepcoder_dist.ladder_inputs import draw_inputs
 from stepcoder_dist.records import Problem, TestSuite
 
 PREFIX = "ladder:"
