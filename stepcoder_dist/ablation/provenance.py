@@ -30,7 +30,7 @@ def made_on(seconds: float) -> dict[str, Any]:
 
 def _git(*arguments: str) -> str | None:
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - arguments of our own
             ["git", "-C", str(_ROOT), *arguments],  # noqa: S607 - the user's own git
             capture_output=True,
             text=True,

@@ -156,10 +156,12 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         after = new.get(key, defaults.get(key))
         if before != after:
             found.append(f"{key} = {before!r} there, {after!r} here")
-    for key in ("eval_every", "warm_start_sha256", "problems_sha256"):
-        if then.get(key) != now[key]:
-            found.append(f"{key} = {then.get(key)!r} there, {now[key]!r} here")
-    return found
+    others = ("eval_every", "warm_start_sha256", "problems_sha256")
+    return found + [
+        f"{key} = {then.get(key)!r} there, {now[key]!r} here"
+        for key in others
+        if then.get(key) != now[key]
+    ]
 
 
 def _defaults() -> dict[str, Any]:
@@ -197,10 +199,7 @@ def read(path: Path) -> Result:
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
         measured = tree.pop("measured")
-        evaluations = [
-            Evaluation(**{k: tuple(v) if isinstance(v, list) else v for k, v in each.items()})
-            for each in measured["evaluations"]
-        ]
+        evaluations = [_evaluation(each) for each in measured["evaluations"]]
         result = Result(
             **tree,
             measured=Measured(
@@ -220,6 +219,16 @@ def read(path: Path) -> Result:
             "it, or remove it to measure the cell again"
         ) from None
     return result
+
+
+def _evaluation(row: Mapping[str, Any]) -> Evaluation:
+    return Evaluation(
+        step=row["step"],
+        samples=row["samples"],
+        passed=tuple(row["passed"]),
+        passed_weak=tuple(row["passed_weak"]),
+        outcomes=row["outcomes"],
+    )
 
 
 def not_the_same(one: Measured, other: Measured) -> list[str]:
