@@ -63,5 +63,5 @@ def _rows(path: Path) -> list[Any]:
 def _pass_rate(rows: Sequence[Mapping[str, Any]]) -> float | None:
     if not rows:
         return None
-    passed = [row["outcome"] == Outcome.PASSED for row in rows]
-    return sum(passed) / len(passed)
+    passed: list[bool] = [row["outcome"] == Outcome.PASSED for row in rows]
+    return passed.count(True) / len(passed)

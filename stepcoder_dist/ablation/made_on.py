@@ -30,8 +30,10 @@ def section(plan: Plan, results: Mapping[str, Sequence[Result]]) -> list[str]:
         f"{command} --report{'':<{len(one) - 17}}  # this page alone",
         "```",
         "",
-        f"{len(found)} of {len(plan.cells)} cells, {hours:.1f} hours in all; their files, with "
-        f"config, curves and every problem's verdict: `{plan.out}`.",
+        (
+            f"{len(found)} of {len(plan.cells)} cells, {hours:.1f} hours in all; their files, with "
+            f"config, curves and every problem's verdict: `{plan.out}`."
+        ),
         "",
         *(f"* {name}: {_counted(values)}" for name, values in facts.items()),
         "",

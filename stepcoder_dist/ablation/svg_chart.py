@@ -43,15 +43,19 @@ def chart(title: str, x_title: str, lines: Sequence[Line], *, percent: bool) -> 
     legend = math.ceil(len(lines) / _NAMES_IN_A_ROW) * _ROW
     frame = _Frame(x_ticks[0], x_ticks[-1], y_ticks[0], y_ticks[-1])
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT + legend}" '
-        f'width="{WIDTH}" height="{HEIGHT + legend}" role="img" font-family="sans-serif" '
-        'font-size="12" fill="#1c2128">',
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT + legend}" '
+            f'width="{WIDTH}" height="{HEIGHT + legend}" role="img" font-family="sans-serif" '
+            'font-size="12" fill="#1c2128">'
+        ),
         f"<title>{escape(title)}</title>",
         f'<rect width="{WIDTH}" height="{HEIGHT + legend}" fill="#ffffff"/>',
         f'<text x="{_LEFT}" y="20" font-size="14" font-weight="600">{escape(title)}</text>',
         *_grid(frame, x_ticks, y_ticks, percent=percent),
-        f'<text x="{(_LEFT + WIDTH - _RIGHT) / 2:g}" y="{HEIGHT - 6}" text-anchor="middle">'
-        f"{escape(x_title)}</text>",
+        (
+            f'<text x="{(_LEFT + WIDTH - _RIGHT) / 2:g}" y="{HEIGHT - 6}" text-anchor="middle">'
+            f"{escape(x_title)}</text>"
+        ),
     ]
     for place, line in enumerate(lines):
         parts += _drawn(frame, line, place)
@@ -130,8 +134,10 @@ def _legend(name: str, place: int) -> list[str]:
     y = HEIGHT + place // _NAMES_IN_A_ROW * _ROW + 4
     colour = COLOURS[place % len(COLOURS)]
     return [
-        f'<path d="M{x:g},{y - 4}h22" stroke="{colour}" stroke-width="2"{_dash(place)}/>'
-        f'<text x="{x + 27:g}" y="{y}">{escape(name)}</text>'
+        (
+            f'<path d="M{x:g},{y - 4}h22" stroke="{colour}" stroke-width="2"{_dash(place)}/>'
+            f'<text x="{x + 27:g}" y="{y}">{escape(name)}</text>'
+        )
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -21,6 +21,29 @@ from stepcoder_dist.evaluation import BOOTSTRAP_DRAWS
 from stepcoder_dist.paired_gain import SMALLEST_P
 
 
+ABOUT_SCORES = f"""\
+**pass@1** in % on the held-out problems (how many of each level) after the last step. In brackets
+the 95% interval: {BOOTSTRAP_DRAWS} bootstrap draws of seeds and, independently, of problems (they are
+crossed), so it covers other seeds and other problems of the kind.
+
+"""
+ABOUT_TRAINING = """\
+**Tests and training.** Weak tests: pass@1 in % of the same programs under tests like the training
+ones; wrong but passed: the share of those passes, in %, that the held-out tests refuse. Mean stage,
+kept share and entropy: at the last step, mean over seeds. Samples to {reach:.0%}: trained samples at the
+first evaluation with that pass@1, median over seeds (how many got there). Seconds: median wall time
+of a cell.
+
+"""
+ABOUT_PAIRS = """\
+**Paired** by seed and problem: gain of pass@1 in points with its 95% interval (the same bootstrap, of
+the differences); seeds and problems (mean over seeds) that are better / worse; p of the exact
+two-sided sign test over the problems, which takes these seeds as given, and p adjusted for the
+number of pairs (Holm).
+
+"""
+
+
 def tables(plan: Plan, results: Sequence[Result]) -> list[str]:
     """Scores, what happened in training, and the paired tests."""
     arms = by_arm(plan, results)
@@ -37,11 +60,7 @@ def _scores(arms: Sequence[ArmResults]) -> list[str]:
     problems = [arms[0].levels.count(level) for level in levels[:-1]]
     counted = [f"{level} ({n})" for level, n in zip(levels, problems, strict=False)]
     return [
-        "pass@1 in % on the held-out problems (how many of each level), after the last step. In "
-        "brackets the",
-        f"95% interval: {BOOTSTRAP_DRAWS} bootstrap draws of seeds and, independently, of "
-        "problems (they are crossed).",
-        "",
+        *ABOUT_SCORES.splitlines(),
         *_table(["arm", "seeds", *counted, f"all ({sum(problems)})"], rows),
     ]
 
@@ -62,14 +81,7 @@ def _training(plan: Plan, arms: Sequence[ArmResults]) -> list[str]:
         rows.append([_name(arm), weakly, wrong, *ends, reached, f"{seconds:.0f}"])
     heads = ["arm", "weak tests", "wrong but passed", "mean stage", "kept share", "entropy"]
     return [
-        "Weak tests: pass@1 in % of the same programs under tests like the training ones; wrong "
-        "but passed: the",
-        "share of those that the held-out tests refuse. Mean stage, kept share and entropy: of "
-        "the last step, mean over",
-        f"seeds. Samples to {plan.file.reach:.0%}: trained samples at the first evaluation with "
-        "that pass@1, median over seeds",
-        "(how many got there). Seconds: median wall time of a cell.",
-        "",
+        *ABOUT_TRAINING.format(reach=plan.file.reach).splitlines(),
         *_table([*heads, f"samples to {plan.file.reach:.0%}", "seconds"], rows),
     ]
 
@@ -98,13 +110,7 @@ def _pairs(plan: Plan, arms: Sequence[ArmResults]) -> list[str]:
         for (name, comparison, seeds), holms in zip(tested, adjusted, strict=True)
     ]
     return [
-        "Paired by seed and problem: gain of pass@1 in points with its 95% interval (bootstrap as "
-        "above, over the",
-        "differences); seeds and problems (mean over seeds) that are better / worse; exact "
-        "two-sided sign test over the",
-        "problems, which takes these seeds as given, and its p adjusted for the number of pairs "
-        "(Holm).",
-        "",
+        *ABOUT_PAIRS.splitlines(),
         *_table(["B over A", "seeds", "gain", "seeds ±", "problems ±", "p", "p (Holm)"], rows),
     ]
 
@@ -130,7 +136,7 @@ def _wrongly_rewarded(weak: np.ndarray, strong: np.ndarray) -> str:
     return f"{100 * (1 - np.minimum(weak, strong).sum() / passed):.1f}" if passed else "–"
 
 
-def _last(curves: Sequence[dict[str, Sequence[float | None]]], name: str, digits: int) -> str:
+def _last(curves: Sequence[Mapping[str, tuple[float | None, ...]]], name: str, digits: int) -> str:
     values = [v for curve in curves if (v := curve.get(name, (None,))[-1]) is not None]
     return f"{np.mean(values):.{digits}f}" if values else "–"
 
