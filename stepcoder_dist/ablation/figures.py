@@ -47,10 +47,7 @@ def _held_out(arm: ArmResults, start: ArmResults | None) -> list[list[Point]]:
     """A curve for each seed, from the model before training."""
     before = [e for r in (start.results if start else ()) for e in r.measured.evaluations]
     return [
-        [
-            (e.samples, sum(e.passed) / len(e.passed))
-            for e in (*before, *result.measured.evaluations)
-        ]
+        [(e.samples, e.pass_at_1) for e in (*before, *result.measured.evaluations)]
         for result in arm.results
     ]
 

@@ -36,6 +36,10 @@ class Evaluation:
     """The same programs judged by the weak tests; empty where a setting has none."""
     outcomes: Mapping[str, int]
 
+    @property
+    def pass_at_1(self) -> float:
+        return sum(self.passed) / len(self.passed)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:

@@ -20,24 +20,23 @@ from stepcoder_dist.ablation.statistics import (
 from stepcoder_dist.evaluation import BOOTSTRAP_DRAWS
 from stepcoder_dist.paired_gain import SMALLEST_P
 
-
 ABOUT_SCORES = f"""\
 **pass@1** in % on the held-out problems (how many of each level) after the last step. In brackets
-the 95% interval: {BOOTSTRAP_DRAWS} bootstrap draws of seeds and, independently, of problems (they are
-crossed), so it covers other seeds and other problems of the kind.
+the 95% interval: {BOOTSTRAP_DRAWS} bootstrap draws of seeds and, independently, of problems (they
+are crossed), so it covers other seeds and other problems of the kind.
 
 """
 ABOUT_TRAINING = """\
 **Tests and training.** Weak tests: pass@1 in % of the same programs under tests like the training
 ones; wrong but passed: the share of those passes, in %, that the held-out tests refuse. Mean stage,
-kept share and entropy: at the last step, mean over seeds. Samples to {reach:.0%}: trained samples at the
-first evaluation with that pass@1, median over seeds (how many got there). Seconds: median wall time
-of a cell.
+kept share and entropy: at the last step, mean over seeds. Samples to {reach:.0%}: trained samples
+at the first evaluation with that pass@1, median over seeds (how many got there). Seconds: median
+wall time of a cell.
 
 """
 ABOUT_PAIRS = """\
-**Paired** by seed and problem: gain of pass@1 in points with its 95% interval (the same bootstrap, of
-the differences); seeds and problems (mean over seeds) that are better / worse; p of the exact
+**Paired** by seed and problem: gain of pass@1 in points with its 95% interval (the same bootstrap,
+of the differences); seeds and problems (mean over seeds) that are better / worse; p of the exact
 two-sided sign test over the problems, which takes these seeds as given, and p adjusted for the
 number of pairs (Holm).
 
@@ -145,7 +144,7 @@ def _reached(plan: Plan, arm: ArmResults) -> str:
     found = []
     for result in arm.results:
         evaluations = result.measured.evaluations
-        scores = [sum(e.passed) / len(e.passed) for e in evaluations]
+        scores = [e.pass_at_1 for e in evaluations]
         found.append(samples_to_reach(plan.file.reach, [e.samples for e in evaluations], scores))
     reached = sorted(n for n in found if n is not None)
     if len(reached) * 2 <= len(found):  # the median seed did not get there

@@ -112,7 +112,7 @@ def _one(cell: Cell, known: Inputs, *, check: bool) -> None:
         made_on=provenance.made_on(time.monotonic() - began),
     )
     last = measured.evaluations[-1]
-    score = f"pass@1 {sum(last.passed) / len(last.passed):.1%} in {made.made_on['wall_s']:.0f} s"
+    score = f"pass@1 {last.pass_at_1:.1%} in {made.made_on['wall_s']:.0f} s"
     if not check:
         result.write(cell.path, made)
         console.print(f"{cell}: {score}: {cell.path}", highlight=False, soft_wrap=True)
