@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from stepcoder_dist import resumption, run_file
 from stepcoder_dist.config import RunConfig, Section, Share
@@ -30,6 +30,9 @@ SFT = "sft"
 """The arm that is not trained: what the others start from, evaluated once in each setting."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Pair = Annotated[
+    tuple[str, str], BeforeValidator(lambda pair: tuple(pair) if isinstance(pair, list) else pair)
+]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -62,7 +65,7 @@ class AblationFile(Section):
     name: Name
     run: str
     """Run file of every cell; its path is relative to this file."""
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
+    seeds: tuple[Seed, ...]
     out: str = ""
     """Folder of the results; empty: docs/results/<name>."""
     page: str = ""
@@ -71,9 +74,9 @@ class AblationFile(Section):
     """Steps between evaluations on the held-out problems; 0: at the end only."""
     reach: Share = 0.5
     """The pass@1 for which the tables say how many samples it took."""
-    compare: tuple[tuple[str, str], ...] = ()
+    compare: tuple[Pair, ...] = ()
     """Pairs of arms for the paired tests; empty: every two arms."""
-    arms: Annotated[tuple[Arm, ...], Field(min_length=1)]
+    arms: tuple[Arm, ...]
     settings: tuple[Setting, ...] = (Setting(name="main"),)
 
 
@@ -196,11 +199,11 @@ def _names_fit(path: Path, file: AblationFile) -> None:
         ("arms", arms),
         ("settings", [setting.name for setting in file.settings]),
     ):
+        if not values:
+            raise ConfigError(f"{path}: {kind} is empty; give at least one")
         twice = [value for value, times in Counter(values).items() if times > 1]
         if twice:
             raise ConfigError(f"{path}: {kind} has {twice[0]} twice; remove one")
-    if not file.settings:
-        raise ConfigError(f"{path}: settings is empty; leave it out, or give one")
     if SFT in arms:
         raise ConfigError(
             f"{path}: the arm {SFT} is always there: the model before training; rename yours"

@@ -116,26 +116,14 @@ def made(
 
 def some_results(plan: Plan) -> list[Result]:
     """SFT passes one of four; arm a two at its end, arm b three, with two seeds each."""
+    sft = evaluation(0, (1, 0, 0, 0), (1, 1, 0, 0))
+    a = evaluation(5, (1, 0, 0, 0), (1, 1, 0, 0)), evaluation(10, (1, 1, 0, 0), (1, 1, 1, 1))
+    b = evaluation(5, (1, 1, 0, 0), (1, 1, 0, 0)), evaluation(10, (1, 1, 1, 0), (1, 1, 1, 0))
+    seeds = plan.file.seeds
     return [
-        made("sft", None, evaluation(0, (1, 0, 0, 0), (1, 1, 0, 0))),
-        *(
-            made(
-                "a",
-                s,
-                evaluation(5, (1, 0, 0, 0), (1, 1, 0, 0)),
-                evaluation(10, (1, 1, 0, 0), (1, 1, 1, 1)),
-            )
-            for s in plan.file.seeds
-        ),
-        *(
-            made(
-                "b",
-                s,
-                evaluation(5, (1, 1, 0, 0), (1, 1, 0, 0)),
-                evaluation(10, (1, 1, 1, 0), (1, 1, 1, 0)),
-            )
-            for s in plan.file.seeds
-        ),
+        made("sft", None, sft),
+        *(made("a", seed, *a) for seed in seeds),
+        *(made("b", seed, *b) for seed in seeds),
     ]
 
 

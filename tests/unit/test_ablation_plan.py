@@ -89,6 +89,7 @@ def test_a_selection_of_what_is_not_there_is_refused(
             "two.toml: compare names c, which is no arm; there are sft, a, b",
         ),
         ('run = "base.toml"', 'run = "none.toml"', "two.toml: plain / sft: .*no such run file"),
+        ("seeds = [0, 1]", "seeds = []", "two.toml: seeds is empty; give at least one"),
         ("reach = 0.5", "reach = [", "two.toml: not valid TOML"),
     ],
 )
@@ -116,7 +117,7 @@ def test_without_settings_there_is_one_and_without_pairs_every_two_arms_are_comp
 
 
 def test_a_broken_run_file_is_told_for_the_first_cell_that_needs_it(tmp_path: Path):
-    with pytest.raises(ConfigError, match="plain / sft: .*base.toml: train.steps = -1"):
+    with pytest.raises(ConfigError, match=r"plain / sft: .*base\.toml: train\.steps = -1"):
         load(tmp_path, run=RUN.replace("steps = 10", "steps = -1"))
 
 

@@ -7,7 +7,17 @@ import json
 from pathlib import Path
 
 import pytest
-from ablation_cases import CURVE, PROBLEMS, evaluation, load, made, some_results, write
+from ablation_cases import (
+    ABLATION,
+    CURVE,
+    PROBLEMS,
+    RUN,
+    evaluation,
+    load,
+    made,
+    some_results,
+    write,
+)
 
 from stepcoder_dist.ablation import curve, result
 from stepcoder_dist.errors import ConfigError, RunError
@@ -78,8 +88,6 @@ def test_the_same_cell_has_the_same_identity_and_a_changed_key_is_named(tmp_path
 
 
 def load_text(key: str, value: object) -> str:
-    from ablation_cases import RUN
-
     section, name = key.split(".")
     heading = f"[{section}]\n"
     line = f"{name} = {value}\n"
@@ -88,15 +96,8 @@ def load_text(key: str, value: object) -> str:
 
 def test_other_tests_of_the_same_problems_are_another_identity(tmp_path: Path):
     known = Inputs()
-    cells = [
-        load(tmp_path, run=run).select("plain", "sft")[0]
-        for run in (
-            load_text("x.y", 1).partition("[x]")[0],
-            load_text("x.y", 1)
-            .partition("[x]")[0]
-            .replace("heldout?count=4", "heldout?count=4&tests=40"),
-        )
-    ]
+    runs = RUN, RUN.replace("heldout?count=4", "heldout?count=4&tests=40")
+    cells = [load(tmp_path, run=run).select("plain", "sft")[0] for run in runs]
     changed = result.differences(*(known.identity(cell) for cell in cells))
     assert [phrase.partition(" ")[0] for phrase in changed] == [
         "problems.heldout",
@@ -134,8 +135,6 @@ def test_what_is_measured_is_not_measured_again_and_another_config_is_refused(tm
 
 
 def test_weak_tests_have_to_be_of_the_held_out_problems(tmp_path: Path):
-    from ablation_cases import ABLATION
-
     weak = 'about = "Nothing special."\nweak_tests = "ladder:heldout?count=4&seed=5"'
     plan = load(tmp_path, ABLATION.replace('about = "Nothing special."', weak))
     with pytest.raises(ConfigError, match="weak_tests has no problem ladder/k1-"):
@@ -181,7 +180,7 @@ def test_a_curve_has_a_value_a_step_and_tells_whole_programs_apart(tmp_path: Pat
 
 def test_a_run_that_lost_a_sample_is_no_result(tmp_path: Path):
     steps(tmp_path, lost=3)
-    with pytest.raises(RunError, match="failed on 3 samples.* would not come out the same again"):
+    with pytest.raises(RunError, match=r"failed on 3 samples.* would not come out the same again"):
         curve.read(tmp_path)
 
 
