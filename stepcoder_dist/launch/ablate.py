@@ -208,5 +208,5 @@ def write_page(plan: Plan) -> None:
             results.setdefault(cell.setting.name, []).append(found)
     if not results:
         raise ConfigError(f"{plan.out}: no result yet; call `stepcoder ablate {plan.source}`")
-    for path in page.write(plan, results):
-        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+    *figures, written = page.write(plan, results)
+    console.print(f"{written}, {len(figures)} figures", highlight=False, soft_wrap=True)
