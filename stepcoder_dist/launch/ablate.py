@@ -99,7 +99,7 @@ class Inputs:
 
 def _one(cell: Cell, known: Inputs, *, check: bool) -> None:
     """Measure one cell here. Raises `RunError` when a check finds a difference."""
-    identity = known.identity(cell)
+    identity, here = known.identity(cell), provenance.here_and_now()
     began = time.monotonic()
     measured = measure(cell, known.problems(cell))
     made = Result(
@@ -109,7 +109,7 @@ def _one(cell: Cell, known: Inputs, *, check: bool) -> None:
         seed=cell.seed,
         identity=identity,
         measured=measured,
-        made_on=provenance.made_on(time.monotonic() - began),
+        made_on={"wall_s": round(time.monotonic() - began, 1), **here},
     )
     last = measured.evaluations[-1]
     score = f"pass@1 {last.pass_at_1:.1%} in {made.made_on['wall_s']:.0f} s"
