@@ -65,6 +65,8 @@ class Options:
     """Tests go every way of every conditional; None: those of the heldout split do."""
     unreached: int = 0
     """Branches of the reference that no test reaches (`ladder_inputs.py`)."""
+    slips: float = 1.0
+    """Share of the reference's off-by-one slips that the tests are made to tell."""
 
 
 def problems(
@@ -79,6 +81,7 @@ def problems(
     off_by_one: float = 0.0,
     thorough: bool | None = None,
     unreached: int = 0,
+    slips: float = 1.0,
 ) -> list[Problem]:
     """Make `count` different problems; the number of conditionals goes round in its range.
 
@@ -95,6 +98,7 @@ def problems(
         off_by_one=off_by_one,
         thorough=thorough,
         unreached=unreached,
+        slips=slips,
     )
     return list(_generate(split, options))
 
@@ -110,7 +114,7 @@ def from_spec(spec: str) -> Iterator[Problem]:
             raise ProblemError(
                 f"{spec}: {key}={text} makes no sense; options are seed=0, count=400, "
                 f"conditionals=2-3, kinds={','.join(KINDS)}, calls=0.2, tests=6, "
-                "off_by_one=0, thorough=0, unreached=0"
+                "off_by_one=0, thorough=0, unreached=0, slips=1"
             ) from None
     try:
         yield from _generate(split, dataclasses.replace(Options(), **changes))  # type: ignore[arg-type]
@@ -153,7 +157,7 @@ def _option(key: str, text: str) -> object:
             return tuple(text.split(","))
         case "thorough" if text in ("0", "1"):
             return text == "1"
-        case "calls" | "off_by_one" if 0 <= float(text) <= 1:
+        case "calls" | "off_by_one" | "slips" if 0 <= float(text) <= 1:
             return float(text)
     raise ValueError(key)
 
@@ -220,6 +224,7 @@ def _problem(task: Task, digest: str, split: str, options: Options) -> Problem:
         options.tests or TESTS[split],
         thorough=thorough,
         unreached=options.unreached,
+        slips=options.slips,
     )
     outputs = [task.run(n) for n in inputs]
     by_call = task.by_call

@@ -25,9 +25,10 @@ def section(plan: Plan, results: Mapping[str, Sequence[Result]]) -> list[str]:
         "## How this was made",
         "",
         "```",
-        f"{command}{'':<{len(one) - 8}}  # what has no result yet, then this page",
-        f"{command} {one} --check  # one cell again, compared bit for bit",
-        f"{command} --report{'':<{len(one) - 17}}  # this page alone",
+        "# what has no result yet, then this page; one cell again, bit for bit; this page alone",
+        command,
+        f"{command} {one} --check",
+        f"{command} --report",
         "```",
         "",
         (
@@ -44,7 +45,7 @@ def _counted(values: Sequence[str]) -> str:
     counts = Counter(values).most_common()
     if len(counts) == 1:
         return counts[0][0]
-    return "; ".join(f"{value} ({times} cells)" for value, times in counts)
+    return "; ".join(f"{value} ({times} of {len(values)})" for value, times in counts)
 
 
 def _commit(result: Result) -> str:
