@@ -4,9 +4,9 @@
     else            some of them, as unit tests do
     unreached = 1   all tests together leave a branch of the program unexecuted
 
-    slips = 0.5     each off-by-one slip of the program is looked for by chance only, in half the cases
+    slips = 0.5     half of the program's off-by-one slips are told by chance only
 
-Else all tell the program from its off-by-one slips, wherever an input that may be used does.
+All tell the program from the other slips, wherever an input that may be used does.
 """
 
 from __future__ import annotations
