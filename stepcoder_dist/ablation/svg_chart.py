@@ -15,7 +15,7 @@ WIDTH, HEIGHT = 640, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 34, 42
 _ROW = 17
 """Height of a line of the legend."""
-_NAMES_IN_A_ROW = 4
+_NAMES_IN_A_ROW = 3
 _TICKS = 5
 _PERCENT_FROM = 0.05
 """Steps between the ticks of a percentage are written without decimals from here on."""
@@ -40,8 +40,11 @@ def chart(title: str, x_title: str, lines: Sequence[Line], *, percent: bool) -> 
     xs = [x for line in lines for x in line.x] or [0.0]
     ys = [y for line in lines for y in (*line.low, *line.high)] or [0.0]
     x_ticks, y_ticks = ticks(min(xs), max(xs)), ticks(min(ys), max(ys))
-    legend = math.ceil(len(lines) / _NAMES_IN_A_ROW) * _ROW
-    frame = _Frame(x_ticks[0], x_ticks[-1], y_ticks[0], y_ticks[-1])
+    legend = math.ceil(len(lines) / _NAMES_IN_A_ROW) * _ROW + _ROW // 2
+    # across, the data fills the frame: samples are no round numbers
+    left, right = (min(xs), max(xs)) if max(xs) > min(xs) else (x_ticks[0], x_ticks[-1])
+    x_ticks = [x for x in x_ticks if left <= x <= right]
+    frame = _Frame(left, right, y_ticks[0], y_ticks[-1])
     parts = [
         (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT + legend}" '
@@ -131,7 +134,7 @@ def _drawn(frame: _Frame, line: Line, place: int) -> list[str]:
 
 def _legend(name: str, place: int) -> list[str]:
     x = _LEFT + place % _NAMES_IN_A_ROW * (WIDTH - _LEFT - _RIGHT) / _NAMES_IN_A_ROW
-    y = HEIGHT + place // _NAMES_IN_A_ROW * _ROW + 4
+    y = HEIGHT + place // _NAMES_IN_A_ROW * _ROW + _ROW - 3
     colour = COLOURS[place % len(COLOURS)]
     return [
         (
