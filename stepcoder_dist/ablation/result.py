@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -177,10 +178,21 @@ def _defaults() -> dict[str, Any]:
     return resumption.flat(plain.model_dump(mode="json"))
 
 
+def prepare(path: Path) -> None:
+    """Make the folder for a result to come. Raises `ConfigError` where nothing can be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}; choose another out") from (
+            None
+        )
+    if not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"{path}: cannot be written: no permission; choose another out")
+
+
 def write(path: Path, result: Result) -> None:
     """Write the file whole. Raises `ConfigError` where it cannot be written."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, _pretty(asdict(result)) + "\n")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None

@@ -34,6 +34,7 @@ def ablate(plan: Plan, cells: Sequence[Cell], *, redo: bool, check: bool) -> Non
     for cell in cells:
         sft_checkpoint(cell.config)
         known.problems(cell)
+        result.prepare(cell.path)
         found = known.valid_result(cell) if not redo else None
         if check and found is None:
             raise ConfigError(f"{cell.path}: no result to check; run it without --check")

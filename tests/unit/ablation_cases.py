@@ -135,4 +135,5 @@ def write(plan: Plan, results: Sequence[Result]) -> None:
             for c in plan.cells
             if (c.setting.name, c.arm, c.seed) == (each.setting, each.arm, each.seed)
         )
+        result.prepare(cell.path)
         result.write(cell.path, each)

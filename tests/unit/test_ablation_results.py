@@ -28,11 +28,18 @@ from stepcoder_dist.launch.ablate import Inputs
 def test_a_result_reads_back_as_it_was_written(tmp_path: Path):
     one = made("a", 1, evaluation(5, (0.1, 1 / 3, 1, 0)), evaluation(10, (1, 1, 0, 0.7)))
     path = tmp_path / "results" / "a.json"
+    result.prepare(path)
     result.write(path, one)
     back = result.read(path)
     assert back == one
     assert result.not_the_same(back.measured, one.measured) == []
     assert [p.name for p in path.parent.iterdir()] == ["a.json"]
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_measured(tmp_path: Path):
+    (tmp_path / "results").write_text("a file")
+    with pytest.raises(ConfigError, match=r"a\.json: cannot be written: .*; choose another out"):
+        result.prepare(tmp_path / "results" / "few" / "a.json")
 
 
 def test_a_list_is_one_line_of_the_file_so_that_a_diff_can_be_read(tmp_path: Path):
