@@ -184,6 +184,11 @@ def _read(path: Path) -> AblationFile:
         raise ConfigError(f"{path}: cannot be read ({error}); give a TOML file") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    if "problems" in tree and "run" not in tree:
+        raise ConfigError(
+            f"{path}: a run file, and an ablation file is needed: one that names it with run = "
+            '"…" (docs/ablation.md)'
+        )
     try:
         return AblationFile.model_validate(tree)
     except ValidationError as error:

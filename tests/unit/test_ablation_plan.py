@@ -107,6 +107,12 @@ def test_a_file_that_is_not_there_is_told_with_the_one_that_ships(tmp_path: Path
         plans.load(tmp_path / "none.toml")
 
 
+def test_a_run_file_in_its_place_is_told_apart(tmp_path: Path):
+    load(tmp_path)
+    with pytest.raises(ConfigError, match=r"base\.toml: a run file, and an ablation file is needed"):
+        plans.load(tmp_path / "base.toml")
+
+
 def test_without_settings_there_is_one_and_without_pairs_every_two_arms_are_compared(
     tmp_path: Path,
 ):
