@@ -109,7 +109,7 @@ def test_a_file_that_is_not_there_is_told_with_the_one_that_ships(tmp_path: Path
 
 def test_a_run_file_in_its_place_is_told_apart(tmp_path: Path):
     load(tmp_path)
-    with pytest.raises(ConfigError, match=r"base\.toml: a run file, and an ablation file is needed"):
+    with pytest.raises(ConfigError, match=r"base\.toml: a run file, and an ablation"):
         plans.load(tmp_path / "base.toml")
 
 
