@@ -26,6 +26,8 @@ set = [
   "problems.train=ladder:train?conditionals=2&count=8&kinds=if,if-else&calls=0&unreached=1",
   "problems.heldout=ladder:heldout?conditionals=1-2&count=12&kinds=if,if-else&calls=0&tests=40",
   "sandbox.backend=process",
+  "sandbox.number=1",
+  "actors.number=1",
   "sampling.samples_per_problem=4",
   "sampling.max_new_tokens=96",
   "learner.samples_per_step=16",
