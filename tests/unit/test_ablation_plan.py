@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import shipped_files
 from ablation_cases import ABLATION, RUN, load
 
 from stepcoder_dist.ablation import plan as plans
 from stepcoder_dist.errors import ConfigError
-
-SHIPPED = Path(__file__).parents[2] / "deploy" / "runs" / "ablation.toml"
 
 
 def test_every_setting_has_the_untrained_model_once_and_every_arm_with_every_seed(tmp_path: Path):
@@ -128,7 +127,7 @@ def test_a_broken_run_file_is_told_for_the_first_cell_that_needs_it(tmp_path: Pa
 
 
 def test_the_shipped_file_holds_as_many_samples_for_every_arm_of_a_setting():
-    plan = plans.load(SHIPPED)
+    plan = plans.load(shipped_files.ABLATION)
     for setting in plan.file.settings:
         cells = [cell for cell in plan.select(setting.name) if cell.seed is not None]
         assert len({cell.config.derived()["samples_in_run"] for cell in cells}) == 1
