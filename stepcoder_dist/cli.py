@@ -124,6 +124,38 @@ def demo(run_file: RunFile, *, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def ablate(
+    ablation_file: Annotated[
+        Path, typer.Argument(metavar="ABLATION.toml", help="deploy/runs/ablation.toml.")
+    ],
+    *,
+    setting: Annotated[str, typer.Option(metavar="S", help="This setting only.")] = "",
+    arm: Annotated[str, typer.Option(metavar="A", help="This arm only; `sft`: untrained.")] = "",
+    seed: Annotated[int | None, typer.Option(metavar="N", help="This seed only.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what is left and stop.")] = False,
+    report: Annotated[bool, typer.Option("--report", help="Tables and figures only.")] = False,
+    redo: Annotated[bool, typer.Option("--redo", help="Measure again; replace results.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Measure again; compare bit for bit, replace nothing.")
+    ] = False,
+) -> None:
+    """Compare methods: arms x seeds, one kept result each; tables, intervals and figures."""
+    from stepcoder_dist.ablation import plan as plans
+    from stepcoder_dist.launch import ablate as command
+
+    if dry_run + report + redo + check > 1:
+        raise UserError("--dry-run, --report, --redo and --check exclude each other; give one")
+    plan = plans.load(ablation_file)
+    cells = plan.select(setting, arm, seed)
+    if dry_run:
+        command.list_cells(plan, cells)
+    elif report:
+        command.write_page(plan)
+    else:
+        command.ablate(plan, cells, redo=redo, check=check)
+
+
+@app.command()
 def judge(
     *,
     problems: Annotated[Path, typer.Option(metavar="P.jsonl", help="Problems with their tests.")],

@@ -15,7 +15,7 @@ import dataclasses
 import hashlib
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,9 +23,10 @@ from urllib.parse import parse_qsl
 
 from stepcoder_dist import ladder_tokenizer
 from stepcoder_dist.errors import ProblemError
+from stepcoder_dist.ladder_inputs import draw_inputs
 from stepcoder_dist.ladder_language import Task
-from stepcoder_dist.ladder_programs import CONDITIONALS, INPUTS, KINDS, LEVEL_OF, programs
-from stepcoder_dist.ladder_slips import careless, single_slips
+from stepcoder_dist.ladder_programs import CONDITIONALS, KINDS, LEVEL_OF, programs
+from stepcoder_dist.ladder_slips import careless
 from stepcoder_dist.records import Problem, TestSuite
 
 PREFIX = "ladder:"
@@ -42,6 +43,7 @@ CPU_LIMIT_S = 1.0
 """A right program takes microseconds: what loops for ever should cost little."""
 MOST = 1_000_000
 """The largest count of problems, and of tests, that a spec may ask for."""
+_LEAST = {"count": 1, "tests": 1, "unreached": 0}
 _TRIES = 400
 """Programs drawn for one problem before there seem to be no more of its kind."""
 
@@ -59,6 +61,12 @@ class Options:
     """Tests of each problem; `COUNTS` and `TESTS` say what None is."""
     off_by_one: float = 0.0
     """Share of comparisons that the references of the sft split get wrong (`ladder_slips.py`)."""
+    thorough: bool | None = None
+    """Tests go every way of every conditional; None: those of the heldout split do."""
+    unreached: int = 0
+    """Branches of the reference that no test reaches (`ladder_inputs.py`)."""
+    slips: float = 1.0
+    """Share of the reference's off-by-one slips that the tests are made to tell."""
 
 
 def problems(
@@ -71,6 +79,9 @@ def problems(
     calls: float = CALL_SHARE,
     tests: int | None = None,
     off_by_one: float = 0.0,
+    thorough: bool | None = None,
+    unreached: int = 0,
+    slips: float = 1.0,
 ) -> list[Problem]:
     """Make `count` different problems; the number of conditionals goes round in its range.
 
@@ -85,6 +96,9 @@ def problems(
         calls=calls,
         tests=tests,
         off_by_one=off_by_one,
+        thorough=thorough,
+        unreached=unreached,
+        slips=slips,
     )
     return list(_generate(split, options))
 
@@ -100,7 +114,7 @@ def from_spec(spec: str) -> Iterator[Problem]:
             raise ProblemError(
                 f"{spec}: {key}={text} makes no sense; options are seed=0, count=400, "
                 f"conditionals=2-3, kinds={','.join(KINDS)}, calls=0.2, tests=6, "
-                "off_by_one=0"
+                "off_by_one=0, thorough=0, unreached=0, slips=1"
             ) from None
     try:
         yield from _generate(split, dataclasses.replace(Options(), **changes))  # type: ignore[arg-type]
@@ -134,14 +148,16 @@ def _option(key: str, text: str) -> object:
     match key:
         case "seed":
             return int(text)
-        case "count" | "tests" if 0 < int(text) <= MOST:
+        case "count" | "tests" | "unreached" if _LEAST[key] <= int(text) <= MOST:
             return int(text)
         case "conditionals":
             low, _, high = text.partition("-")
             return range(int(low), int(high or low) + 1)
         case "kinds":
             return tuple(text.split(","))
-        case "calls" | "off_by_one" if 0 <= float(text) <= 1:
+        case "thorough" if text in ("0", "1"):
+            return text == "1"
+        case "calls" | "off_by_one" | "slips" if 0 <= float(text) <= 1:
             return float(text)
     raise ValueError(key)
 
@@ -184,7 +200,7 @@ def _generate(split: str, options: Options) -> Iterator[Problem]:
                 "this; lower count or widen conditionals and kinds"
             )
         made.add(digest)
-        problem = _problem(task, digest, options.tests or TESTS[split], thorough=split == "heldout")
+        problem = _problem(task, digest, split, options)
         if options.off_by_one:
             slipped = careless(task, random.Random(f"slips {digest}"), options.off_by_one)
             problem = dataclasses.replace(problem, reference=slipped.python)
@@ -200,8 +216,16 @@ def _split_of(digest: str) -> str:
     return next(split for split, end in SPLITS.items() if tenth < end)
 
 
-def _problem(task: Task, digest: str, tests: int, *, thorough: bool) -> Problem:
-    inputs = _inputs(task, random.Random(digest), tests, thorough=thorough)
+def _problem(task: Task, digest: str, split: str, options: Options) -> Problem:
+    thorough = split == "heldout" if options.thorough is None else options.thorough
+    inputs = draw_inputs(
+        task,
+        random.Random(digest),
+        options.tests or TESTS[split],
+        thorough=thorough,
+        unreached=options.unreached,
+        slips=options.slips,
+    )
     outputs = [task.run(n) for n in inputs]
     by_call = task.by_call
     return Problem(
@@ -217,38 +241,3 @@ def _problem(task: Task, digest: str, tests: int, *, thorough: bool) -> Problem:
             cpu_limit_s=CPU_LIMIT_S,
         ),
     )
-
-
-def _inputs(task: Task, rng: random.Random, tests: int, *, thorough: bool) -> list[int]:
-    """Draw the inputs of the tests, ascending.
-
-    All tell the program from its off-by-one slips, where inputs do. Thorough ones also go every
-    way of every conditional. Others may leave branches out, as unit tests do, but enter at least
-    one conditional where there is one to enter.
-    """
-    order = rng.sample(INPUTS, len(INPUTS))
-    outputs = {n: task.run(n) for n in order}
-    slips = list(single_slips(task))
-    seen: dict[int, set[object]] = {
-        n: {number for number, slip in enumerate(slips) if slip.run(n) != outputs[n]} for n in order
-    }
-    for n in order:
-        branches = task.branches(n)
-        if thorough:
-            seen[n] |= branches
-        elif any(way for _, _, way in branches):
-            seen[n].add("entered")
-    chosen = _cover(order, seen)
-    left = [n for n in order if n not in chosen]
-    return sorted([*chosen, *left][: max(tests, len(chosen))])
-
-
-def _cover(order: Sequence[int], seen: Mapping[int, set[object]]) -> list[int]:
-    """Few of the inputs that together see all there is to see: the one that adds most, first."""
-    chosen: list[int] = []
-    wanted = set().union(*seen.values())
-    while wanted:
-        best = max(order, key=lambda n: len(wanted & seen[n]))
-        chosen.append(best)
-        wanted -= seen[best]
-    return chosen

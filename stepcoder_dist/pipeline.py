@@ -198,6 +198,7 @@ class TrainLoop:
                 self._records.remember(report.version)
                 stale = await self._publish_and_record(report, batch, clock)
                 run.stop.check()
+                await run.between_steps(report.version)
                 replacements.create_task(self._rollouts.replace([t.ticket for t in stale]))
                 await run.gate.open(report.version)
 

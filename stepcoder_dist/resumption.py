@@ -47,7 +47,7 @@ _NAMED = 4
 
 def meaning(tree: Mapping[str, Any]) -> dict[str, Any]:
     """What must not change, by dotted key, of a config as JSON would give it back."""
-    return {key: value for key, value in _flat(tree, "") if not _may_change(key)}
+    return {key: value for key, value in flat(tree).items() if not _may_change(key)}
 
 
 def check(saved: Mapping[str, Any], now: Mapping[str, Any], where: str) -> None:
@@ -69,6 +69,11 @@ def check(saved: Mapping[str, Any], now: Mapping[str, Any], where: str) -> None:
 
 def _may_change(key: str) -> bool:
     return any(key == name or key.startswith(name + ".") for name in MAY_CHANGE)
+
+
+def flat(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A tree of tables as one table of dotted keys."""
+    return dict(_flat(tree, ""))
 
 
 def _flat(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

@@ -46,7 +46,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError("\n".join(_line(path, e) for e in error.errors())) from None
+        raise ConfigError("\n".join(error_line(path, e) for e in error.errors())) from None
 
 
 def _override(tree: dict[str, Any], override: str) -> None:
@@ -81,12 +81,12 @@ _TOML_WORDS = {
 }
 
 
-def _line(path: Path, error: Any) -> str:
+def error_line(path: Path, error: Any, documented: str = "docs/config.md") -> str:
     """One of pydantic's errors in one line: file, key, what was seen, what to do."""
     where = ".".join(str(part) for part in error["loc"])
     kind = error["type"]
     if kind == "extra_forbidden":
-        return f"{path}: unknown key {where}; remove it or check its spelling (docs/config.md)"
+        return f"{path}: unknown key {where}; remove it or check its spelling ({documented})"
     if kind == "missing":
         return f"{path}: {where} is missing; add it"
     message = error["msg"].removeprefix("Value error, ")

@@ -6,7 +6,7 @@ every sample either trained, or refused and replaced, or on its way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -41,6 +41,10 @@ STATE_KEYS = frozenset(
 """What `Run.state` holds."""
 
 
+async def nothing(_version: WeightVersion) -> None:
+    """Between two steps, nothing is done."""
+
+
 @dataclass(slots=True)
 class Run:
     """The parts of one run, joined by `launch/`; what both loops see."""
@@ -65,6 +69,9 @@ class Run:
     """Of the samples that are on their way, and of some that no longer are."""
     judged: dict[str, JudgedSample] = field(default_factory=dict)
     """What the buffered trajectories were made from, by sample id, until their step is recorded."""
+    between_steps: Callable[[WeightVersion], Awaitable[None]] = nothing
+    """Awaited when a step is recorded and the actors hold its weights, before the next is planned;
+    the step's clock does not run."""
     buffer: TrajectoryBuffer = field(init=False)
     gate: VersionGate = field(init=False)
 

@@ -21,8 +21,9 @@ from stepcoder_dist.preflight import (
 )
 from stepcoder_dist.program import PromptWriter
 from stepcoder_dist.ray_session import RayMetrics, ray_session
-from stepcoder_dist.records import Problem, SftExample
+from stepcoder_dist.records import Problem, SftExample, WeightVersion
 from stepcoder_dist.run_folder import RunFolder, checkpoints
+from stepcoder_dist.run_state import nothing
 from stepcoder_dist.training import Pools
 
 
@@ -84,13 +85,19 @@ async def train_in(
     *,
     resume: bool = False,
     stop: StopRequest | None = None,
+    between_steps: Callable[[WeightVersion], Awaitable[None]] = nothing,
     then: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """RL with pools that are open already; `then` runs while the final weights are at hand."""
+    """RL with pools that are open already.
+
+    `between_steps` is awaited after every step with its version (`Run.between_steps`), `then` at
+    the end, while the final weights are at hand.
+    """
     if config.colocate:
         await pools.sampler.rest()  # loading needs the shared GPUs; the first push wakes it
     async with open_learner(config, checkpoint) as learner:
         run = training.compose(config, problems, writer, pools, learner, stop)
+        run.between_steps = between_steps
         if resume:
             await training.restore(run, folder)
         sinks: list[MetricSink] = [

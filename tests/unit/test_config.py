@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from shipped_files import RUN_FILES
 
 from stepcoder_dist.config import (
     LearnerConfig,
@@ -65,7 +66,7 @@ def test_the_smallest_run_file_takes_the_papers_values(run_file: Path) -> None:
     assert (limits.memory_bytes, limits.output_bytes) == (512 * 2**20, 16 * 2**20)
 
 
-@pytest.mark.parametrize("path", sorted(Path("deploy/runs").resolve().glob("*.toml")), ids=str)
+@pytest.mark.parametrize("path", RUN_FILES, ids=str)
 def test_every_shipped_run_file_loads(path: Path) -> None:
     assert load(path).name
 
@@ -317,7 +318,7 @@ def test_a_config_that_is_accepted_spends_every_sample_once_an_epoch(
     assert sizes_of_run["samples_in_run"] == 2 * step
 
 
-@pytest.mark.parametrize("path", ["small", *sorted(Path("deploy/runs").resolve().glob("*.toml"))])
+@pytest.mark.parametrize("path", ["small", *RUN_FILES])
 def test_the_resolved_config_of_a_run_directory_reads_back_the_same(
     path: str | Path, run_file: Path, tmp_path: Path
 ) -> None:
@@ -333,7 +334,6 @@ def test_the_documented_keys_are_the_keys_that_there_are():
 
 
 def test_every_shipped_run_file_can_be_read():
-    shipped = sorted((Path(__file__).parents[2] / "deploy" / "runs").glob("*.toml"))
-    assert shipped
-    for path in shipped:
+    assert RUN_FILES
+    for path in RUN_FILES:
         load(path)

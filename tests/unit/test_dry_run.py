@@ -8,13 +8,13 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from shipped_files import RUN_FILES
 
 from stepcoder_dist import dry_run
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.run_file import load
 
 ROOT = Path(__file__).parents[2]
-RUNS = sorted((ROOT / "deploy" / "runs").glob("*.toml"))
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def nothing_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "empty"))
 
 
-@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", RUN_FILES, ids=lambda path: path.name)
 def test_every_shipped_run_file_is_described_without_a_gpu_or_its_model(path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "stepcoder_dist", "train", str(path), "--dry-run"],

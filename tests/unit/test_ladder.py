@@ -280,6 +280,48 @@ def test_the_tests_of_a_problem_tell_it_from_every_single_slip(split: str):
     assert equal < told / 2
 
 
+EASY = "kinds=if,if-else&calls=0"
+
+
+def test_training_tests_can_leave_a_branch_of_every_reference_unexecuted():
+    reached = [ways_executed(p) for p in problems.load(f"ladder:train?count=60&{EASY}&unreached=1")]
+    assert all(executed < reachable for executed, reachable in reached)
+    # the same programs, and most of each is executed all the same
+    plain = problems.load(f"ladder:train?count=60&{EASY}")
+    left_out = problems.load(f"ladder:train?count=60&{EASY}&unreached=1")
+    assert [p.problem_id for p in left_out] == [p.problem_id for p in plain]
+    assert sum(len(executed) / len(reachable) for executed, reachable in reached) / 60 > 0.6
+
+
+def test_held_out_problems_can_have_tests_as_weak_as_the_training_ones_or_every_input():
+    weak = problems.load(f"ladder:heldout?count=60&{EASY}&tests=6&thorough=0")
+    strong = problems.load(f"ladder:heldout?count=60&{EASY}&tests=40")
+    assert [p.problem_id for p in weak] == [p.problem_id for p in strong]
+    assert {len(p.tests) for p in weak} == {6}
+    assert {tuple(p.tests.inputs) for p in strong} == {tuple(f"{n}\n" for n in INPUTS)}
+    assert any(executed < reachable for executed, reachable in map(ways_executed, weak))
+
+
+def test_tests_can_be_made_to_miss_off_by_one_slips():
+    def missed(spec: str) -> int:
+        count = 0
+        for problem in problems.load(f"ladder:train?count=40&{EASY}&tests=3&{spec}"):
+            for operator in re.finditer(r"[<>]", problem.reference):
+                end = operator.end()
+                slipped = f"{problem.reference[:end]}={problem.reference[end:]}"
+                differ = {n for n in INPUTS if execute(slipped, n) != execute(problem.reference, n)}
+                count += bool(differ) and not differ & {int(n) for n in problem.tests.inputs}
+        return count
+
+    assert missed("slips=1") == 0
+    assert 0 < missed("slips=0.5") < missed("slips=0")
+
+
+def test_a_problem_with_loops_only_keeps_all_its_branches():
+    loops = problems.load("ladder:train?conditionals=1&count=9&kinds=repeat&calls=0&unreached=2")
+    assert all(executed == reachable for executed, reachable in map(ways_executed, loops))
+
+
 def test_a_plain_spec_takes_the_split_and_a_limit_its_first_problems():
     assert len(problems.load("ladder:heldout")) == 200
     assert len(problems.load("ladder:train", limit=7)) == 7
@@ -294,7 +336,7 @@ def test_a_plain_spec_takes_the_split_and_a_limit_its_first_problems():
             (
                 "ladder:train?count=0: count=0 makes no sense; options are seed=0, count=400, "
                 "conditionals=2-3, kinds=if,if-else,repeat,while,nested, calls=0.2, tests=6, "
-                "off_by_one=0"
+                "off_by_one=0, thorough=0, unreached=0, slips=1"
             ),
         ),
         (

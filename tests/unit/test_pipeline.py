@@ -20,7 +20,14 @@ from stepcoder_dist.losses import MAX_CHECKER_FAULTS, Losses
 from stepcoder_dist.metric_sinks import JsonLines
 from stepcoder_dist.ports import Executor
 from stepcoder_dist.program import PromptWriter
-from stepcoder_dist.records import Outcome, Problem, RolloutRequest, TestSuite, Trajectory
+from stepcoder_dist.records import (
+    Outcome,
+    Problem,
+    RolloutRequest,
+    TestSuite,
+    Ticket,
+    Trajectory,
+)
 from stepcoder_dist.run_folder import RunFolder, checkpoints
 from stepcoder_dist.run_state import Run
 from stepcoder_dist.trajectory_buffer import Fate
@@ -121,6 +128,28 @@ def test_without_staleness_every_sample_is_made_by_the_weights_that_it_trains(
     run_loops(run, tmp_path, executor)
     for step, batch in enumerate(batches(run)):
         assert {(t.oldest_weights, t.ticket.planned_step) for t in batch} == {(step, step)}
+
+
+def test_between_steps_the_sampler_has_the_new_weights_and_nothing_is_on_its_way(
+    executor: ProcessExecutor, tmp_path: Path
+):
+    sampler = FakeSampler(right, width=2)
+    run = make_run(config(), executor, sampler=sampler)
+    seen = []
+
+    async def note(version: int) -> None:
+        request = run.writer.request(
+            run.problems["clamp/0"],
+            run.curriculum.start_point("clamp/0"),
+            Ticket(sample_id="x", problem_id="clamp/0", stage=0, seed=0, planned_step=0),
+            run.config.sampling,
+        )
+        made_by = [completion.newest_weights async for completion in sampler.sample([request])]
+        seen.append((version, made_by, len(run.ledger.open_ids)))
+
+    run.between_steps = note
+    run_loops(run, tmp_path, executor)
+    assert seen == [(1, [1], 0), (2, [2], 0), (3, [3], 0), (4, [4], 0)]
 
 
 def test_only_lines_that_ran_carry_loss(executor: ProcessExecutor, tmp_path: Path):

@@ -1,0 +1,67 @@
+"""The learning curve of one run, from its folder: what a result keeps of every step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stepcoder_dist.errors import RunError
+from stepcoder_dist.records import Outcome
+
+FIGURES = (
+    "reward",
+    "pass_rate",
+    "mean_stage",
+    "kept_share",
+    "entropy",
+    "kl_reference",
+    "completion_length",
+    "policy_loss",
+    "value_loss",
+    "advantage_std",
+    "clip_fraction",
+    "explained_variance",
+    "skipped_steps",
+)
+"""Names of `metrics.METRICS`; a method without a critic lacks some."""
+
+
+def read(run_dir: Path) -> dict[str, tuple[float | None, ...]]:
+    """By name, one value a step. `whole_share` is the share of a step's samples that were whole
+    programs (stage 0), `whole_pass_rate` how many of those passed; None where there were none.
+
+    Raises `RunError` for a run that lost samples: it would not come out the same again.
+    """
+    steps = _rows(run_dir / "metrics.jsonl")
+    lost = steps[-1]["samples/infrastructure_error"]
+    if lost:
+        raise RunError(
+            f"the sandbox failed on {lost:.0f} samples, so this result would not come out the same "
+            "again; run the cell again (stepcoder doctor says what the engine lacks)"
+        )
+    by_step: dict[int, list[Mapping[str, Any]]] = {}
+    for row in _rows(run_dir / "samples.jsonl"):
+        by_step.setdefault(row["step"], []).append(row)
+    samples = [by_step[int(step["step"])] for step in steps]
+    whole = [[row for row in rows if row["stage"] == 0] for rows in samples]
+    present = [name for name in FIGURES if name in steps[0]]
+    return {
+        "step": tuple(step["step"] for step in steps),
+        "samples": tuple(step["samples/trained"] for step in steps),
+        **{name: tuple(step.get(name) for step in steps) for name in present},
+        "whole_share": tuple(len(w) / len(s) for w, s in zip(whole, samples, strict=True)),
+        "whole_pass_rate": tuple(_pass_rate(rows) for rows in whole),
+    }
+
+
+def _rows(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _pass_rate(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    if not rows:
+        return None
+    passed: list[bool] = [row["outcome"] == Outcome.PASSED for row in rows]
+    return passed.count(True) / len(passed)

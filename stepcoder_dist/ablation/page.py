@@ -1,0 +1,65 @@
+"""The tables and figures of an ablation: a part of a Markdown page, and SVG files beside the
+results. Made from the results alone, so that anyone can make them again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from stepcoder_dist.ablation import figures, made_on, tables
+from stepcoder_dist.ablation.plan import Plan
+from stepcoder_dist.ablation.result import Result
+from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.run_folder import write_atomically
+
+BEGIN = "<!-- stepcoder ablate: from here to the end marker, written from the results -->"
+END = "<!-- stepcoder ablate: end -->"
+
+
+def write(plan: Plan, results: Mapping[str, Sequence[Result]]) -> list[Path]:
+    """Write the figures, then the page's part between its markers; return the files.
+
+    Raises `ConfigError` for a page with one marker only, or that cannot be written.
+    """
+    body = [BEGIN, ""]
+    written = []
+    try:
+        plan.page.parent.mkdir(parents=True, exist_ok=True)
+        for setting in plan.file.settings:
+            body += [f"## Setting: {setting.name}", ""]
+            body += [setting.about, ""] if setting.about else []
+            found = results.get(setting.name, ())
+            if not found:
+                body += ["Nothing measured yet.", ""]
+                continue
+            body += tables.tables(plan, found)
+            for name, title, svg in figures.figures(plan, found):
+                path = plan.out / f"{setting.name}-{name}.svg"
+                write_atomically(path, svg)
+                written.append(path)
+                link = os.path.relpath(path, plan.page.parent)
+                body += [f"![{title}, setting {setting.name}]({link})", ""]
+        body += [*made_on.section(plan, results), END]
+        write_atomically(plan.page, _with(plan, "\n".join(body)))
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename}: cannot be written: {error.strerror}; choose another out or page"
+        ) from None
+    return [*written, plan.page]
+
+
+def _with(plan: Plan, part: str) -> str:
+    """The page with its part replaced; all of it where there was no page."""
+    if not plan.page.exists():
+        return f"# {plan.file.name}\n\n{part}\n"
+    text = plan.page.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if begin and end:
+        return before + part + after
+    if begin or END in text:
+        raise ConfigError(
+            f"{plan.page}: has only one of the two markers; restore it, or remove both"
+        )
+    return f"{text.rstrip()}\n\n{part}\n"

@@ -1,0 +1,274 @@
+"""An ablation file, and the cells that follow from it: (setting, arm, seed) with its run config.
+
+    run = "ablation-base.toml"
+    seeds = [0, 1]
+    [[settings]]
+    name = "ladder"
+    [[arms]]
+    name = "ppo"
+    method = "ppo"
+
+Everything is resolved and checked before anything is started.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, ValidationError
+
+from stepcoder_dist import resumption, run_file
+from stepcoder_dist.config import RunConfig, Section, Share
+from stepcoder_dist.errors import ConfigError
+
+SFT = "sft"
+"""The arm that is not trained: what the others start from, evaluated once in each setting."""
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Pair = Annotated[
+    tuple[str, str], BeforeValidator(lambda pair: tuple(pair) if isinstance(pair, list) else pair)
+]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Arm(Section):
+    """One method that is compared."""
+
+    name: Name
+    method: str = ""
+    """A preset of the run file's `method`; the arm's own keys go on top of it."""
+    set: tuple[str, ...] = ()
+    """Overrides `a.b=value`, applied last."""
+
+
+class Setting(Section):
+    """One condition under which all arms are compared."""
+
+    name: Name
+    about: str = ""
+    """One sentence for the tables."""
+    set: tuple[str, ...] = ()
+    """Overrides `a.b=value`, the same for every arm."""
+    weak_tests: str = ""
+    """The held-out problems again, with tests like the training ones: a program that passes these
+    and fails the held-out ones would have been rewarded for being wrong."""
+
+
+class AblationFile(Section):
+    """What an ablation file can say."""
+
+    name: Name
+    run: str
+    """Run file of every cell; its path is relative to this file."""
+    seeds: tuple[Seed, ...]
+    out: str = ""
+    """Folder of the results; empty: docs/results/<name>."""
+    page: str = ""
+    """Markdown file that gets the tables between two markers; empty: tables.md in `out`."""
+    eval_every: Annotated[int, Field(ge=0)] = 0
+    """Steps between evaluations on the held-out problems; 0: at the end only."""
+    reach: Share = 0.5
+    """The pass@1 for which the tables say how many samples it took."""
+    compare: tuple[Pair, ...] = ()
+    """Pairs of arms for the paired tests; empty: every two arms."""
+    arms: tuple[Arm, ...]
+    settings: tuple[Setting, ...] = (Setting(name="main"),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One thing to measure."""
+
+    setting: Setting
+    arm: str
+    method: str
+    seed: int | None
+    """None: the SFT model, which is not trained."""
+    config: RunConfig
+    eval_every: int
+    path: Path
+    """Its result."""
+
+    def __str__(self) -> str:
+        return " / ".join((self.setting.name, self.arm, *self._seeded))
+
+    @property
+    def _seeded(self) -> tuple[str, ...]:
+        return () if self.seed is None else (f"seed {self.seed}",)
+
+    @property
+    def selection(self) -> list[str]:
+        """The options that select this cell alone."""
+        seed = [] if self.seed is None else ["--seed", str(self.seed)]
+        return ["--setting", self.setting.name, "--arm", self.arm, *seed]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """An ablation file with everything that follows from it."""
+
+    source: Path
+    file: AblationFile
+    out: Path
+    page: Path
+    cells: tuple[Cell, ...]
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Their names, SFT first."""
+        return (SFT, *(arm.name for arm in self.file.arms))
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """The comparisons (A, B) that are tested, of B over A."""
+        if self.file.compare:
+            return self.file.compare
+        names = [arm.name for arm in self.file.arms]
+        return tuple((a, b) for i, a in enumerate(names) for b in names[i + 1 :])
+
+    def select(self, setting: str = "", arm: str = "", seed: int | None = None) -> list[Cell]:
+        """The cells that were asked for. Raises `ConfigError` for names that do not occur."""
+        known = {
+            "setting": ([s.name for s in self.file.settings], setting),
+            "arm": (list(self.arms), arm),
+            "seed": ([str(s) for s in self.file.seeds], "" if seed is None else str(seed)),
+        }
+        for kind, (names, wanted) in known.items():
+            if wanted and wanted not in names:
+                raise ConfigError(
+                    f"{self.source}: no {kind} {wanted}; there are {', '.join(names)}"
+                )
+        chosen = [
+            cell
+            for cell in self.cells
+            if setting in ("", cell.setting.name)
+            and arm in ("", cell.arm)
+            and (seed is None or cell.seed == seed)
+        ]
+        if not chosen:
+            raise ConfigError(f"--arm {SFT} has no seed: it is not trained; leave --seed out")
+        return chosen
+
+
+def load(path: Path) -> Plan:
+    """Read an ablation file and resolve the run config of every cell.
+
+    Raises `ConfigError`: one line for each mistake.
+    """
+    file = _read(path)
+    _names_fit(path, file)
+    out = Path(file.out or f"docs/results/{file.name}")
+    cells = tuple(cell for setting in file.settings for cell in _cells(path, file, setting, out))
+    return Plan(
+        source=path,
+        file=file,
+        out=out,
+        page=Path(file.page) if file.page else out / "tables.md",
+        cells=cells,
+    )
+
+
+def _read(path: Path) -> AblationFile:
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such ablation file; deploy/runs/ablation.toml is the shipped one"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); give a TOML file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    if "problems" in tree and "run" not in tree:
+        raise ConfigError(
+            f"{path}: a run file, and an ablation file is needed: one that names it with run = "
+            '"…" (docs/ablation.md)'
+        )
+    try:
+        return AblationFile.model_validate(tree)
+    except ValidationError as error:
+        lines = (run_file.error_line(path, each, "docs/ablation.md") for each in error.errors())
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _names_fit(path: Path, file: AblationFile) -> None:
+    """Every name once, and no comparison of what is not there."""
+    arms = [arm.name for arm in file.arms]
+    for kind, values in (
+        ("seeds", [str(seed) for seed in file.seeds]),
+        ("arms", arms),
+        ("settings", [setting.name for setting in file.settings]),
+    ):
+        if not values:
+            raise ConfigError(f"{path}: {kind} is empty; give at least one")
+        twice = [value for value, times in Counter(values).items() if times > 1]
+        if twice:
+            raise ConfigError(f"{path}: {kind} has {twice[0]} twice; remove one")
+    if SFT in arms:
+        raise ConfigError(
+            f"{path}: the arm {SFT} is always there: the model before training; rename yours"
+        )
+    for pair in file.compare:
+        strange = [name for name in pair if name not in (SFT, *arms)]
+        if strange:
+            raise ConfigError(
+                f"{path}: compare names {strange[0]}, which is no arm; there are "
+                f"{', '.join((SFT, *arms))}"
+            )
+
+
+def _cells(path: Path, file: AblationFile, setting: Setting, out: Path) -> Iterator[Cell]:
+    base = path.parent / file.run
+    folder = out / setting.name
+    common: list[tuple[str, RunConfig]] = []
+    for arm in (Arm(name=SFT), *file.arms):
+        preset = (f"method={arm.method}",) if arm.method else ()
+        for seed in file.seeds if arm.name != SFT else (None,):
+            seeded = (f"seed={seed}",) if seed is not None else ()
+            overrides = (*preset, *setting.set, *arm.set, *seeded)
+            config = _resolve(base, overrides, f"{path}: {setting.name} / {arm.name}")
+            name = SFT if seed is None else f"{arm.name}-seed{seed}"
+            yield Cell(
+                setting=setting,
+                arm=arm.name,
+                method=arm.method,
+                seed=seed,
+                config=config,
+                eval_every=file.eval_every,
+                path=folder / f"{name}.json",
+            )
+        common.append((arm.name, config))
+    _comparable(path, setting, common)
+
+
+def _resolve(base: Path, overrides: Sequence[str], where: str) -> RunConfig:
+    try:
+        return run_file.load(base, overrides)
+    except ConfigError as error:
+        raise ConfigError("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from (
+            None
+        )
+
+
+SHARED = ("model", "problems", "prompt", "evaluation", "train.steps", "learner.samples_per_step")
+"""Keys and sections that no arm may have of its own: the comparison would be of something else."""
+
+
+def _comparable(path: Path, setting: Setting, arms: Sequence[tuple[str, RunConfig]]) -> None:
+    """Every arm starts from the same model, sees as many samples and is judged alike."""
+    (_, first), *others = (
+        (name, resumption.flat(config.model_dump(mode="json"))) for name, config in arms
+    )
+    for name, each in others:
+        for key in sorted(first.keys() | each.keys()):
+            shared = any(key == part or key.startswith(part + ".") for part in SHARED)
+            if shared and first.get(key) != each.get(key):
+                raise ConfigError(
+                    f"{path}: {setting.name} / {name}: {key} = {each.get(key)!r}, and "
+                    f"{first.get(key)!r} for the others; an arm may not change it"
+                )

@@ -1,0 +1,262 @@
+"""The result of one cell as a JSON file.
+
+cell       setting, arm, method, seed
+identity   what it was measured from: resolved config, digests of model and problems
+measured   the same again wherever the same is computed: held-out passes, curves
+made_on    commit, versions, machine, seconds: nothing that a comparison looks at
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from stepcoder_dist import resumption
+from stepcoder_dist.ablation.plan import SFT, Cell
+from stepcoder_dist.config import ModelConfig, ProblemsConfig, RunConfig
+from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.records import Problem
+from stepcoder_dist.run_folder import write_atomically
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """The held-out problems under the weights of one step."""
+
+    step: int
+    samples: int
+    """Trained until then."""
+    passed: tuple[float, ...]
+    """Share of a problem's programs that passed, in the order of `Measured.problems`."""
+    passed_weak: tuple[float, ...]
+    """The same programs judged by the weak tests; empty where a setting has none."""
+    outcomes: Mapping[str, int]
+
+    @property
+    def pass_at_1(self) -> float:
+        return sum(self.passed) / len(self.passed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What a cell gives. Two runs of a cell on the same kind of machine give the same."""
+
+    problems: tuple[str, ...]
+    levels: tuple[str, ...]
+    evaluations: tuple[Evaluation, ...]
+    """By step; the last one is the cell's result."""
+    curve: Mapping[str, tuple[float | None, ...]]
+    """By step, from `curve.py`; empty for a cell that is not trained."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One cell, measured."""
+
+    setting: str
+    arm: str
+    method: str
+    seed: int | None
+    identity: Mapping[str, Any]
+    measured: Measured
+    made_on: Mapping[str, Any]
+
+
+_NO_MATTER = (
+    "name",
+    "run_dir",
+    "dashboard",
+    "gpu_memory_gib",
+    "problems.sft",
+    "sft",
+    "actors.resources",
+    "actors.start_timeout_s",
+    "learner.resources",
+    "learner.start_timeout_s",
+    "sandbox.number",
+    "sandbox.resources",
+    "sandbox.backend",
+    "sandbox.image",
+    "sandbox.packages",
+    "sandbox.containers",
+    "sandbox.attempts",
+    "sandbox.engine_wait_s",
+    "train.checkpoint_every",
+    "train.detailed_samples",
+    "weights",
+)
+"""Keys of a run file that say where and how fast, and nothing about what comes out."""
+_OF_EVALUATION = (
+    "model",
+    "problems.heldout",
+    "problems.max_bad_share",
+    "problems.limit",
+    "prompt",
+    "sampling.max_new_tokens",
+    "sandbox",
+    "actors",
+    "evaluation",
+)
+"""All that the untrained model's evaluation depends on."""
+
+
+def identity(cell: Cell, problems: Mapping[str, Sequence[Problem]]) -> dict[str, Any]:
+    """What a cell is measured from; `problems` by part: train, heldout, weak."""
+    config = _config_of(cell)
+    parts = problems if cell.arm != SFT else {k: v for k, v in problems.items() if k != "train"}
+    return {
+        "config": config,
+        "config_sha256": _digest(json.dumps(config, sort_keys=True)),
+        "eval_every": cell.eval_every if cell.arm != SFT else 0,
+        "warm_start_sha256": _weights_digest(Path(cell.config.sft_folder)),
+        "problems_sha256": {name: _problems_digest(each) for name, each in sorted(parts.items())},
+    }
+
+
+def _config_of(cell: Cell) -> dict[str, Any]:
+    flat = resumption.flat(cell.config.model_dump(mode="json"))
+    kept = {key: value for key, value in flat.items() if not _among(key, _NO_MATTER)}
+    if cell.arm == SFT:
+        kept = {key: value for key, value in kept.items() if _among(key, _OF_EVALUATION)}
+    return kept
+
+
+def _among(key: str, names: Sequence[str]) -> bool:
+    return any(key == name or key.startswith(name + ".") for name in names)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _problems_digest(problems: Sequence[Problem]) -> str:
+    return _digest("\n".join(repr((p.problem_id, p.statement, p.tests)) for p in problems))
+
+
+def _weights_digest(folder: Path) -> str:
+    """Of the model's weights; empty where they are not files of this machine."""
+    files = sorted(folder.glob("*.safetensors"))
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16] if files else ""
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What changed between two identities, a phrase each.
+
+    A config key that came later counts as having had its default: a result stays valid when a
+    new version of the software learns another key.
+    """
+    old, new = then["config"], now["config"]
+    defaults = _defaults()
+    found = []
+    for key in sorted(old.keys() | new.keys()):
+        before = old.get(key, defaults.get(key))
+        after = new.get(key, defaults.get(key))
+        if before != after:
+            found.append(f"{key} = {before!r} there, {after!r} here")
+    others = ("eval_every", "warm_start_sha256", "problems_sha256")
+    return found + [
+        f"{key} = {then.get(key)!r} there, {now.get(key)!r} here"
+        for key in others
+        if then.get(key) != now.get(key)
+    ]
+
+
+def _defaults() -> dict[str, Any]:
+    plain = RunConfig(
+        name="defaults",
+        model=ModelConfig(path="-"),
+        problems=ProblemsConfig(train="-", heldout="-"),
+    )
+    return resumption.flat(plain.model_dump(mode="json"))
+
+
+def prepare(path: Path) -> None:
+    """Make the folder for a result to come. Raises `ConfigError` where nothing can be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}; choose another out") from (
+            None
+        )
+    if not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"{path}: cannot be written: no permission; choose another out")
+
+
+def write(path: Path, result: Result) -> None:
+    """Write the file whole. Raises `ConfigError` where it cannot be written."""
+    try:
+        write_atomically(path, _pretty(asdict(result)) + "\n")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _pretty(value: Any, indent: str = "") -> str:
+    """JSON with a line for every key and every list: a diff shows what changed."""
+    if not isinstance(value, Mapping) or not value:
+        return json.dumps(value, ensure_ascii=False)
+    inner = indent + " "
+    items = (
+        f"{inner}{json.dumps(key, ensure_ascii=False)}: {_pretty(each, inner)}"
+        for key, each in value.items()
+    )
+    return "{\n" + ",\n".join(items) + f"\n{indent}}}"
+
+
+def read(path: Path) -> Result:
+    """Raises `ConfigError` for a file that is none."""
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        measured = tree.pop("measured")
+        evaluations = [_evaluation(each) for each in measured["evaluations"]]
+        result = Result(
+            **tree,
+            measured=Measured(
+                problems=tuple(measured["problems"]),
+                levels=tuple(measured["levels"]),
+                evaluations=tuple(evaluations),
+                curve={name: tuple(values) for name, values in measured["curve"].items()},
+            ),
+        )
+        dict(result.identity["config"])  # what everything else is looked up in
+        sizes = {len(each.passed) for each in evaluations} | {len(result.measured.levels)}
+        if sizes != {len(result.measured.problems)}:
+            raise ValueError("an evaluation does not have one share a problem")  # noqa: TRY301
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"{path}: no result of `stepcoder ablate` ({type(error).__name__}: {error}); restore "
+            "it, or remove it to measure the cell again"
+        ) from None
+    return result
+
+
+def _evaluation(row: Mapping[str, Any]) -> Evaluation:
+    return Evaluation(
+        step=row["step"],
+        samples=row["samples"],
+        passed=tuple(row["passed"]),
+        passed_weak=tuple(row["passed_weak"]),
+        outcomes=row["outcomes"],
+    )
+
+
+def not_the_same(one: Measured, other: Measured) -> list[str]:
+    """Where two measurements differ, by name; empty where they agree to the last bit."""
+    first, second = _flat_lists(asdict(one)), _flat_lists(asdict(other))
+    return [
+        name
+        for name in sorted(first.keys() | second.keys())
+        if json.dumps(first.get(name)) != json.dumps(second.get(name))
+    ]
+
+
+def _flat_lists(tree: Mapping[str, Any]) -> dict[str, Any]:
+    evaluations = {f"step {each['step']}": each for each in tree["evaluations"]}
+    return resumption.flat({**tree, "evaluations": evaluations})

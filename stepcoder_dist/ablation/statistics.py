@@ -1,0 +1,88 @@
+"""What the results say: means with intervals, paired tests. Pure functions of arrays [S, P].
+
+S seeds of one arm on the same P held-out problems; an entry is the share of a problem's programs
+that passed. Seeds and problems are crossed, so the bootstrap draws both, each on its own, with
+replacement: the interval covers other seeds and other problems of the same kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from stepcoder_dist.evaluation import BOOTSTRAP_DRAWS
+from stepcoder_dist.paired_gain import sign_test
+
+Shares = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A mean with its 95% interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Arm B over arm A, seed by seed and problem by problem."""
+
+    gain: Estimate
+    seeds_better: int
+    seeds_worse: int
+    better: int
+    worse: int
+    """Problems, by their mean over the seeds."""
+    p_value: float
+    """Two-sided exact sign test over the problems that differ. It takes the seeds as they are: the
+    interval of `gain` is what says how much seeds may matter."""
+
+
+def estimate(shares: Shares) -> Estimate:
+    """Mean over [S, P] and its percentile interval; fixed random numbers, so a table repeats."""
+    seeds, problems = shares.shape
+    rng = np.random.default_rng(0)
+    drawn_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), BOOTSTRAP_DRAWS) / seeds
+    drawn = rng.multinomial(problems, np.full(problems, 1 / problems), BOOTSTRAP_DRAWS) / problems
+    means = ((drawn_seeds @ shares) * drawn).sum(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Estimate(mean=float(shares.mean()), low=float(low), high=float(high))
+
+
+def compare(a: Shares, b: Shares) -> Comparison:
+    """Both [S, P], with the same seed in a row and the same problem in a column."""
+    gains = b - a
+    by_seed, by_problem = gains.mean(axis=1), gains.mean(axis=0)
+    better, worse = int((by_problem > 0).sum()), int((by_problem < 0).sum())
+    return Comparison(
+        gain=estimate(gains),
+        seeds_better=int((by_seed > 0).sum()),
+        seeds_worse=int((by_seed < 0).sum()),
+        better=better,
+        worse=worse,
+        p_value=sign_test(better, worse),
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment for testing several pairs (Holm 1979, Scand. J. Stat. 6:65)."""
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+def samples_to_reach(
+    level: float, samples: Sequence[int], pass_at_1: Sequence[float]
+) -> int | None:
+    """Trained samples at the first evaluation that is at the level; None where none is."""
+    reached = (n for n, score in zip(samples, pass_at_1, strict=True) if score >= level)
+    return next(reached, None)

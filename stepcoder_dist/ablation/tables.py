@@ -1,0 +1,158 @@
+"""The tables of one setting, as lines of Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from stepcoder_dist.ablation.arm_results import ArmResults, by_arm, common_seeds, levels_of
+from stepcoder_dist.ablation.plan import SFT, Plan
+from stepcoder_dist.ablation.result import Result
+from stepcoder_dist.ablation.statistics import (
+    Comparison,
+    Estimate,
+    compare,
+    estimate,
+    holm,
+    samples_to_reach,
+)
+from stepcoder_dist.evaluation import BOOTSTRAP_DRAWS
+from stepcoder_dist.paired_gain import SMALLEST_P
+
+ABOUT_SCORES = f"""\
+**pass@1** in % on the held-out problems (how many of each level) after the last step. In brackets
+the 95% interval: {BOOTSTRAP_DRAWS} bootstrap draws of seeds and, independently, of problems (they
+are crossed), so it covers other seeds and other problems of the kind.
+
+"""
+ABOUT_TRAINING = """\
+**Tests and training.** Weak tests: pass@1 in % of the same programs under tests like the training
+ones; wrong but passed: the share of those passes, in %, that the held-out tests refuse. Mean stage,
+kept share and entropy: at the last step, mean over seeds. Samples to {reach:.0%}: trained samples
+at the first evaluation with that pass@1, median over seeds (how many got there). Seconds: median
+wall time of a cell.
+
+"""
+ABOUT_PAIRS = """\
+**Paired** by seed and problem: gain of pass@1 in points with its 95% interval (the same bootstrap,
+of the differences); seeds and problems (mean over seeds) that are better / worse; p of the exact
+two-sided sign test over the problems, which takes these seeds as given, and p adjusted for the
+number of pairs (Holm).
+
+"""
+
+
+def tables(plan: Plan, results: Sequence[Result]) -> list[str]:
+    """Scores, what happened in training, and the paired tests."""
+    arms = by_arm(plan, results)
+    return [*_scores(arms), *_training(plan, arms), *_pairs(plan, arms)]
+
+
+def _scores(arms: Sequence[ArmResults]) -> list[str]:
+    levels = levels_of(arms)
+    rows = []
+    for arm in arms:
+        seeds = "–" if arm.arm == SFT else str(len(arm.seeds))
+        cells = [_interval(estimate(arm.shares(level))) for level in levels]
+        rows.append([_name(arm), seeds, *cells])
+    problems = [arms[0].levels.count(level) for level in levels[:-1]]
+    counted = [f"{level} ({n})" for level, n in zip(levels, problems, strict=False)]
+    return [
+        *ABOUT_SCORES.splitlines(),
+        *_table(["arm", "seeds", *counted, f"all ({sum(problems)})"], rows),
+    ]
+
+
+def _training(plan: Plan, arms: Sequence[ArmResults]) -> list[str]:
+    rows = []
+    for arm in arms:
+        weak = arm.weak_shares()
+        wrong = "–" if weak is None else _wrongly_rewarded(weak, arm.shares())
+        weakly = "–" if weak is None else f"{100 * weak.mean():.1f}"
+        curves = [result.measured.curve for result in arm.results]
+        ends = [
+            "–" if arm.arm == SFT else _last(curves, name, digits)
+            for name, digits in (("mean_stage", 2), ("kept_share", 3), ("entropy", 3))
+        ]
+        reached = "–" if arm.arm == SFT else _reached(plan, arm)
+        seconds = np.median([result.made_on["wall_s"] for result in arm.results])
+        rows.append([_name(arm), weakly, wrong, *ends, reached, f"{seconds:.0f}"])
+    heads = ["arm", "weak tests", "wrong but passed", "mean stage", "kept share", "entropy"]
+    return [
+        *ABOUT_TRAINING.format(reach=plan.file.reach).splitlines(),
+        *_table([*heads, f"samples to {plan.file.reach:.0%}", "seconds"], rows),
+    ]
+
+
+def _pairs(plan: Plan, arms: Sequence[ArmResults]) -> list[str]:
+    known = {arm.arm: arm for arm in arms}
+    tested: list[tuple[str, Comparison, int]] = []
+    for a, b in plan.pairs:
+        seeds = common_seeds(known[a], known[b]) if a in known and b in known else []
+        if seeds:
+            shares = (known[name].shares(seeds=seeds) for name in (a, b))
+            tested.append((f"{b} over {a}", compare(*shares), len(seeds)))
+    if not tested:
+        return []
+    adjusted = holm([comparison.p_value for _, comparison, _ in tested])
+    rows = [
+        [
+            name,
+            str(seeds),
+            _interval(comparison.gain, signed=True),
+            f"{comparison.seeds_better} / {comparison.seeds_worse}",
+            f"{comparison.better} / {comparison.worse}",
+            _p(comparison.p_value),
+            _p(holms),
+        ]
+        for (name, comparison, seeds), holms in zip(tested, adjusted, strict=True)
+    ]
+    return [
+        *ABOUT_PAIRS.splitlines(),
+        *_table(["B over A", "seeds", "gain", "seeds ±", "problems ±", "p", "p (Holm)"], rows),
+    ]
+
+
+def _name(arm: ArmResults) -> str:
+    same = arm.method in ("", arm.arm)
+    return arm.arm if same else f"{arm.arm} (`{arm.method}`)"
+
+
+def _interval(value: Estimate, *, signed: bool = False) -> str:
+    sign = "+" if signed else ""
+    numbers = (f"{100 * each:{sign}.1f}" for each in (value.mean, value.low, value.high))
+    return "{} ({} to {})".format(*numbers)
+
+
+def _p(value: float) -> str:
+    return f"{value:.3f}" if value >= SMALLEST_P else f"< {SMALLEST_P}"
+
+
+def _wrongly_rewarded(weak: np.ndarray, strong: np.ndarray) -> str:
+    """Of the programs that the weak tests pass, those that the held-out tests refuse, in %."""
+    passed = weak.sum()
+    return f"{100 * (1 - np.minimum(weak, strong).sum() / passed):.1f}" if passed else "–"
+
+
+def _last(curves: Sequence[Mapping[str, tuple[float | None, ...]]], name: str, digits: int) -> str:
+    values = [v for curve in curves if (v := curve.get(name, (None,))[-1]) is not None]
+    return f"{np.mean(values):.{digits}f}" if values else "–"
+
+
+def _reached(plan: Plan, arm: ArmResults) -> str:
+    found = []
+    for result in arm.results:
+        evaluations = result.measured.evaluations
+        scores = [e.pass_at_1 for e in evaluations]
+        found.append(samples_to_reach(plan.file.reach, [e.samples for e in evaluations], scores))
+    reached = sorted(n for n in found if n is not None)
+    if len(reached) * 2 <= len(found):  # the median seed did not get there
+        return f"not reached ({len(reached)} of {len(found)})"
+    in_order = reached + [max(reached)] * (len(found) - len(reached))
+    return f"{in_order[len(found) // 2]} ({len(reached)} of {len(found)})"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return [*(f"| {' | '.join(line)} |" for line in lines), ""]

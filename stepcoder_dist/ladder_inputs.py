@@ -1,0 +1,96 @@
+"""Which inputs test a program of the ladder: how much of it they see.
+
+    thorough        every way of every conditional
+    else            some of them, as unit tests do
+    unreached = 1   all tests together leave a branch of the program unexecuted
+
+    slips = 0.5     half of the program's off-by-one slips are told by chance only
+
+All tell the program from the other slips, wherever an input that may be used does.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+
+from stepcoder_dist.ladder_language import If, Task
+from stepcoder_dist.ladder_programs import INPUTS
+from stepcoder_dist.ladder_slips import single_slips
+
+Branch = tuple[int, int, bool]
+"""Step, depth, way: as `Task.branches` has it."""
+
+
+def draw_inputs(
+    task: Task,
+    rng: random.Random,
+    tests: int,
+    *,
+    thorough: bool,
+    unreached: int = 0,
+    slips: float = 1.0,
+) -> list[int]:
+    """Draw the inputs of the tests, ascending.
+
+    Those that are not thorough enter at least one conditional where there is one to enter.
+    """
+    order = rng.sample(INPUTS, len(INPUTS))
+    if unreached:
+        order = _leaving_out(task, order, rng, tests, unreached)
+    outputs = {n: task.run(n) for n in order}
+    told = [slip for slip in single_slips(task) if slips == 1 or rng.random() < slips]
+    seen: dict[int, set[object]] = {
+        n: {number for number, slip in enumerate(told) if slip.run(n) != outputs[n]} for n in order
+    }
+    for n in order:
+        branches = task.branches(n)
+        if thorough:
+            seen[n] |= branches
+        elif any(way for _, _, way in branches):
+            seen[n].add("entered")
+    chosen = _cover(order, seen)
+    left = [n for n in order if n not in chosen]
+    return sorted([*chosen, *left][: max(tests, len(chosen))])
+
+
+def _leaving_out(
+    task: Task, order: Sequence[int], rng: random.Random, tests: int, count: int
+) -> list[int]:
+    """The inputs that take none of `count` branches, chosen so that enough inputs stay.
+
+    A branch counts where code of its own goes unexecuted. Where no branch leaves as many inputs
+    as there are to be tests, the one that leaves most is left out.
+    """
+    taken = {n: {b for b in task.branches(n) if _has_code(task, b)} for n in order}
+    candidates = sorted(set().union(*taken.values()))
+    rng.shuffle(candidates)
+    inputs = list(order)
+    for number in range(count):
+        rest = {b: [n for n in inputs if b not in taken[n]] for b in candidates}
+        rest = {b: left for b, left in rest.items() if 0 < len(left) < len(inputs)}
+        enough = [b for b, left in rest.items() if len(left) >= tests]
+        if not rest or (number and not enough):
+            break
+        inputs = rest[enough[0] if enough else max(rest, key=lambda b: len(rest[b]))]
+    return inputs
+
+
+def _has_code(task: Task, branch: Branch) -> bool:
+    """Not so where an `if` without `else` or a loop is passed over."""
+    number, depth, way = branch
+    step = task.steps[number]
+    for _ in range(depth):
+        step = step.body  # type: ignore[attr-defined]  # only steps with a body have a depth
+    return way or (isinstance(step, If) and step.otherwise is not None)
+
+
+def _cover(order: Sequence[int], seen: Mapping[int, set[object]]) -> list[int]:
+    """Few of the inputs that together see all there is to see: the one that adds most, first."""
+    chosen: list[int] = []
+    wanted = set().union(*seen.values())
+    while wanted:
+        best = max(order, key=lambda n: len(wanted & seen[n]))
+        chosen.append(best)
+        wanted -= seen[best]
+    return chosen

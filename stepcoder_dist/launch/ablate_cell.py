@@ -1,0 +1,165 @@
+"""One cell of an ablation: RL where the arm is trained, held-out evaluations on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from stepcoder_dist import sft_folder
+from stepcoder_dist.ablation import curve
+from stepcoder_dist.ablation.plan import Cell
+from stepcoder_dist.ablation.result import Evaluation, Measured
+from stepcoder_dist.errors import RunError, SandboxFault
+from stepcoder_dist.evaluation import EvaluatedSample
+from stepcoder_dist.interruption import run_until_done
+from stepcoder_dist.launch.evaluate import evaluate_in
+from stepcoder_dist.launch.processes import check_sandbox, console, open_pools
+from stepcoder_dist.launch.train import train_in
+from stepcoder_dist.preflight import fitting, prompt_writer, sft_checkpoint, without_given_code
+from stepcoder_dist.program import PromptWriter
+from stepcoder_dist.ray_session import ray_session
+from stepcoder_dist.records import Outcome, Problem, WeightVersion
+from stepcoder_dist.run_folder import RunFolder
+from stepcoder_dist.runs_root import runs_root
+from stepcoder_dist.training import Pools
+
+
+def measure(cell: Cell, problems: Mapping[str, Sequence[Problem]]) -> Measured:
+    """Run the cell in `runs/ablation/…`; its folder stays, without the checkpoints.
+
+    A signal ends it at once: half a cell is no result. Raises `RunError` where the sandbox failed
+    on a sample, because the result would not come out the same again.
+    """
+    name = cell.path.stem
+    config = cell.config.model_copy(update={"name": f"{cell.setting.name}-{name}"})
+    checkpoint = sft_checkpoint(config)
+    writer = prompt_writer(config, checkpoint)
+    check_sandbox(config)
+    heldout = fitting(without_given_code(config), list(problems["heldout"]), writer, console)
+    held = _HeldOut(cell, writer, heldout, problems.get("weak", ()))
+    with sft_folder.reading(config):
+        if cell.seed is None:
+            curves = {}
+            _evaluate(held, checkpoint)
+        else:
+            folder = RunFolder(runs_root() / "ablation" / cell.setting.name / name, config)
+            train = fitting(config, list(problems["train"]), writer, console)
+            curves = _train(held, checkpoint, folder, train)
+    return Measured(
+        problems=tuple(problem.problem_id for problem in heldout),
+        levels=tuple(problem.level for problem in heldout),
+        evaluations=tuple(held.evaluations),
+        curve=curves,
+    )
+
+
+def _evaluate(held: _HeldOut, checkpoint: str) -> None:
+    async def command() -> None:
+        async with open_pools(held.cell.config, checkpoint) as pools:
+            await held.evaluate(0, pools)
+
+    with ray_session(held.cell.config, learner=False):
+        run_until_done(command())
+
+
+def _train(
+    held: _HeldOut, checkpoint: str, folder: RunFolder, problems: list[Problem]
+) -> dict[str, tuple[float | None, ...]]:
+    """Train, evaluating every `eval_every` steps and at the end; return the learning curve."""
+    cell = held.cell
+    steps, every = cell.config.train.steps, cell.eval_every
+
+    async def command() -> None:
+        async with open_pools(cell.config, checkpoint) as pools:
+
+            async def between_steps(version: WeightVersion) -> None:
+                if version == steps or (every and version % every == 0):
+                    await held.evaluate(version, pools)
+
+            await train_in(
+                cell.config,
+                folder,
+                problems,
+                held.writer,
+                pools,
+                checkpoint,
+                between_steps=between_steps,
+            )
+
+    with closing(folder), ray_session(cell.config):
+        _empty(folder.path)  # what an interrupted attempt left
+        run_until_done(command())
+    curves = curve.read(folder.path)
+    shutil.rmtree(folder.path / "checkpoints")
+    return curves
+
+
+class _HeldOut:
+    """The held-out problems of one cell, and what they said so far."""
+
+    def __init__(
+        self, cell: Cell, writer: PromptWriter, problems: list[Problem], weak: Sequence[Problem]
+    ) -> None:
+        self.cell = cell
+        self.writer = writer
+        self.evaluations: list[Evaluation] = []
+        self._problems = problems
+        self._weak = {problem.problem_id: problem for problem in weak}
+
+    async def evaluate(self, step: WeightVersion, pools: Pools) -> None:
+        config = self.cell.config
+        title = f"eval step {step}"
+        samples = await evaluate_in(config, self._problems, self.writer, pools, title)
+        weakly = await self._judge_weakly(samples, pools) if self._weak else []
+        outcomes = [sample.verdict.outcome for sample in samples if sample.verdict is not None]
+        self.evaluations.append(
+            Evaluation(
+                step=step,
+                samples=step * config.learner.samples_per_step,
+                passed=self._shares(samples),
+                passed_weak=self._shares(weakly) if weakly else (),
+                outcomes={o.value: outcomes.count(o) for o in Outcome if o in outcomes},
+            )
+        )
+
+    async def _judge_weakly(
+        self, samples: Sequence[EvaluatedSample], pools: Pools
+    ) -> list[EvaluatedSample]:
+        """The same programs under the weak tests."""
+
+        async def judged(sample: EvaluatedSample) -> EvaluatedSample:
+            tests = self._weak[sample.problem_id].tests
+            try:
+                return replace(sample, verdict=await pools.executor.judge(sample.source, tests))
+            except SandboxFault:
+                return replace(sample, verdict=None)
+
+        return list(await asyncio.gather(*(judged(sample) for sample in samples)))
+
+    def _shares(self, samples: Sequence[EvaluatedSample]) -> tuple[float, ...]:
+        faults = sum(sample.verdict is None for sample in samples)
+        if faults:
+            raise RunError(
+                f"the sandbox failed on {faults} of {len(samples)} held-out programs, so this "
+                "result would not come out the same again; run the cell again"
+            )
+        passed: dict[str, list[bool]] = {problem.problem_id: [] for problem in self._problems}
+        for sample in samples:
+            verdict = sample.verdict
+            passed[sample.problem_id].append(
+                verdict is not None and verdict.outcome is Outcome.PASSED
+            )
+        return tuple(sum(each) / len(each) for each in passed.values())
+
+
+def _empty(folder: Path) -> None:
+    """Remove all but the lock that says whose the folder is."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != ".lock":
+            path.unlink()

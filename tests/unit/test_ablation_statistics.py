@@ -1,0 +1,61 @@
+"""Intervals and tests, on cases worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stepcoder_dist.ablation.statistics import compare, estimate, holm, samples_to_reach
+
+
+def test_where_all_is_alike_the_interval_is_a_point():
+    sure = estimate(np.full((3, 8), 0.25))
+    assert (sure.mean, sure.low, sure.high) == pytest.approx((0.25, 0.25, 0.25))
+
+
+def test_seeds_that_differ_widen_the_interval_though_problems_do_not():
+    # two seeds, one all right, one all wrong: a draw of two seeds is 0, ½ or 1, ends at 25% each
+    spread = estimate(np.array([[0.0] * 50, [1.0] * 50]))
+    assert (spread.mean, spread.low, spread.high) == pytest.approx((0.5, 0.0, 1.0))
+
+
+def test_problems_that_differ_widen_it_as_a_mean_of_coins_does():
+    # 100 problems, half of them right: ½ ± 1.96 · √(¼/100)
+    coins = estimate(np.array([[0.0, 1.0] * 50] * 3))
+    assert coins.low == pytest.approx(0.5 - 0.098, abs=0.011)
+    assert coins.high == pytest.approx(0.5 + 0.098, abs=0.011)
+
+
+def test_the_same_shares_give_the_same_interval():
+    shares = np.random.default_rng(1).random((5, 40))
+    assert estimate(shares) == estimate(shares.copy())
+
+
+def test_a_comparison_pairs_seeds_and_problems():
+    a = np.array([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.0]])
+    b = np.array([[1.0, 0.0, 1.0, 1.0], [1.0, 1.0, 0.0, 0.0]])
+    found = compare(a, b)
+    assert found.gain.mean == pytest.approx(2 / 8)
+    assert (found.seeds_better, found.seeds_worse) == (2, 0)
+    # by problem: +1, +½, −½, 0
+    assert (found.better, found.worse) == (2, 1)
+    # P[Bin(3, ½) ≤ 1] = 4/8, twice that is 1
+    assert found.p_value == 1.0
+
+
+def test_a_gain_on_every_problem_is_as_unlikely_as_heads_every_time():
+    found = compare(np.zeros((2, 8)), np.ones((2, 8)))
+    assert found.p_value == pytest.approx(2 / 2**8)
+    assert (found.gain.low, found.gain.high) == pytest.approx((1.0, 1.0))
+
+
+def test_holm_multiplies_the_smallest_by_all_and_never_goes_down():
+    # sorted 0.01, 0.02, 0.03, 0.5: times 4, 3, 2, 1
+    assert holm([0.02, 0.5, 0.01, 0.03]) == pytest.approx([0.06, 0.5, 0.04, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_the_first_evaluation_at_the_level_counts():
+    assert samples_to_reach(0.5, [128, 256, 384], [0.4, 0.5, 0.3]) == 256
+    assert samples_to_reach(0.6, [128, 256, 384], [0.4, 0.5, 0.3]) is None
