@@ -20,6 +20,7 @@ from stepcoder_dist import resumption
 from stepcoder_dist.ablation.plan import SFT, Cell
 from stepcoder_dist.config import ModelConfig, ProblemsConfig, RunConfig
 from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.problems import row_from_problem
 from stepcoder_dist.records import Problem
 from stepcoder_dist.run_folder import write_atomically
 
@@ -135,7 +136,9 @@ def _digest(text: str) -> str:
 
 
 def _problems_digest(problems: Sequence[Problem]) -> str:
-    return _digest("\n".join(repr((p.problem_id, p.statement, p.tests)) for p in problems))
+    """Of the rows as a file would hold them: a field that is left out at its default is not in."""
+    rows = (row_from_problem(problem) for problem in problems)
+    return _digest("\n".join(json.dumps(row, sort_keys=True) for row in rows))
 
 
 def _weights_digest(folder: Path) -> str:
