@@ -49,9 +49,16 @@ class MicroBatch:
     """int64 [N]: position of the token's sample in the step's batch."""
     offsets: Tensor
     """int64 [N]: t, the token's place in its completion."""
+    position_ids: Tensor | None = None
+    """int64 [B, L] of a packed row: each token's place in its example."""
+    segments: tuple[int, ...] = ()
+    """Lengths of a packed row's examples, in order."""
 
     def to(self, device: torch.device) -> MicroBatch:
-        return MicroBatch(**{name: getattr(self, name).to(device) for name in MicroBatch.__slots__})
+        moved = {name: getattr(self, name) for name in MicroBatch.__slots__}
+        return MicroBatch(
+            **{n: v.to(device) if isinstance(v, Tensor) else v for n, v in moved.items()}
+        )
 
 
 def minibatches(samples: int, size: int, seed: Sequence[int]) -> list[Indices]:
