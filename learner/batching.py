@@ -6,7 +6,7 @@ the seed: no rank has to tell another what it does, and one rank or many see the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +18,8 @@ from stepcoder_dist.records import Int32Array
 
 Indices = tuple[int, ...]
 """Positions in the step's batch."""
+Lengths = Sequence[int] | Mapping[int, int]
+"""Tokens of each sample, by its position."""
 
 
 class TokenPair(Protocol):
@@ -68,7 +70,7 @@ def minibatches(samples: int, size: int, seed: Sequence[int]) -> list[Indices]:
 
 
 def deal(
-    minibatch: Indices, lengths: Sequence[int], *, ranks: int, microbatch_samples: int
+    minibatch: Indices, lengths: Lengths, *, ranks: int, microbatch_samples: int
 ) -> list[list[Indices]]:
     """Return [rank][k]: the samples of each rank's k-th micro-batch.
 

@@ -13,11 +13,11 @@ from itertools import count
 import numpy as np
 import torch
 
-from learner.batching import Indices, MicroBatch, TokenPair, lengths
+from learner.batching import Indices, Lengths, MicroBatch, TokenPair, lengths
 
 
 def deal(
-    samples: Indices, lengths: Sequence[int], *, ranks: int, capacity_tokens: int
+    samples: Indices, lengths: Lengths, *, ranks: int, capacity_tokens: int
 ) -> list[list[Indices]]:
     """Return [rank][k]: the samples of each rank's k-th packed row.
 
