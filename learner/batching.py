@@ -7,8 +7,8 @@ the seed: no rank has to tell another what it does, and one rank or many see the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -57,10 +57,11 @@ class MicroBatch:
     """Lengths of a packed row's examples, in order."""
 
     def to(self, device: torch.device) -> MicroBatch:
-        moved = {name: getattr(self, name) for name in MicroBatch.__slots__}
-        return MicroBatch(
-            **{n: v.to(device) if isinstance(v, Tensor) else v for n, v in moved.items()}
-        )
+        fields = {name: getattr(self, name) for name in MicroBatch.__slots__}
+        tensors: dict[str, Any] = {
+            name: value.to(device) for name, value in fields.items() if isinstance(value, Tensor)
+        }
+        return replace(self, **tensors)
 
 
 def minibatches(samples: int, size: int, seed: Sequence[int]) -> list[Indices]:

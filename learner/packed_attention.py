@@ -51,7 +51,7 @@ def attend(
     del attention_mask
     window = options.get("sliding_window")
     # split, not slices: its backward pass is one concatenation, not a full row of zeros a piece
-    pieces = zip(*(whole.split(segments, dim=2) for whole in (query, key, value)), strict=True)
+    pieces = zip(*(torch.split(t, list(segments), dim=2) for t in (query, key, value)), strict=True)
     answers = [
         sdpa_attention_forward(module, q, k, v, _band(q, window), **options)[0]
         for q, k, v in pieces

@@ -12,8 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learner import batching, checkpoint, hf_folder, manifest, packed_attention, packing
-from learner import policy_critic
+from learner import (
+    batching,
+    checkpoint,
+    hf_folder,
+    manifest,
+    packed_attention,
+    packing,
+    policy_critic,
+)
 from learner.batching import Indices, Lengths, MicroBatch
 from learner.ppo_step import PAD_ID
 from learner.rank import Rank
