@@ -149,7 +149,8 @@ def test_the_warm_start_learns_and_writes_an_ordinary_folder(
     assert record["final_loss"] == seen[-1].last.loss
     curve = record["heldout_loss_after"]
     assert (list(curve), curve["40"]) == (["0", "30", "40"], report.heldout_loss)
-    assert curve["0"] > 5 > 0.5 > curve["30"]
+    # phase 0 knows half of what is held out, phase 1 all of it
+    assert curve["0"] > curve["30"] > curve["40"]
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(41))
     assert "_attn_implementation" not in (out / "config.json").read_text()

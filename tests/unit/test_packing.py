@@ -96,7 +96,7 @@ def test_rows_are_few_and_of_like_length_and_every_rank_gets_the_same_number() -
 def test_what_does_not_fit_gets_another_round_and_a_long_example_a_row_of_its_own() -> None:
     # 3 × 6 tokens fill two rows of 9 by their sum, but no two of them fit into one
     assert packing.deal((0, 1, 2), [6, 6, 6], ranks=1, capacity_tokens=9) == [[(0,), (1,), (2,)]]
-    assert packing.deal((0, 1), [50, 3], ranks=1, capacity_tokens=10) == [[(0, 1)]]
+    assert packing.deal((0, 1), [50, 3], ranks=1, capacity_tokens=10) == [[(0,), (1,)]]
 
 
 def test_a_rank_without_work_gets_an_empty_row() -> None:

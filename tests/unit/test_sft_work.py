@@ -82,9 +82,7 @@ def test_an_unfinished_warm_start_is_not_overwritten(tmp_path: Path) -> None:
     sft_work.refuse_unfinished(config(tmp_path))
     stopped(tmp_path)
 
-    with pytest.raises(
-        ConfigError, match=r"with 3 updates; go on with `stepcoder sft RUN.toml --r"
-    ):
+    with pytest.raises(ConfigError, match=r"with 3 updates; go on with `stepcoder sft RUN"):
         sft_work.refuse_unfinished(config(tmp_path))
 
 
