@@ -40,18 +40,20 @@ def attend(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    segments: tuple[int, ...],
+    segments: tuple[int, ...] = (),
     **options: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention inside each segment: [1, heads, L, d] -> [1, L, heads, d].
 
-    `segments` holds the lengths of the row's pieces, L in all. `attention_mask` is None: packed
-    rows have no padding. A model with a sliding window passes it as `sliding_window`.
+    `segments` holds the lengths of the row's pieces, L in all; a model that does not hand them on
+    attends to the whole row, and `check_apart` refuses it. `attention_mask` is None: packed rows
+    have no padding. A model with a sliding window passes it as `sliding_window`.
     """
     del attention_mask
     window = options.get("sliding_window")
+    lengths = list(segments) or [query.shape[2]]
     # split, not slices: its backward pass is one concatenation, not a full row of zeros a piece
-    pieces = zip(*(torch.split(t, list(segments), dim=2) for t in (query, key, value)), strict=True)
+    pieces = zip(*(torch.split(t, lengths, dim=2) for t in (query, key, value)), strict=True)
     answers = [
         sdpa_attention_forward(module, q, k, v, _band(q, window), **options)[0]
         for q, k, v in pieces
