@@ -6,9 +6,9 @@ the seed: no rank has to tell another what it does, and one rank or many see the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from stepcoder_dist.records import Int32Array
 
 Indices = tuple[int, ...]
 """Positions in the step's batch."""
+Lengths = Sequence[int] | Mapping[int, int]
+"""Tokens of each sample, by its position."""
 
 
 class TokenPair(Protocol):
@@ -49,9 +51,17 @@ class MicroBatch:
     """int64 [N]: position of the token's sample in the step's batch."""
     offsets: Tensor
     """int64 [N]: t, the token's place in its completion."""
+    position_ids: Tensor | None = None
+    """int64 [B, L] of a packed row: each token's place in its example."""
+    segments: tuple[int, ...] = ()
+    """Lengths of a packed row's examples, in order."""
 
     def to(self, device: torch.device) -> MicroBatch:
-        return MicroBatch(**{name: getattr(self, name).to(device) for name in MicroBatch.__slots__})
+        fields = {name: getattr(self, name) for name in MicroBatch.__slots__}
+        tensors: dict[str, Any] = {
+            name: value.to(device) for name, value in fields.items() if isinstance(value, Tensor)
+        }
+        return replace(self, **tensors)
 
 
 def minibatches(samples: int, size: int, seed: Sequence[int]) -> list[Indices]:
@@ -61,7 +71,7 @@ def minibatches(samples: int, size: int, seed: Sequence[int]) -> list[Indices]:
 
 
 def deal(
-    minibatch: Indices, lengths: Sequence[int], *, ranks: int, microbatch_samples: int
+    minibatch: Indices, lengths: Lengths, *, ranks: int, microbatch_samples: int
 ) -> list[list[Indices]]:
     """Return [rank][k]: the samples of each rank's k-th micro-batch.
 

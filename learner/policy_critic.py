@@ -38,10 +38,16 @@ class Policy(nn.Module):
         predictors: Tensor,
         token_ids: Tensor,
         temperatures: Tensor,
+        position_ids: Tensor | None = None,
+        segments: tuple[int, ...] = (),
     ) -> tuple[Tensor, Tensor]:
-        """Log π(token) at its temperature, and the entropy there: float32 [N] each."""
+        """Log π(token) at its temperature, and the entropy there: float32 [N] each.
+
+        `position_ids` and `segments` come with packed rows only (`learner/packing.py`).
+        """
         backbone = self.causal_lm.base_model
-        hidden = backbone(input_ids=input_ids, use_cache=False).last_hidden_state
+        packed = {"position_ids": position_ids, "segments": segments} if segments else {}
+        hidden = backbone(input_ids=input_ids, use_cache=False, **packed).last_hidden_state
         result: tuple[Tensor, Tensor] = self.causal_lm.get_output_embeddings()(
             hidden[rows, predictors], token_ids, temperatures
         )

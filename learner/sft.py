@@ -1,26 +1,32 @@
 """The supervised warm start: reference solutions imitated on the learner's own engines.
 
-await run_sft(config, phases, Path(config.sft_folder), base, on_step)
+report = await WarmStart(config, examples, base, work, on_progress).run(Path(config.sft_folder))
 """
 
 from __future__ import annotations
 
+import itertools
 import math
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import ray
 
 from learner.ranks import RankGroup
 from learner.sft_worker import Phase, SftStep, SftWorker
 from stepcoder_dist.config import RunConfig, SftConfig
-from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.records import SftExample
+from stepcoder_dist.errors import ConfigError, Interrupted
+from stepcoder_dist.interruption import StopRequest
+from stepcoder_dist.sft_examples import SftExamples
+from stepcoder_dist.sft_work import SftWork
 
 STEPS_A_CALL = 4
-"""Optimiser updates between two reports: few enough for a lively bar, enough to hide the call."""
+"""Optimiser updates between two reports, where four take less than a second: few enough for a
+lively bar, enough to hide the call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +39,8 @@ class SftProgress:
     steps: int
     """Of all phases."""
     last: SftStep
+    heldout_loss: float | None
+    """As it was measured last, nats a token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +52,8 @@ class SftReport:
     """Of the last update's batch, nats a token."""
     heldout_loss: float | None
     """Mean over the held-out examples, nats a token; None without any."""
+    rows: list[dict[str, Any]]
+    """What metrics.jsonl holds."""
 
 
 def plan(config: SftConfig, examples: Sequence[int], seed: int) -> tuple[Phase, ...]:
@@ -75,61 +85,169 @@ def plan(config: SftConfig, examples: Sequence[int], seed: int) -> tuple[Phase, 
             warmup_steps=warmup,
             learning_rate=rate,
             batch_samples=config.batch_samples,
-            microbatch_samples=config.microbatch_samples,
             seed=seed,
         )
         for number, (steps, warmup, rate) in enumerate(legs)
     )
 
 
-async def run_sft(
-    config: RunConfig,
-    phases: Sequence[Sequence[SftExample]],
-    out: Path,
-    base: str,
-    on_step: Callable[[SftProgress], None],
-    heldout: Sequence[SftExample] = (),
-) -> SftReport:
-    """Train the Hugging Face checkpoint `base` and write `out`.
+def measured_after(config: SftConfig, legs: Sequence[Phase], examples: int) -> tuple[int, ...]:
+    """The updates after which the held-out loss is measured: each pass, or each of `sft.phases`.
 
-    Needs a running Ray. `phases` holds the examples of each of `sft.phases` (one list where there
-    are none). `out` becomes an ordinary Hugging Face folder, whole or not at all, with a record of
-    how it was made (`stepcoder.json`).
+    `examples`: how many a pass has, where there are no phases. 0 and the last update are in it.
     """
-    legs = plan(config.sft, [len(examples) for examples in phases], config.seed)
-    total = sum(leg.steps for leg in legs)
-    ranks = RankGroup(SftWorker, config, base, name="sft")
-    done, last = 0, math.nan
-    try:
-        await ranks.start()
-        for leg, examples in zip(legs, phases, strict=True):
-            await ranks.call("begin", leg, ray.put(list(examples)))
-            for first in range(0, leg.steps, STEPS_A_CALL):
-                count = min(STEPS_A_CALL, leg.steps - first)
-                for update in (await ranks.call("steps", first, count))[0]:
-                    done, last = done + 1, update.loss
-                    on_step(SftProgress(phase=leg.number, step=done, steps=total, last=update))
-        loss = (await ranks.call("heldout_loss", ray.put(list(heldout))))[0] if heldout else None
-        await ranks.call(
-            "save_hf",
-            str(out),
-            {
-                "made_by": "stepcoder sft",
-                "seed": config.seed,
-                "problems": config.problems.sft or config.problems.train,
-                "prompt": config.prompt.template or config.prompt.task,
-                "prompt_style": config.prompt.style,
-                "base": config.model.tiny.model_dump() if config.model.tiny else config.model.path,
-                "sft": config.sft.model_dump(mode="json"),
-                "examples": [len(examples) for examples in phases],
-                "updates": done,
-                "final_loss": last,
-                "heldout_loss": loss,
-                "versions": {
-                    name: version(name) for name in ("torch", "transformers", "deepspeed")
-                },
-            },
+    ends = list(itertools.accumulate(leg.steps for leg in legs))
+    if not config.phases:
+        passes = range(1, math.ceil(config.epochs) + 1)
+        ends += [math.ceil(number * examples / config.batch_samples) for number in passes]
+    return tuple(sorted({0, *(end for end in ends if end <= ends[len(legs) - 1])}))
+
+
+class WarmStart:
+    """One warm start over all ranks. Needs a running Ray."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        examples: SftExamples,
+        base: str,
+        work: SftWork,
+        on_progress: Callable[[SftProgress], None],
+        stop: StopRequest | None = None,
+    ) -> None:
+        """`base` is the Hugging Face checkpoint to train; `work` was begun or is to be resumed."""
+        counts = [len(phase) for phase in examples.phases]
+        self.legs = plan(config.sft, counts, config.seed)
+        self.total = sum(leg.steps for leg in self.legs)
+        self._config = config
+        self._examples = examples
+        self._work = work
+        self._on_progress = on_progress
+        self._stop = stop or StopRequest()
+        self._measured = measured_after(config.sft, self.legs, counts[0])
+        self._ranks = RankGroup(SftWorker, config, base, name="sft")
+        self._done = work.updates
+        self._heldout_loss: float | None = None
+
+    async def run(self, out: Path) -> SftReport:
+        """Train, and write `out`: an ordinary Hugging Face folder, whole or not at all.
+
+        A record of how it was made (`stepcoder.json`) and the rows of `metrics.jsonl` lie in it.
+        Raises `Interrupted` after a checkpoint when asked to stop.
+        """
+        try:
+            await self._ranks.start()
+            await self._ranks.call("take", ray.put(self._examples))
+            if self._work.resumed:
+                await self._load(str(self._work.resumed))
+            else:
+                await self._measure({"step": 0})
+            await self._train()
+            rows = self._work.rows()
+            await self._ranks.call("save_hf", str(out), self._record(rows))
+            self._work.finish(out)
+        finally:
+            await self._ranks.close()
+        return SftReport(
+            steps=self._done,
+            final_loss=rows[-1]["loss"],
+            heldout_loss=self._heldout_loss,
+            rows=rows,
         )
-    finally:
-        await ranks.close()
-    return SftReport(steps=done, final_loss=last, heldout_loss=loss)
+
+    async def _train(self) -> None:
+        first = 0
+        for leg in self.legs:
+            while self._done < first + leg.steps:
+                await self._steps(leg, self._done - first, self._until(first + leg.steps))
+            first += leg.steps
+
+    def _until(self, leg_end: int) -> int:
+        """How many updates may follow before something else is to be done."""
+        every = self._config.sft.checkpoint_every
+        stops = [leg_end, *(update for update in self._measured if update > self._done)]
+        if every:
+            stops.append((self._done // every + 1) * every)
+        return min(stops) - self._done
+
+    async def _steps(self, leg: Phase, first: int, count: int) -> None:
+        """The phase's next `count` updates, and what is due after the last of them."""
+        calls, asked = first, STEPS_A_CALL
+        while calls < first + count:
+            began = time.perf_counter()
+            part = min(asked, first + count - calls)
+            for update in (await self._ranks.call("steps", leg, calls, part))[0]:
+                self._done += 1
+                calls += 1
+                row = {"step": self._done, "phase": leg.number, **asdict(update)}
+                if self._done in self._measured:
+                    await self._measure(row)
+                else:
+                    self._work.record(row)
+                self._report(leg, update)
+            if self._stop.asked and self._done < self.total:
+                raise await self._stopped()
+            asked = STEPS_A_CALL if time.perf_counter() - began < 1 else 1
+        every = self._config.sft.checkpoint_every
+        if every and self._done % every == 0 and self._done < self.total:
+            await self._save()
+
+    def _report(self, leg: Phase, update: SftStep) -> None:
+        self._on_progress(
+            SftProgress(
+                phase=leg.number,
+                step=self._done,
+                steps=self.total,
+                last=update,
+                heldout_loss=self._heldout_loss,
+            )
+        )
+
+    async def _measure(self, row: dict[str, Any]) -> None:
+        """Record the row with the held-out loss, where there are examples for it."""
+        if self._examples.heldout:
+            self._heldout_loss = (await self._ranks.call("heldout_loss"))[0]
+            row["heldout_loss"] = self._heldout_loss
+        if len(row) > 1:
+            self._work.record(row)
+
+    async def _save(self) -> None:
+        draft = self._work.draft(self._done)
+        await self._ranks.call("save", str(draft / "learner"), self._done)
+        self._work.commit(draft, self._done)
+
+    async def _load(self, folder: str) -> None:
+        await self._ranks.call_one(0, "verify", folder)
+        await self._ranks.call("load", folder)
+        measured = [row["heldout_loss"] for row in self._work.rows() if "heldout_loss" in row]
+        self._heldout_loss = measured[-1] if measured else None
+
+    async def _stopped(self) -> Interrupted:
+        await self._save()
+        return Interrupted(
+            self._stop.signal,
+            f"checkpoint of update {self._done} of {self.total} in {self._work.path}; "
+            "`stepcoder sft RUN.toml --resume` goes on",
+        )
+
+    def _record(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """`stepcoder.json`, but for the weights' checksums."""
+        config, model = self._config, self._config.model
+        curve = {str(row["step"]): row["heldout_loss"] for row in rows if "heldout_loss" in row}
+        return {
+            "made_by": "stepcoder sft",
+            "seed": config.seed,
+            "problems": config.problems.sft or config.problems.train,
+            "prompt": config.prompt.template or config.prompt.task,
+            "prompt_style": config.prompt.style,
+            "base": model.tiny.model_dump() if model.tiny else model.path,
+            "sft": config.sft.model_dump(mode="json"),
+            "examples": [len(phase) for phase in self._examples.phases],
+            "updates": self._done,
+            "final_loss": rows[-1]["loss"],
+            "heldout_problems": self._examples.heldout_source,
+            "heldout_examples": len(self._examples.heldout),
+            "heldout_loss": self._heldout_loss,
+            "heldout_loss_after": curve,
+            "versions": {name: version(name) for name in ("torch", "transformers", "deepspeed")},
+        }

@@ -12,12 +12,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learner import batching, hf_folder, policy_critic
-from learner.batching import Indices
+from learner import (
+    batching,
+    checkpoint,
+    hf_folder,
+    manifest,
+    packed_attention,
+    packing,
+    policy_critic,
+)
+from learner.batching import Indices, Lengths, MicroBatch
 from learner.ppo_step import PAD_ID
 from learner.rank import Rank
 from learner.zero_engine import ZeroEngine
 from stepcoder_dist.records import SftExample
+from stepcoder_dist.sft_examples import SftExamples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +39,6 @@ class Phase:
     learning_rate: float
     """At the end of the warm-up; falls linearly to 0 at the phase's last step."""
     batch_samples: int
-    microbatch_samples: int
     seed: int
 
     def learning_rate_at(self, step: int) -> float:
@@ -58,7 +66,7 @@ class SftStep:
     loss: float
     """Mean negative log-likelihood per completion token of the whole batch, in nats."""
     tokens_per_s: float
-    """Prompt and completion tokens of the whole batch, without padding."""
+    """Prompt and completion tokens of the whole batch, padding not counted."""
     learning_rate: float
     grad_norm: float
 
@@ -67,34 +75,48 @@ class SftWorker(Rank):
     """Owns this rank's share of the policy and its optimiser. Every method is a collective."""
 
     def build(self) -> None:
-        learner, model = self.config.learner, self.config.model
-        self.policy = ZeroEngine(
-            policy_critic.load_policy(
-                self.checkpoint, model, gradient_checkpointing=learner.gradient_checkpointing
-            ),
-            learner,
-            model,
-            weight_decay=self.config.sft.weight_decay,
+        learner, model, sft = self.config.learner, self.config.model, self.config.sft
+        policy = policy_critic.load_policy(
+            self.checkpoint, model, gradient_checkpointing=learner.gradient_checkpointing
         )
+        if sft.packing:
+            packed_attention.install(policy.causal_lm, self.checkpoint)
+        vocabulary = policy.causal_lm.config.vocab_size
+        self.policy = ZeroEngine(policy, learner, model, weight_decay=sft.weight_decay)
+        if sft.packing:
+            packed_attention.check_apart(self.policy, vocabulary, self.checkpoint, self.device)
 
-    def begin(self, phase: Phase, examples: Sequence[SftExample]) -> None:
-        """Take the examples of one phase; the optimiser's state goes on."""
-        self.phase = phase
-        self.examples = list(examples)
-        self.lengths = batching.lengths(self.examples)
+    def take(self, examples: SftExamples) -> None:
+        """Take the examples of every phase, and those that the loss is measured on."""
+        self.examples = examples
 
-    def steps(self, first: int, count: int) -> list[SftStep]:
-        """Do steps first … first+count−1 of the phase."""
-        return [self._step(number) for number in range(first, first + count)]
+    def steps(self, phase: Phase, first: int, count: int) -> list[SftStep]:
+        """Do steps first … first+count−1 of the phase; the optimiser's state goes on."""
+        return [self._step(phase, number) for number in range(first, first + count)]
 
     @torch.no_grad()
-    def heldout_loss(self, examples: Sequence[SftExample]) -> float:
-        """Mean negative log-likelihood per completion token, in nats."""
+    def heldout_loss(self) -> float:
+        """Mean negative log-likelihood per completion token of the held-out examples, in nats."""
+        examples = self.examples.heldout
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         for part in self._deal(tuple(range(len(examples))), batching.lengths(examples)):
             total -= self._logprobs(part, examples).sum().double()
         torch.distributed.all_reduce(total)
         return float(total) / sum(len(e.completion_ids) for e in examples)
+
+    def save(self, folder: str, updates: int) -> None:
+        """Write a checkpoint of the weights and the optimiser after so many updates."""
+        checkpoint.save(
+            Path(folder), self.config, {"policy": self.policy}, version=updates, counters={}
+        )
+
+    def verify(self, folder: str) -> None:
+        """Raises `UserError` for a checkpoint that is not whole. No collective."""
+        manifest.verify(Path(folder), self.config)
+
+    def load(self, folder: str) -> None:
+        """Go on from a verified checkpoint."""
+        checkpoint.load(Path(folder), {"policy": self.policy})
 
     def save_hf(self, folder: str, record: Mapping[str, Any]) -> None:
         """Write the policy as an ordinary Hugging Face folder with its tokenizer and its record."""
@@ -106,45 +128,54 @@ class SftWorker(Rank):
             record=record,
         )
 
-    def _step(self, number: int) -> SftStep:
+    def _step(self, phase: Phase, number: int) -> SftStep:
         began = time.perf_counter()
-        samples = self.phase.samples_at(number, len(self.examples))
-        completion_tokens = sum(len(self.examples[i].completion_ids) for i in samples)
-        parts = self._deal(samples, self.lengths)
+        examples = self.examples.phases[phase.number]
+        samples = phase.samples_at(number, len(examples))
+        completion_tokens = sum(len(examples[i].completion_ids) for i in samples)
+        lengths = {i: batching.lengths([examples[i]])[0] for i in samples}
+        parts = self._deal(samples, lengths)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         for index, part in enumerate(parts):
             # divided by the count of the whole update: short answers weigh by their tokens only
-            loss = -self._logprobs(part, self.examples).sum() / completion_tokens
+            loss = -self._logprobs(part, examples).sum() / completion_tokens
             self.policy.backward(loss, last=index == len(parts) - 1)
             total += loss.detach().double()
         torch.distributed.all_reduce(total)
-        rate = self.phase.learning_rate_at(number)
+        rate = phase.learning_rate_at(number)
         norm = self.policy.step(rate)
         seconds = time.perf_counter() - began
         return SftStep(
             loss=float(total),
-            tokens_per_s=sum(self.lengths[i] for i in samples) / seconds,
+            tokens_per_s=sum(lengths[i] for i in samples) / seconds,
             learning_rate=rate,
             grad_norm=norm,
         )
 
-    def _deal(self, samples: Indices, lengths: Sequence[int]) -> list[Indices]:
-        plan = batching.deal(
-            samples,
-            lengths,
-            ranks=self.ranks,
-            microbatch_samples=self.config.sft.microbatch_samples,
-        )
+    def _deal(self, samples: Indices, lengths: Lengths) -> list[Indices]:
+        together = self.config.sft.microbatch_samples
+        if self.config.sft.packing:
+            capacity = together * self.config.model.max_tokens
+            plan = packing.deal(samples, lengths, ranks=self.ranks, capacity_tokens=capacity)
+        else:
+            plan = batching.deal(samples, lengths, ranks=self.ranks, microbatch_samples=together)
         return plan[self.rank]
 
+    def _pack(self, part: Indices, examples: Sequence[SftExample]) -> MicroBatch:
+        if self.config.sft.packing:
+            return packing.pack(part, examples, PAD_ID)
+        return batching.pack(part, examples, PAD_ID)
+
     def _logprobs(self, part: Indices, examples: Sequence[SftExample]) -> Tensor:
-        micro = batching.pack(part, examples, PAD_ID).to(self.device)
+        micro = self._pack(part, examples).to(self.device)
         logprobs, _ = self.policy(
             input_ids=micro.input_ids,
             rows=micro.rows,
             predictors=micro.predictors,
             token_ids=micro.token_ids,
             temperatures=torch.ones(len(micro.token_ids), device=self.device),
+            position_ids=micro.position_ids,
+            segments=micro.segments,
         )
         result: Tensor = logprobs
         return result

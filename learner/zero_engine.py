@@ -89,7 +89,7 @@ class ZeroEngine:
         self._ranks = torch.distributed.get_world_size()
         self._max_grad_norm = learner.max_grad_norm
 
-    def __call__(self, **inputs: Tensor) -> Any:
+    def __call__(self, **inputs: Any) -> Any:
         """The module's forward pass; under ZeRO-3 every rank has to make the same calls."""
         return self._engine(**inputs)
 

@@ -67,12 +67,17 @@ def train(
 
 
 @app.command()
-def sft(run_file: RunFile, *, overrides: Overrides = None) -> None:
+def sft(
+    run_file: RunFile,
+    *,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on at the last checkpoint.")] = False,
+    overrides: Overrides = None,
+) -> None:
     """Warm-start the policy on the reference solutions."""
     from stepcoder_dist import run_file as files
     from stepcoder_dist.launch import warm_start
 
-    warm_start.sft(files.load(run_file, overrides or ()))
+    warm_start.sft(files.load(run_file, overrides or ()), resume=resume)
 
 
 @app.command("eval")

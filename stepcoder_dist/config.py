@@ -139,6 +139,9 @@ class ProblemsConfig(Section):
     heldout: str
     sft: str = ""
     """Problems for the warm start; empty: `train`."""
+    sft_heldout: str = ""
+    """Problems on whose references the warm start's loss is measured, never trained; empty:
+    `heldout`, the set that evaluations use."""
     max_bad_share: Share = 0.0
     """Share of unusable rows that is tolerated (each is counted and named in the log)."""
     limit: Positive | None = None
@@ -365,12 +368,24 @@ class TrainConfig(Section):
 class SftConfig(Section):
     phases: tuple[SftPhase, ...] = ()
     batch_samples: Positive = 64
+    """Examples of one optimiser update, over all ranks."""
     microbatch_samples: Positive = 8
+    """Examples of one forward and backward pass on one rank; with `packing`, as many tokens as
+    this times `model.max_tokens`."""
+    packing: bool = True
+    """Examples stand one after the other in one row, unpadded and unseen by each other. The
+    gradients are the same; sums are formed in another order."""
     learning_rate: PositiveFloat = 2e-5
     epochs: PositiveFloat = 3
     """Passes over the problems; ignored where `phases` are given."""
     warmup_epochs: NonNegativeFloat = 0.3
     weight_decay: NonNegativeFloat = 0.0
+    heldout_samples: Annotated[int, Field(ge=0)] = 256
+    """Measure the loss on at most so many references of `problems.sft_heldout`: at the start and
+    after each pass or phase. 0: do not."""
+    checkpoint_every: Annotated[int, Field(ge=0)] = 0
+    """Updates between checkpoints that `stepcoder sft --resume` goes on from; 0: only when a signal
+    stops it."""
 
 
 class SftPhase(Section):

@@ -34,8 +34,9 @@ def files(config: RunConfig) -> list[str]:
     """A line for each file or folder that a run reads first."""
     problems = config.problems
     named = {"problems.train": problems.train, "problems.heldout": problems.heldout}
-    if problems.sft:
-        named["problems.sft"] = problems.sft
+    for key in ("sft", "sft_heldout"):
+        if spec := getattr(problems, key):
+            named[f"problems.{key}"] = spec
     return [*(f"{key}: {_problem_file(spec)}" for key, spec in named.items()), _model(config)]
 
 
@@ -73,7 +74,7 @@ def memory(config: RunConfig) -> list[str]:
     lines = [_model_line(known)]
     if known.warning:
         lines.append(f"warning: {known.warning}")
-    lines += [_rank_line(config, known), _actor_line(config, known)]
+    lines += [_rank_line(config, known), _sft_line(config, known), _actor_line(config, known)]
     gpus = config.actors.resources.num_gpus or config.learner.resources.num_gpus
     if not gpus:
         whole = gib(gpu_memory.host_bytes(config, known.shape))
@@ -97,6 +98,15 @@ def _rank_line(config: RunConfig, known: KnownShape) -> str:
         f"{gib(rank.optimizer)}{kept}), {gib(rank.peak)} while it steps (gradients "
         f"{gib(rank.gradients)}, activations {gib(rank.activations)}, logits {gib(rank.logits)}, "
         f"working buffers {gib(rank.working)}){host}"
+    )
+
+
+def _sft_line(config: RunConfig, known: KnownShape) -> str:
+    rank = gpu_memory.sft_memory(config, known.shape)
+    rows = "packed rows" if config.sft.packing else "padded rows"
+    return (
+        f"a rank of `stepcoder sft`: {gib(rank.peak)} while it steps "
+        f"(activations {gib(rank.activations)}, {rows})"
     )
 
 

@@ -88,29 +88,57 @@ class ActorMemory:
 
 def rank_memory(config: RunConfig, shape: ModelShape) -> RankMemory:
     """One of `learner.ranks`, on a GPU or on the CPU."""
+    policy = model_shape.parameters(shape)
+    critic = (model_shape.critic_parameters(shape),) if config.learner.has_critic else ()
+    activations = activation_bytes(config, shape)
+    return _rank_memory(config, shape, (policy, *critic), frozen=policy, activations=activations)
+
+
+def sft_memory(config: RunConfig, shape: ModelShape) -> RankMemory:
+    """One of `learner.ranks` in `stepcoder sft`: no critic, no reference.
+
+    A packed row has at most as many tokens as a padded micro-batch; its attention answers piece by
+    piece, so that each layer keeps its queries' size once more.
+    """
+    activations = activation_bytes(config, shape, sequences=config.sft.microbatch_samples)
+    if config.sft.packing:
+        layers = 1 if config.learner.gradient_checkpointing else shape.layers
+        tokens = config.sft.microbatch_samples * config.model.max_tokens
+        activations += tokens * layers * _bytes_each(config) * model_shape.query_size(shape)
+    trained = (model_shape.parameters(shape),)
+    return _rank_memory(config, shape, trained, frozen=0, activations=activations)
+
+
+def _rank_memory(
+    config: RunConfig,
+    shape: ModelShape,
+    networks: tuple[int, ...],
+    *,
+    frozen: int,
+    activations: int,
+) -> RankMemory:
+    """`networks`: parameters of each that is trained, the largest first."""
     learner = config.learner
     stage, ranks, size = learner.zero_stage, learner.ranks, _bytes_each(config)
-    policy = model_shape.parameters(shape)
-    critic = model_shape.critic_parameters(shape) if learner.has_critic else 0
-    trained = policy + critic
+    trained = sum(networks)
     adam = 12 if stage > 0 or size == 2 else 8  # noqa: PLR2004 (bytes)
     optimizer = adam * trained // (ranks if stage > 0 else 1)
     # `offload_optimizer` is for ZeRO on GPUs; elsewhere it changes nothing
     offloaded = learner.offload_optimizer and stage > 0 and learner.resources.num_gpus > 0
     sharded = stage == 3  # noqa: PLR2004 (ZeRO's)
-    buckets = sum(size * min(network, _LARGEST_BUCKET) for network in (policy, critic))
+    buckets = sum(size * min(network, _LARGEST_BUCKET) for network in networks)
     gradients = 0
     if stage < 2:  # noqa: PLR2004 (ZeRO's)
         gradients += size * trained
     if stage in {1, 2}:
         gradients += size * trained // ranks
     return RankMemory(
-        parameters=size * (trained + policy) // (ranks if sharded else 1),
+        parameters=size * (trained + frozen) // (ranks if sharded else 1),
         optimizer=0 if offloaded else optimizer,
         kept_buffers=(size * trained // ranks + buckets) if sharded else 0,
         gradients=gradients,
-        working=_working(config, policy),
-        activations=activation_bytes(config, shape),
+        working=_working(config, networks[0]),
+        activations=activations,
         logits=_logit_bytes(shape),
         host_optimizer=optimizer if offloaded else 0,
     )
@@ -128,10 +156,13 @@ def _working(config: RunConfig, policy: int) -> int:
     return max(bucket, update)
 
 
-def activation_bytes(config: RunConfig, shape: ModelShape) -> int:
-    """Saved for the backward pass of one micro-batch, all sequences at `model.max_tokens`."""
+def activation_bytes(config: RunConfig, shape: ModelShape, *, sequences: int | None = None) -> int:
+    """Saved for the backward pass of one micro-batch, all sequences at `model.max_tokens`.
+
+    `sequences`: of the micro-batch; RL's where None.
+    """
     size = _bytes_each(config)
-    tokens = config.learner.microbatch_samples * config.model.max_tokens
+    tokens = (sequences or config.learner.microbatch_samples) * config.model.max_tokens
     hidden = shape.hidden_size
     norm = (4 + 2 * size) * hidden
     layer = (

@@ -9,11 +9,11 @@ from rich.console import Console
 
 from stepcoder_dist import chat_template
 from stepcoder_dist.config import CurriculumConfig, RunConfig
-from stepcoder_dist.curriculum import Curriculum, conditional_lines
+from stepcoder_dist.curriculum import Curriculum
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.problems import load as load_problems
 from stepcoder_dist.program import PromptWriter
-from stepcoder_dist.records import Problem, SftExample
+from stepcoder_dist.records import Problem
 from stepcoder_dist.runs_root import VARIABLE, in_ray_job, runs_root
 from stepcoder_dist.tokenization import checkpoint_folder, load_tokenizer
 
@@ -115,24 +115,3 @@ def prompt_writer(config: RunConfig, checkpoint: str) -> PromptWriter:
     if config.prompt.style == "chat":
         frame = chat_template.frame(checkpoint_folder(checkpoint), config.prompt.system)
     return PromptWriter(tokenizer, config.prompt, frame)
-
-
-def sft_examples(
-    config: RunConfig, problems: list[Problem], writer: PromptWriter
-) -> list[list[SftExample]]:
-    """The examples of each SFT phase; one list where there are no phases.
-
-    A problem without a reference has nothing to imitate. Raises `ConfigError` where none has one.
-    """
-    problems = [problem for problem in problems if problem.reference.strip()]
-    if not problems:
-        raise ConfigError("none of the SFT problems has a reference solution; check problems.sft")
-    limits = [phase.max_conditionals for phase in config.sft.phases] or [None]
-    return [
-        [
-            writer.example(problem)
-            for problem in problems
-            if limit is None or len(conditional_lines(problem.reference)) <= limit
-        ]
-        for limit in limits
-    ]

@@ -35,6 +35,7 @@ MAY_CHANGE = (
     "weights",
     "problems.heldout",
     "problems.sft",
+    "problems.sft_heldout",
     "problems.max_bad_share",
     "sft",
     "evaluation",

@@ -124,7 +124,7 @@ class RunFolder:
             path = self.path / name
             if path.exists():
                 rows = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-                write_atomically(path, "".join(row for row in rows if _step_of(row) <= version))
+                write_atomically(path, "".join(row for row in rows if step_of(row) <= version))
 
     def write_evaluation(self, label: str, samples: Sequence[EvaluatedSample]) -> Path:
         """Write `eval/<label>.jsonl` whole."""
@@ -198,8 +198,8 @@ def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
-def _step_of(row: str) -> float:
-    """Past every step for a row that a crash cut short."""
+def step_of(row: str) -> float:
+    """The step of a row of metrics or samples; past every step for one that a crash cut short."""
     try:
         return int(json.loads(row)["step"]) if row.endswith("\n") else math.inf
     except (ValueError, KeyError, TypeError):

@@ -22,9 +22,9 @@ from stepcoder_dist.preflight import (
     without_given_code,
 )
 from stepcoder_dist.ray_session import ray_session
-from stepcoder_dist.records import SftExample
 from stepcoder_dist.report_table import scores_table
 from stepcoder_dist.run_folder import RunFolder
+from stepcoder_dist.sft_examples import SftExamples
 
 
 def demo(config: RunConfig) -> None:
@@ -37,7 +37,7 @@ def demo(config: RunConfig) -> None:
             _demo(config, *warm_start_from(config))
 
 
-def _demo(config: RunConfig, base: str, phases: list[list[SftExample]] | None) -> None:
+def _demo(config: RunConfig, base: str, examples: SftExamples | None) -> None:
     problems = load_set(config, config.problems.train, console)
     heldout = load_set(config, config.problems.heldout, console)
     check_sandbox(config)
@@ -48,10 +48,10 @@ def _demo(config: RunConfig, base: str, phases: list[list[SftExample]] | None) -
     stop = StopRequest()
 
     async def command() -> None:
-        if phases is None:
+        if examples is None:
             console.print(f"SFT: {config.sft_folder}, made before", highlight=False)
         else:
-            await warm_start(config, base, phases)
+            await warm_start(config, base, examples)
         checkpoint = sft_checkpoint(config)
         evaluated: dict[str, list[EvaluatedSample]] = {}
         async with open_pools(config, checkpoint) as pools:

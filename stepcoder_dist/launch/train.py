@@ -21,9 +21,10 @@ from stepcoder_dist.preflight import (
 )
 from stepcoder_dist.program import PromptWriter
 from stepcoder_dist.ray_session import RayMetrics, ray_session
-from stepcoder_dist.records import Problem, SftExample, WeightVersion
+from stepcoder_dist.records import Problem, WeightVersion
 from stepcoder_dist.run_folder import RunFolder, checkpoints
 from stepcoder_dist.run_state import nothing
+from stepcoder_dist.sft_examples import SftExamples
 from stepcoder_dist.training import Pools
 
 
@@ -31,15 +32,15 @@ def train(config: RunConfig, *, resume: bool) -> None:
     """`stepcoder train`; a tiny model that was never warmed up is warmed up first."""
     if needs_warm_start(config) and not resume:
         with sft_folder.writing(config):
-            base, phases = warm_start_from(config)
-            _train(config, base, phases)
+            base, examples = warm_start_from(config)
+            _train(config, base, examples)
     else:
         with sft_folder.reading(config):
             _train(config, sft_checkpoint(config), None, resume=resume)
 
 
 def _train(
-    config: RunConfig, base: str, phases: list[list[SftExample]] | None, *, resume: bool = False
+    config: RunConfig, base: str, examples: SftExamples | None, *, resume: bool = False
 ) -> None:
     problems = load_set(config, config.problems.train, console)
     writer = prompt_writer(config, base)
@@ -50,8 +51,8 @@ def _train(
     opened = RunFolder.latest if resume else RunFolder.fresh
 
     async def command(folder: RunFolder) -> None:
-        if phases is not None:
-            await warm_start(config, base, phases)
+        if examples is not None:
+            await warm_start(config, base, examples)
         checkpoint = sft_checkpoint(config)
         async with open_pools(config, checkpoint) as pools:
             await train_in(

@@ -2,59 +2,119 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import closing, nullcontext
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
-from stepcoder_dist import sft_folder
+from rich.table import Table
+
+from stepcoder_dist import sft_examples, sft_folder, sft_work
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.interruption import run_until_done
+from stepcoder_dist.interruption import StopRequest, run_until_done
 from stepcoder_dist.launch.processes import console
-from stepcoder_dist.preflight import (
-    existing,
-    load_set,
-    prompt_writer,
-    sft_examples,
-    tell_about_ray_job,
-)
+from stepcoder_dist.preflight import existing, load_set, prompt_writer, tell_about_ray_job
 from stepcoder_dist.progress import Phase
 from stepcoder_dist.ray_session import ray_session
-from stepcoder_dist.records import SftExample
+from stepcoder_dist.sft_examples import SftExamples
+from stepcoder_dist.sft_work import SftWork
 
 
-def sft(config: RunConfig) -> None:
-    """`stepcoder sft`."""
+def sft(config: RunConfig, *, resume: bool = False) -> None:
+    """`stepcoder sft`. A signal ends it with a checkpoint that `resume` goes on from."""
+    stop = StopRequest()
     with sft_folder.writing(config):
-        base, phases = warm_start_from(config)
+        base, examples = warm_start_from(config, resume=resume)
         tell_about_ray_job(config, console)
         with ray_session(config, pools=False):
-            run_until_done(warm_start(config, base, phases))
+            run_until_done(warm_start(config, base, examples, stop=stop, resume=resume), stop)
     console.print(f"checkpoint: {config.sft_folder}", highlight=False)
 
 
-def warm_start_from(config: RunConfig) -> tuple[str, list[list[SftExample]]]:
-    """The base checkpoint and each phase's examples. Raises `ConfigError` and `ProblemError`."""
+def warm_start_from(config: RunConfig, *, resume: bool = False) -> tuple[str, SftExamples]:
+    """The base checkpoint and the examples. Raises `ConfigError` and `ProblemError`."""
     if config.sft_folder == config.model.path:
         raise ConfigError(
             f"SFT would replace its base {config.model.path}; set model.sft_path to a new folder"
         )
+    if resume:
+        sft_work.refuse_without_checkpoint(config)
+    else:
+        sft_work.refuse_unfinished(config)
     problems = load_set(config, config.problems.sft or config.problems.train, console)
     base = base_checkpoint(config)
-    return base, sft_examples(config, problems, prompt_writer(config, base))
+    writer = prompt_writer(config, base)
+    phases = sft_examples.phases(config, problems, writer, console)
+    if not config.sft.heldout_samples:
+        return base, SftExamples(phases=phases)
+    source = config.problems.sft_heldout or config.problems.heldout
+    measured = load_set(config, source, console)
+    heldout = sft_examples.heldout(config, measured, writer, console, phases)
+    console.print(
+        f"held-out loss: {len(heldout)} references of {source}, never trained on"
+        + ("" if config.problems.sft_heldout else " (the set that `stepcoder eval` uses)"),
+        highlight=False,
+    )
+    return base, SftExamples(phases=phases, heldout=heldout, heldout_source=source)
 
 
-async def warm_start(config: RunConfig, base: str, phases: list[list[SftExample]]) -> None:
-    """Supervised fine-tuning on the reference solutions, into `config.sft_folder`."""
+async def warm_start(
+    config: RunConfig,
+    base: str,
+    examples: SftExamples,
+    *,
+    stop: StopRequest | None = None,
+    resume: bool = False,
+) -> None:
+    """Supervised fine-tuning on the reference solutions, into `config.sft_folder`.
+
+    With `stop` it heeds a request to stop. Raises `Interrupted` then, after a checkpoint.
+    """
     from learner import sft as learner_sft
 
-    legs = learner_sft.plan(config.sft, [len(examples) for examples in phases], config.seed)
-    with Phase(console, "SFT", sum(leg.steps for leg in legs)) as phase:
+    def on_progress(progress: learner_sft.SftProgress) -> None:
+        last, heldout = progress.last, progress.heldout_loss
+        measured = "" if heldout is None else f"  held-out {heldout:.3f}"
+        phase.advance(f"loss {last.loss:.3f}{measured}  {last.tokens_per_s:,.0f} tokens/s")
 
-        def on_step(progress: learner_sft.SftProgress) -> None:
-            last = progress.last
-            phase.advance(f"loss {last.loss:.3f}  {last.tokens_per_s:,.0f} tokens/s")
+    def announce(signal: str) -> None:
+        console.print(
+            f"{signal}: stopping with a checkpoint after the updates in progress; a second signal "
+            "stops at once without",
+            highlight=False,
+        )
 
-        out = Path(config.sft_folder).resolve()
-        await learner_sft.run_sft(config, phases, out, base, on_step)
+    with closing(SftWork(config, examples)) as work:
+        if resume:
+            work.resume()
+        else:
+            work.begin()
+        run = learner_sft.WarmStart(config, examples, base, work, on_progress, stop)
+        heeding = stop.heed(announce) if stop else nullcontext()
+        with Phase(console, "SFT", run.total - work.updates) as phase, heeding:
+            report = await run.run(Path(config.sft_folder).resolve())
+    if examples.heldout:
+        console.print(loss_table(report.rows))
+
+
+def loss_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Training loss (mean of the updates since the line above) and held-out loss, in nats a token.
+
+    `rows` are those of metrics.jsonl.
+    """
+    table = Table(title="loss, nats a token")
+    for column in ("update", "training", "held-out"):
+        table.add_column(column, justify="right")
+    since: list[float] = []
+    for row in rows:
+        since += [row["loss"]] if "loss" in row else []
+        if "heldout_loss" in row:
+            trained = f"{fmean(since):.4f}" if since else "–"
+            table.add_row(str(row["step"]), trained, f"{row['heldout_loss']:.4f}")
+            since = []
+    return table
 
 
 def base_checkpoint(config: RunConfig) -> str:

@@ -14,11 +14,14 @@ from learner_batches import run_config
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from learner import hf_folder
-from learner.sft import SftProgress, plan, run_sft
+from learner.sft import SftProgress, SftReport, WarmStart, measured_after, plan
 from learner.sft_worker import Phase
-from stepcoder_dist.config import SftConfig
-from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.config import RunConfig, SftConfig
+from stepcoder_dist.errors import ConfigError, Interrupted
+from stepcoder_dist.interruption import StopRequest
 from stepcoder_dist.records import SftExample
+from stepcoder_dist.sft_examples import SftExamples
+from stepcoder_dist.sft_work import SftWork
 
 ECHO = [
     SftExample(
@@ -35,7 +38,6 @@ PHASE = Phase(
     warmup_steps=2,
     learning_rate=1.0,
     batch_samples=4,
-    microbatch_samples=2,
     seed=0,
 )
 
@@ -72,13 +74,55 @@ def test_a_phase_without_examples_is_the_users_mistake() -> None:
         plan(config, [3, 4], seed=0)
 
 
+def test_the_held_out_loss_is_measured_after_each_pass_or_each_phase() -> None:
+    config = SftConfig(batch_samples=64, epochs=2.5)
+    staged = SftConfig(
+        phases=({"steps": 5, "learning_rate": 1e-3}, {"steps": 7, "learning_rate": 1e-3})
+    )
+
+    # 100 / 64: passes end within updates 2 and 4; 2.5 passes are 4 updates
+    assert measured_after(config, plan(config, [100], 0), 100) == (0, 2, 4)
+    assert measured_after(staged, plan(staged, [3, 3], 0), 3) == (0, 5, 12)
+
+
+def train(
+    config: RunConfig,
+    examples: SftExamples,
+    base: Path,
+    seen: list[SftProgress],
+    *,
+    stop_at: int | None = None,
+    resume: bool = False,
+) -> SftReport:
+    """A warm start into `model.sft_path`, asked to stop once it reports update `stop_at`."""
+
+    async def run() -> SftReport:
+        work, stop = SftWork(config, examples), StopRequest()
+        if resume:
+            work.resume()
+        else:
+            work.begin()
+
+        def on_progress(progress: SftProgress) -> None:
+            seen.append(progress)
+            if progress.step == stop_at:
+                stop.ask()
+
+        warm_start = WarmStart(config, examples, str(base), work, on_progress, stop)
+        return await warm_start.run(Path(config.sft_folder))
+
+    return asyncio.run(run())
+
+
 @pytest.mark.ray
 @pytest.mark.deepspeed
 def test_the_warm_start_learns_and_writes_an_ordinary_folder(
     local_ray: None, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     del local_ray
+    out = tmp_path / "sft"
     config = run_config(
+        model={"sft_path": str(out)},
         learner={"ranks": 2, "zero_stage": 3},
         sft={
             "batch_samples": 12,
@@ -90,21 +134,26 @@ def test_the_warm_start_learns_and_writes_an_ordinary_folder(
         },
     )
     seen: list[SftProgress] = []
-    out = tmp_path / "sft"
+    examples = SftExamples(phases=(tuple(ECHO[:6]), tuple(ECHO)), heldout=tuple(ECHO))
 
-    report = asyncio.run(
-        run_sft(config, [ECHO[:6], ECHO], out, str(tiny_checkpoint), seen.append, heldout=ECHO)
-    )
+    report = train(config, examples, tiny_checkpoint, seen)
 
     assert [progress.step for progress in seen] == list(range(1, 41))
     assert [progress.phase for progress in seen] == [0] * 30 + [1] * 10
     assert seen[0].last.loss > 5
     assert seen[29].last.loss < 0.5
     assert seen[0].last.tokens_per_s > 0
-    assert not out.with_name("sft.partial").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["sft"]
     record = json.loads((out / "stepcoder.json").read_text())
     assert (record["seed"], record["updates"], record["examples"]) == (config.seed, 40, [6, 12])
     assert record["final_loss"] == seen[-1].last.loss
+    curve = record["heldout_loss_after"]
+    assert (list(curve), curve["40"]) == (["0", "30", "40"], report.heldout_loss)
+    # phase 0 knows half of what is held out, phase 1 all of it
+    assert curve["0"] > curve["30"] > curve["40"]
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(41))
+    assert "_attn_implementation" not in (out / "config.json").read_text()
     assert record["sha256"] == hf_folder.weights_sha256(out)
     model = AutoModelForCausalLM.from_pretrained(str(out))
     assert AutoTokenizer.from_pretrained(str(out)).eos_token_id == 0
@@ -117,3 +166,44 @@ def test_the_warm_start_learns_and_writes_an_ordinary_folder(
             total -= float(logprobs[len(example.prompt_ids) + place - 1, token])
             tokens += 1
     assert report.heldout_loss == pytest.approx(total / tokens, abs=1e-4)
+
+
+@pytest.mark.ray
+@pytest.mark.deepspeed
+def test_a_stopped_warm_start_goes_on_to_the_same_weights_to_the_last_bit(
+    local_ray: None, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    del local_ray
+    examples = SftExamples(phases=(tuple(ECHO[:6]), tuple(ECHO)), heldout=tuple(ECHO[:3]))
+
+    def settings(name: str, **sft: object) -> RunConfig:
+        legs = [{"steps": 3, "learning_rate": 1e-2}, {"steps": 6, "learning_rate": 2e-3}]
+        return run_config(
+            model={"sft_path": str(tmp_path / name)},
+            sft={"batch_samples": 5, "microbatch_samples": 2, "phases": legs, **sft},
+        )
+
+    whole = train(settings("whole"), examples, tiny_checkpoint, [])
+    first: list[SftProgress] = []
+    with pytest.raises(Interrupted, match=r"checkpoint of update \d of 9 in .*sft.unfinished"):
+        train(settings("sft"), examples, tiny_checkpoint, first, stop_at=4)
+    assert not (tmp_path / "sft").exists()
+    second: list[SftProgress] = []
+    often = settings("sft", checkpoint_every=2)
+    resumed = train(often, examples, tiny_checkpoint, second, resume=True)
+
+    assert [p.step for p in first + second] == list(range(1, 10))
+    assert second
+    rows = [{k: v for k, v in r.items() if k != "tokens_per_s"} for r in whole.rows]
+    assert [{k: v for k, v in r.items() if k != "tokens_per_s"} for r in resumed.rows] == rows
+    weights = [hf_folder.weights_sha256(tmp_path / name) for name in ("whole", "sft")]
+    assert weights[0] == weights[1]
+    # padded, the same updates: sums in another order
+    train(settings("padded", packing=False), examples, tiny_checkpoint, [])
+    packed, padded = (
+        AutoModelForCausalLM.from_pretrained(str(tmp_path / name)).state_dict()
+        for name in ("whole", "padded")
+    )
+    for key, value in packed.items():
+        torch.testing.assert_close(padded[key], value, rtol=0, atol=2e-4)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["padded", "sft", "whole"]

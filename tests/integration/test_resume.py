@@ -161,7 +161,7 @@ def test_six_steps_with_two_interruptions_equal_six_in_one_go_bit_for_bit(
 @pytest.mark.parametrize(
     ("command", "line"), [("sft", "SFT: 24/"), ("train", "RL: 0/"), ("eval", "evaluation: 0/")]
 )
-def test_a_command_that_is_stopped_leaves_nothing(place: Place, command: str, line: str):
+def test_a_command_that_is_stopped_leaves_nothing_behind(place: Place, command: str, line: str):
     out = place.folder / "stopped"
     before = shared_memory()
     changes = {"model__sft_path": out} if command == "sft" else {"run_dir": out}
@@ -175,3 +175,6 @@ def test_a_command_that_is_stopped_leaves_nothing(place: Place, command: str, li
     assert place.left() == []
     assert not list(place.folder.rglob("*.partial"))
     assert not (out / "config.json").exists(), "a model appears whole or not at all"
+    if command == "sft":  # but for what `--resume` goes on from
+        (kept,) = (place.folder / "stopped.unfinished/checkpoints").iterdir()
+        assert f"checkpoint of update {int(kept.name.removeprefix('step_'))} of 120" in output

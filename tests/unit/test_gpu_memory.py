@@ -67,6 +67,20 @@ def test_parameters_of_policy_and_critic_by_hand() -> None:
     assert model_shape.critic_parameters(untied) == 80_704 + 64 + 1
 
 
+def test_sft_holds_the_policy_alone_and_its_own_micro_batch() -> None:
+    tree = config(learner__microbatch_samples=2)
+    sft = tree.sft.model_copy(update={"microbatch_samples": 6, "packing": False})
+    padded = tree.model_copy(update={"sft": sft})
+    rank = gpu_memory.sft_memory(padded, SMALL)
+    assert (rank.parameters, rank.optimizer) == (2 * 80_704, 12 * 80_704)
+    assert rank.gradients == 2 * 80_704
+    assert rank.activations == 3 * gpu_memory.activation_bytes(tree, SMALL)
+    # packed: 600 tokens, 2 layers, 64 wide queries of 2 bytes once more
+    packed = tree.model_copy(update={"sft": sft.model_copy(update={"packing": True})})
+    more = gpu_memory.sft_memory(packed, SMALL).activations - rank.activations
+    assert more == 600 * 2 * 64 * 2
+
+
 def test_without_a_critic_neither_its_parameters_nor_its_optimiser_count() -> None:
     grpo = config(learner__zero_stage=2, learner__ranks=4, learner__advantage="grpo")
     rank = gpu_memory.rank_memory(grpo, SMALL)

@@ -67,13 +67,6 @@ def test_code_that_is_only_given_after_a_failure_has_to_fit_too():
         preflight.fitting(config(kind="on_failure"), [deep], WRITER, Console(quiet=True))
 
 
-def test_a_problem_without_a_reference_is_no_example():
-    problems = [problem("p/1", "add"), problem("p/2", "add", reference="")]
-    assert [len(leg) for leg in preflight.sft_examples(config(), problems, WRITER)] == [1]
-    with pytest.raises(ConfigError, match="none of the SFT problems has a reference"):
-        preflight.sft_examples(config(), problems[1:], WRITER)
-
-
 def test_a_folder_without_a_model_is_one_line_and_a_model_folder_is_made_whole(tmp_path: Path):
     with pytest.raises(ConfigError, match="no model there"):
         preflight.existing(str(tmp_path), "mend model.path")

@@ -1,0 +1,179 @@
+"""The working folder of a warm start that is not finished: `<folder>.unfinished/`.
+
+metrics.jsonl               one object an update; the finished folder gets it
+checkpoints/step_000040/    learner/ and state.json; complete or absent, the newest only
+
+It is there while `stepcoder sft` works, and stays after an interruption that left a checkpoint.
+Whoever opens it holds the lock of `sft_folder.writing`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stepcoder_dist.config import RunConfig
+from stepcoder_dist.errors import ConfigError, RunError
+from stepcoder_dist.resumption import flat
+from stepcoder_dist.run_folder import append_jsonl, step_of, write_atomically
+from stepcoder_dist.sft_examples import SftExamples
+
+METRICS = "metrics.jsonl"
+_STATE = "state.json"
+
+_MAY_CHANGE = (
+    "sft.microbatch_samples",
+    "sft.packing",
+    "sft.heldout_samples",
+    "sft.checkpoint_every",
+)
+"""Keys of `[sft]` that change no gradient, or only the order in which its parts are summed."""
+
+
+def folder_of(config: RunConfig) -> Path:
+    """Whole, because the learner's ranks write into it from other working folders."""
+    return Path(f"{config.sft_folder}.unfinished").resolve()
+
+
+def refuse_unfinished(config: RunConfig) -> None:
+    """Raises `ConfigError` where an earlier warm start can be gone on with: it may be hours."""
+    folder = folder_of(config)
+    if found := _checkpoints(folder):
+        raise ConfigError(
+            f"{folder} holds an unfinished warm start with {_updates(found[-1])} updates; go on "
+            f"with `stepcoder sft RUN.toml --resume`, or remove the folder to begin again"
+        )
+
+
+def refuse_without_checkpoint(config: RunConfig) -> None:
+    """Raises `ConfigError` where there is nothing to go on with."""
+    folder = folder_of(config)
+    if not _checkpoints(folder):
+        raise ConfigError(
+            f"{folder}: no checkpoint of a warm start to resume; run `stepcoder sft` without "
+            "--resume"
+        )
+
+
+class SftWork:
+    """One warm start's rows and checkpoints."""
+
+    def __init__(self, config: RunConfig, examples: SftExamples) -> None:
+        self.path = folder_of(config)
+        self._identity = _identity(config, examples)
+        self.updates = 0
+        """How many the checkpoint that is gone on from had."""
+        self.resumed: Path | None = None
+        """The learner's folder of that checkpoint; None at the beginning."""
+
+    def begin(self) -> None:
+        """Make an empty folder; `refuse_unfinished` has seen that nothing of worth lies there."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        (self.path / "checkpoints").mkdir(parents=True)
+
+    def resume(self) -> None:
+        """Go on at the newest checkpoint; later rows are dropped.
+
+        Raises `ConfigError` for one that is damaged or comes from other settings or examples.
+        """
+        newest = _checkpoints(self.path)[-1]
+        for draft in (self.path / "checkpoints").glob(".step_*"):
+            shutil.rmtree(draft)
+        try:
+            state = json.loads((newest / _STATE).read_text(encoding="utf-8"))
+            saved, updates = dict(state["identity"]), int(state["updates"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{newest / _STATE} is damaged ({type(error).__name__}: {error}); remove "
+                f"{self.path} to begin again"
+            ) from None
+        for key in sorted(saved.keys() | self._identity.keys()):
+            there, here = saved.get(key), self._identity.get(key)
+            if there != here:
+                raise ConfigError(
+                    f"{newest} comes from another warm start: {key} = {there!r} there, {here!r} "
+                    f"here; set it back, or remove {self.path} to begin again"
+                )
+        metrics = self.path / METRICS
+        lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        write_atomically(metrics, "".join(line for line in lines if step_of(line) <= updates))
+        self.updates, self.resumed = updates, newest / "learner"
+
+    def record(self, row: Mapping[str, Any]) -> None:
+        append_jsonl(self.path / METRICS, [row])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every update's row so far, and row 0 where the held-out loss was measured first."""
+        path = self.path / METRICS
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        return [json.loads(line) for line in text.splitlines()]
+
+    def draft(self, updates: int) -> Path:
+        """Where the ranks write the next checkpoint; invisible until `commit`."""
+        draft = self.path / "checkpoints" / f".step_{updates:06d}"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        return draft
+
+    def commit(self, draft: Path, updates: int) -> None:
+        """Make it visible at once, then remove those before it."""
+        if not any((draft / "learner").glob("*")):
+            raise RunError(
+                f"{draft / 'learner'}: the learner's ranks wrote nothing there; model.sft_path has "
+                "to be on a file system that all nodes share"
+            )
+        state = {"updates": updates, "identity": self._identity}
+        write_atomically(draft / _STATE, json.dumps(state, indent=1) + "\n")
+        before = _checkpoints(self.path)
+        done = draft.with_name(draft.name.removeprefix("."))
+        draft.rename(done)
+        for old in before:
+            shutil.rmtree(old)
+
+    def finish(self, folder: Path) -> None:
+        """Give the rows to the finished folder and go."""
+        write_atomically(folder / METRICS, (self.path / METRICS).read_text(encoding="utf-8"))
+        shutil.rmtree(self.path)
+
+    def close(self) -> None:
+        """Remove what cannot be gone on with."""
+        if not _checkpoints(self.path):
+            shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _identity(config: RunConfig, examples: SftExamples) -> dict[str, Any]:
+    """What the weights depend on, by dotted key, as JSON would give it back."""
+    whole = config.model_dump(mode="json")
+    learner = ("ranks", "zero_stage", "offload_optimizer", "adam_betas", "max_grad_norm")
+    tree = {
+        "seed": whole["seed"],
+        "model": {key: whole["model"][key] for key in ("path", "tiny", "dtype", "max_tokens")},
+        "learner": {key: whole["learner"][key] for key in learner},
+        "prompt": whole["prompt"],
+        "problems": {"sft": config.problems.sft or config.problems.train},
+        "sft": whole["sft"],
+    }
+    meaning = {key: value for key, value in flat(tree).items() if key not in _MAY_CHANGE}
+    return meaning | {"examples (SHA-256 of their tokens)": _digest(examples)}
+
+
+def _digest(examples: SftExamples) -> str:
+    digest = hashlib.sha256()
+    for phase in examples.phases:
+        digest.update(f"{len(phase)} examples".encode())
+        for example in phase:
+            digest.update(f"{len(example.prompt_ids)}+{len(example.completion_ids)}".encode())
+            digest.update(example.prompt_ids.tobytes() + example.completion_ids.tobytes())
+    return digest.hexdigest()
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in (folder / "checkpoints").glob(f"step_*/{_STATE}"))
+
+
+def _updates(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step_"))
