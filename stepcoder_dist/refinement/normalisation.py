@@ -1,0 +1,60 @@
+"""What the loader changed about a row's format, for the report: told from before and after."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stepcoder_dist.problem_formats import Draft
+from stepcoder_dist.problem_tests import one_element_lists
+from stepcoder_dist.records import Problem
+
+LINES_JOINED = "lists of lines joined to text"
+NUMBERS_AS_TEXT = "numbers as output written as text"
+JSON_DECODED = "JSON text decoded"
+UNWRAPPED = "single values taken out of lists"
+WRAPPER_CALLED = "call of the wrapper function added"
+NAME_DROPPED = "function name of a program on standard input dropped"
+METHODS_MOVED = "bare methods put into class Solution"
+ASSERTS_TURNED = "asserts turned into call tests"
+IMPORTS_ADDED = "LeetCode's silent imports added"
+LINE_ENDS = "line ends of Windows"
+
+
+def changes(found: Draft, solution: str, problem: Problem) -> tuple[str, ...]:
+    """Names of the changes from the row to the problem that was made of this solution."""
+    tests = problem.tests
+    called = tests.fn_name is not None
+    moved = problem.reference != solution
+    told = {
+        LINE_ENDS: any("\r\n" in text for text in (found.statement, *found.solutions)),
+        ASSERTS_TURNED: bool(found.test_code.strip()) and not tests.test_code,
+        IMPORTS_ADDED: bool(tests.setup_code) and not found.setup_code,
+        WRAPPER_CALLED: moved and not called,
+        METHODS_MOVED: moved and called,
+        NAME_DROPPED: bool(found.fn_name) and not called and not tests.test_code,
+    }
+    if not found.test_code.strip():
+        told |= _values(found, problem)
+    return tuple(name for name, so in told.items() if so)
+
+
+def _values(found: Draft, problem: Problem) -> dict[str, bool]:
+    tests = problem.tests
+    before: list[Any] = _decoded_list(found.inputs) + _decoded_list(found.outputs)
+    if tests.fn_name is None:
+        return {
+            JSON_DECODED: isinstance(found.inputs, str) or isinstance(found.outputs, str),
+            LINES_JOINED: any(isinstance(value, list) for value in before),
+            NUMBERS_AS_TEXT: any(isinstance(value, int | float) for value in before),
+        }
+    outputs = _decoded_list(found.outputs)
+    unwrapped = one_element_lists(outputs) and not one_element_lists(tests.outputs)
+    kept = [o[0] for o in outputs] if unwrapped else outputs
+    return {
+        JSON_DECODED: list(tests.inputs) != found.inputs or list(tests.outputs) != kept,
+        UNWRAPPED: unwrapped,
+    }
+
+
+def _decoded_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
