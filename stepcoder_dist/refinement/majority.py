@@ -45,7 +45,7 @@ class Majority:
         untouched = Mended(list(options), {})
         if len(voters) < LEAST_VOTES or base.tests.checker or not base.tests.inputs:
             return untouched
-        votes = _Votes(base)
+        votes = _Votes(base, [o.problem for o in options if o not in voters])
         for voter in voters[:MOST_VOTERS]:
             verdict = await self._ask(voter.problem)
             if verdict is not None:
@@ -77,9 +77,13 @@ class Majority:
 class _Votes:
     """By test: which answers were given how often, and how many solutions agree with the file."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, otherwise: Sequence[Problem]) -> None:
+        """`otherwise`: the row with its expected values read in another way."""
         count = len(problem.tests.inputs)
         self._called = problem.tests.fn_name is not None
+        self._readings = [
+            {self._key(p.tests.outputs[test]) for p in otherwise} for test in range(count)
+        ]
         self._for_file = [0] * count
         self._answers: list[Counter[str]] = [Counter() for _ in range(count)]
         self._values: dict[str, Any] = {}
@@ -96,14 +100,19 @@ class _Votes:
     def _answer(self, test: int, result: TestResult) -> None:
         if result.answer is None:
             return
-        value = result.answer.value
+        key = self._key(result.answer.value)
+        if key is not None and key not in self._readings[test]:
+            self._answers[test][key] += 1
+            self._values.setdefault(key, result.answer.value)
+
+    def _key(self, value: Any) -> str | None:
+        """The same for answers that agree; None for what cannot be written down."""
+        if not self._called:  # white space tells nothing, as for the judge
+            return "\n".join(" ".join(line.split()) for line in value.strip().splitlines())
         try:
-            # printed text counts as the judge reads it: white space tells nothing
-            key = python_values.write(value) if self._called else "\n".join(_lines(value))
+            return python_values.write(value)
         except ValueError:
-            return
-        self._answers[test][key] += 1
-        self._values.setdefault(key, value)
+            return None
 
     def file_stands(self) -> bool:
         """So many passed every test that the file has a majority of its own."""
@@ -120,10 +129,6 @@ class _Votes:
         return found
 
 
-def _lines(text: str) -> list[str]:
-    return [" ".join(line.split()) for line in text.strip().splitlines()]
-
-
 def _corrected(option: Reading, outputs: list[Any]) -> Reading:
     tests = dataclasses.replace(option.problem.tests, outputs=tuple(outputs))
     return dataclasses.replace(option, problem=dataclasses.replace(option.problem, tests=tests))
@@ -131,10 +136,11 @@ def _corrected(option: Reading, outputs: list[Any]) -> Reading:
 
 def _note(test: int, before: Any, after: Any, votes: int) -> dict[str, Any]:
     """`test` counts from 0, values as Python text."""
-    def text(value: Any) -> str:
-        try:
-            return python_values.write(value)
-        except ValueError:
-            return repr(value)
+    return {"test": test, "was": _shown(before), "is": _shown(after), "votes": votes}
 
-    return {"test": test, "was": text(before), "is": text(after), "votes": votes}
+
+def _shown(value: Any) -> str:
+    try:
+        return python_values.write(value)
+    except ValueError:
+        return repr(value)

@@ -122,5 +122,5 @@ def _names_chance(source: str) -> bool:
         return False
     names = {n.id for n in nodes if isinstance(n, ast.Name)}
     names |= {n.attr for n in nodes if isinstance(n, ast.Attribute)}
-    names |= {a.name.partition(".")[0] for n in nodes if isinstance(n, ast.alias) for a in [n]}
+    names |= {n.name.partition(".")[0] for n in nodes if isinstance(n, ast.alias)}
     return bool(names & _CHANCE)

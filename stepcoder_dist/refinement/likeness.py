@@ -1,0 +1,97 @@
+"""Which problem a statement was seen in before: word for word, or nearly, by MinHash.
+
+Statements are compared as words, in lower case, without punctuation. Two are near-duplicates when
+the estimated Jaccard similarity of their runs of `WORDS` words is at least the threshold. Of each
+statement a signature is held, about 3 KB with its index; the text is not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+from stepcoder_dist.errors import MissingEngine
+from stepcoder_dist.records import Problem
+
+WORDS = 4
+PERMUTATIONS = 64
+_SEED = 1
+_WORD = re.compile(r"\w+")
+_MISSED_WEIGHTS = (0.2, 0.8)
+"""False positives cost a comparison of signatures, a missed pair is a duplicate in the set."""
+
+
+class Likeness:
+    """Statements seen so far, by the id of their problem."""
+
+    def __init__(self, threshold: float) -> None:
+        """`threshold` 0: word for word only. Raises `MissingEngine` without datasketch."""
+        self._threshold = threshold
+        self._exact: dict[bytes, str] = {}
+        self._signatures: dict[str, Any] = {}
+        self._index: Any = None
+        if threshold:
+            datasketch = load_datasketch()
+            self._make = datasketch.MinHash
+            self._lean = datasketch.LeanMinHash
+            self._index = datasketch.MinHashLSH(
+                threshold=threshold, num_perm=PERMUTATIONS, weights=_MISSED_WEIGHTS
+            )
+
+    def __len__(self) -> int:
+        return len(self._exact)
+
+    def add(self, problem: Problem) -> None:
+        """Remember a problem, by an id that was not added before."""
+        words = _words(problem)
+        self._exact.setdefault(_digest(words), problem.problem_id)
+        if self._index is not None and problem.problem_id not in self._signatures:
+            signature = self._signature(words)
+            self._signatures[problem.problem_id] = signature
+            self._index.insert(problem.problem_id, signature, check_duplication=False)
+
+    def seen(self, problem: Problem) -> tuple[str, float] | None:
+        """The id of the likest problem so far and how like it is; 1.0 is word for word."""
+        words = _words(problem)
+        same = self._exact.get(_digest(words))
+        if same is not None:
+            return same, 1.0
+        if self._index is None:
+            return None
+        signature = self._signature(words)
+        found = [
+            (signature.jaccard(self._signatures[name]), name)
+            for name in sorted(self._index.query(signature))
+        ]
+        likest = max(found, default=(0.0, ""), key=lambda pair: pair[0])
+        # below 1: what is not word for word is told apart from what is
+        return (likest[1], min(likest[0], 0.999)) if likest[0] >= self._threshold else None
+
+    def _signature(self, words: list[str]) -> Any:
+        runs = {" ".join(words[i : i + WORDS]) for i in range(max(1, len(words) - WORDS + 1))}
+        full = self._make(num_perm=PERMUTATIONS, seed=_SEED)
+        full.update_batch([run.encode() for run in sorted(runs)])
+        return self._lean(full)
+
+
+def load_datasketch() -> Any:
+    """The library. Raises `MissingEngine`."""
+    try:
+        import datasketch
+    except ImportError:
+        raise MissingEngine(
+            "near-duplicates are found with datasketch, which is not installed; "
+            "pip install 'stepcoder-dist[data]', or pass --near-duplicate 0"
+        ) from None
+    return datasketch
+
+
+def _words(problem: Problem) -> list[str]:
+    """Of the statement; where a set has none, of the reference."""
+    text = problem.statement if problem.statement.strip() else problem.reference
+    return _WORD.findall(text.lower())
+
+
+def _digest(words: list[str]) -> bytes:
+    return hashlib.sha256(" ".join(words).encode("utf-8", "surrogatepass")).digest()
