@@ -18,7 +18,14 @@ from typing import Any, TypeVar, overload
 from stepcoder_dist import ladder, python_values, reference_code
 from stepcoder_dist.errors import ProblemError
 from stepcoder_dist.problem_files import MEND, rows
-from stepcoder_dist.problem_formats import OWN_FORMAT, PYTHON_TEXT, Draft, RowError, draft, problem_id
+from stepcoder_dist.problem_formats import (
+    OWN_FORMAT,
+    PYTHON_TEXT,
+    Draft,
+    RowError,
+    draft,
+    problem_id,
+)
 from stepcoder_dist.problem_tests import one_element_lists, suite
 from stepcoder_dist.records import LEVELS, Problem, TestSuite
 
@@ -185,8 +192,8 @@ def rewrapped(problem: Problem) -> Problem:
 def row_from_problem(problem: Problem) -> dict[str, Any]:
     """Write a problem as one APPS+ object that `problem_from_row` reads back as it was.
 
-    Where its tests hold what JSON cannot (tuples, sets, bytes, nan) each input and output is written
-    as Python text, and `values` says so. Raises `ProblemError` where they are no plain data.
+    Where its tests hold what JSON cannot (tuples, sets, bytes, nan) each input and output is
+    Python text, and `values` says so. Raises `ProblemError` where they are no plain data.
     """
     tests = problem.tests
     row: dict[str, Any] = {

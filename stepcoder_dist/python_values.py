@@ -63,7 +63,5 @@ _WRITERS: dict[type, Callable[[Any], str]] = {
     tuple: _tuple,
     set: lambda value: f"{{{_items(value)}}}" if value else "set([])",
     frozenset: lambda value: f"frozenset([{_items(value)}])",
-    dict: lambda value: (
-        "{" + ", ".join(f"{_text(k)}: {_text(v)}" for k, v in value.items()) + "}"
-    ),
+    dict: lambda value: "{" + ", ".join(f"{_text(k)}: {_text(v)}" for k, v in value.items()) + "}",
 }

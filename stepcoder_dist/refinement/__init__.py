@@ -1,8 +1,8 @@
 """APPS → APPS+: a problem set in, the problems that can be trained on out, and why the others not.
 
-    rows ─ read ─ fits, not in the evaluation sets ─ reference runs ─ (more stages) ─ no duplicate
-           reading.py  context_length.py, likeness.py   references.py  stages.Stage    likeness.py
-                       └── a row at a time ──┘   └── several rows at a time ──┘   └ in the set's order
+    read ──► not in an evaluation set ──► reference passes ──► (more stages) ──► no duplicate
+    reading.py    likeness.py             references.py        stages.Stage      likeness.py
+    └───────────────────── several rows at a time ───────────────────────┘   in the set's order
 
 A row leaves as a `Candidate` or as a `Rejection` with its reason. What became of each row is
 written down at once, in the set's order (`settled_file.py`); from there come, at the end, the

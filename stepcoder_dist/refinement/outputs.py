@@ -149,9 +149,7 @@ def _counts(account: Account) -> dict[str, Any]:
     }
 
 
-def _write_report(
-    file: IO[str], account: Account, source: Path, settled: SettledFile
-) -> None:
+def _write_report(file: IO[str], account: Account, source: Path, settled: SettledFile) -> None:
     """One JSON object; its lists are written row by row, for a set can be larger than memory."""
     head = {"source": str(source), "counts": _counts(account), "stages": account.stages}
     file.write(json.dumps(head, indent=1).removesuffix("\n}"))
@@ -179,14 +177,15 @@ def _manifest(
         "versions": {
             "stepcoder_dist": about["version of stepcoder_dist"],
             "python": platform.python_version(),
-            "datasketch": _version("datasketch"),
+            "datasketch": version("datasketch"),
         },
         "counts": _counts(account),
         "out": {"path": account.out.name, "bytes": length, "sha256": sha256},
     }
 
 
-def _version(library: str) -> str | None:
+def version(library: str) -> str | None:
+    """None where it is not installed."""
     try:
         return metadata.version(library)
     except metadata.PackageNotFoundError:

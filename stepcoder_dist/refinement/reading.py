@@ -47,9 +47,7 @@ def read(row: Any, where: str) -> Candidate | Rejection:
     if isinstance(first, Rejection):
         return first
     assert first is not None  # noqa: S101 - `_missing` has seen a solution
-    return Candidate(
-        problem=first.problem, draft=found, where=where, normalised=first.normalised
-    )
+    return Candidate(problem=first.problem, draft=found, where=where, normalised=first.normalised)
 
 
 def readings(found: Draft, fits: Fits = lambda _: None) -> Iterator[Reading | Rejection]:
@@ -85,9 +83,7 @@ def without_place(error: ProblemError) -> str:
     return str(error).removesuffix(f"; {MEND}")
 
 
-def _one(
-    found: Draft, solution: str, seen: set[str], fits: Fits
-) -> list[Reading] | Rejection:
+def _one(found: Draft, solution: str, seen: set[str], fits: Fits) -> list[Reading] | Rejection:
     """The readings of one solution: two where only running it tells how values are wrapped."""
     complaint = reference_code.complaint(solution)
     if complaint is not None:
@@ -121,25 +117,33 @@ def _without_keys(row: Any, complaint: str) -> Rejection:
 
 def _missing(found: Draft) -> Rejection | None:
     """What APPS+'s first step removes: no inputs, no outputs, no solution; no function's name."""
-    inputs, outputs = found.inputs or [], found.outputs or []
-    if not found.test_code.strip() and isinstance(inputs, list) and isinstance(outputs, list):
-        counts = f"{len(inputs)} inputs, {len(outputs)} outputs"
-        if len(inputs) < len(outputs) or not inputs:
-            return Rejection(reason=Reason.NO_INPUTS, detail=counts)
-        if len(outputs) < len(inputs):
-            return Rejection(reason=Reason.NO_OUTPUTS, detail=counts)
-        if not found.fn_name and not any(map(_says_something, outputs)):
-            detail = "every expected output is blank: a program that does nothing would pass"
-            return Rejection(reason=Reason.NO_OUTPUTS, detail=detail)
-        if not found.fn_name and any(_argument_list(value) for value in inputs):
-            detail = "inputs are lists of arguments, and there is no fn_name"
-            return Rejection(reason=Reason.FUNCTION_NAME, detail=detail)
     name = found.fn_name
     if name not in (None, "") and not _identifier(name):
         detail = f"fn_name {name!r} is no name of a function"
         return Rejection(reason=Reason.FUNCTION_NAME, detail=detail)
+    if not found.test_code.strip():
+        missing = _missing_tests(found.inputs or [], found.outputs or [], called=bool(name))
+        if missing is not None:
+            return missing
     if not any(solution.strip() for solution in found.solutions):
         return Rejection(reason=Reason.NO_SOLUTION, detail="no solution")
+    return None
+
+
+def _missing_tests(inputs: Any, outputs: Any, *, called: bool) -> Rejection | None:
+    if not isinstance(inputs, list) or not isinstance(outputs, list):
+        return None  # `problem_tests` refuses it
+    counts = f"{len(inputs)} inputs, {len(outputs)} outputs"
+    if len(inputs) < len(outputs) or not inputs:
+        return Rejection(reason=Reason.NO_INPUTS, detail=counts)
+    if len(outputs) < len(inputs):
+        return Rejection(reason=Reason.NO_OUTPUTS, detail=counts)
+    if not called and not any(map(_says_something, outputs)):
+        detail = "every expected output is blank: a program that does nothing would pass"
+        return Rejection(reason=Reason.NO_OUTPUTS, detail=detail)
+    if not called and any(map(_argument_list, inputs)):
+        detail = "inputs are lists of arguments, and there is no fn_name"
+        return Rejection(reason=Reason.FUNCTION_NAME, detail=detail)
     return None
 
 

@@ -20,7 +20,6 @@ from typing import Any
 
 from rich.console import Console
 
-from stepcoder_dist import __version__
 from stepcoder_dist.errors import ProblemError, SandboxFault
 from stepcoder_dist.problem_files import Row, rows
 from stepcoder_dist.problem_formats import problem_id
@@ -33,7 +32,7 @@ from stepcoder_dist.refinement.settled_file import Settled, SettledFile
 from stepcoder_dist.refinement.stages import Candidate, Reason, Rejection, Stage
 
 BAD_ROWS = (Reason.UNREADABLE, Reason.BAD_TESTS)
-"""What `max_bad_share` counts: rows that are broken. To leave out the rest is what refining does."""
+"""What `max_bad_share` counts: broken rows. To leave out the rest is what refining is for."""
 MOST_FAULTS_IN_A_ROW = 8
 """So many rows without a verdict one after the other: the sandbox is gone."""
 _LINES = 20
@@ -70,7 +69,7 @@ async def refine(
         "SRC": source.digest(order.source),
         "--against": [source.digest_of_set(spec) for spec in order.against],
         **order.options,
-        "version of stepcoder_dist": __version__,
+        "version of stepcoder_dist": outputs.version("stepcoder-dist"),
     }
     total = source.count_rows(order.source)
     kept = _Kept(order)
