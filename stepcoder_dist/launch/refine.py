@@ -30,7 +30,7 @@ class Options:
 
     against: tuple[str, ...] = ()
     repair: Literal["no", "majority"] = "no"
-    near_duplicate: float = 0.8
+    near_duplicate: float = 0.85
     tokenizer: Path | None = None
     max_tokens: int | None = None
     max_bad_share: float = 0.5

@@ -1,8 +1,9 @@
 """Which problem a statement was seen in before: word for word, or nearly, by MinHash.
 
-Statements are compared as words, in lower case, without punctuation. Two are near-duplicates when
-the estimated Jaccard similarity of their runs of `WORDS` words is at least the threshold. Of each
-statement a signature is held, about 3 KB with its index; the text is not.
+Statements are compared as words and signs, white space aside: a plus is no minus. Two are
+near-duplicates when the estimated Jaccard similarity of their runs of `WORDS` words and signs, in
+lower case, is at least the threshold. Of each statement a signature is held, about 5 KB with its
+index; the text is not.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from stepcoder_dist.errors import MissingEngine
 from stepcoder_dist.records import Problem
 
 WORDS = 4
-PERMUTATIONS = 64
+PERMUTATIONS = 128
 _SEED = 1
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"\w+|[^\w\s]")
 _MISSED_WEIGHTS = (0.2, 0.8)
 """False positives cost a comparison of signatures, a missed pair is a duplicate in the set."""
 
@@ -69,6 +70,7 @@ class Likeness:
         return (likest[1], min(likest[0], 0.999)) if likest[0] >= self._threshold else None
 
     def _signature(self, words: list[str]) -> Any:
+        words = [word.lower() for word in words]
         runs = {" ".join(words[i : i + WORDS]) for i in range(max(1, len(words) - WORDS + 1))}
         full = self._make(num_perm=PERMUTATIONS, seed=_SEED)
         full.update_batch([run.encode() for run in sorted(runs)])
@@ -90,7 +92,7 @@ def load_datasketch() -> Any:
 def _words(problem: Problem) -> list[str]:
     """Of the statement; where a set has none, of the reference."""
     text = problem.statement if problem.statement.strip() else problem.reference
-    return _WORD.findall(text.lower())
+    return _WORD.findall(text)
 
 
 def _digest(words: list[str]) -> bytes:

@@ -49,7 +49,7 @@ class Order:
     """Everything that decides the result, by the options' names: JSON, for the manifest, and to go
     on only with the same."""
     against: Sequence[str] = ()
-    near_duplicate: float = 0.8
+    near_duplicate: float = 0.85
     """Jaccard similarity from which two statements are near-duplicates; 0: none are."""
     max_bad_share: float = 0.5
     in_flight: int = 8
@@ -87,6 +87,7 @@ async def refine(
                 console.print(
                     f"{settled.path} keeps {settled.count} of {total} rows; go on with --resume",
                     highlight=False,
+                    soft_wrap=True,
                 )
                 raise
         account = outputs.write(order.out, order.source, settled, stages, about)
