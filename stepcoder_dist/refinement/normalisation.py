@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from stepcoder_dist.problem_formats import Draft
@@ -11,6 +12,7 @@ from stepcoder_dist.records import Problem
 LINES_JOINED = "lists of lines joined to text"
 NUMBERS_AS_TEXT = "numbers as output written as text"
 JSON_DECODED = "JSON text decoded"
+LISTS_DECODED = "lists decoded from JSON text"
 UNWRAPPED = "single values taken out of lists"
 WRAPPER_CALLED = "call of the wrapper function added"
 NAME_DROPPED = "function name of a program on standard input dropped"
@@ -40,21 +42,24 @@ def changes(found: Draft, solution: str, problem: Problem) -> tuple[str, ...]:
 
 def _values(found: Draft, problem: Problem) -> dict[str, bool]:
     tests = problem.tests
-    before: list[Any] = _decoded_list(found.inputs) + _decoded_list(found.outputs)
+    as_text = isinstance(found.inputs, str) or isinstance(found.outputs, str)
+    inputs, outputs = _listed(found.inputs), _listed(found.outputs)
+    told = {LISTS_DECODED: as_text}
     if tests.fn_name is None:
-        return {
-            JSON_DECODED: isinstance(found.inputs, str) or isinstance(found.outputs, str),
-            LINES_JOINED: any(isinstance(value, list) for value in before),
-            NUMBERS_AS_TEXT: any(isinstance(value, int | float) for value in before),
+        values = inputs + outputs
+        return told | {
+            LINES_JOINED: any(isinstance(value, list) for value in values),
+            NUMBERS_AS_TEXT: any(isinstance(value, int | float) for value in values),
         }
-    outputs = _decoded_list(found.outputs)
     unwrapped = one_element_lists(outputs) and not one_element_lists(tests.outputs)
     kept = [o[0] for o in outputs] if unwrapped else outputs
-    return {
-        JSON_DECODED: list(tests.inputs) != found.inputs or list(tests.outputs) != kept,
+    return told | {
+        JSON_DECODED: list(tests.inputs) != inputs or list(tests.outputs) != kept,
         UNWRAPPED: unwrapped,
     }
 
 
-def _decoded_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+def _listed(value: Any) -> list[Any]:
+    if isinstance(value, str):
+        value = json.loads(value)
+    return list(value)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepcoder_dist import python_values
@@ -35,6 +35,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(VALUES)
 def test_a_value_reads_back_with_its_types(value):
     read = python_values.read(python_values.write(value))

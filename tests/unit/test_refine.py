@@ -176,6 +176,8 @@ def test_what_only_running_can_settle_is_settled_by_the_reference(folder):
 
 NORMALISED = {
     "lists of lines joined to text": {"inputs": [["1"], ["4"]]},
+    "numbers as output written as text": {"outputs": [2, 8]},
+    "lists decoded from JSON text": {"inputs": '["1", "4"]', "outputs": '["2", "8"]'},
     "line ends of Windows": {"reference": DOUBLE.replace("\n", "\r\n") + "# end\r\n"},
     "JSON text decoded": {
         "inputs": [['"ab"'], ['"c"']],
