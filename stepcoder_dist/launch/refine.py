@@ -16,7 +16,7 @@ from stepcoder_dist.refinement.context_length import ContextLength
 from stepcoder_dist.refinement.majority import Majority
 from stepcoder_dist.refinement.reading import Fits
 from stepcoder_dist.refinement.references import ReferencePasses
-from stepcoder_dist.refinement.refine import Order
+from stepcoder_dist.refinement.refine import Order, survey
 from stepcoder_dist.refinement.refine import refine as refine_rows
 from stepcoder_dist.refinement.stages import Stage
 
@@ -75,12 +75,13 @@ def refine(source: Path, out: Path, options: Options) -> None:
         for seed, count in zip(HASH_SEEDS, (max(1, options.jobs - second), second), strict=True)
     ]
     chosen = choose(configs[0])
+    found = survey(order)
 
     async def command() -> None:
         async with make_pool(configs[0], chosen) as one, make_pool(configs[1], chosen) as other:
             majority = Majority(one) if options.repair == "majority" else None
             stages: list[Stage] = [ReferencePasses(one, other, majority=majority, fits=fits)]
-            account = await refine_rows(order, stages, console, resume=options.resume)
+            account = await refine_rows(order, found, stages, console, resume=options.resume)
         Console(width=None if sys.stdout.isatty() else 120).print(outputs.table(account))
         print(f"{out}: {account.kept} of {account.rows} rows; {account.report} says why")  # noqa: T201 - the command's answer
 

@@ -40,9 +40,11 @@ class Majority:
 
     async def mend(self, options: Sequence[Reading]) -> Mended:
         """Correct the outputs of the readings. Raises `SandboxFault`."""
+        untouched = Mended(list(options), {})
+        if len(options) < LEAST_VOTES:
+            return untouched
         base = options[0].problem
         voters = [o for o in options if o.problem.tests.outputs == base.tests.outputs]
-        untouched = Mended(list(options), {})
         if len(voters) < LEAST_VOTES or base.tests.checker or not base.tests.inputs:
             return untouched
         votes = _Votes(base, [o.problem for o in options if o not in voters])

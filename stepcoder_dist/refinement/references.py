@@ -48,29 +48,28 @@ class ReferencePasses:
         self._fits = fits
 
     async def apply(self, found: Candidate) -> Candidate | Rejection:
-        options = [r for r in readings(found.draft, self._fits) if isinstance(r, Reading)]
-        if not options:
-            return next(r for r in readings(found.draft, self._fits) if isinstance(r, Rejection))
+        options = readings(found.draft, self._fits)
         notes = dict(found.notes)
         if self._majority is not None:
-            mended = await self._majority.mend(options)
-            options, notes = mended.options, notes | mended.notes
+            every = list(options)
+            mended = await self._majority.mend([r for r in every if isinstance(r, Reading)])
+            options, notes = iter(mended.options or every), notes | mended.notes
         failures: list[Rejection] = []
-        slow = 0
         for option in options:
+            if isinstance(option, Rejection):
+                return option
             failure = await self._failure(option.problem)
             if failure is None:
                 return dataclasses.replace(
                     found, problem=option.problem, normalised=option.normalised, notes=notes
                 )
             failures.append(failure)
-            slow += failure.reason is Reason.TIMES_OUT
-            if slow == MOST_TIMEOUTS:
+            if sum(f.reason is Reason.TIMES_OUT for f in failures) == MOST_TIMEOUTS:
                 break
         first = failures[0]
-        if len(options) > 1:
-            tried = f"{len(failures)} of {len(options)} readings tried"
-            return dataclasses.replace(first, detail=f"{first.detail} ({tried})")
+        if len(failures) > 1:
+            detail = f"{first.detail} (the first of {len(failures)} that fail)"
+            return dataclasses.replace(first, detail=detail)
         return first
 
     def tally(self, rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -26,7 +26,7 @@ from stepcoder_dist.problem_formats import problem_id
 from stepcoder_dist.problems import each, problem_from_row
 from stepcoder_dist.progress import Phase
 from stepcoder_dist.refinement import outputs, source
-from stepcoder_dist.refinement.likeness import Likeness
+from stepcoder_dist.refinement.likeness import Likeness, load_datasketch
 from stepcoder_dist.refinement.reading import read, without_place
 from stepcoder_dist.refinement.settled_file import Settled, SettledFile
 from stepcoder_dist.refinement.stages import Candidate, Reason, Rejection, Stage
@@ -55,8 +55,41 @@ class Order:
     in_flight: int = 8
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What is known of the source before the first row is settled."""
+
+    about: Mapping[str, Any]
+    """Digests, options, versions."""
+    rows: int
+
+
+def survey(order: Order) -> Survey:
+    """Read the source once, and judge nothing: a mistake shows before anything is started.
+
+    Raises `UserError` where `out` cannot be written, `ProblemError` where a set cannot be read, and
+    `MissingEngine` where near-duplicates are wanted and datasketch is not installed.
+    """
+    outputs.prepare(order.out, order.source)
+    if order.near_duplicate:
+        load_datasketch()
+    rows_there = source.count_rows(order.source)
+    about = {
+        "SRC": source.digest(order.source),
+        "--against": [source.digest_of_set(spec) for spec in order.against],
+        **order.options,
+        "version of stepcoder_dist": outputs.version("stepcoder-dist"),
+    }
+    return Survey(about=about, rows=rows_there)
+
+
 async def refine(
-    order: Order, stages: Sequence[Stage], console: Console, *, resume: bool = False
+    order: Order,
+    found: Survey,
+    stages: Sequence[Stage],
+    console: Console,
+    *,
+    resume: bool = False,
 ) -> outputs.Account:
     """Write the refined set, its report and its manifest; return the account of the rows.
 
@@ -64,33 +97,26 @@ async def refine(
     than `max_bad_share` or none is left, and `SandboxFault` when the sandbox stays away. What is
     settled stays settled, to be gone on with.
     """
-    outputs.prepare(order.out, order.source)
-    about = {
-        "SRC": source.digest(order.source),
-        "--against": [source.digest_of_set(spec) for spec in order.against],
-        **order.options,
-        "version of stepcoder_dist": outputs.version("stepcoder-dist"),
-    }
-    total = source.count_rows(order.source)
     kept = _Kept(order)
-    with SettledFile(order.out, about, resume=resume) as settled:
+    with SettledFile(order.out, found.about, resume=resume) as settled:
         if settled.kept_older is not None:
             console.print(
                 f"{settled.path} was there: kept as {settled.kept_older}", highlight=False
             )
         work = _Refining(order, stages, settled, kept)
-        with Phase(console, "refining", total, lines=_LINES) as phase:
+        with Phase(console, "refining", found.rows, lines=_LINES) as phase:
             try:
-                work.recall(phase)
+                await work.recall(phase)
                 await work.run(phase)
             except BaseException:
                 console.print(
-                    f"{settled.path} keeps {settled.count} of {total} rows; go on with --resume",
+                    f"{settled.path} keeps {settled.count} of {found.rows} rows; go on with "
+                    "--resume",
                     highlight=False,
                     soft_wrap=True,
                 )
                 raise
-        account = outputs.write(order.out, order.source, settled, stages, about)
+        account = outputs.write(order.out, order.source, settled, stages, found.about)
         _check_shares(order, account)
         settled.remove()
     return account
@@ -131,9 +157,10 @@ class _Refining:
         self._kept = kept
         self._faults = 0
 
-    def recall(self, phase: Phase) -> None:
+    async def recall(self, phase: Phase) -> None:
         """Take in what an earlier run has settled."""
         for line in self._settled.rows():
+            await asyncio.sleep(0)  # a signal ends it here as anywhere
             if "row" in line:
                 self._kept.seen.add(problem_from_row(line["row"], line["where"]))
                 self._kept.ids.add(line["id"])
@@ -143,7 +170,9 @@ class _Refining:
 
     async def run(self, phase: Phase) -> None:
         """Settle the rest. Raises `SandboxFault` after too many faults in a row."""
-        coming = itertools.islice(rows(self._order.source), self._settled.count, None)
+        coming = rows(self._order.source)
+        for _ in itertools.islice(coming, self._settled.count):
+            await asyncio.sleep(0)
         pending: deque[tuple[Row | ProblemError, asyncio.Task[Candidate | Rejection]]] = deque()
         try:
             while True:

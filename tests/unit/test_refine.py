@@ -7,6 +7,7 @@ import hashlib
 import io
 import itertools
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -15,10 +16,10 @@ from interpreted import Interpreted
 from rich.console import Console
 
 from stepcoder_dist import problems
-from stepcoder_dist.errors import ProblemError, SandboxFault, UserError
+from stepcoder_dist.errors import MissingEngine, ProblemError, SandboxFault, UserError
 from stepcoder_dist.refinement.majority import Majority
 from stepcoder_dist.refinement.references import ReferencePasses
-from stepcoder_dist.refinement.refine import Order, refine
+from stepcoder_dist.refinement.refine import Order, refine, survey
 
 DOUBLE = "print(2 * int(input()))\n"
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
@@ -48,6 +49,7 @@ class Folder:
         self.out = path / "plus.jsonl"
         self.told = io.StringIO()
         self.places = Interpreted(0), Interpreted(1)
+        self.fits = lambda _: None
 
     def write(self, rows: list[object], name: str = "set.jsonl") -> Path:
         text = "".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in rows)
@@ -56,12 +58,13 @@ class Folder:
 
     def refine(self, *, repair: bool = False, resume: bool = False, **order: object):
         one, other = self.places
-        stage = ReferencePasses(one, other, majority=Majority(one) if repair else None)
+        majority = Majority(one) if repair else None
+        stage = ReferencePasses(one, other, majority=majority, fits=self.fits)
         console = Console(file=self.told, width=120)
         wanted = Order(
             **{"source": self.source, "out": self.out, "options": {"--repair": repair}} | order
         )
-        return asyncio.run(refine(wanted, [stage], console, resume=resume))
+        return asyncio.run(refine(wanted, survey(wanted), [stage], console, resume=resume))
 
     def rows(self) -> dict[str, dict[str, object]]:
         found = [json.loads(line) for line in self.out.read_text().splitlines()]
@@ -427,3 +430,26 @@ def test_an_out_that_cannot_be_is_refused_before_anything_runs(folder):
         with pytest.raises(UserError, match=complaint):
             folder.refine(out=out)
     assert folder.places[0].judged == []
+
+
+def test_without_datasketch_the_command_says_how_to_get_it_or_to_go_without(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasketch", None)
+    folder.write([row("a"), row("b", statement=row("a")["statement"])])
+    with pytest.raises(MissingEngine, match=r"stepcoder-dist\[data\].*or pass --near-duplicate 0"):
+        folder.refine()
+    assert folder.refine(near_duplicate=0.0).removed == {"duplicate": 1}
+
+
+def test_only_what_fits_the_models_context_is_kept(folder):
+    """Also of several solutions: a shorter one that passes takes the place of a long one."""
+    long = "# " + "x" * 100 + "\n" + DOUBLE
+    folder.write(
+        [
+            row("both", reference="absent", solutions=[long + "pass\n", DOUBLE]),
+            row("long", reference=long),
+        ]
+    )
+    folder.fits = lambda p: "too long" if len(p.reference) > 80 else None
+    folder.refine()
+    assert folder.rows()["both"]["canonical_solution"] == DOUBLE
+    assert folder.reasons() == {"long": ("too long for the model", "too long")}
