@@ -19,8 +19,8 @@ WORDS = 4
 PERMUTATIONS = 128
 _SEED = 1
 _WORD = re.compile(r"\w+|[^\w\s]")
-_MISSED_WEIGHTS = (0.2, 0.8)
-"""False positives cost a comparison of signatures, a missed pair is a duplicate in the set."""
+_LEAST_FOUND = 0.95
+"""Of pairs exactly at the threshold; of likelier pairs the index finds more."""
 
 
 class Likeness:
@@ -36,9 +36,7 @@ class Likeness:
             datasketch = load_datasketch()
             self._make = datasketch.MinHash
             self._lean = datasketch.LeanMinHash
-            self._index = datasketch.MinHashLSH(
-                threshold=threshold, num_perm=PERMUTATIONS, weights=_MISSED_WEIGHTS
-            )
+            self._index = datasketch.MinHashLSH(num_perm=PERMUTATIONS, params=_bands(threshold))
 
     def __len__(self) -> int:
         return len(self._exact)
@@ -75,6 +73,15 @@ class Likeness:
         full = self._make(num_perm=PERMUTATIONS, seed=_SEED)
         full.update_batch([run.encode() for run in sorted(runs)])
         return self._lean(full)
+
+
+def _bands(threshold: float) -> tuple[int, int]:
+    """Bands of the index and rows of a band: the fewest bands that find enough."""
+    for rows in range(PERMUTATIONS // 2, 1, -1):
+        bands = PERMUTATIONS // rows
+        if 1 - (1 - threshold**rows) ** bands >= _LEAST_FOUND:
+            return bands, rows
+    return PERMUTATIONS, 1
 
 
 def load_datasketch() -> Any:

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from stepcoder_dist import problems
 from stepcoder_dist.errors import MissingEngine, ProblemError, SandboxFault, UserError
+from stepcoder_dist.refinement.likeness import Likeness
 from stepcoder_dist.refinement.majority import Majority
 from stepcoder_dist.refinement.references import ReferencePasses
 from stepcoder_dist.refinement.refine import Order, refine, survey
@@ -453,3 +454,17 @@ def test_only_what_fits_the_models_context_is_kept(folder):
     folder.refine()
     assert folder.rows()["both"]["canonical_solution"] == DOUBLE
     assert folder.reasons() == {"long": ("too long for the model", "too long")}
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.85, 1.0])
+def test_a_like_statement_is_found_at_any_threshold_and_an_unlike_one_at_none(threshold):
+    def problem(name: str, words: list[str]) -> problems.Problem:
+        return problems.problem_from_row(row(name, statement=" ".join(words)), "x:1")
+
+    words = [f"w{n}" for n in range(400)]
+    seen = Likeness(threshold)
+    seen.add(problem("a", words))
+    seen.add(problem("b", [f"v{n}" for n in range(400)]))
+    name, share = seen.seen(problem("c", [*words[:-1], "W399"]))
+    assert (name, share) == ("a", 0.999)  # in other letters: not word for word
+    assert seen.seen(problem("d", [f"u{n}" for n in range(400)])) is None
