@@ -32,9 +32,11 @@ class Likeness:
         self._exact: dict[bytes, str] = {}
         self._signatures: dict[str, Any] = {}
         self._index: Any = None
+        self._last: tuple[list[str], Any] = ([], None)
+        """Whoever asks about a statement adds it next."""
         if threshold:
             datasketch = load_datasketch()
-            self._make = datasketch.MinHash
+            self._empty = datasketch.MinHash(num_perm=PERMUTATIONS, seed=_SEED)
             self._lean = datasketch.LeanMinHash
             self._index = datasketch.MinHashLSH(num_perm=PERMUTATIONS, params=_bands(threshold))
 
@@ -52,6 +54,8 @@ class Likeness:
 
     def seen(self, problem: Problem) -> tuple[str, float] | None:
         """The id of the likest problem so far and how like it is; 1.0 is word for word."""
+        if not self._exact:
+            return None
         words = _words(problem)
         same = self._exact.get(_digest(words))
         if same is not None:
@@ -68,11 +72,13 @@ class Likeness:
         return (likest[1], min(likest[0], 0.999)) if likest[0] >= self._threshold else None
 
     def _signature(self, words: list[str]) -> Any:
-        words = [word.lower() for word in words]
-        runs = {" ".join(words[i : i + WORDS]) for i in range(max(1, len(words) - WORDS + 1))}
-        full = self._make(num_perm=PERMUTATIONS, seed=_SEED)
-        full.update_batch([run.encode() for run in sorted(runs)])
-        return self._lean(full)
+        if self._last[0] != words:
+            low = [word.lower() for word in words]
+            runs = {" ".join(low[i : i + WORDS]) for i in range(max(1, len(low) - WORDS + 1))}
+            full = self._empty.copy()
+            full.update_batch([run.encode("utf-8", "surrogatepass") for run in runs])
+            self._last = words, self._lean(full)
+        return self._last[1]
 
 
 def _bands(threshold: float) -> tuple[int, int]:
