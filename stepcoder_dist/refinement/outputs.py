@@ -10,6 +10,7 @@ The set comes last: where its digest is the manifest's, the three belong togethe
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import json
 import platform
@@ -78,30 +79,27 @@ def conditionals(source: str) -> list[tuple[int, int]]:
     return [(line, ends[line]) for line in conditional_lines(source)]
 
 
-def write(
-    out: Path, source: Path, settled: SettledFile, stages: Sequence[Stage], about: Mapping[str, Any]
-) -> Account:
-    """Write all three, the set only where a row is left. Raises `UserError`."""
+def report(out: Path, source: Path, settled: SettledFile, stages: Sequence[Stage]) -> Account:
+    """Count what became of the rows and write the report. Raises `UserError`."""
     account = _account(out, settled, stages)
-    try:
-        with _Whole(account.report) as file:
-            _write_report(file, account, source, settled)
-        if account.kept:
-            with _Whole(out) as file:
-                found = hashlib.sha256()
-                for row in _kept_rows(settled):
-                    line = json.dumps(row) + "\n"
-                    found.update(line.encode("ascii"))
-                    file.write(line)
-                file.flush()
-                told = _manifest(account, source, about, found.hexdigest(), file.tell())
-                with _Whole(out.with_name(f"{out.stem}.manifest.json")) as manifest:
-                    manifest.write(json.dumps(told, indent=2) + "\n")
-    except OSError as error:
-        raise UserError(
-            f"{out}: cannot be written ({error.strerror}); make room and go on with --resume"
-        ) from None
+    with _writing(account.report), _Whole(account.report) as file:
+        _write_report(file, account, source, settled)
     return account
+
+
+def write(account: Account, source: Path, settled: SettledFile, about: Mapping[str, Any]) -> None:
+    """Write the set and its manifest. Raises `UserError`."""
+    out = account.out
+    with _writing(out), _Whole(out) as file:
+        found = hashlib.sha256()
+        for row in _kept_rows(settled):
+            line = json.dumps(row) + "\n"
+            found.update(line.encode("ascii"))
+            file.write(line)
+        file.flush()
+        told = _manifest(account, source, about, found.hexdigest(), file.tell())
+        with _Whole(out.with_name(f"{out.stem}.manifest.json")) as manifest:
+            manifest.write(json.dumps(told, indent=2) + "\n")
 
 
 def table(account: Account) -> Table:
@@ -190,6 +188,16 @@ def version(library: str) -> str | None:
         return metadata.version(library)
     except metadata.PackageNotFoundError:
         return None
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); mend that and go on with --resume"
+        ) from None
 
 
 class _Whole:

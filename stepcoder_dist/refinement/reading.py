@@ -122,7 +122,7 @@ def _missing(found: Draft) -> Rejection | None:
         detail = f"fn_name {name!r} is no name of a function"
         return Rejection(reason=Reason.FUNCTION_NAME, detail=detail)
     if not found.test_code.strip():
-        missing = _missing_tests(found.inputs or [], found.outputs or [], called=bool(name))
+        missing = _missing_tests(found, found.inputs or [], found.outputs or [])
         if missing is not None:
             return missing
     if not any(solution.strip() for solution in found.solutions):
@@ -130,9 +130,10 @@ def _missing(found: Draft) -> Rejection | None:
     return None
 
 
-def _missing_tests(inputs: Any, outputs: Any, *, called: bool) -> Rejection | None:
+def _missing_tests(found: Draft, inputs: Any, outputs: Any) -> Rejection | None:
     if not isinstance(inputs, list) or not isinstance(outputs, list):
         return None  # `problem_tests` refuses it
+    called = bool(found.fn_name)
     counts = f"{len(inputs)} inputs, {len(outputs)} outputs"
     if len(inputs) < len(outputs) or not inputs:
         return Rejection(reason=Reason.NO_INPUTS, detail=counts)
@@ -141,7 +142,8 @@ def _missing_tests(inputs: Any, outputs: Any, *, called: bool) -> Rejection | No
     if not called and not any(map(_says_something, outputs)):
         detail = "every expected output is blank: a program that does nothing would pass"
         return Rejection(reason=Reason.NO_OUTPUTS, detail=detail)
-    if not called and any(map(_argument_list, inputs)):
+    starts_function = "def " in found.starter_code
+    if not called and any(_argument_list(value, starts_function) for value in inputs):
         detail = "inputs are lists of arguments, and there is no fn_name"
         return Rejection(reason=Reason.FUNCTION_NAME, detail=detail)
     return None
@@ -151,8 +153,10 @@ def _says_something(output: Any) -> bool:
     return bool(output.strip()) if isinstance(output, str) else output not in (None, [], [""])
 
 
-def _argument_list(value: Any) -> bool:
-    return isinstance(value, list) and not all(isinstance(line, str) for line in value)
+def _argument_list(value: Any, starts_function: bool) -> bool:
+    """A list of texts is one of lines, unless the problem begins a function to be called."""
+    lines = isinstance(value, list) and all(isinstance(line, str) for line in value)
+    return isinstance(value, list) and (starts_function or not lines)
 
 
 def _identifier(name: Any) -> bool:

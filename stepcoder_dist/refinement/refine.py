@@ -116,9 +116,15 @@ async def refine(
                     soft_wrap=True,
                 )
                 raise
-        account = outputs.write(order.out, order.source, settled, stages, found.about)
-        _check_shares(order, account)
+        account = outputs.report(order.out, order.source, settled, stages)
+        _check_bad_share(order, account)
+        if account.kept:
+            outputs.write(account, order.source, settled, found.about)
         settled.remove()
+    if not account.kept:
+        raise ProblemError(
+            f"{order.source}: none of {account.rows} rows is left; see {account.report}"
+        )
     return account
 
 
@@ -156,6 +162,9 @@ class _Refining:
         self._settled = settled
         self._kept = kept
         self._faults = 0
+        """Rows in a row that the sandbox failed on."""
+        self._before_faults = 0
+        """Rows that were settled before the first of them."""
 
     async def recall(self, phase: Phase) -> None:
         """Take in what an earlier run has settled."""
@@ -226,8 +235,8 @@ class _Refining:
         else:
             line |= {"reason": told.reason.value, "detail": told.detail[:_MOST_DETAIL]}
         self._kept.counts["row" if "row" in line else "reason"] += 1
-        self._settled.write(line)
         self._count_faults(told)
+        self._settled.write(line)
 
     def _unlike(self, found: Candidate) -> Candidate | Rejection:
         problem = found.problem
@@ -240,16 +249,24 @@ class _Refining:
         return Rejection(reason=reason, detail=_likeness(*like))
 
     def _count_faults(self, told: Candidate | Rejection) -> None:
-        fault = isinstance(told, Rejection) and told.reason is Reason.NOT_JUDGED
-        self._faults = self._faults + 1 if fault else 0
-        if self._faults == MOST_FAULTS_IN_A_ROW and isinstance(told, Rejection):
-            self._settled.forget(self._faults)
-            raise SandboxFault(
-                f"{self._faults} rows in a row without a verdict; the last: {told.detail}"
-            )
+        """Rows that never came to the sandbox tell nothing about it."""
+        if isinstance(told, Candidate) or told.reason in _JUDGED:
+            self._faults = 0
+        if self._faults == 0:
+            self._before_faults = self._settled.count
+        if isinstance(told, Rejection) and told.reason is Reason.NOT_JUDGED:
+            self._faults += 1
+            if self._faults == MOST_FAULTS_IN_A_ROW:
+                self._settled.forget(self._settled.count - self._before_faults)
+                raise SandboxFault(
+                    f"{self._faults} rows in a row without a verdict; the last: {told.detail}"
+                )
 
 
 _MOST_DETAIL = 500
+_JUDGED = {r for r in Reason if list(Reason).index(r) >= list(Reason).index(Reason.FAILS)} - {
+    Reason.NOT_JUDGED
+}
 
 
 async def _told(task: asyncio.Task[Candidate | Rejection]) -> Candidate | Rejection:
@@ -263,7 +280,7 @@ def _likeness(name: str, share: float) -> str:
     return f"the statement of {name}" if share == 1.0 else f"{share:.0%} like {name}"
 
 
-def _check_shares(order: Order, account: outputs.Account) -> None:
+def _check_bad_share(order: Order, account: outputs.Account) -> None:
     """Raises `ProblemError` for a source that is not what it should be; the report is there."""
     bad = sum(account.removed[reason] for reason in BAD_ROWS)
     if bad > order.max_bad_share * account.rows:
@@ -271,8 +288,4 @@ def _check_shares(order: Order, account: outputs.Account) -> None:
             f"{order.source}: {bad} of {account.rows} rows are broken, more than --max-bad-share "
             f"{order.max_bad_share:g}; see {account.report}, or go on with --resume "
             "--max-bad-share 1"
-        )
-    if not account.kept:
-        raise ProblemError(
-            f"{order.source}: none of {account.rows} rows is left; see {account.report}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -12,25 +13,23 @@ from pathlib import Path
 import pytest
 from commands import REPOSITORY, finish, read_until
 
-from sandbox.backend import choose
+from sandbox.backend import choose, open_pool
 from stepcoder_dist import problems
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import MissingEngine
+from stepcoder_dist.records import TestSuite
 from stepcoder_dist.refinement.stages import Reason
 
 DATA = REPOSITORY.parent / "shared" / "data"
 TOKENIZER = REPOSITORY / "deploy" / "models" / "ladder-sft"
 
 
-@pytest.fixture(autouse=True)
-def _engine():
+@pytest.fixture
+def engine():
     try:
         choose(SandboxConfig())
     except MissingEngine as error:
         pytest.skip(str(error))
-
-
-pytestmark = pytest.mark.docker
 
 
 def refine(source: Path, out: Path, *options: str) -> subprocess.Popen[str]:
@@ -119,6 +118,20 @@ def write_apps(folder: Path) -> None:
                 (one / f"{file}.json").write_text(text)
 
 
+@pytest.mark.filterwarnings("ignore:the sandbox runs as plain processes")
+def test_a_sandbox_has_the_hash_seed_that_it_is_asked_for():
+    async def passed(seed: int) -> list[bool]:
+        async with open_pool(backend="process", containers=1, hash_seed=seed) as pool:
+            tests = TestSuite(inputs=("", ""), outputs=(hash_under(0), hash_under(1)))
+            verdict = await pool.judge("print(hash('step'))\n", tests)
+        return [test.outcome == "passed" for test in verdict.tests]
+
+    assert asyncio.run(passed(0)) == [True, False]
+    assert asyncio.run(passed(1)) == [False, True]
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("engine")
 def test_raw_apps_becomes_apps_plus_with_every_reason_stopped_by_ctrl_c_and_resumed(tmp_path):
     source, held, out = tmp_path / "apps", tmp_path / "held.jsonl", tmp_path / "plus" / "a.jsonl"
     write_apps(source)
@@ -151,7 +164,9 @@ def test_raw_apps_becomes_apps_plus_with_every_reason_stopped_by_ctrl_c_and_resu
     ]  # fmt: skip
 
 
+@pytest.mark.docker
 @pytest.mark.published
+@pytest.mark.usefixtures("engine")
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"real problem sets are not at {DATA}")
 @pytest.mark.parametrize(
     ("name", "rows", "why"),

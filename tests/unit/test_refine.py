@@ -111,6 +111,11 @@ BAD = {
         "function name wrong or missing",
         "inputs are lists of arguments, and there is no fn_name",
     ),
+    "name of a starter absent": (
+        row("x", inputs=[["ab"]], outputs=[2], starter_code="class Solution:\n    def f(self, s):"),
+        "function name wrong or missing",
+        "inputs are lists of arguments, and there is no fn_name",
+    ),
     "mistyped": (row("x", inputs=[1, 2]), "tests cannot be used", "input 1 is an int, not text"),
     "level": (row("x", level="hard"), "tests cannot be used", "the level is 'hard'"),
     "wrong": (row("x", outputs=["2\n", "9\n"]), "reference fails its tests", "wrong answer: "),
@@ -376,7 +381,8 @@ def test_a_fault_of_the_sandbox_is_no_verdict_and_many_end_the_command(folder):
     folder.write([row("a"), row("f", reference="# fault"), row("b")])
     folder.refine()
     assert folder.reasons()["f"] == ("the sandbox failed on it", "the engine is away")
-    folder.write([row("a"), *(row(f"f{n}", reference="# fault") for n in range(20))])
+    faults: list[object] = [row(f"f{n}", reference="# fault") for n in range(19)]
+    folder.write([row("a"), *faults[:3], "broken", *faults[3:]])
     with pytest.raises(SandboxFault, match=r"8 rows in a row.*the engine is away"):
         folder.refine()
     # those rows are open again
@@ -387,7 +393,9 @@ def test_more_broken_rows_than_allowed_are_an_error_that_leaves_the_report_and_c
     folder.write(["broken", "broken", row("a")])
     with pytest.raises(ProblemError, match=r"2 of 3 rows are broken, more than --max-bad-share"):
         folder.refine(max_bad_share=0.5)
-    assert not (folder.path / "plus.jsonl.partial.older").exists()
+    assert {p.name for p in folder.path.iterdir()} == {
+        "set.jsonl", "refine_report.json", "plus.jsonl.partial",
+    }  # fmt: skip
     assert folder.report()["counts"]["left_out"]["cannot be read"] == 2
     judged = len(folder.places[0].judged)
     folder.refine(max_bad_share=1.0, resume=True)
@@ -401,6 +409,7 @@ def test_a_set_of_which_nothing_is_left_is_an_error_and_replaces_no_older_one(fo
     with pytest.raises(ProblemError, match="none of 1 rows is left"):
         folder.refine()
     assert folder.out.read_text() == "older\n"
+    assert not (folder.path / "plus.jsonl.partial").exists()
 
 
 def test_the_manifest_tells_source_options_versions_counts_and_the_sets_digest(folder):
