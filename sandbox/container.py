@@ -102,11 +102,14 @@ def how_to_get(image: str) -> str:
 class Container:
     """Implements `worker_pool.Worker`."""
 
-    def __init__(self, client: docker.DockerClient, image: str, limits: Limits) -> None:
+    def __init__(
+        self, client: docker.DockerClient, image: str, limits: Limits, *, hash_seed: int = 0
+    ) -> None:
         """Start it and wait for its zygote. Raises `SandboxFault`."""
         self._memory_bytes = limits.memory_bytes + limits.output_bytes + _OVERHEAD_BYTES
         self._overhead = self._memory_bytes - limits.memory_bytes
         self._client = client
+        self._hash_seed = hash_seed
         self._container: Any = None
         self._closed = False
         self._name = f"stepcoder-sandbox-{uuid.uuid4().hex[:12]}"
@@ -211,7 +214,11 @@ class Container:
             "hostname": "sandbox",
             "user": "0:0",
             "working_dir": "/tmp",  # noqa: S108
-            "environment": {"LANG": "C.UTF-8", "HOME": "/tmp", "PYTHONHASHSEED": "0"},  # noqa: S108
+            "environment": {
+                "LANG": "C.UTF-8",
+                "HOME": "/tmp",  # noqa: S108
+                "PYTHONHASHSEED": str(self._hash_seed),
+            },
             "stdin_open": True,
             "stop_signal": "SIGKILL",  # process 1 hears no other: an engine would stop late
             "network_mode": "none",

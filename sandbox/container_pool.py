@@ -19,6 +19,7 @@ class ContainerPool(WorkerPool):
         self._client = connect()
         self._image = config.image
         self._container_limits = config.limits
+        self._hash_seed = config.hash_seed
         self._was_away = False
         check_image(self._client, config.image)
         super().__init__(
@@ -42,7 +43,9 @@ class ContainerPool(WorkerPool):
             self._reap()
             self._was_away = False
         try:
-            return Container(self._client, self._image, self._container_limits)
+            return Container(
+                self._client, self._image, self._container_limits, hash_seed=self._hash_seed
+            )
         except EngineAway:
             self._was_away = True
             raise

@@ -28,7 +28,15 @@ from sandbox.guest_link import SPARE_INPUT_BYTES, RunReport, pack_program, pack_
 from sandbox.line_structure import marked_lines, read_structure
 from sandbox.wording import printable, short
 from stepcoder_dist.errors import ProblemError, SandboxFault
-from stepcoder_dist.records import Limits, LineStructure, Outcome, TestResult, TestSuite, Verdict
+from stepcoder_dist.records import (
+    Answer,
+    Limits,
+    LineStructure,
+    Outcome,
+    TestResult,
+    TestSuite,
+    Verdict,
+)
 
 
 class Run(Protocol):
@@ -218,12 +226,14 @@ class _Judge:
         called = self._tests.fn_name is not None or test == self._script
         ended = ending(report, place, self._limits, called=called)
         outcome, detail = ended.outcome, ended.detail
+        kept: Answer | None = None
         if outcome is None:
             answer = report.answers[place] or b""
             if test == self._script:
                 outcome, detail = script_outcome(answer)
             else:
                 outcome, detail = self._compared(answer, test)
+                kept = self._kept(answer)
         stride = layout.stride(self._traced)
         lines = report.lines[place * stride : (place + 1) * stride].tobytes()
         record = report.records[place]
@@ -232,7 +242,16 @@ class _Judge:
             executed_lines=self._code_lines.intersection(marked_lines(lines)),
             cpu_ms=(record.cpu_ns if record.done else report.cpu_ns) / 1e6,
             detail="" if outcome is Outcome.PASSED else printable(detail),
+            answer=kept,
         )
+
+    def _kept(self, answer: bytes) -> Answer | None:
+        """An answer for a reader that asked for it; an object that is no plain data is none."""
+        called = self._tests.fn_name is not None
+        if self._tests.keep_answers and not (called and plain_data.OPAQUE in answer):
+            with contextlib.suppress(plain_data.Unreadable, plain_data.TooLarge):
+                return Answer(self._shown(answer))
+        return None
 
     def _ask_checker(self, report: RunReport, chosen: list[int]) -> None:
         """Have the answers of a run checked, where the problem brings its own checker."""

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 from sandbox.guest.layout import Order, Settings
@@ -43,7 +44,7 @@ class ProcessExecutor(WorkerPool):
             _warned.append(True)
             warnings.warn(WARNING, stacklevel=2)
         super().__init__(
-            ProcessWorker,
+            partial(ProcessWorker, hash_seed=config.hash_seed),
             workers=config.containers,
             limits=config.limits,
             attempts=config.attempts,
@@ -56,7 +57,7 @@ _warned: list[bool] = []
 class ProcessWorker:
     """Implements `worker_pool.Worker`: a zygote without a container around it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, hash_seed: int = 0) -> None:
         """Start it. Raises `SandboxFault`."""
         self._folder = str(scratch.make("sandbox"))
         python, uid = _interpreter()
@@ -67,7 +68,7 @@ class ProcessWorker:
             "LANG": "C.UTF-8",
             "HOME": self._folder,
             "TMPDIR": self._folder,
-            "PYTHONHASHSEED": "0",
+            "PYTHONHASHSEED": str(hash_seed),
         }
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code

@@ -45,7 +45,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
 }
 
 
-class _NotPlain(Exception):
+class NotPlain(Exception):
     """A node that is no plain data, or an assert of no known form."""
 
 
@@ -76,7 +76,7 @@ def call_tests(script: str, entry_point: str | None = None) -> CallTests | None:
                 return None
             inputs.append([literal(argument) for argument in call.args])
             outputs.append(expected)
-    except (SyntaxError, _NotPlain):
+    except (SyntaxError, NotPlain):
         return None
     fn_name = entry_point or name
     if not inputs or fn_name is None:
@@ -103,7 +103,7 @@ def _asserts(tree: ast.Module, entry_point: str | None) -> tuple[list[ast.expr],
     if check is None:
         return list(_asserted(tree.body)), entry_point
     if len(check.args.args) != 1:
-        raise _NotPlain
+        raise NotPlain
     return list(_asserted(check.body)), check.args.args[0].arg
 
 
@@ -113,7 +113,7 @@ def _asserted(body: list[ast.stmt]) -> Iterator[ast.expr]:
             if not (isinstance(statement.test, ast.Constant) and statement.test.value):
                 yield statement.test
         elif not _inert(statement):
-            raise _NotPlain
+            raise NotPlain
 
 
 def _inert(statement: ast.stmt) -> bool:
@@ -152,9 +152,9 @@ def _expectation(test: ast.expr) -> tuple[ast.Call, Any]:
         ):
             low, high = _ABSOLUTE_TOLERANCE
             if not low <= _number(tolerance) <= high:
-                raise _NotPlain
+                raise NotPlain
             return _call(call), float(_number(value))
-    raise _NotPlain
+    raise NotPlain
 
 
 def _equal(left: ast.expr, right: ast.expr) -> tuple[ast.Call, Any]:
@@ -165,34 +165,42 @@ def _equal(left: ast.expr, right: ast.expr) -> tuple[ast.Call, Any]:
                 return _call(inner), list(literal(value))
             case ast.Call(func=ast.Name(id=name)) if name not in _CALLS:
                 return call, literal(value)
-    raise _NotPlain
+    raise NotPlain
 
 
 def _call(node: ast.Call) -> ast.Call:
     if isinstance(node.func, ast.Name) and node.func.id not in _CALLS:
         return node
-    raise _NotPlain
+    raise NotPlain
 
 
 def _number(node: ast.expr) -> float:
     value = literal(node)
     if isinstance(value, int | float):
         return value
-    raise _NotPlain
+    raise NotPlain
 
 
 def literal(node: ast.expr) -> Any:
     """Evaluate plain data: literals, arithmetic on them, and calls of the plain types.
 
-    Raises `_NotPlain` for anything else, and for what would take long or much memory.
+    Raises `NotPlain` for anything else, and for what would take long or much memory.
     """
     try:
         value = _evaluate(node)
     except (ArithmeticError, TypeError, ValueError, RecursionError, MemoryError):
-        raise _NotPlain from None
+        raise NotPlain from None
     if isinstance(value, str | bytes | list | tuple) and len(value) > _MAX_ITEMS:
-        raise _NotPlain
+        raise NotPlain
     return value
+
+
+def evaluate(text: str) -> Any:
+    """Evaluate plain data that is written as one expression. Raises `NotPlain`, `SyntaxError`."""
+    match parse(text).body:
+        case [ast.Expr(value=node)]:
+            return literal(node)
+    raise NotPlain
 
 
 def _evaluate(node: ast.expr) -> Any:
@@ -216,7 +224,7 @@ def _evaluate(node: ast.expr) -> Any:
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in _CALLS:
             value = _CALLS[name](*(_evaluate(argument) for argument in arguments))
         case _:
-            raise _NotPlain
+            raise NotPlain
     return value
 
 
@@ -225,14 +233,14 @@ def _binary(op: ast.operator, left: Any, right: Any) -> Any:
     if isinstance(op, ast.Pow):
         small = isinstance(right, int | float) and isinstance(left, int | float)
         if not small or abs(right) * math.log2(abs(left) + 2) > _MAX_POWER_BITS:
-            raise _NotPlain
+            raise NotPlain
     elif not numbers:
         sizes = [
             len(side) if hasattr(side, "__len__") else abs(int(side)) for side in (left, right)
         ]
         size = math.prod(sizes) if isinstance(op, ast.Mult) else sum(sizes)
         if size > _MAX_ITEMS or isinstance(op, ast.Mod):
-            raise _NotPlain
+            raise NotPlain
     return _BINARY[type(op)](left, right)
 
 

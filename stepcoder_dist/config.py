@@ -269,6 +269,8 @@ class SandboxConfig(Section):
     coverage: bool = True
     """False: executed lines are not recorded, so there is no coverage mask and no
     coverage in an evaluation's table."""
+    hash_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Python's `PYTHONHASHSEED` for the programs: fixed, so that a verdict can be repeated."""
     engine_wait_s: PositiveFloat = 120.0
     """How long to wait for a container engine that was there and is away, before programs fail."""
     start_timeout_s: PositiveFloat = 300

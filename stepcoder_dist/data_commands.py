@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -85,3 +86,53 @@ def overlap(
         typer.echo(json.dumps(overlap_table.as_json(found)))
     else:
         overlap_table.print_tables(found)
+
+
+@app.command()
+def refine(
+    source: Annotated[
+        Path, typer.Argument(metavar="SRC", help="APPS, APPS+, MBPP, HumanEval, or our rows.")
+    ],
+    *,
+    out: Annotated[Path, typer.Option(metavar="FILE.jsonl", help="Where the refined set goes.")],
+    against: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="An evaluation set: leave out what is in it. Repeat."),
+    ] = None,
+    repair: Annotated[
+        Literal["no", "majority"],
+        typer.Option(help="Correct outputs that 3 or more accepted solutions agree to be wrong."),
+    ] = "no",
+    near_duplicate: Annotated[
+        float, typer.Option(min=0, max=1, help="Jaccard similarity; 0: only exact duplicates.")
+    ] = 0.85,
+    tokenizer: Annotated[Path | None, typer.Option(metavar="FOLDER")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="The model's context: statement and reference.")
+    ] = None,
+    max_bad_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Of rows that are broken, not merely left out.")
+    ] = 0.5,
+    backend: Annotated[
+        Literal["docker", "process"], typer.Option(help="`process` is no security boundary.")
+    ] = "docker",
+    image: Annotated[str, typer.Option(help="Sandbox image.")] = "stepcoder-sandbox:latest",
+    jobs: Annotated[int, typer.Option(min=1, help="Containers; two at least.")] = 2,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where it was stopped.")] = False,
+) -> None:
+    """APPS to APPS+: keep the problems that can be trained on; count and name the others."""
+    from stepcoder_dist.launch import refine as command
+
+    options = command.Options(
+        against=tuple(against or ()),
+        repair=repair,
+        near_duplicate=near_duplicate,
+        tokenizer=tokenizer,
+        max_tokens=max_tokens,
+        max_bad_share=max_bad_share,
+        backend=backend,
+        image=image,
+        jobs=jobs,
+        resume=resume,
+    )
+    command.refine(source, out, options)

@@ -88,7 +88,10 @@ class Executor(Protocol):
     """Judges untrusted programs."""
 
     async def judge(self, source: str, tests: TestSuite) -> Verdict:
-        """Run every test of the suite. Raises `SandboxFault`, never returns one as a verdict."""
+        """Run every test of the suite. Raises `SandboxFault`, never returns one as a verdict.
+
+        With `tests.keep_answers` each result holds what the program answered.
+        """
         ...
 
 

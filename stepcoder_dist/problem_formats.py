@@ -17,11 +17,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from stepcoder_dist import python_values
 from stepcoder_dist.assert_script import parse
 
 OWN_FORMAT = "stepcoder"
 """The value of `format` in rows that this project wrote: they mean what they say, and nothing
 about APPS's habits is guessed."""
+
+
+PYTHON_TEXT = "python"
+"""The value of `values` in rows of ours whose inputs and outputs are each a Python literal as text,
+for JSON has no tuples, sets or bytes."""
 
 
 class RowError(ValueError):
@@ -101,8 +107,8 @@ def _common(row: dict[str, Any], where: str) -> Draft:
         solutions=[reference] if reference.strip() else _solutions(row.get("solutions")),
         level=row.get("level", row.get("difficulty")),
         starter_code=_text(row, "starter_code"),
-        inputs=row.get("inputs"),
-        outputs=row.get("outputs"),
+        inputs=_values(row, "inputs"),
+        outputs=_values(row, "outputs"),
         fn_name=row.get("fn_name"),
         comparison=_text(row, "comparison"),
         checker=_text(row, "checker"),
@@ -227,6 +233,21 @@ def _json(value: Any, key: str) -> Any:
         return json.loads(value) if value.strip() else None
     except (ValueError, RecursionError):
         raise RowError(f"{key} is not valid JSON") from None
+
+
+def _values(row: dict[str, Any], key: str) -> Any:
+    """Inputs or outputs, out of their Python text where the row says that they are."""
+    values = row.get(key)
+    if row.get("values") is None:
+        return values
+    if row["values"] != PYTHON_TEXT:
+        raise RowError(f"values is {row['values']!r}, not {PYTHON_TEXT!r}")
+    if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
+        raise RowError(f"{key} is no list of Python literals, as values says")
+    try:
+        return [python_values.read(text) for text in values]
+    except ValueError as error:
+        raise RowError(f"{key}: {error}") from None
 
 
 def _solutions(value: Any) -> list[str]:

@@ -11,6 +11,7 @@ either would accept the first element of a right answer.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import keyword
 import math
@@ -43,7 +44,8 @@ def suite(found: Draft, reference: str) -> tuple[TestSuite, bool]:
 
     Raises `RowError` for missing, unequal or mistyped tests and impossible limits.
     """
-    inputs, outputs = _pairs(found.inputs, found.outputs)
+    given = found.inputs, found.outputs
+    inputs, outputs = _pairs(*(map(_listed, given) if found.apps else given))
     fn_name = _function_name(found.fn_name)
     entry_point, script = found.entry_point or None, found.test_code
     if script.strip():
@@ -61,6 +63,8 @@ def suite(found: Draft, reference: str) -> tuple[TestSuite, bool]:
         fn_name = None
     settled = True
     if inputs and fn_name is None:
+        if found.apps:
+            outputs = [_number_as_text(output) for output in outputs]
         inputs, outputs = _texts(inputs, "input"), _texts(outputs, "output")
     elif inputs:
         inputs = _argument_lists(inputs)
@@ -111,6 +115,20 @@ def _pairs(inputs: Any, outputs: Any) -> tuple[list[Any], list[Any]]:
             f"{len(outputs)} {_plural('output', outputs)}"
         )
     return inputs, outputs
+
+
+def _listed(value: Any) -> Any:
+    """A list that stands in the row as JSON text, as tables hold it."""
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError, RecursionError):
+            decoded = json.loads(value)
+            return decoded if isinstance(decoded, list) else value
+    return value
+
+
+def _number_as_text(output: Any) -> Any:
+    number = isinstance(output, int | float) and not isinstance(output, bool)
+    return str(output) if number else output
 
 
 def _plural(noun: str, items: list[Any]) -> str:

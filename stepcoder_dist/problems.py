@@ -15,10 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from stepcoder_dist import ladder, reference_code
+from stepcoder_dist import ladder, python_values, reference_code
 from stepcoder_dist.errors import ProblemError
 from stepcoder_dist.problem_files import MEND, rows
-from stepcoder_dist.problem_formats import OWN_FORMAT, Draft, RowError, draft, problem_id
+from stepcoder_dist.problem_formats import (
+    OWN_FORMAT,
+    PYTHON_TEXT,
+    Draft,
+    RowError,
+    draft,
+    problem_id,
+)
 from stepcoder_dist.problem_tests import one_element_lists, suite
 from stepcoder_dist.records import LEVELS, Problem, TestSuite
 
@@ -185,7 +192,8 @@ def rewrapped(problem: Problem) -> Problem:
 def row_from_problem(problem: Problem) -> dict[str, Any]:
     """Write a problem as one APPS+ object that `problem_from_row` reads back as it was.
 
-    Raises `ProblemError` where its tests hold what JSON cannot: tuples, sets, bytes, nan.
+    Where its tests hold what JSON cannot (tuples, sets, bytes, nan) each input and output is
+    Python text, and `values` says so. Raises `ProblemError` where they are no plain data.
     """
     tests = problem.tests
     row: dict[str, Any] = {
@@ -210,15 +218,24 @@ def row_from_problem(problem: Problem) -> dict[str, Any]:
     row = {key: value for key, value in row.items() if key in required or value}
     if row.get("comparison") == "tokens":
         del row["comparison"]
-    try:
-        same = json.loads(json.dumps(row, allow_nan=False)) == row
-    except (TypeError, ValueError):
-        same = False
-    if not same:
-        raise ProblemError(
-            f'problem "{problem.problem_id}": its tests hold values that JSON cannot; keep its row'
-        )
+    if not _json_holds(row):
+        try:
+            row["inputs"] = [python_values.write(value) for value in tests.inputs]
+            row["outputs"] = [python_values.write(value) for value in tests.outputs]
+        except ValueError as error:
+            raise ProblemError(
+                f'problem "{problem.problem_id}": its tests cannot be written ({error}); '
+                "keep its row"
+            ) from None
+        row["values"] = PYTHON_TEXT
     return row
+
+
+def _json_holds(row: dict[str, Any]) -> bool:
+    try:
+        return bool(json.loads(json.dumps(row, allow_nan=False)) == row)
+    except (TypeError, ValueError, RecursionError):
+        return False
 
 
 def _error(where: str, name: str | None, what: str) -> ProblemError:
@@ -226,20 +243,28 @@ def _error(where: str, name: str | None, what: str) -> ProblemError:
     return ProblemError(f"{where}: {what}{named}; {MEND}")
 
 
+def problem_of(found: Draft, reference: str) -> tuple[Problem, bool]:
+    """The problem with this reference, which Python compiles or which is empty.
+
+    The flag is False where only running a solution could settle how its expected values are to be
+    read (`rewrapped`). Raises `RowError`.
+    """
+    tests, settled = suite(found, reference)
+    return Problem(
+        problem_id=found.problem_id,
+        statement=found.statement.replace("\r\n", "\n"),
+        reference=_runnable(reference, found, tests),
+        level=_level(found.level),
+        tests=tests,
+        starter_code=found.starter_code.replace("\r\n", "\n"),
+    ), settled
+
+
 def _read(row: Any, where: str) -> tuple[Problem, bool]:
     """Return the problem, and whether the reading of its expected values is settled."""
     try:
         found = draft(row, where)
-        reference = _reference(found)
-        tests, settled = suite(found, reference)
-        return Problem(
-            problem_id=found.problem_id,
-            statement=found.statement.replace("\r\n", "\n"),
-            reference=_runnable(reference, found, tests),
-            level=_level(found.level),
-            tests=tests,
-            starter_code=found.starter_code.replace("\r\n", "\n"),
-        ), settled
+        return problem_of(found, _reference(found))
     except RowError as error:
         raise _error(where, problem_id(row, where), str(error)) from None
 

@@ -82,6 +82,8 @@ class TestSuite:
     entry_point: str | None = None
     cpu_limit_s: float | None = None
     memory_limit_bytes: int | None = None
+    keep_answers: bool = False
+    """Have each result tell what the program answered: to make or mend tests, not to judge."""
 
     def __len__(self) -> int:
         return len(self.inputs) + bool(self.test_code)
@@ -193,6 +195,13 @@ class LineStructure:
     """Lines that hold nothing but a comment or white space, outside of any statement."""
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a program returned, as plain data, or wrote to standard output, as text."""
+
+    value: Any
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestResult:
     """One test of one program."""
@@ -204,6 +213,9 @@ class TestResult:
     """Raw 1-based physical lines that fired a LINE event."""
     cpu_ms: float = 0.0
     detail: str = ""
+    answer: Answer | None = None
+    """Where the suite has its answers kept and the test came to one: None for a test that ended
+    in anything but an answer, for a return value that is no plain data, for an assert script."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

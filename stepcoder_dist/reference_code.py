@@ -120,18 +120,21 @@ def returns_list(source: str, fn_name: str) -> bool | None:
 
 
 def imports_for(source: str, script: str) -> str:
-    """The module-level imports of `source` that bind a name which `script` uses."""
+    """The module-level imports of `source` that bind a name which `script` uses and lacks."""
     try:
-        used = {n.id for n in ast.walk(parse(script)) if isinstance(n, ast.Name)}
+        tree = parse(script)
         body = parse(source).body
     except SyntaxError:
         return ""
-    return "".join(
-        ast.unparse(node) + "\n"
-        for node in body
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        and used & {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
-    )
+    used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+    used -= set().union(*map(_imported, tree.body))
+    return "".join(ast.unparse(node) + "\n" for node in body if used & _imported(node))
+
+
+def _imported(node: ast.stmt) -> set[str]:
+    if not isinstance(node, ast.Import | ast.ImportFrom):
+        return set()
+    return {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
 
 
 def _passive(node: ast.stmt) -> bool:

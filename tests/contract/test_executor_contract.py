@@ -20,7 +20,7 @@ from hostile_programs import HOSTILE_VALUES
 
 from stepcoder_dist.coverage_mask import kept_lines
 from stepcoder_dist.errors import ProblemError
-from stepcoder_dist.records import Outcome, TestSuite, Verdict
+from stepcoder_dist.records import Answer, Outcome, TestSuite, Verdict
 
 
 def test_standard_input_can_be_read_in_every_way(place):
@@ -247,6 +247,32 @@ def test_no_return_value_equals_what_it_is_not(place):
     verdicts = place.judge_all([(source, tests) for source in HOSTILE_VALUES.values()])
     shown = dict(zip(HOSTILE_VALUES, (v.outcome.value for v in verdicts), strict=True))
     assert shown == dict.fromkeys(HOSTILE_VALUES, "wrong_answer")
+
+
+def test_what_a_program_returned_or_wrote_is_told_where_the_suite_asks(place):
+    returning = (
+        "def f(n):\n"
+        "    return {1: (n, {2}), 'a': None} if n else object()\n"
+        "def g(n):\n"
+        "    return [10 // n]\n"
+    )
+    writing = "print(input() + '\\u00e9')\n"
+    asked = {"keep_answers": True}
+    verdicts = place.judge_all(
+        [
+            (returning, call_tests("f", ([1], 0), ([0], 0), **asked)),
+            (returning, call_tests("g", ([1], [10]), ([0], 0), ([5], 0), **asked)),
+            (writing, stdin_tests(("1", "1\u00e9"), ("2", ""), **asked)),
+            (writing, stdin_tests(("1", "1\u00e9"), ("2", ""))),
+        ]
+    )
+    assert [[t.answer for t in v.tests] for v in verdicts] == [
+        [Answer({1: (1, {2}), "a": None}), None],
+        [Answer([10]), None, Answer([2])],
+        [Answer("1\u00e9\n"), Answer("2\u00e9\n")],
+        [None, None],
+    ]
+    assert [v.outcome.value for v in verdicts[1:]] == ["runtime_error", *["wrong_answer"] * 2]
 
 
 def test_a_program_whose_place_breaks_is_judged_again_exactly_once(place):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -99,10 +100,27 @@ def test_a_checker_that_cannot_be_used_is_refused_where_it_stands(fields, compla
         read(STDIN | fields)
 
 
-def test_tests_that_json_cannot_hold_are_not_written():
-    problem = read({"task_id": 3, "code": "", "text": "", "test_list": ["assert f(1) == (1, 2)"]})
-    with pytest.raises(ProblemError, match=r"mbpp/3.*hold values that JSON cannot"):
-        problems.row_from_problem(problem)
+def test_tests_that_json_cannot_hold_are_written_as_python_text():
+    problem = read({"task_id": 3, "code": "", "text": "", "test_list": ["assert f(1) == (1, {2})"]})
+    row = json.loads(json.dumps(problems.row_from_problem(problem)))
+    assert (row["values"], row["inputs"], row["outputs"]) == ("python", ["[1]"], ["(1, {2})"])
+    assert read(row) == problem
+    tests = dataclasses.replace(problem.tests, outputs=(object(),))
+    with pytest.raises(ProblemError, match=r"mbpp/3.*cannot be written \(a object is no"):
+        problems.row_from_problem(dataclasses.replace(problem, tests=tests))
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"values": "yaml"}, "values is 'yaml', not 'python'"),
+        ({"values": "python", "inputs": [[1]]}, "inputs is no list of Python literals"),
+        ({"values": "python", "inputs": ["open('x')"]}, "inputs: \"open('x')\" is no plain data"),
+    ],
+)
+def test_python_text_that_is_no_plain_data_is_refused(fields, complaint):
+    with pytest.raises(ProblemError, match=re.escape(complaint)):
+        read(STDIN | fields)
 
 
 def test_apps_plus_rows_without_an_id_are_numbered_by_their_line():

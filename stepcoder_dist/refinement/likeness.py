@@ -1,0 +1,112 @@
+"""Which problem a statement was seen in before: word for word, or nearly, by MinHash.
+
+Statements are compared as words and signs, white space aside: a plus is no minus. Two are
+near-duplicates when the estimated Jaccard similarity of their runs of `WORDS` words and signs, in
+lower case, is at least the threshold. Of each statement a signature is held, about 5 KB with its
+index; the text is not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+from stepcoder_dist.errors import MissingEngine
+from stepcoder_dist.records import Problem
+
+WORDS = 4
+PERMUTATIONS = 128
+_SEED = 1
+_WORD = re.compile(r"\w+|[^\w\s]")
+_LEAST_FOUND = 0.95
+"""Of pairs exactly at the threshold; of likelier pairs the index finds more."""
+
+
+class Likeness:
+    """Statements seen so far, by the id of their problem."""
+
+    def __init__(self, threshold: float) -> None:
+        """`threshold` 0: word for word only. Raises `MissingEngine` without datasketch."""
+        self._threshold = threshold
+        self._exact: dict[bytes, str] = {}
+        self._signatures: dict[str, Any] = {}
+        self._index: Any = None
+        self._last: tuple[list[str], Any] = ([], None)
+        """Whoever asks about a statement adds it next."""
+        if threshold:
+            datasketch = load_datasketch()
+            self._empty = datasketch.MinHash(num_perm=PERMUTATIONS, seed=_SEED)
+            self._lean = datasketch.LeanMinHash
+            self._index = datasketch.MinHashLSH(num_perm=PERMUTATIONS, params=_bands(threshold))
+
+    def __len__(self) -> int:
+        return len(self._exact)
+
+    def add(self, problem: Problem) -> None:
+        """Remember a problem, by an id that was not added before."""
+        words = _words(problem)
+        self._exact.setdefault(_digest(words), problem.problem_id)
+        if self._index is not None and problem.problem_id not in self._signatures:
+            signature = self._signature(words)
+            self._signatures[problem.problem_id] = signature
+            self._index.insert(problem.problem_id, signature, check_duplication=False)
+
+    def seen(self, problem: Problem) -> tuple[str, float] | None:
+        """The id of the likest problem so far and how like it is; 1.0 is word for word."""
+        if not self._exact:
+            return None
+        words = _words(problem)
+        same = self._exact.get(_digest(words))
+        if same is not None:
+            return same, 1.0
+        if self._index is None:
+            return None
+        signature = self._signature(words)
+        found = [
+            (signature.jaccard(self._signatures[name]), name)
+            for name in sorted(self._index.query(signature))
+        ]
+        likest = max(found, default=(0.0, ""), key=lambda pair: pair[0])
+        # below 1: what is not word for word is told apart from what is
+        return (likest[1], min(likest[0], 0.999)) if likest[0] >= self._threshold else None
+
+    def _signature(self, words: list[str]) -> Any:
+        if self._last[0] != words:
+            low = [word.lower() for word in words]
+            runs = {" ".join(low[i : i + WORDS]) for i in range(max(1, len(low) - WORDS + 1))}
+            full = self._empty.copy()
+            full.update_batch([run.encode("utf-8", "surrogatepass") for run in runs])
+            self._last = words, self._lean(full)
+        return self._last[1]
+
+
+def _bands(threshold: float) -> tuple[int, int]:
+    """Bands of the index and rows of a band: the fewest bands that find enough."""
+    for rows in range(PERMUTATIONS // 2, 1, -1):
+        bands = PERMUTATIONS // rows
+        if 1 - (1 - threshold**rows) ** bands >= _LEAST_FOUND:
+            return bands, rows
+    return PERMUTATIONS, 1
+
+
+def load_datasketch() -> Any:
+    """The library. Raises `MissingEngine`."""
+    try:
+        import datasketch
+    except ImportError:
+        raise MissingEngine(
+            "near-duplicates are found with datasketch, which is not installed; "
+            "pip install 'stepcoder-dist[data]', or pass --near-duplicate 0"
+        ) from None
+    return datasketch
+
+
+def _words(problem: Problem) -> list[str]:
+    """Of the statement; where a set has none, of the reference."""
+    text = problem.statement if problem.statement.strip() else problem.reference
+    return _WORD.findall(text)
+
+
+def _digest(words: list[str]) -> bytes:
+    return hashlib.sha256(" ".join(words).encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,148 @@
+"""`--repair majority`: expected outputs that the accepted solutions agree to be wrong.
+
+The paper's authors corrected wrong outputs by hand. Here distinct solutions of a row vote, each
+one that the source calls accepted: where at least `LEAST_VOTES` give the same answer, the file says
+another, and fewer solutions agree with the file, the answer becomes the expected output.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stepcoder_dist import python_values
+from stepcoder_dist.errors import CheckerFault, ProblemError
+from stepcoder_dist.ports import Executor
+from stepcoder_dist.records import Outcome, Problem, TestResult, Verdict
+from stepcoder_dist.refinement.reading import Reading
+
+LEAST_VOTES = 3
+MOST_VOTERS = 9
+"""Distinct solutions of a row that are asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """The readings, with corrected outputs where the votes say so, and what to note about it."""
+
+    options: list[Reading]
+    notes: dict[str, Any]
+
+
+class Majority:
+    """Asks the solutions of one row after the other."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    async def mend(self, options: Sequence[Reading]) -> Mended:
+        """Correct the outputs of the readings. Raises `SandboxFault`."""
+        untouched = Mended(list(options), {})
+        if len(options) < LEAST_VOTES:
+            return untouched
+        base = options[0].problem
+        voters = [o for o in options if o.problem.tests.outputs == base.tests.outputs]
+        if len(voters) < LEAST_VOTES or base.tests.checker or not base.tests.inputs:
+            return untouched
+        votes = _Votes(base, [o.problem for o in options if o not in voters])
+        for voter in voters[:MOST_VOTERS]:
+            verdict = await self._ask(voter.problem)
+            if verdict is not None:
+                votes.take(verdict)
+            if votes.file_stands():
+                return untouched
+        corrections = votes.corrections()
+        if not corrections:
+            return untouched
+        outputs = list(base.tests.outputs)
+        noted = []
+        for test, (value, count) in sorted(corrections.items()):
+            noted.append(_note(test, outputs[test], value, count))
+            outputs[test] = value
+        return Mended(
+            [_corrected(o, outputs) if o in voters else o for o in options],
+            {"mended_tests": noted},
+        )
+
+    async def _ask(self, problem: Problem) -> Verdict | None:
+        """None for tests that cannot be run: the stage itself will say so."""
+        tests = dataclasses.replace(problem.tests, keep_answers=True)
+        try:
+            return await self._executor.judge(problem.reference, tests)
+        except (ProblemError, CheckerFault):
+            return None
+
+
+class _Votes:
+    """By test: which answers were given how often, and how many solutions agree with the file."""
+
+    def __init__(self, problem: Problem, otherwise: Sequence[Problem]) -> None:
+        """`otherwise`: the row with its expected values read in another way."""
+        count = len(problem.tests.inputs)
+        self._called = problem.tests.fn_name is not None
+        self._readings = [
+            {self._key(p.tests.outputs[test]) for p in otherwise} for test in range(count)
+        ]
+        self._for_file = [0] * count
+        self._answers: list[Counter[str]] = [Counter() for _ in range(count)]
+        self._values: dict[str, Any] = {}
+        self._passed = 0
+
+    def take(self, verdict: Verdict) -> None:
+        self._passed += verdict.outcome is Outcome.PASSED
+        for test, result in enumerate(verdict.tests[: len(self._answers)]):
+            if result.outcome is Outcome.PASSED:
+                self._for_file[test] += 1
+            elif result.outcome is Outcome.WRONG_ANSWER:
+                self._answer(test, result)
+
+    def _answer(self, test: int, result: TestResult) -> None:
+        if result.answer is None:
+            return
+        key = self._key(result.answer.value)
+        if key is not None and key not in self._readings[test]:
+            self._answers[test][key] += 1
+            self._values.setdefault(key, result.answer.value)
+
+    def _key(self, value: Any) -> str | None:
+        """The same for answers that agree; None for what cannot be written down."""
+        if not self._called:  # white space tells nothing, as for the judge
+            return "\n".join(" ".join(line.split()) for line in value.strip().splitlines())
+        try:
+            return python_values.write(value)
+        except ValueError:
+            return None
+
+    def file_stands(self) -> bool:
+        """So many passed every test that the file has a majority of its own."""
+        return self._passed >= LEAST_VOTES
+
+    def corrections(self) -> dict[int, tuple[Any, int]]:
+        """Test → the answer that it gets instead, and how many gave it."""
+        found = {}
+        for test, answers in enumerate(self._answers):
+            for key, count in answers.most_common(1):
+                others = answers.total() - count + self._for_file[test]
+                if count >= LEAST_VOTES and count > others:
+                    found[test] = self._values[key], count
+        return found
+
+
+def _corrected(option: Reading, outputs: list[Any]) -> Reading:
+    tests = dataclasses.replace(option.problem.tests, outputs=tuple(outputs))
+    return dataclasses.replace(option, problem=dataclasses.replace(option.problem, tests=tests))
+
+
+def _note(test: int, before: Any, after: Any, votes: int) -> dict[str, Any]:
+    """`test` counts from 0, values as Python text."""
+    return {"test": test, "was": _shown(before), "is": _shown(after), "votes": votes}
+
+
+def _shown(value: Any) -> str:
+    try:
+        return python_values.write(value)
+    except ValueError:
+        return repr(value)

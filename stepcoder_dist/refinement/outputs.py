@@ -1,0 +1,219 @@
+"""What a refining leaves: the set, its report, its manifest. Each is there whole or not at all.
+
+    apps_plus.jsonl             rows of our format (`problems.row_from_problem`) with more fields
+    refine_report.json          counts, and every row that was left out, changed or mended, by id
+    apps_plus.manifest.json     digests of source and set, options, versions, counts
+
+The set comes last: where its digest is the manifest's, the three belong together.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+import json
+import platform
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+from rich.table import Table
+
+from stepcoder_dist.assert_script import parse
+from stepcoder_dist.curriculum import conditional_lines
+from stepcoder_dist.errors import UserError
+from stepcoder_dist.problems import row_from_problem
+from stepcoder_dist.refinement.settled_file import SettledFile
+from stepcoder_dist.refinement.stages import Candidate, Reason, Stage
+
+REPORT = "refine_report.json"
+
+
+@dataclass(slots=True, kw_only=True)
+class Account:
+    """What became of the rows."""
+
+    out: Path
+    report: Path
+    rows: int = 0
+    kept: int = 0
+    removed: Counter[str] = field(default_factory=Counter)
+    """By `Reason`."""
+    normalised: Counter[str] = field(default_factory=Counter)
+    """Kept rows by what was changed about their format."""
+    stages: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What each stage tells of the kept rows, by its name."""
+
+
+def prepare(out: Path, source: Path) -> None:
+    """Raises `UserError` where `out` cannot be the file of a refined set."""
+    if out.exists() and source.exists() and out.samefile(source):
+        raise UserError(f"{out}: --out would replace {source}; choose another file")
+    if out.is_dir():
+        raise UserError(f"{out}: a folder; give --out a file, like {out / 'apps_plus.jsonl'}")
+    if not out.parent.is_dir():
+        raise UserError(f"{out}: no folder {out.parent}; make it, or choose another --out")
+
+
+def row_of(found: Candidate) -> dict[str, Any]:
+    """A kept problem as it is written. Raises `ProblemError` where its tests cannot be."""
+    problem = found.problem
+    row = row_from_problem(problem)
+    row["tests_total"] = len(problem.tests)
+    row["conditionals"] = conditionals(problem.reference)
+    if found.normalised:
+        row["normalised"] = list(found.normalised)
+    return row | dict(found.notes)
+
+
+def conditionals(source: str) -> list[tuple[int, int]]:
+    """First and last line (1-based) of each statement that `curriculum.conditional_lines` names."""
+    ends: dict[int, int] = {}
+    for node in ast.walk(parse(source)):
+        if isinstance(node, ast.stmt):
+            ends[node.lineno] = max(ends.get(node.lineno, 0), node.end_lineno or node.lineno)
+    return [(line, ends[line]) for line in conditional_lines(source)]
+
+
+def report(out: Path, source: Path, settled: SettledFile, stages: Sequence[Stage]) -> Account:
+    """Count what became of the rows and write the report. Raises `UserError`."""
+    account = _account(out, settled, stages)
+    with _writing(account.report), _Whole(account.report) as file:
+        _write_report(file, account, source, settled)
+    return account
+
+
+def write(account: Account, source: Path, settled: SettledFile, about: Mapping[str, Any]) -> None:
+    """Write the set and its manifest. Raises `UserError`."""
+    out = account.out
+    with _writing(out), _Whole(out) as file:
+        found = hashlib.sha256()
+        for row in _kept_rows(settled):
+            line = json.dumps(row) + "\n"
+            found.update(line.encode("ascii"))
+            file.write(line)
+        file.flush()
+        told = _manifest(account, source, about, found.hexdigest(), file.tell())
+        with _Whole(out.with_name(f"{out.stem}.manifest.json")) as manifest:
+            manifest.write(json.dumps(told, indent=2) + "\n")
+
+
+def table(account: Account) -> Table:
+    """The account for a reader."""
+    shown = Table(title=f"{account.rows} rows: {account.kept} kept")
+    shown.add_column("what became of them")
+    shown.add_column("rows", justify="right")
+    for reason in Reason:
+        if account.removed[reason]:
+            shown.add_row(f"left out: {reason}", str(account.removed[reason]))
+    shown.add_section()
+    shown.add_row("kept", str(account.kept))
+    for change, count in sorted(account.normalised.items()):
+        shown.add_row(f"  {change}", str(count))
+    for told in account.stages.values():
+        for name, value in told.items():
+            if isinstance(value, int | float):
+                shown.add_row(f"  {name}", f"{value:g}")
+    return shown
+
+
+def _account(out: Path, settled: SettledFile, stages: Sequence[Stage]) -> Account:
+    account = Account(out=out, report=out.with_name(REPORT))
+    for line in settled.rows():
+        account.rows += 1
+        if "row" in line:
+            account.kept += 1
+            account.normalised.update(line["normalised"])
+        else:
+            account.removed[line["reason"]] += 1
+    account.stages = {stage.name: stage.tally(_kept_rows(settled)) for stage in stages}
+    return account
+
+
+def _kept_rows(settled: SettledFile) -> Iterator[dict[str, Any]]:
+    return (line["row"] for line in settled.rows() if "row" in line)
+
+
+def _counts(account: Account) -> dict[str, Any]:
+    return {
+        "rows": account.rows,
+        "kept": account.kept,
+        "left_out": {reason: account.removed[reason] for reason in Reason},
+        "normalised": dict(sorted(account.normalised.items())),
+    }
+
+
+def _write_report(file: IO[str], account: Account, source: Path, settled: SettledFile) -> None:
+    """One JSON object; its lists are written row by row, for a set can be larger than memory."""
+    head = {"source": str(source), "counts": _counts(account), "stages": account.stages}
+    file.write(json.dumps(head, indent=1).removesuffix("\n}"))
+    left_out = (line for line in settled.rows() if "reason" in line)
+    normalised = (
+        {"id": line["id"], "changes": line["normalised"]}
+        for line in settled.rows()
+        if line.get("normalised")
+    )
+    for name, lines in (("left_out_rows", left_out), ("normalised_rows", normalised)):
+        file.write(f',\n "{name}": [')
+        for number, line in enumerate(lines):
+            file.write(("," if number else "") + "\n  " + json.dumps(line))
+        file.write("\n ]")
+    file.write("\n}\n")
+
+
+def _manifest(
+    account: Account, source: Path, about: Mapping[str, Any], sha256: str, length: int
+) -> dict[str, Any]:
+    options = {name: value for name, value in about.items() if name.startswith("--")}
+    return {
+        "source": {"path": str(source), **about["SRC"]},
+        "options": options,
+        "versions": {
+            "stepcoder_dist": about["version of stepcoder_dist"],
+            "python": platform.python_version(),
+            "datasketch": version("datasketch"),
+        },
+        "counts": _counts(account),
+        "out": {"path": account.out.name, "bytes": length, "sha256": sha256},
+    }
+
+
+def version(library: str) -> str | None:
+    """None where it is not installed."""
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); mend that and go on with --resume"
+        ) from None
+
+
+class _Whole:
+    """Text that is written beside a file and takes its place when all of it is there."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._draft = path.with_name(f".{path.name}.draft")
+
+    def __enter__(self) -> IO[str]:
+        self._file = self._draft.open("w", encoding="utf-8")
+        return self._file
+
+    def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
+        self._file.close()
+        if kind is None:
+            self._draft.replace(self._path)
+        else:
+            self._draft.unlink(missing_ok=True)

@@ -1,0 +1,291 @@
+"""The loop: rows in the source's order, several in the stages at a time, settled in order again.
+
+    read ──► [ not in an evaluation set ──► stage ──► stage … ] ──► no duplicate ──► settled file
+             └────────── at most `in_flight` rows ──────────┘       in the source's order
+
+Order matters twice: of two duplicates the first that passes is kept, whatever finishes first, and
+the number of settled rows tells where to go on. So the same source and options give the same set,
+in one go or in ten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from stepcoder_dist.errors import ProblemError, SandboxFault
+from stepcoder_dist.problem_files import Row, rows
+from stepcoder_dist.problem_formats import problem_id
+from stepcoder_dist.problems import each, problem_from_row
+from stepcoder_dist.progress import Phase
+from stepcoder_dist.refinement import outputs, source
+from stepcoder_dist.refinement.likeness import Likeness, load_datasketch
+from stepcoder_dist.refinement.reading import read, without_place
+from stepcoder_dist.refinement.settled_file import Settled, SettledFile
+from stepcoder_dist.refinement.stages import Candidate, Reason, Rejection, Stage
+
+BAD_ROWS = (Reason.UNREADABLE, Reason.BAD_TESTS)
+"""What `max_bad_share` counts: broken rows. To leave out the rest is what refining is for."""
+MOST_FAULTS_IN_A_ROW = 8
+"""So many rows without a verdict one after the other: the sandbox is gone."""
+_LINES = 20
+"""Reports over a whole set where no bar can be drawn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is to be refined, and how."""
+
+    source: Path
+    out: Path
+    options: Mapping[str, Any]
+    """Everything that decides the result, by the options' names: JSON, for the manifest, and to go
+    on only with the same."""
+    against: Sequence[str] = ()
+    near_duplicate: float = 0.85
+    """Jaccard similarity from which two statements are near-duplicates; 0: none are."""
+    max_bad_share: float = 0.5
+    in_flight: int = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What is known of the source before the first row is settled."""
+
+    about: Mapping[str, Any]
+    """Digests, options, versions."""
+    rows: int
+
+
+def survey(order: Order) -> Survey:
+    """Read the source once, and judge nothing: a mistake shows before anything is started.
+
+    Raises `UserError` where `out` cannot be written, `ProblemError` where a set cannot be read, and
+    `MissingEngine` where near-duplicates are wanted and datasketch is not installed.
+    """
+    outputs.prepare(order.out, order.source)
+    if order.near_duplicate:
+        load_datasketch()
+    rows_there = source.count_rows(order.source)
+    about = {
+        "SRC": source.digest(order.source),
+        "--against": [source.digest_of_set(spec) for spec in order.against],
+        **order.options,
+        "version of stepcoder_dist": outputs.version("stepcoder-dist"),
+    }
+    return Survey(about=about, rows=rows_there)
+
+
+async def refine(
+    order: Order,
+    found: Survey,
+    stages: Sequence[Stage],
+    console: Console,
+    *,
+    resume: bool = False,
+) -> outputs.Account:
+    """Write the refined set, its report and its manifest; return the account of the rows.
+
+    Raises `UserError` for what cannot be read or written, `ProblemError` where more rows are bad
+    than `max_bad_share` or none is left, and `SandboxFault` when the sandbox stays away. What is
+    settled stays settled, to be gone on with.
+    """
+    kept = _Kept(order)
+    with SettledFile(order.out, found.about, resume=resume) as settled:
+        if settled.kept_older is not None:
+            console.print(
+                f"{settled.path} was there: kept as {settled.kept_older}", highlight=False
+            )
+        work = _Refining(order, stages, settled, kept)
+        with Phase(console, "refining", found.rows, lines=_LINES) as phase:
+            try:
+                await work.recall(phase)
+                await work.run(phase)
+            except BaseException:
+                console.print(
+                    f"{settled.path} keeps {settled.count} of {found.rows} rows; go on with "
+                    "--resume",
+                    highlight=False,
+                    soft_wrap=True,
+                )
+                raise
+        account = outputs.report(order.out, order.source, settled, stages)
+        _check_bad_share(order, account)
+        if account.kept:
+            outputs.write(account, order.source, settled, found.about)
+        settled.remove()
+    if not account.kept:
+        raise ProblemError(
+            f"{order.source}: none of {account.rows} rows is left; see {account.report}"
+        )
+    return account
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What is held of the whole set: ids, signatures, counts."""
+
+    order: Order
+    ids: set[str] = field(default_factory=set)
+    counts: Counter[str] = field(default_factory=Counter)
+    seen: Likeness = field(init=False)
+    evaluated: Likeness = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.seen = Likeness(self.order.near_duplicate)
+        self.evaluated = Likeness(self.order.near_duplicate)
+        for spec in self.order.against:
+            found = False
+            for item in each(spec):
+                if not isinstance(item, ProblemError):
+                    self.evaluated.add(item)
+                    found = True
+            if not found:
+                raise ProblemError(f"{spec}: holds no problem that could be read; mend --against")
+
+
+class _Refining:
+    """One run over the source."""
+
+    def __init__(
+        self, order: Order, stages: Sequence[Stage], settled: SettledFile, kept: _Kept
+    ) -> None:
+        self._order = order
+        self._stages = stages
+        self._settled = settled
+        self._kept = kept
+        self._faults = 0
+        """Rows in a row that the sandbox failed on."""
+        self._before_faults = 0
+        """Rows that were settled before the first of them."""
+
+    async def recall(self, phase: Phase) -> None:
+        """Take in what an earlier run has settled."""
+        for line in self._settled.rows():
+            await asyncio.sleep(0)  # a signal ends it here as anywhere
+            if "row" in line:
+                self._kept.seen.add(problem_from_row(line["row"], line["where"]))
+                self._kept.ids.add(line["id"])
+            self._kept.counts["row" if "row" in line else "reason"] += 1
+        if self._settled.count:
+            phase.advance("there already", self._settled.count)
+
+    async def run(self, phase: Phase) -> None:
+        """Settle the rest. Raises `SandboxFault` after too many faults in a row."""
+        coming = rows(self._order.source)
+        for _ in itertools.islice(coming, self._settled.count):
+            await asyncio.sleep(0)
+        pending: deque[tuple[Row | ProblemError, asyncio.Task[Candidate | Rejection]]] = deque()
+        try:
+            while True:
+                for item in itertools.islice(coming, self._order.in_flight - len(pending)):
+                    pending.append((item, asyncio.ensure_future(self._through(item))))
+                if not pending:
+                    return
+                item, task = pending[0]
+                self._settle(item, await _told(task))
+                pending.popleft()
+                counts = self._kept.counts
+                phase.advance(f"{counts['row']} kept, {counts['reason']} left out")
+        finally:
+            for _, task in pending:
+                task.cancel()
+            await asyncio.gather(*(task for _, task in pending), return_exceptions=True)
+
+    async def _through(self, item: Row | ProblemError) -> Candidate | Rejection:
+        """One row through everything that needs no other row."""
+        if isinstance(item, ProblemError):
+            return Rejection(reason=Reason.UNREADABLE, detail=without_place(item))
+        where, row = item
+        found = read(row, where)
+        if isinstance(found, Candidate):
+            like = self._kept.evaluated.seen(found.problem)
+            if like is not None:
+                return Rejection(reason=Reason.IN_EVALUATION_SET, detail=_likeness(*like))
+        for stage in self._stages:
+            if isinstance(found, Rejection):
+                break
+            found = await stage.apply(found)
+        return found
+
+    def _settle(self, item: Row | ProblemError, told: Candidate | Rejection) -> None:
+        if isinstance(item, ProblemError):
+            where, name = str(item).partition(": ")[0], None
+        else:
+            where, name = item[0], problem_id(item[1], item[0])
+        line: Settled = {"id": name, "where": where}
+        if isinstance(told, Candidate):
+            told = self._unlike(told)
+        if isinstance(told, Candidate):
+            try:
+                row = outputs.row_of(told)
+            except ProblemError as error:
+                told = Rejection(reason=Reason.BAD_TESTS, detail=without_place(error))
+        if isinstance(told, Candidate):
+            self._kept.ids.add(told.problem.problem_id)
+            self._kept.seen.add(told.problem)
+            line |= {"normalised": told.normalised, "row": row}
+        else:
+            line |= {"reason": told.reason.value, "detail": told.detail[:_MOST_DETAIL]}
+        self._kept.counts["row" if "row" in line else "reason"] += 1
+        self._count_faults(told)
+        self._settled.write(line)
+
+    def _unlike(self, found: Candidate) -> Candidate | Rejection:
+        problem = found.problem
+        if problem.problem_id in self._kept.ids:
+            return Rejection(reason=Reason.DUPLICATE, detail="its id stands before it already")
+        like = self._kept.seen.seen(problem)
+        if like is None:
+            return found
+        reason = Reason.DUPLICATE if like[1] == 1.0 else Reason.NEAR_DUPLICATE
+        return Rejection(reason=reason, detail=_likeness(*like))
+
+    def _count_faults(self, told: Candidate | Rejection) -> None:
+        """Rows that never came to the sandbox tell nothing about it."""
+        if isinstance(told, Candidate) or told.reason in _JUDGED:
+            self._faults = 0
+        if self._faults == 0:
+            self._before_faults = self._settled.count
+        if isinstance(told, Rejection) and told.reason is Reason.NOT_JUDGED:
+            self._faults += 1
+            if self._faults == MOST_FAULTS_IN_A_ROW:
+                self._settled.forget(self._settled.count - self._before_faults)
+                raise SandboxFault(
+                    f"{self._faults} rows in a row without a verdict; the last: {told.detail}"
+                )
+
+
+_MOST_DETAIL = 500
+_JUDGED = {r for r in Reason if list(Reason).index(r) >= list(Reason).index(Reason.FAILS)} - {
+    Reason.NOT_JUDGED
+}
+
+
+async def _told(task: asyncio.Task[Candidate | Rejection]) -> Candidate | Rejection:
+    try:
+        return await task
+    except SandboxFault as fault:
+        return Rejection(reason=Reason.NOT_JUDGED, detail=str(fault))
+
+
+def _likeness(name: str, share: float) -> str:
+    return f"the statement of {name}" if share == 1.0 else f"{share:.0%} like {name}"
+
+
+def _check_bad_share(order: Order, account: outputs.Account) -> None:
+    """Raises `ProblemError` for a source that is not what it should be; the report is there."""
+    bad = sum(account.removed[reason] for reason in BAD_ROWS)
+    if bad > order.max_bad_share * account.rows:
+        raise ProblemError(
+            f"{order.source}: {bad} of {account.rows} rows are broken, more than --max-bad-share "
+            f"{order.max_bad_share:g}; see {account.report}, or go on with --resume "
+            "--max-bad-share 1"
+        )

@@ -1,0 +1,153 @@
+"""What became of each row so far: the file that a refining that was stopped goes on from.
+
+    apps_plus.jsonl.partial
+        {"refine": {...}}                         what it is about: source, options, versions
+        {"id", "where", "reason", "detail"}       a row that is left out
+        {"id", "where", "normalised", "row"}      a row that is kept, as it will be written
+
+One line a row of the source, in its order, so that their number tells where to go on. A line is
+there whole or is cut off at the next start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+from stepcoder_dist.errors import UserError
+
+_ANOTHER = "go on without --resume, or with what it was begun with"
+_OURS = "refine"
+
+Settled = dict[str, Any]
+"""One line: a row that is left out has `reason`, one that is kept has `row`."""
+
+
+class SettledFile:
+    """Open and locked; use it as a context manager."""
+
+    def __init__(self, out: Path, about: Mapping[str, Any], *, resume: bool) -> None:
+        """Raises `UserError` where it cannot be written or, to resume, is about something else."""
+        self.path = out.with_name(out.name + ".partial")
+        self.count = 0
+        """Rows that are settled."""
+        self.kept_older: Path | None = None
+        """Where rows went that an unfinished refining left and that are not gone on with."""
+        self._about = json.loads(json.dumps(about))
+        with contextlib.ExitStack() as opened:
+            with self._writing():
+                self._file = opened.enter_context(self._locked())
+                if not resume and os.fstat(self._file.fileno()).st_size:
+                    self._set_aside(opened)
+                if os.fstat(self._file.fileno()).st_size:
+                    self._go_on()
+                else:
+                    self._append({_OURS: self._about})
+            opened.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def write(self, settled: Settled) -> None:
+        """Add a row; it is the system's when this returns. Raises `UserError`."""
+        with self._writing():
+            self._append(settled)
+        self.count += 1
+
+    def forget(self, rows: int) -> None:
+        """Take the last rows back, to be settled again when it is gone on with."""
+        keep = self.count - rows
+        with self._writing():
+            end = next(itertools.islice(self._ends(), keep, None))  # its first line is no row
+            os.truncate(self.path, end)
+        self.count = keep
+
+    def rows(self) -> Iterator[Settled]:
+        """Every row that is settled, from the first."""
+        with self.path.open("rb") as file:
+            next(file)
+            for line in file:
+                yield json.loads(line)
+
+    def remove(self) -> None:
+        """It has served."""
+        self.path.unlink(missing_ok=True)
+
+    def _locked(self) -> BinaryIO:
+        file = self.path.open("a+b")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise UserError(
+                f"{self.path}: another refine is writing it; choose another --out"
+            ) from None
+        return file
+
+    def _set_aside(self, opened: contextlib.ExitStack) -> None:
+        self.kept_older = self.path.replace(self.path.with_name(self.path.name + ".older"))
+        self._file.close()
+        self._file = opened.enter_context(self._locked())
+
+    def _go_on(self) -> None:
+        """Check the first line, cut off a torn last one, count the rows."""
+        self._file.seek(0)
+        first, whole = self._file.readline(), 0
+        if first.endswith(b"\n"):
+            self._check(first)
+            for end in self._ends():
+                whole, self.count = end, self.count + 1
+            self.count -= 1
+        os.truncate(self.path, whole)
+        self._file.seek(0, os.SEEK_END)
+        if not whole:
+            self._append({_OURS: self._about})
+
+    def _check(self, first: bytes) -> None:
+        try:
+            then = json.loads(first)[_OURS]
+            differing = [k for k in {**then, **self._about} if then.get(k) != self._about.get(k)]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise UserError(f"{self.path}: not what refine writes there; remove it") from None
+        if differing:
+            raise UserError(
+                f"{self.path}: was begun with another {' and '.join(differing)}; {_ANOTHER}"
+            )
+
+    def _ends(self) -> Iterator[int]:
+        """Where each whole line ends, in bytes."""
+        with self.path.open("rb") as file:
+            end = 0
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                end += len(line)
+                yield end
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps(line).encode("ascii") + b"\n")
+        self._file.flush()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: cannot be written ({error.strerror}); choose another --out"
+            ) from None

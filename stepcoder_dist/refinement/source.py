@@ -1,0 +1,59 @@
+"""What a refining is about, as digests: to go on only with the same, and for the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from stepcoder_dist import ladder
+from stepcoder_dist.errors import ProblemError
+from stepcoder_dist.problem_files import rows
+
+_CHUNK_BYTES = 1 << 20
+
+
+def digest(path: Path) -> dict[str, Any]:
+    """Bytes and SHA-256 of a file, or of a folder's files with their names, in order.
+
+    Raises `ProblemError` for what is not there or cannot be read.
+    """
+    try:
+        if path.is_dir():
+            files = sorted(file for file in path.rglob("*") if file.is_file())
+            found = hashlib.sha256()
+            length = 0
+            for file in files:
+                found.update(f"{file.relative_to(path)}\0".encode("utf-8", "surrogateescape"))
+                length += _update(found, file)
+        else:
+            found = hashlib.sha256()
+            length = _update(found, path)
+    except OSError as error:
+        raise ProblemError(f"{path}: cannot be read ({error.strerror}); mend the path") from None
+    return {"bytes": length, "sha256": found.hexdigest()}
+
+
+def digest_of_set(spec: str) -> dict[str, Any]:
+    """Of a problem set: a file, a folder, or `ladder:<split>`, which is its own digest."""
+    return {"set": spec} if spec.startswith(ladder.PREFIX) else digest(Path(spec))
+
+
+def count_rows(path: Path) -> int:
+    """How many rows a source has, broken ones included.
+
+    Raises `ProblemError` where it has none, or cannot be read to its end.
+    """
+    total = sum(1 for _ in rows(path))
+    if not total:
+        raise ProblemError(f"{path}: holds no problems; give a set with at least one")
+    return total
+
+
+def _update(found: Any, file: Path) -> int:
+    length = 0
+    with file.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            found.update(chunk)
+            length += len(chunk)
+    return length
