@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepcoder_dist.augmentation.input_format import (
-    _MOST_PLAIN_ROWS,
+    MOST_PLAIN_ROWS,
     Cases,
     Counts,
     Format,
@@ -42,7 +42,7 @@ def infer(texts: Sequence[str]) -> Format | None:
         inputs = [split(text) for text in texts]
     except Unlike:
         return None
-    if not inputs or sum(map(len, inputs)) > _MOST_LINES:
+    if not inputs or sum(map(len, inputs)) > _MOST_LINES or _tree(inputs):
         return None
     endings = {"\n" if text.endswith("\n") else "" for text in texts}
     found = _explained(inputs, nested=False)
@@ -50,6 +50,17 @@ def infer(texts: Sequence[str]) -> Format | None:
         return None
     found = dataclasses.replace(found, ending="\n" if "\n" in endings else "")
     return found if all(_same(found, text) for text in texts) else None
+
+
+def _tree(inputs: list[Lines]) -> bool:
+    """Edges of a tree, or its parents: n and n−1 lines. A change of one hardly leaves a tree."""
+    told = [value_of(lines[0][0]) for lines in inputs]
+    widths = {len(line) for lines in inputs for line in lines[1:]}
+    return (
+        widths.issubset({2, 3})
+        and max((t for t in told if isinstance(t, int)), default=0) > 2  # noqa: PLR2004
+        and told == [len(lines) for lines in inputs]
+    )
 
 
 def _same(found: Format, text: str) -> bool:
@@ -95,7 +106,7 @@ def _search(states: list[_State], chosen: tuple[Segment, ...]) -> Iterator[tuple
         return
     for segment in _options(states, len(chosen)):
         plain = [s for s in (*chosen, segment) if isinstance(s, Row)]
-        if len(plain) > _MOST_PLAIN_ROWS:
+        if len(plain) > MOST_PLAIN_ROWS:
             continue
         try:
             after = [state.after(segment) for state in states]

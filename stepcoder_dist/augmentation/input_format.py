@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"-?(?:0|[1-9][0-9]{0,14})\.[0-9]{1,9}")
-_MOST_PLAIN_ROWS = 4
+MOST_PLAIN_ROWS = 4
 """Rows that nothing counts: many of them are more likely a list whose count was not understood."""
 
 Lines = list[list[str]]
@@ -234,7 +234,7 @@ def split(text: str) -> Lines:
 def value_of(token: str) -> Any:
     """A number, where it is written as Python would write it; else the token."""
     if _INTEGER.fullmatch(token):
-        return int(token) if token != "-0" else token
+        return token if int(token) == 0 and token[0] == "-" else int(token)
     return float(token) if _FLOAT.fullmatch(token) else token
 
 

@@ -124,8 +124,9 @@ def differ(value: Any, other: Any) -> bool:
 
 
 RECORD = (
-    is_length, as_long, no_longer, is_index, at_most_length, is_member, less, at_most, bounds, differ
-)  # fmt: skip
+    *(is_length, as_long, no_longer, is_index, at_most_length),
+    *(is_member, less, at_most, bounds, differ),
+)
 
 
 def relations(seen: Sequence[Sequence[Any]]) -> tuple[Relation, ...]:

@@ -142,6 +142,8 @@ def _edits(place: int, node: ast.AST) -> Iterator[_Edit]:
         case ast.BinOp() | ast.AugAssign():
             for operator in _ARITHMETIC.get(type(node.op), ()):
                 yield _Edit("arithmetic", place, _set("op", operator()))
+        case ast.UnaryOp(op=ast.USub()):
+            yield _Edit("arithmetic", place, _set("op", ast.UAdd()))
         case ast.Compare():
             for at, seen in enumerate(node.ops):
                 for comparison in _COMPARISONS[type(seen)]:
@@ -149,16 +151,21 @@ def _edits(place: int, node: ast.AST) -> Iterator[_Edit]:
         case ast.BoolOp():
             other = ast.Or() if isinstance(node.op, ast.And) else ast.And()
             yield _Edit("boolean", place, _set("op", other))
-        case ast.UnaryOp(op=ast.USub()):
-            yield _Edit("arithmetic", place, _set("op", ast.UAdd()))
         case ast.Constant():
             for value in _other_constants(node.value):
                 yield _Edit("constant", place, _set("value", value))
-        case ast.Return() if node.value is not None:
-            if not (isinstance(node.value, ast.Constant) and node.value.value is None):
+        case _:
+            yield from _flow_edits(place, node)
+
+
+def _flow_edits(place: int, node: ast.AST) -> Iterator[_Edit]:
+    match node:
+        case ast.Return(value=ast.expr() as value):
+            if not (isinstance(value, ast.Constant) and value.value is None):
                 yield _Edit("return", place, _set("value", ast.Constant(None)))
-        case ast.If() | ast.While() | ast.IfExp() if not _has_opposite(node.test):
-            yield _Edit("condition", place, _negate("test", None))
+        case ast.If(test=test) | ast.While(test=test) | ast.IfExp(test=test):
+            if not _has_opposite(test):
+                yield _Edit("condition", place, _negate("test", None))
         case ast.comprehension():
             for at in range(len(node.ifs)):
                 yield _Edit("condition", place, _negate("ifs", at))

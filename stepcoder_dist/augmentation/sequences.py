@@ -7,6 +7,7 @@ one length that was seen often, such as a point or an interval.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -14,7 +15,8 @@ from typing import Any
 
 from stepcoder_dist.augmentation import invariants
 from stepcoder_dist.augmentation.invariants import Relation, SequenceProperty
-from stepcoder_dist.augmentation.shapes import Reach, Shape, learn as learn_shape, lengths
+from stepcoder_dist.augmentation.shapes import Reach, Shape, lengths
+from stepcoder_dist.augmentation.shapes import learn as learn_shape
 from stepcoder_dist.augmentation.texts import change
 
 _OFTEN = 3
@@ -48,9 +50,11 @@ class Items:
     properties: tuple[SequenceProperty, ...]
 
     def fits(self, value: Any) -> bool:
-        if type(value) is not self.kind or not self.shortest <= len(value) <= self.longest:
+        if type(value) is not self.kind:
             return False
         items = _items(value)
+        if not self.shortest <= len(items) <= self.longest:
+            return False
         if self.item is None or not items:
             return not items
         if not all(map(self.item.fits, items)):
@@ -90,10 +94,9 @@ class Items:
         if invariants.rectangular in wanted and items and isinstance(self.item, Items):
             width = len(items) if invariants.square in wanted else len(items[0])
             items = [self.item.resized(item, width, rng) for item in items]
-        if invariants.ascending in wanted:
-            items = sorted(items)
-        elif invariants.descending in wanted:
-            items = sorted(items, reverse=True)
+        if invariants.ascending in wanted or invariants.descending in wanted:
+            with contextlib.suppress(TypeError):  # a text among numbers has no place in the order
+                items = sorted(items, reverse=invariants.ascending not in wanted)
         return KINDS[self.kind](items)
 
 
@@ -106,11 +109,14 @@ class Record:
     relations: tuple[Relation, ...]
 
     def fits(self, value: Any) -> bool:
-        if type(value) is not self.kind or len(value) != len(self.fields):
+        if type(value) is not self.kind:
             return False
-        if not all(shape.fits(field) for shape, field in zip(self.fields, value, strict=True)):
+        fields = _items(value)
+        if len(fields) != len(self.fields):
             return False
-        return all(r.holds(value[r.left], value[r.right]) for r in self.relations)
+        if not all(shape.fits(field) for shape, field in zip(self.fields, fields, strict=True)):
+            return False
+        return all(r.holds(fields[r.left], fields[r.right]) for r in self.relations)
 
     def fresh(self, rng: Random) -> Any:
         return self._made([shape.fresh(rng) for shape in self.fields], rng)

@@ -16,7 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+Number = TypeVar("Number", int, float)
 
 
 class Reach(StrEnum):
@@ -40,13 +42,14 @@ class Shape(Protocol):
         ...
 
 
-def span(low: int, high: int, reach: Reach) -> tuple[int, int]:
+def span(low: Number, high: Number, reach: Reach) -> tuple[Number, Number]:
     """The least and greatest number that may be made where these were seen."""
+    kind = type(low)
     if reach is Reach.SEEN:
         return low, high
     if reach is Reach.SMALLER:
-        return (min(low, 1) if low > 0 else low), max(high, min(0, low))
-    return min(low, -1), high + max(1, high - low)
+        return min(low, kind(1)) if low > 0 else low, high
+    return min(low, kind(-1)), high + max(kind(1), high - low)
 
 
 def lengths(shortest: int, longest: int, reach: Reach) -> tuple[int, int]:
@@ -174,12 +177,8 @@ def _of_one_kind(kind: type, seen: list[Any], reach: Reach) -> Shape:
 
 
 def _floats(seen: list[float], reach: Reach) -> Floats:
-    low, high = span(math.floor(min(seen)), math.ceil(max(seen)), reach)
-    if reach is Reach.SEEN or low == math.floor(min(seen)):
-        low_seen = min(seen)
-    else:
-        low_seen = float(low)
-    return Floats(low_seen, max(max(seen), low_seen), max(map(_decimals, seen)), tuple(seen))
+    low, high = span(min(seen), max(seen), reach)
+    return Floats(low, high, max(map(_decimals, seen)), tuple(seen))
 
 
 def _decimals(value: float) -> int:

@@ -155,26 +155,20 @@ def _alphabet(text: str) -> str:
 def change(items: list[Any], rng: Random, new: Callable[[], Any]) -> list[Any]:
     """One small change of a list; `new()` makes an item. The list may come out as it was."""
     size = len(items)
-    at = rng.randrange(size) if size else 0
-    match rng.randrange(9) if size else 0:
-        case 0:
-            return [*items[:at], new(), *items[at:]]
-        case 1:
-            return items[:at] + items[at + 1 :]
-        case 2:
-            return [*items[:at], items[at], *items[at:]]
-        case 3:
-            return [*items[:at], new(), *items[at + 1 :]]
-        case 4:
-            other = rng.randrange(size)
-            swapped = list(items)
-            swapped[at], swapped[other] = items[other], items[at]
-            return swapped
-        case 5:
-            return items[::-1]
-        case 6:
-            return rng.sample(items, size)
-        case 7:
-            return items[: rng.randint(0, size)]
-        case _:
-            return [items[at]] * size
+    if not size:
+        return [new()]
+    at, other = rng.randrange(size), rng.randrange(size)
+    swapped = list(items)
+    swapped[at], swapped[other] = items[other], items[at]
+    ways: tuple[Callable[[], list[Any]], ...] = (
+        lambda: [*items[:at], new(), *items[at:]],
+        lambda: [*items[:at], *items[at + 1 :]],
+        lambda: [*items[:at], items[at], *items[at:]],
+        lambda: [*items[:at], new(), *items[at + 1 :]],
+        lambda: swapped,
+        lambda: items[::-1],
+        lambda: rng.sample(items, size),
+        lambda: items[:at],
+        lambda: [items[at]] * size,
+    )
+    return rng.choice(ways)()
