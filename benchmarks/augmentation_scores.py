@@ -18,7 +18,7 @@ from rich.console import Console
 from sandbox.backend import open_pool
 from stepcoder_dist import problems
 from stepcoder_dist.augmentation import augment
-from stepcoder_dist.augmentation.scores import AugmentScores, scores_table
+from stepcoder_dist.augmentation.scores import AugmentScores, figures, scores_table
 from stepcoder_dist.even_choice import spread
 from stepcoder_dist.ports import Executor
 from stepcoder_dist.progress import Phase
@@ -35,7 +35,7 @@ async def measure(spec: str, args: argparse.Namespace, console: Console) -> None
     async def one(problem: Problem, pool: Executor, phase: Phase) -> None:
         async with at_once:
             found = await augment(problem, pool, args.tests, args.seed)
-        scores.add(found)
+        scores.add(problem.level, figures(found))
         if found.why.startswith("the reference fails"):
             failing.append(problem.problem_id)
         phase.advance(f"{scores.by_level()[-1].added} tests added")

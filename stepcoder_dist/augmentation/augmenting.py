@@ -38,8 +38,10 @@ class Budget:
     candidates: int = 64
     round: int = 16
     """Candidates that are tried together."""
-    mutant_cpu_s: float = 1.0
-    """Processor seconds of a test of a mutant; the problem's own limit where that is less."""
+    mutant_cpu_s: float = 0.25
+    """Processor seconds of a test of a mutant, or"""
+    mutant_slowness: float = 20.0
+    """so many times what the reference's slowest test took; never over the problem's own limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,38 +70,43 @@ async def augment(
     seed: int,
     *,
     others: Sequence[str] = (),
+    second: Executor | None = None,
     budget: Budget | None = None,
 ) -> Augmented:
     """Add tests until the problem has `limit` of them, or none says anything new.
 
     `others` are further accepted solutions: where there are some, an input counts only if all
-    agree, and then may lie beyond the ranges seen. Raises `SandboxFault` and `ProblemError`.
+    agree, and then may lie beyond the ranges seen. The reference's second run is made in `second`,
+    best a sandbox with another hash seed. Raises `SandboxFault` and `ProblemError`.
     """
-    budget = budget or Budget()
     if not problem.tests.inputs:
         return Augmented(problem=problem, why="an assert script is left as it is")
     reference = await executor.judge(problem.reference, problem.tests)
     if reference.outcome is not Outcome.PASSED:
         return Augmented(problem=problem, why=f"the reference fails: {reference.detail}")
-    return await _Augmenting(problem, executor, seed, budget, reference, others).run(limit)
+    places = executor, second or executor
+    work = _Augmenting(problem, places, seed, budget or Budget(), reference, others)
+    return await work.run(limit)
 
 
 class _Augmenting:
     def __init__(
         self,
         problem: Problem,
-        executor: Executor,
+        places: tuple[Executor, Executor],
         seed: int,
         budget: Budget,
         reference: Verdict,
         others: Sequence[str],
     ) -> None:
         self._problem = problem
-        self._executor = executor
+        self._executor, self._second = places
         self._budget = budget
         self._seed = seed
         self._others = [source for source in others if source != problem.reference]
         self._mutants = mutants(problem.reference, budget.mutants, seed)
+        slowest_s = max(test.cpu_ms for test in reference.tests) / 1e3
+        self._mutant_cpu_s = max(budget.mutant_cpu_s, budget.mutant_slowness * slowest_s)
         self._code_lines: frozenset[int] = frozenset()
         if reference.coverage_trusted and reference.structure is not None:
             self._code_lines = reference.structure.code_lines
@@ -202,16 +209,15 @@ class _Augmenting:
         checked = self._of(pairs)
         if not pairs:
             return checked, []
-        verdicts = await self._all([self._problem.reference, *self._others], checked)
+        again = await self._second.judge(self._problem.reference, checked)
+        verdicts = [again, *await self._all(self._others, checked)]
         agreed = [
             place
             for place in range(len(pairs))
             if all(v.tests and v.tests[place].outcome is Outcome.PASSED for v in verdicts)
         ]
-        executed = [verdicts[0].tests[place].executed_lines for place in agreed]
-        return self._of([pairs[place] for place in agreed]), [
-            self._code_lines & lines for lines in executed
-        ]
+        executed = [self._code_lines & again.tests[place].executed_lines for place in agreed]
+        return self._of([pairs[place] for place in agreed]), executed
 
     def _of(self, pairs: list[tuple[Any, Any]]) -> TestSuite:
         return dataclasses.replace(
@@ -227,7 +233,7 @@ class _Augmenting:
 
     def _quickly(self, tests: TestSuite) -> TestSuite:
         most = self._problem.tests.cpu_limit_s or Limits().cpu_s
-        return dataclasses.replace(tests, cpu_limit_s=min(most, self._budget.mutant_cpu_s))
+        return dataclasses.replace(tests, cpu_limit_s=min(most, self._mutant_cpu_s))
 
     async def _all(self, sources: list[str], tests: TestSuite) -> list[Verdict]:
         return await asyncio.gather(*(self._executor.judge(source, tests) for source in sources))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -52,12 +52,13 @@ class AugmentScores:
         self.reasons: Counter[str] = Counter()
         """Why nothing was tried, by reason; a failing reference without its details."""
 
-    def add(self, one: Augmented) -> None:
-        figures = asdict_of(one)
-        for level in (one.problem.level, ALL):
-            self._sums.setdefault(level, Counter()).update(figures)
-        if one.why:
-            self.reasons[one.why.partition(":")[0]] += 1
+    def add(self, level: str, figures: Mapping[str, Any]) -> None:
+        """One problem's `figures`."""
+        counts = {name: n for name, n in figures.items() if isinstance(n, int)}
+        for key in (level, ALL):
+            self._sums.setdefault(key, Counter()).update(counts)
+        if "not_tried" in figures:
+            self.reasons[str(figures["not_tried"]).partition(":")[0]] += 1
 
     def by_level(self) -> list[AugmentScore]:
         """Levels that were seen, in their order, and all of them together."""
@@ -77,9 +78,10 @@ class AugmentScores:
         return {"levels": rows, "not_tried": dict(self.reasons)}
 
 
-def asdict_of(one: Augmented) -> dict[str, int]:
-    """The figures of one problem, by the names of `AugmentScore`."""
-    return {
+def figures(one: Augmented) -> dict[str, Any]:
+    """The figures of one problem, by the names of `AugmentScore`: JSON."""
+    why = {"not_tried": one.why} if one.why else {}
+    return why | {
         "problems": 1,
         "scored": int(one.mutants > 0),
         "unchanged": int(not one.added),
@@ -92,13 +94,6 @@ def asdict_of(one: Augmented) -> dict[str, int]:
         "lines_before": one.lines_before,
         "lines_after": one.lines_after,
     }
-
-
-def scores_of(augmented: Iterable[Augmented]) -> list[AugmentScore]:
-    scores = AugmentScores()
-    for one in augmented:
-        scores.add(one)
-    return scores.by_level()
 
 
 def scores_table(scores: Iterable[AugmentScore]) -> Table:
