@@ -1,9 +1,10 @@
 """More tests for one problem, and what its tests noticed before and after.
 
     mutants of the reference ── run on the tests at hand ── killed, or alive
-    inputs of the shapes seen ─┬ the reference answers, twice the same, and so do other solutions
+    inputs of the shapes seen ─┬ the reference answers, twice the same; other solutions agree
                                ├ lines of the reference that no test executed yet
-                               └ mutants alive that answer differently
+                               ├ mutants alive that answer differently
+                               └ accepted solutions that answer differently
     a greedy choice of those inputs is added, the reference's answers as expected values
 
 Inputs are tried in rounds, so that a problem whose mutants are all dead costs little, and mutants
@@ -14,12 +15,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stepcoder_dist.augmentation.agreement import Answered, Solutions
 from stepcoder_dist.augmentation.candidates import candidates
-from stepcoder_dist.augmentation.expected_values import expected_value, is_json
+from stepcoder_dist.augmentation.expected_values import is_json
 from stepcoder_dist.augmentation.mutants import mutants
 from stepcoder_dist.augmentation.selection import telling
 from stepcoder_dist.augmentation.shapes import Reach
@@ -59,6 +61,10 @@ class Augmented:
     """Lines of the reference with byte code; 0 where its coverage proves nothing."""
     lines_before: int = 0
     lines_after: int = 0
+    others: int = 0
+    """Further solutions that pass the tests at hand,"""
+    refuted: int = 0
+    """and those of them that fail an added test."""
     why: str = ""
     """Why nothing was tried: an assert script, inputs of no known shape, a failing reference."""
 
@@ -75,17 +81,18 @@ async def augment(
 ) -> Augmented:
     """Add tests until the problem has `limit` of them, or none says anything new.
 
-    `others` are further accepted solutions: where there are some, an input counts only if all
-    agree, and then may lie beyond the ranges seen. The reference's second run is made in `second`,
-    best a sandbox with another hash seed. Raises `SandboxFault` and `ProblemError`.
+    `others` are further accepted solutions, which have a say in what is right (`agreement.py`). The
+    reference's second run is made in `second`, best a sandbox with another hash seed. Raises
+    `SandboxFault`, and `ProblemError` for tests that cannot be judged.
     """
     if not problem.tests.inputs:
         return Augmented(problem=problem, why="an assert script is left as it is")
     reference = await executor.judge(problem.reference, problem.tests)
     if reference.outcome is not Outcome.PASSED:
         return Augmented(problem=problem, why=f"the reference fails: {reference.detail}")
-    places = executor, second or executor
-    work = _Augmenting(problem, places, seed, budget or Budget(), reference, others)
+    solutions = Solutions(problem, others, executor, second or executor)
+    await solutions.leave_out_failing()
+    work = _Augmenting(problem, executor, budget or Budget(), seed, reference, solutions)
     return await work.run(limit)
 
 
@@ -93,17 +100,17 @@ class _Augmenting:
     def __init__(
         self,
         problem: Problem,
-        places: tuple[Executor, Executor],
-        seed: int,
+        executor: Executor,
         budget: Budget,
+        seed: int,
         reference: Verdict,
-        others: Sequence[str],
+        solutions: Solutions,
     ) -> None:
         self._problem = problem
-        self._executor, self._second = places
+        self._executor = executor
         self._budget = budget
         self._seed = seed
-        self._others = [source for source in others if source != problem.reference]
+        self._solutions = solutions
         self._mutants = mutants(problem.reference, budget.mutants, seed)
         slowest_s = max(test.cpu_ms for test in reference.tests) / 1e3
         self._mutant_cpu_s = max(budget.mutant_cpu_s, budget.mutant_slowness * slowest_s)
@@ -111,44 +118,48 @@ class _Augmenting:
         if reference.coverage_trusted and reference.structure is not None:
             self._code_lines = reference.structure.code_lines
         self._executed = self._code_lines & reference.executed_lines
-        self._inputs: list[Any] = []
-        self._outputs: list[Any] = []
+        self._kept: list[Answered] = []
 
     async def run(self, limit: int) -> Augmented:
         tests = self._problem.tests
-        self._others = await self._accepted()
         alive = await self._survivors()
         total, before = len(self._mutants), len(alive)
-        lines_before = len(self._executed)
-        reach = Reach.WIDER if self._others else Reach.SMALLER
-        new: list[Any] = []
-        if len(tests) < limit:
-            new = candidates(tests, self._budget.candidates, self._seed, reach)
-            if all(map(is_json, tests.inputs)):
-                new = [one for one in new if is_json(one)]
-        for start in range(0, len(new), self._budget.round):
-            room = limit - len(tests) - len(self._inputs)
+        others, lines_before = len(self._solutions.others), len(self._executed)
+        tried = 0
+        for reach, some in self._rounds() if len(tests) < limit else ():
+            tried += len(some)
+            room = limit - len(tests) - len(self._kept)
             if not room or not (alive or self._code_lines - self._executed):
                 break
-            alive = await self._round(new[start : start + self._budget.round], alive, room)
+            alive = await self._round(some, reach, alive, room)
         return Augmented(
             problem=self._with_tests(),
-            added=len(self._inputs),
+            added=len(self._kept),
             mutants=total,
             killed_before=total - before,
             killed_after=total - len(alive),
             lines=len(self._code_lines),
             lines_before=lines_before,
             lines_after=len(self._executed),
-            why="" if new or len(tests) >= limit else "its inputs have no known shape",
+            others=others,
+            refuted=others - len(self._solutions.others),
+            why="" if tried or len(tests) >= limit else "its inputs have no known shape",
         )
 
-    async def _accepted(self) -> list[str]:
-        """Those of the other solutions that pass the tests at hand."""
-        tests = self._problem.tests
-        verdicts = await self._all(self._others, tests)
-        pairs = zip(self._others, verdicts, strict=True)
-        return [source for source, verdict in pairs if verdict.outcome is Outcome.PASSED]
+    def _rounds(self) -> Iterator[tuple[Reach, list[Any]]]:
+        """Inputs to try together: near ones first, farther ones where there is who could tell."""
+        known: set[str] = set()
+        tests, budget = self._problem.tests, self._budget
+        for reach in Reach:
+            if not self._solutions.can_reach(reach):
+                return
+            made = candidates(tests, budget.candidates, self._seed, reach)
+            new = [one for one in made if repr(one) not in known]
+            known.update(map(repr, new))
+            if all(map(is_json, tests.inputs)):
+                new = [one for one in new if is_json(one)]
+            for start in range(0, len(new), budget.round):
+                yield reach, new[start : start + budget.round]
 
     async def _survivors(self) -> list[str]:
         """Mutants that pass the tests at hand; forgets those that the guest cannot compile."""
@@ -156,96 +167,61 @@ class _Augmenting:
         sizes = list(_SLICES)
         while alive and at < len(tests):
             size = sizes.pop(0) if len(sizes) > 1 else sizes[0]
-            some = self._quickly(_part(tests, at, at + size))
+            verdicts = await self._mutants_on(_part(tests, at, at + size), alive)
             at += size
-            verdicts = list(zip(alive, await self._all(alive, some), strict=True))
             for source, verdict in verdicts:
                 if verdict.outcome is Outcome.COMPILE_ERROR:
                     self._mutants.remove(source)
             alive = [source for source, verdict in verdicts if verdict.outcome is Outcome.PASSED]
         return alive
 
-    async def _round(self, new: list[Any], alive: list[str], room: int) -> list[str]:
+    async def _round(
+        self, inputs: list[Any], reach: Reach, alive: list[str], room: int
+    ) -> list[str]:
         """Try some inputs; returns the mutants that live through those that are kept."""
-        tests, lines = await self._answered(new)
-        if not tests.inputs:
+        answered = await self._solutions.answer(inputs, reach)
+        if not answered:
             return alive
-        suite = self._quickly(tests)
-        verdicts = await self._all(alive, suite)
-        shown: list[frozenset[Any]] = []
-        for place in range(len(tests.inputs)):
-            killed = {
-                source
-                for source, verdict in zip(alive, verdicts, strict=True)
-                if verdict.tests and verdict.tests[place].outcome is not Outcome.PASSED
-            }
-            shown.append(frozenset(killed) | lines[place])
-        missing = frozenset(alive) | (self._code_lines - self._executed)
-        chosen = telling(shown, missing, room)
-        for place in chosen:
-            self._inputs.append(tests.inputs[place])
-            self._outputs.append(tests.outputs[place])
-            self._executed |= lines[place]
-        dead = frozenset().union(*(shown[place] for place in chosen))
-        return [source for source in alive if source not in dead]
-
-    async def _answered(self, inputs: list[Any]) -> tuple[TestSuite, list[frozenset[int]]]:
-        """The inputs on which all solutions agree, and the lines that each executes."""
-        old = self._problem.tests
-        unknown = old.outputs[0]
-        asked = dataclasses.replace(
-            self._careful(),
-            inputs=tuple(inputs),
-            outputs=(unknown,) * len(inputs),
-            checker="",
-            keep_answers=True,
-        )
-        told = await self._executor.judge(self._problem.reference, asked)
-        pairs = []
-        for one, result in zip(inputs, told.tests, strict=True):
-            value = result.answer and expected_value(result.answer.value, old.outputs)
-            if value is not None:
-                pairs.append((one, value))
-        checked = self._of(pairs)
-        if not pairs:
-            return checked, []
-        again = await self._second.judge(self._problem.reference, checked)
-        verdicts = [again, *await self._all(self._others, checked)]
-        agreed = [
-            place
-            for place in range(len(pairs))
-            if all(v.tests and v.tests[place].outcome is Outcome.PASSED for v in verdicts)
+        suite = _with(self._problem.tests, answered)
+        verdicts = await self._mutants_on(suite, alive)
+        shown = [
+            one.lines | one.refuted | {s for s, verdict in verdicts if _notices(verdict, place)}
+            for place, one in enumerate(answered)
         ]
-        executed = [self._code_lines & again.tests[place].executed_lines for place in agreed]
-        return self._of([pairs[place] for place in agreed]), executed
+        missing = {*alive, *self._solutions.others, *(self._code_lines - self._executed)}
+        chosen = telling(shown, missing, room)
+        self._kept += [answered[place] for place in chosen]
+        told = frozenset().union(*(shown[place] for place in chosen))
+        self._executed |= self._code_lines & told
+        self._solutions.others = [source for source in self._solutions.others if source not in told]
+        return [source for source in alive if source not in told]
 
-    def _of(self, pairs: list[tuple[Any, Any]]) -> TestSuite:
-        return dataclasses.replace(
-            self._careful(), inputs=tuple(i for i, _ in pairs), outputs=tuple(o for _, o in pairs)
-        )
-
-    def _careful(self) -> TestSuite:
-        """Without the assert script, and with half of the time: no right program may be cut off
-        for an input that took the reference nearly all of it."""
-        tests = self._problem.tests
-        most = tests.cpu_limit_s or Limits().cpu_s
-        return dataclasses.replace(tests, test_code="", cpu_limit_s=most / 2)
-
-    def _quickly(self, tests: TestSuite) -> TestSuite:
+    async def _mutants_on(self, tests: TestSuite, alive: list[str]) -> list[tuple[str, Verdict]]:
         most = self._problem.tests.cpu_limit_s or Limits().cpu_s
-        return dataclasses.replace(tests, cpu_limit_s=min(most, self._mutant_cpu_s))
-
-    async def _all(self, sources: list[str], tests: TestSuite) -> list[Verdict]:
-        return await asyncio.gather(*(self._executor.judge(source, tests) for source in sources))
+        quickly = dataclasses.replace(tests, cpu_limit_s=min(most, self._mutant_cpu_s))
+        verdicts = (self._executor.judge(source, quickly) for source in alive)
+        return list(zip(alive, await asyncio.gather(*verdicts), strict=True))
 
     def _with_tests(self) -> Problem:
         tests = self._problem.tests
-        more = dataclasses.replace(
-            tests,
-            inputs=(*tests.inputs, *self._inputs),
-            outputs=(*tests.outputs, *self._outputs),
-        )
+        new = _with(tests, self._kept)
+        inputs, outputs = (*tests.inputs, *new.inputs), (*tests.outputs, *new.outputs)
+        more = dataclasses.replace(tests, inputs=inputs, outputs=outputs)
         return dataclasses.replace(self._problem, tests=more)
+
+
+def _with(tests: TestSuite, answered: Sequence[Answered]) -> TestSuite:
+    """These tests in place of the others."""
+    return dataclasses.replace(
+        tests,
+        inputs=tuple(one.input for one in answered),
+        outputs=tuple(one.output for one in answered),
+        test_code="",
+    )
+
+
+def _notices(verdict: Verdict, place: int) -> bool:
+    return bool(verdict.tests) and verdict.tests[place].outcome is not Outcome.PASSED
 
 
 def _part(tests: TestSuite, start: int, end: int) -> TestSuite:

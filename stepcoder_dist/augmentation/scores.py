@@ -33,6 +33,8 @@ class AugmentScore:
     lines: int = 0
     lines_before: int = 0
     lines_after: int = 0
+    others: int = 0
+    refuted: int = 0
 
     @property
     def score_before(self) -> float | None:
@@ -93,6 +95,8 @@ def figures(one: Augmented) -> dict[str, Any]:
         "lines": one.lines,
         "lines_before": one.lines_before,
         "lines_after": one.lines_after,
+        "others": one.others,
+        "refuted": one.refuted,
     }
 
 

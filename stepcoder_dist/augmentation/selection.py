@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 
 
 def telling(
-    shown: Sequence[frozenset[Hashable]], missing: frozenset[Hashable], most: int
+    shown: Sequence[frozenset[Hashable]], missing: Collection[Hashable], most: int
 ) -> list[int]:
     """Places of up to `most` tests, in the order of choice.
 
-    `shown[i]` is what test i shows, mutants and lines alike, and `missing` what no test shows yet.
-    Each choice shows the most of what is still missing, the earliest of equals; it ends when none
-    shows anything new.
+    `shown[i]` is what test i shows, be it mutants, solutions or lines; `missing` is what no test
+    shows yet. Each choice shows the most of what is still missing, the earliest of equals; it ends
+    when none shows anything new.
     """
     chosen: list[int] = []
     left = set(missing)

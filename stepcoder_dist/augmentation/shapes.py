@@ -27,9 +27,9 @@ class Reach(StrEnum):
     SEEN = "seen"
     """Numbers and lengths between the least and the greatest that were seen."""
     SMALLER = "smaller"
-    """Down to 1 too, or to 0 where it was seen: constraints hardly ever forbid the small."""
+    """Down to 1 too: constraints do not often forbid the small, but some do."""
     WIDER = "wider"
-    """To 0, −1, the empty, and beyond the greatest: only where several solutions agree."""
+    """To 0, −1, the empty, and beyond the greatest."""
 
 
 class Shape(Protocol):

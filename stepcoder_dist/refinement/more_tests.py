@@ -17,8 +17,8 @@ from stepcoder_dist.refinement.stages import Candidate, Rejection
 NOTE = "augmentation"
 """The field of a written row with its figures."""
 _SEED = 0
-_MOST_OTHERS = 3
-"""Further solutions that have to agree on an expected value."""
+_MOST_OTHERS = 7
+"""Further solutions that have a say in an expected value."""
 
 
 class MoreTests:
@@ -49,6 +49,8 @@ class MoreTests:
             "mutants of the references": total.mutants,
             "% of them noticed before": _percent(total.score_before),
             "% of them noticed after": _percent(total.score_after),
+            "further accepted solutions": total.others,
+            "of these, refuted by a new test": total.refuted,
         } | scores.as_json()
 
     async def _augmented(self, found: Candidate) -> Augmented:
