@@ -112,7 +112,9 @@ class Solutions:
         return dataclasses.replace(tests, test_code="", cpu_limit_s=most / 2)
 
     async def _others_on(self, tests: TestSuite) -> list[Verdict]:
-        return await asyncio.gather(*(self._first.judge(source, tests) for source in self.others))
+        places = self._first, self._second
+        verdicts = (places[n % 2].judge(source, tests) for n, source in enumerate(self.others))
+        return await asyncio.gather(*verdicts)
 
 
 def _passes(verdict: Verdict, place: int) -> bool:

@@ -29,7 +29,8 @@ from stepcoder_dist.ports import Executor
 from stepcoder_dist.records import Limits, Outcome, Problem, TestSuite, Verdict
 
 _SLICES = (1, 4, 16)
-"""Tests that a mutant meets at a time; the last number again and again."""
+"""Tests that a mutant meets at a time, the last number again and again; a dead one meets no more.
+So one that never ends costs a limit or two, and what it does on the other tests stays unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +93,8 @@ async def augment(
         return Augmented(problem=problem, why=f"the reference fails: {reference.detail}")
     solutions = Solutions(problem, others, executor, second or executor)
     await solutions.leave_out_failing()
-    work = _Augmenting(problem, executor, budget or Budget(), seed, reference, solutions)
+    places = executor, second or executor
+    work = _Augmenting(problem, places, budget or Budget(), seed, reference, solutions)
     return await work.run(limit)
 
 
@@ -100,14 +102,14 @@ class _Augmenting:
     def __init__(
         self,
         problem: Problem,
-        executor: Executor,
+        places: tuple[Executor, Executor],
         budget: Budget,
         seed: int,
         reference: Verdict,
         solutions: Solutions,
     ) -> None:
         self._problem = problem
-        self._executor = executor
+        self._places = places
         self._budget = budget
         self._seed = seed
         self._solutions = solutions
@@ -122,7 +124,8 @@ class _Augmenting:
 
     async def run(self, limit: int) -> Augmented:
         tests = self._problem.tests
-        alive = await self._survivors()
+        killed = await self._killed(self._problem.tests, self._mutants)
+        alive = [source for source in self._mutants if source not in killed]
         total, before = len(self._mutants), len(alive)
         others, lines_before = len(self._solutions.others), len(self._executed)
         tried = 0
@@ -143,7 +146,7 @@ class _Augmenting:
             lines_after=len(self._executed),
             others=others,
             refuted=others - len(self._solutions.others),
-            why="" if tried or len(tests) >= limit else "its inputs have no known shape",
+            why="" if tried or len(tests) >= limit else "no new inputs could be made",
         )
 
     def _rounds(self) -> Iterator[tuple[Reach, list[Any]]]:
@@ -161,20 +164,6 @@ class _Augmenting:
             for start in range(0, len(new), budget.round):
                 yield reach, new[start : start + budget.round]
 
-    async def _survivors(self) -> list[str]:
-        """Mutants that pass the tests at hand; forgets those that the guest cannot compile."""
-        alive, tests, at = list(self._mutants), self._problem.tests, 0
-        sizes = list(_SLICES)
-        while alive and at < len(tests):
-            size = sizes.pop(0) if len(sizes) > 1 else sizes[0]
-            verdicts = await self._mutants_on(_part(tests, at, at + size), alive)
-            at += size
-            for source, verdict in verdicts:
-                if verdict.outcome is Outcome.COMPILE_ERROR:
-                    self._mutants.remove(source)
-            alive = [source for source, verdict in verdicts if verdict.outcome is Outcome.PASSED]
-        return alive
-
     async def _round(
         self, inputs: list[Any], reach: Reach, alive: list[str], room: int
     ) -> list[str]:
@@ -182,10 +171,9 @@ class _Augmenting:
         answered = await self._solutions.answer(inputs, reach)
         if not answered:
             return alive
-        suite = _with(self._problem.tests, answered)
-        verdicts = await self._mutants_on(suite, alive)
+        killed = await self._killed(_with(self._problem.tests, answered), alive)
         shown = [
-            one.lines | one.refuted | {s for s, verdict in verdicts if _notices(verdict, place)}
+            one.lines | one.refuted | {source for source, by in killed.items() if place in by}
             for place, one in enumerate(answered)
         ]
         missing = {*alive, *self._solutions.others, *(self._code_lines - self._executed)}
@@ -196,11 +184,35 @@ class _Augmenting:
         self._solutions.others = [source for source in self._solutions.others if source not in told]
         return [source for source in alive if source not in told]
 
-    async def _mutants_on(self, tests: TestSuite, alive: list[str]) -> list[tuple[str, Verdict]]:
+    async def _killed(self, tests: TestSuite, alive: Sequence[str]) -> dict[str, set[int]]:
+        """Mutants that do not pass, each with tests that notice it: those of its last slice.
+
+        Forgets mutants that the guest cannot compile.
+        """
+        killed: dict[str, set[int]] = {}
+        left, sizes, at = list(alive), list(_SLICES), 0
+        while left and at < len(tests):
+            size = sizes.pop(0) if len(sizes) > 1 else sizes[0]
+            verdicts = await self._on(_part(tests, at, at + size), left)
+            for source, verdict in zip(left, verdicts, strict=True):
+                failed = [r.outcome is not Outcome.PASSED for r in verdict.tests]
+                if any(failed):
+                    killed[source] = {at + place for place, one in enumerate(failed) if one}
+                elif verdict.outcome is Outcome.COMPILE_ERROR:
+                    self._mutants.remove(source)
+                    killed[source] = set()
+            left = [source for source in left if source not in killed]
+            at += size
+        return killed
+
+    async def _on(self, tests: TestSuite, mutated: Sequence[str]) -> list[Verdict]:
+        """In both places by turns, so that no container waits."""
         most = self._problem.tests.cpu_limit_s or Limits().cpu_s
         quickly = dataclasses.replace(tests, cpu_limit_s=min(most, self._mutant_cpu_s))
-        verdicts = (self._executor.judge(source, quickly) for source in alive)
-        return list(zip(alive, await asyncio.gather(*verdicts), strict=True))
+        verdicts = (
+            self._places[number % 2].judge(source, quickly) for number, source in enumerate(mutated)
+        )
+        return await asyncio.gather(*verdicts)
 
     def _with_tests(self) -> Problem:
         tests = self._problem.tests
@@ -218,10 +230,6 @@ def _with(tests: TestSuite, answered: Sequence[Answered]) -> TestSuite:
         outputs=tuple(one.output for one in answered),
         test_code="",
     )
-
-
-def _notices(verdict: Verdict, place: int) -> bool:
-    return bool(verdict.tests) and verdict.tests[place].outcome is not Outcome.PASSED
 
 
 def _part(tests: TestSuite, start: int, end: int) -> TestSuite:

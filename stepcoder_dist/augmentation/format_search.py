@@ -119,7 +119,12 @@ def _options(states: list[_State], segment: int) -> Iterator[Segment]:
     """What may come next, the most telling first."""
     lines = [state.lines[state.at] for state in states]
     tokens = [token for line in lines for token in line]
-    counted = [p for p in states[0].counts if all(p in s.counts for s in states)]
+    counted = [
+        place
+        for place in states[0].counts
+        # one input explains itself in many ways: there only its first line may count
+        if all(place in s.counts for s in states) and (len(states) > 1 or place[0] == 0)
+    ]
     for size in counted:
         yield from _rows(states, segment, size)
     if all(len(line) == 1 for line in lines):
