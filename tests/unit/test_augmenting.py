@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import io
-from typing import Any
+import dataclasses
+
+from interpreted import Interpreted
 
 from stepcoder_dist.augmentation import Budget, augment
 from stepcoder_dist.augmentation.scores import AugmentScores, figures
-from stepcoder_dist.records import (
-    Answer,
-    LineStructure,
-    Outcome,
-    Problem,
-    TestResult,
-    TestSuite,
-    Verdict,
-)
+from stepcoder_dist.records import LineStructure, Outcome, Problem, TestSuite, Verdict
+from stepcoder_dist.refinement.more_tests import NOTE, MoreTests
+from stepcoder_dist.refinement.reading import read
 
 GRADES = """\
 def grade(points):
@@ -30,50 +24,27 @@ def grade(points):
 LAX = GRADES.replace("50", "20")
 
 
-class InProcess:
-    """An `Executor` of trusted programs that end: `exec`, a fresh module for each test.
+class Traced(Interpreted):
+    """Tells, too, which lines each input executes."""
 
-    Lines are told where `lines` says which a test's input executes.
-    """
-
-    def __init__(self, lines: dict[Any, frozenset[int]] | None = None) -> None:
-        self.lines = lines or {}
-        self.judged = 0
+    def __init__(self, lines: dict[int, set[int]]) -> None:
+        super().__init__()
+        self.lines = lines
 
     async def judge(self, source: str, tests: TestSuite) -> Verdict:
-        self.judged += 1
-        results = [self._test(source, tests, n) for n in range(len(tests.inputs))]
-        return Verdict(
-            outcome=max((r.outcome for r in results), key=lambda o: o.severity),
-            tests=tuple(results),
+        verdict = await super().judge(source, tests)
+        return dataclasses.replace(
+            verdict,
+            tests=tuple(
+                dataclasses.replace(result, executed_lines=frozenset(self.lines[given]))
+                for (given,), result in zip(tests.inputs, verdict.tests, strict=True)
+            ),
             structure=LineStructure(
                 code_lines=frozenset().union(*self.lines.values()),
                 follows=(),
                 comment_lines=frozenset(),
             ),
-            coverage_trusted=bool(self.lines),
-            wall_ms=1.0,
-        )
-
-    def _test(self, source: str, tests: TestSuite, place: int) -> TestResult:
-        names: dict[str, Any] = {}
-        given = tests.inputs[place]
-        lines = self.lines.get(repr(given), frozenset())
-        try:
-            with contextlib.redirect_stdout(io.StringIO()) as written:
-                exec(source, names | {"input": iter(str(given).splitlines()).__next__})
-                if tests.fn_name:
-                    exec(source, names)
-                    value = names[tests.fn_name](*given)
-                else:
-                    value = written.getvalue()
-        except Exception:  # noqa: BLE001 - whatever a program raises is its outcome
-            return TestResult(outcome=Outcome.RUNTIME_ERROR, executed_lines=lines)
-        right = value == tests.outputs[place]
-        return TestResult(
-            outcome=Outcome.PASSED if right else Outcome.WRONG_ANSWER,
-            executed_lines=lines,
-            answer=Answer(value) if tests.keep_answers else None,
+            coverage_trusted=True,
         )
 
 
@@ -93,7 +64,7 @@ FEW = problem(([95], "A"), ([10], "C"))
 
 
 def augmented(one, limit=15, **more):
-    return asyncio.run(augment(one, InProcess(), limit, 0, **more))
+    return asyncio.run(augment(one, Interpreted(), limit, 0, **more))
 
 
 def test_tests_are_added_that_kill_mutants_and_the_reference_passes_them():
@@ -103,7 +74,7 @@ def test_tests_are_added_that_kill_mutants_and_the_reference_passes_them():
     tests = found.problem.tests
     assert (tests.inputs[:2], tests.outputs[:2]) == (FEW.tests.inputs, FEW.tests.outputs)
     assert len(tests.inputs) == len(tests.outputs) == 2 + found.added
-    verdict = asyncio.run(InProcess().judge(GRADES, tests))
+    verdict = asyncio.run(Interpreted().judge(GRADES, tests))
     assert verdict.outcome is Outcome.PASSED
     assert "B" in tests.outputs
     assert all(10 <= points <= 95 for (points,) in tests.inputs)
@@ -121,9 +92,8 @@ def test_the_same_seed_adds_the_same_tests():
 
 
 def test_a_test_is_added_for_a_line_that_no_test_executed():
-    lines = {"[95]": frozenset({1, 2, 3}), "[10]": frozenset({1, 2})}
-    lines |= {f"[{n}]": frozenset({1, 2, 5}) for n in range(50, 90)}
-    work = augment(FEW, InProcess(lines), 15, 0, budget=Budget(mutants=0))
+    lines = {n: {1, 2} if n < 50 else {1, 2, 5} if n < 90 else {1, 2, 3} for n in range(100)}
+    work = augment(FEW, Traced(lines), 15, 0, budget=Budget(mutants=0))
     found = asyncio.run(work)
     assert (found.added, found.lines_before, found.lines_after, found.lines) == (1, 3, 4, 4)
     assert 50 <= found.problem.tests.inputs[-1][0] < 90
@@ -133,7 +103,7 @@ def test_a_wrong_solution_that_the_tests_accept_is_refuted_by_an_added_one():
     other = GRADES.replace("points", "n")
     found = augmented(FEW, others=[LAX, other, GRADES.replace("points", "m")])
     assert (found.others, found.refuted) == (3, 1)
-    verdict = asyncio.run(InProcess().judge(LAX, found.problem.tests))
+    verdict = asyncio.run(Interpreted().judge(LAX, found.problem.tests))
     assert verdict.outcome is Outcome.WRONG_ANSWER
 
 
@@ -150,15 +120,11 @@ def test_an_input_on_which_the_reference_fails_or_says_something_else_is_no_test
 
 
 def test_a_reference_that_answers_differently_the_second_time_gives_no_tests():
-    chance = "import itertools\ndef grade(n):\n    return n if n in (3, 9) else next(COUNT)\n"
-
-    class Chance(InProcess):
-        def _test(self, source, tests, place):
-            self.judged += 1
-            return super()._test(source.replace("COUNT", f"iter([{self.judged}])"), tests, place)
-
-    one = problem(([3], 3), ([9], 9), reference=chance)
-    assert asyncio.run(augment(one, Chance(), 15, 0)).added == 0
+    by_seed = "def grade(n):\n    return n if n < 4 or n > 8 else SEED\n"
+    one = problem(([3], 3), ([9], 9), reference=by_seed)
+    again = augment(one, Interpreted(seed=0), 15, 0, second=Interpreted(seed=1))
+    assert asyncio.run(again).added == 0
+    assert augmented(problem(([3], 3), ([9], 9), reference=by_seed)).added
 
 
 def test_standard_input_is_augmented_by_its_format():
@@ -178,6 +144,27 @@ def test_an_assert_script_and_a_failing_reference_are_left_as_they_are():
     failing = augmented(problem(([95], "B")))
     assert failing.why.startswith("the reference fails")
     assert failing.problem.tests.inputs == ([95],)
+
+
+def test_a_refined_row_gets_its_tests_and_figures_and_the_report_their_sums():
+    row = {
+        "problem_id": "p/1",
+        "statement": "Grades.",
+        "solutions": [GRADES, LAX, GRADES.replace("points", "n"), GRADES.replace("points", "m")],
+        "inputs": [[95], [10]],
+        "outputs": ["A", "C"],
+        "fn_name": "grade",
+    }
+    found = read(row, "rows.jsonl:1")
+    stage = MoreTests(Interpreted(seed=0), Interpreted(seed=1), 6)
+    kept = asyncio.run(stage.apply(found))
+    told = kept.notes[NOTE]
+    assert len(kept.problem.tests) == 2 + told["added"] <= 6
+    assert (told["others"], told["refuted"]) == (3, 1)
+    sums = stage.tally([{"difficulty": "interview", NOTE: told}] * 2)
+    assert sums["tests added"] == 2 * told["added"]
+    assert sums["levels"]["interview"]["score_after"] == told["killed_after"] / told["mutants"]
+    assert sums["of these, refuted by a new test"] == 2
 
 
 def test_scores_add_up_by_level():
