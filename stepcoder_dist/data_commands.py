@@ -103,6 +103,14 @@ def refine(
         Literal["no", "majority"],
         typer.Option(help="Correct outputs that 3 or more accepted solutions agree to be wrong."),
     ] = "no",
+    augment: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Add tests, up to N a problem, that notice more wrong programs.",
+        ),
+    ] = 0,
     near_duplicate: Annotated[
         float, typer.Option(min=0, max=1, help="Jaccard similarity; 0: only exact duplicates.")
     ] = 0.85,
@@ -126,6 +134,7 @@ def refine(
     options = command.Options(
         against=tuple(against or ()),
         repair=repair,
+        augment=augment,
         near_duplicate=near_duplicate,
         tokenizer=tokenizer,
         max_tokens=max_tokens,

@@ -14,6 +14,7 @@ from stepcoder_dist.interruption import run_until_done
 from stepcoder_dist.refinement import outputs
 from stepcoder_dist.refinement.context_length import ContextLength
 from stepcoder_dist.refinement.majority import Majority
+from stepcoder_dist.refinement.more_tests import MoreTests
 from stepcoder_dist.refinement.reading import Fits
 from stepcoder_dist.refinement.references import ReferencePasses
 from stepcoder_dist.refinement.refine import Order, survey
@@ -30,6 +31,7 @@ class Options:
 
     against: tuple[str, ...] = ()
     repair: Literal["no", "majority"] = "no"
+    augment: int = 0
     near_duplicate: float = 0.85
     tokenizer: Path | None = None
     max_tokens: int | None = None
@@ -42,6 +44,7 @@ class Options:
     def deciding(self) -> dict[str, Any]:
         return {
             "--repair": self.repair,
+            "--augment": self.augment,
             "--near-duplicate": self.near_duplicate,
             "--tokenizer": None if self.tokenizer is None else str(self.tokenizer),
             "--max-tokens": self.max_tokens,
@@ -81,6 +84,8 @@ def refine(source: Path, out: Path, options: Options) -> None:
         async with make_pool(configs[0], chosen) as one, make_pool(configs[1], chosen) as other:
             majority = Majority(one) if options.repair == "majority" else None
             stages: list[Stage] = [ReferencePasses(one, other, majority=majority, fits=fits)]
+            if options.augment:
+                stages.append(MoreTests(one, other, options.augment))
             account = await refine_rows(order, found, stages, console, resume=options.resume)
         Console(width=None if sys.stdout.isatty() else 120).print(outputs.table(account))
         print(f"{out}: {account.kept} of {account.rows} rows; {account.report} says why")  # noqa: T201 - the command's answer

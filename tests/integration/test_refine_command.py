@@ -191,3 +191,42 @@ def test_published_sets_are_refined_whole(tmp_path, name, rows, why):
     before = {p.problem_id: p for p in problems.load(DATA / name)}
     after = {p.problem_id: p for p in problems.load(out)}
     assert after == {name: p for name, p in before.items() if name not in why}
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("engine")
+def test_augmented_tests_find_out_a_wrong_solution_that_the_rows_own_tests_accept(tmp_path):
+    right = (
+        "n, most = map(int, input().split())\n"
+        "numbers = list(map(int, input().split()))\n"
+        "print(sum(x for x in numbers if x <= most))\n"
+    )
+    strict = right.replace("<=", "<")
+    renamed = [right.replace("numbers", "values"), right.replace("most", "limit")]
+    row = {
+        "problem_id": "sums/1",
+        "statement": statement("sums"),
+        "solutions": [right, strict, *renamed],
+        "inputs": ["3 6\n1 2 9\n", "5 4\n8 3 1 2 5\n"],
+        "outputs": ["3\n", "6\n"],
+        "fn_name": None,
+    }
+    source, out = tmp_path / "rows.jsonl", tmp_path / "plus.jsonl"
+    source.write_text(json.dumps(row) + "\n")
+    finish(refine(source, out, "--augment", "8", "--near-duplicate", "0"))
+    figures = report(out)["stages"]["more tests"]
+    assert figures["of these, refuted by a new test"] == 1
+    assert figures["% of them noticed after"] > figures["% of them noticed before"]
+    (problem,) = problems.load(out)
+    assert 2 < len(problem.tests) <= 8
+    assert problem.tests.inputs[:2] == tuple(row["inputs"])
+    for text in problem.tests.inputs:
+        head, numbers = text.splitlines()
+        assert int(head.split()[0]) == len(numbers.split())
+
+    async def judge() -> list[str]:
+        async with open_pool(containers=1) as pool:
+            verdicts = [await pool.judge(source, problem.tests) for source in (right, strict)]
+        return [verdict.outcome.value for verdict in verdicts]
+
+    assert asyncio.run(judge()) == ["passed", "wrong_answer"]

@@ -1,0 +1,121 @@
+"""What the accepted solutions answer to new inputs, and on which inputs they agree.
+
+An input within what was seen is one that the statement allows. There the reference's word counts,
+unless most of the others say otherwise: tests that are few accept wrong solutions too, and if one
+dissenting were enough it would veto every test that would find it out. Beyond what was seen right
+solutions may differ, and a reference alone knows nothing of it: all that are left have to agree.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stepcoder_dist.augmentation.expected_values import expected_value
+from stepcoder_dist.augmentation.shapes import Reach
+from stepcoder_dist.ports import Executor
+from stepcoder_dist.records import Limits, Outcome, Problem, TestSuite, Verdict
+
+FEWEST_AGREEING = {Reach.SEEN: 0, Reach.SMALLER: 1, Reach.WIDER: 2}
+"""Solutions beside the reference that have to agree with it, where none dissents."""
+FEWEST_AGAINST_DISSENT = 2
+"""The same where some do; and at least as many as dissent, so that most agree."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A new test that could be."""
+
+    input: Any
+    output: Any
+    lines: frozenset[int]
+    """Of the reference, that it executes."""
+    refuted: frozenset[str]
+    """Accepted solutions that fail it."""
+
+
+class Solutions:
+    """The reference and whatever else passes the tests at hand."""
+
+    def __init__(
+        self, problem: Problem, others: Sequence[str], first: Executor, second: Executor
+    ) -> None:
+        self._problem = problem
+        self._first, self._second = first, second
+        self.others = [source for source in others if source != problem.reference]
+        """Those that no test refuted yet."""
+
+    async def leave_out_failing(self) -> None:
+        """Keep those of the others that pass the tests at hand."""
+        verdicts = await self._others_on(self._problem.tests)
+        pairs = zip(self.others, verdicts, strict=True)
+        self.others = [source for source, v in pairs if v.outcome is Outcome.PASSED]
+
+    def can_reach(self, reach: Reach) -> bool:
+        return len(self.others) >= FEWEST_AGREEING[reach]
+
+    async def answer(self, inputs: Sequence[Any], reach: Reach) -> list[Answered]:
+        """The inputs that have one answer. Raises `SandboxFault`."""
+        pairs = await self._told(inputs)
+        if not pairs:
+            return []
+        tests = dataclasses.replace(
+            self._careful(), inputs=tuple(i for i, _ in pairs), outputs=tuple(o for _, o in pairs)
+        )
+        again = await self._second.judge(self._problem.reference, tests)
+        verdicts = await self._others_on(tests)
+        found = []
+        for place, (one, output) in enumerate(pairs):
+            dissenting = frozenset(
+                source
+                for source, verdict in zip(self.others, verdicts, strict=True)
+                if not _passes(verdict, place)
+            )
+            if _passes(again, place) and self._decided(len(dissenting), reach):
+                lines = again.tests[place].executed_lines
+                found.append(Answered(one, output, lines, dissenting))
+        return found
+
+    def _decided(self, dissenting: int, reach: Reach) -> bool:
+        agreeing = len(self.others) - dissenting
+        if not dissenting:
+            return agreeing >= FEWEST_AGREEING[reach]
+        return reach is Reach.SEEN and agreeing >= max(FEWEST_AGAINST_DISSENT, dissenting)
+
+    async def _told(self, inputs: Sequence[Any]) -> list[tuple[Any, Any]]:
+        """Inputs with the reference's answer, where that could be an expected value."""
+        expected = self._problem.tests.outputs
+        asked = dataclasses.replace(
+            self._careful(),
+            inputs=tuple(inputs),
+            outputs=(expected[0],) * len(inputs),  # whether it is right is not asked
+            checker="",
+            keep_answers=True,
+        )
+        told = await self._first.judge(self._problem.reference, asked)
+        pairs = []
+        for one, result in zip(inputs, told.tests, strict=True):
+            if result.answer is not None:
+                value = expected_value(result.answer.value, expected)
+                if value is not None:
+                    pairs.append((one, value))
+        return pairs
+
+    def _careful(self) -> TestSuite:
+        """Without the assert script, and with half of the time: no right program may be cut off
+        for an input that took the reference nearly all of it."""
+        tests = self._problem.tests
+        most = tests.cpu_limit_s or Limits().cpu_s
+        return dataclasses.replace(tests, test_code="", cpu_limit_s=most / 2)
+
+    async def _others_on(self, tests: TestSuite) -> list[Verdict]:
+        places = self._first, self._second
+        verdicts = (places[n % 2].judge(source, tests) for n, source in enumerate(self.others))
+        return await asyncio.gather(*verdicts)
+
+
+def _passes(verdict: Verdict, place: int) -> bool:
+    return bool(verdict.tests) and verdict.tests[place].outcome is Outcome.PASSED

@@ -1,0 +1,242 @@
+"""More tests for one problem, and what its tests noticed before and after.
+
+    mutants of the reference ── run on the tests at hand ── killed, or alive
+    inputs of the shapes seen ─┬ the reference answers, twice the same; other solutions agree
+                               ├ lines of the reference that no test executed yet
+                               ├ mutants alive that answer differently
+                               └ accepted solutions that answer differently
+    a greedy choice of those inputs is added, the reference's answers as expected values
+
+Inputs are tried in rounds, so that a problem whose mutants are all dead costs little, and mutants
+meet few tests at first, so that one that never ends costs a limit or two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stepcoder_dist.augmentation.agreement import Answered, Solutions
+from stepcoder_dist.augmentation.candidates import candidates
+from stepcoder_dist.augmentation.expected_values import is_json
+from stepcoder_dist.augmentation.mutants import mutants
+from stepcoder_dist.augmentation.selection import telling
+from stepcoder_dist.augmentation.shapes import Reach
+from stepcoder_dist.ports import Executor
+from stepcoder_dist.records import Limits, Outcome, Problem, TestSuite, Verdict
+
+_SLICES = (1, 4, 16)
+"""Tests that a mutant meets at a time, the last number again and again; a dead one meets no more.
+So one that never ends costs a limit or two, and what it does on the other tests stays unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """The most that one problem may cost, in counts: the same on every machine."""
+
+    mutants: int = 40
+    candidates: int = 64
+    round: int = 16
+    """Candidates that are tried together."""
+    mutant_cpu_s: float = 0.25
+    """Processor seconds of a test of a mutant, or"""
+    mutant_slowness: float = 20.0
+    """so many times what the reference's slowest test took; never over the problem's own limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Augmented:
+    """A problem with the tests added, and what its tests notice of the same mutants."""
+
+    problem: Problem
+    added: int = 0
+    mutants: int = 0
+    """All that were made; those that behave as the reference does cannot be told apart and count
+    as alive, so that no score can be expected to reach 1."""
+    killed_before: int = 0
+    killed_after: int = 0
+    lines: int = 0
+    """Lines of the reference with byte code; 0 where its coverage proves nothing."""
+    lines_before: int = 0
+    lines_after: int = 0
+    others: int = 0
+    """Further solutions that pass the tests at hand,"""
+    refuted: int = 0
+    """and those of them that fail an added test."""
+    why: str = ""
+    """Why nothing was tried: an assert script, inputs of no known shape, a failing reference."""
+
+
+async def augment(
+    problem: Problem,
+    executor: Executor,
+    limit: int,
+    seed: int,
+    *,
+    others: Sequence[str] = (),
+    second: Executor | None = None,
+    budget: Budget | None = None,
+) -> Augmented:
+    """Add tests until the problem has `limit` of them, or none says anything new.
+
+    `others` are further accepted solutions, which have a say in what is right (`agreement.py`). The
+    reference's second run is made in `second`, best a sandbox with another hash seed. Raises
+    `SandboxFault`, and `ProblemError` for tests that cannot be judged.
+    """
+    if not problem.tests.inputs:
+        return Augmented(problem=problem, why="an assert script is left as it is")
+    reference = await executor.judge(problem.reference, problem.tests)
+    if reference.outcome is not Outcome.PASSED:
+        return Augmented(problem=problem, why=f"the reference fails: {reference.detail}")
+    solutions = Solutions(problem, others, executor, second or executor)
+    await solutions.leave_out_failing()
+    places = executor, second or executor
+    work = _Augmenting(problem, places, budget or Budget(), seed, reference, solutions)
+    return await work.run(limit)
+
+
+class _Augmenting:
+    def __init__(
+        self,
+        problem: Problem,
+        places: tuple[Executor, Executor],
+        budget: Budget,
+        seed: int,
+        reference: Verdict,
+        solutions: Solutions,
+    ) -> None:
+        self._problem = problem
+        self._places = places
+        self._budget = budget
+        self._seed = seed
+        self._solutions = solutions
+        self._mutants = mutants(problem.reference, budget.mutants, seed)
+        slowest_s = max(test.cpu_ms for test in reference.tests) / 1e3
+        self._mutant_cpu_s = max(budget.mutant_cpu_s, budget.mutant_slowness * slowest_s)
+        self._code_lines: frozenset[int] = frozenset()
+        if reference.coverage_trusted and reference.structure is not None:
+            self._code_lines = reference.structure.code_lines
+        self._executed = self._code_lines & reference.executed_lines
+        self._kept: list[Answered] = []
+
+    async def run(self, limit: int) -> Augmented:
+        tests = self._problem.tests
+        killed = await self._killed(self._problem.tests, self._mutants)
+        alive = [source for source in self._mutants if source not in killed]
+        total, before = len(self._mutants), len(alive)
+        others, lines_before = len(self._solutions.others), len(self._executed)
+        tried = 0
+        for reach, some in self._rounds() if len(tests) < limit else ():
+            tried += len(some)
+            room = limit - len(tests) - len(self._kept)
+            if not room or not (alive or self._code_lines - self._executed):
+                break
+            alive = await self._round(some, reach, alive, room)
+        return Augmented(
+            problem=self._with_tests(),
+            added=len(self._kept),
+            mutants=total,
+            killed_before=total - before,
+            killed_after=total - len(alive),
+            lines=len(self._code_lines),
+            lines_before=lines_before,
+            lines_after=len(self._executed),
+            others=others,
+            refuted=others - len(self._solutions.others),
+            why="" if tried or len(tests) >= limit else "no new inputs could be made",
+        )
+
+    def _rounds(self) -> Iterator[tuple[Reach, list[Any]]]:
+        """Inputs to try together: near ones first, farther ones where there is who could tell."""
+        known: set[str] = set()
+        tests, budget = self._problem.tests, self._budget
+        for reach in Reach:
+            if not self._solutions.can_reach(reach):
+                return
+            made = candidates(tests, budget.candidates, self._seed, reach)
+            new = [one for one in made if repr(one) not in known]
+            known.update(map(repr, new))
+            if all(map(is_json, tests.inputs)):
+                new = [one for one in new if is_json(one)]
+            for start in range(0, len(new), budget.round):
+                yield reach, new[start : start + budget.round]
+
+    async def _round(
+        self, inputs: list[Any], reach: Reach, alive: list[str], room: int
+    ) -> list[str]:
+        """Try some inputs; returns the mutants that live through those that are kept."""
+        answered = await self._solutions.answer(inputs, reach)
+        if not answered:
+            return alive
+        killed = await self._killed(_with(self._problem.tests, answered), alive)
+        shown = [
+            one.lines | one.refuted | {source for source, by in killed.items() if place in by}
+            for place, one in enumerate(answered)
+        ]
+        missing = {*alive, *self._solutions.others, *(self._code_lines - self._executed)}
+        chosen = telling(shown, missing, room)
+        self._kept += [answered[place] for place in chosen]
+        told = frozenset().union(*(shown[place] for place in chosen))
+        self._executed |= self._code_lines & told
+        self._solutions.others = [source for source in self._solutions.others if source not in told]
+        return [source for source in alive if source not in told]
+
+    async def _killed(self, tests: TestSuite, alive: Sequence[str]) -> dict[str, set[int]]:
+        """Mutants that do not pass, each with tests that notice it: those of its last slice.
+
+        Forgets mutants that the guest cannot compile.
+        """
+        killed: dict[str, set[int]] = {}
+        left, sizes, at = list(alive), list(_SLICES), 0
+        while left and at < len(tests):
+            size = sizes.pop(0) if len(sizes) > 1 else sizes[0]
+            verdicts = await self._on(_part(tests, at, at + size), left)
+            for source, verdict in zip(left, verdicts, strict=True):
+                failed = [r.outcome is not Outcome.PASSED for r in verdict.tests]
+                if any(failed):
+                    killed[source] = {at + place for place, one in enumerate(failed) if one}
+                elif verdict.outcome is Outcome.COMPILE_ERROR:
+                    self._mutants.remove(source)
+                    killed[source] = set()
+            left = [source for source in left if source not in killed]
+            at += size
+        return killed
+
+    async def _on(self, tests: TestSuite, mutated: Sequence[str]) -> list[Verdict]:
+        """In both places by turns, so that no container waits."""
+        most = self._problem.tests.cpu_limit_s or Limits().cpu_s
+        quickly = dataclasses.replace(tests, cpu_limit_s=min(most, self._mutant_cpu_s))
+        verdicts = (
+            self._places[number % 2].judge(source, quickly) for number, source in enumerate(mutated)
+        )
+        return await asyncio.gather(*verdicts)
+
+    def _with_tests(self) -> Problem:
+        tests = self._problem.tests
+        new = _with(tests, self._kept)
+        inputs, outputs = (*tests.inputs, *new.inputs), (*tests.outputs, *new.outputs)
+        more = dataclasses.replace(tests, inputs=inputs, outputs=outputs)
+        return dataclasses.replace(self._problem, tests=more)
+
+
+def _with(tests: TestSuite, answered: Sequence[Answered]) -> TestSuite:
+    """These tests in place of the others."""
+    return dataclasses.replace(
+        tests,
+        inputs=tuple(one.input for one in answered),
+        outputs=tuple(one.output for one in answered),
+        test_code="",
+    )
+
+
+def _part(tests: TestSuite, start: int, end: int) -> TestSuite:
+    """Some of the tests; the assert script is the last of them."""
+    return dataclasses.replace(
+        tests,
+        inputs=tests.inputs[start:end],
+        outputs=tests.outputs[start:end],
+        test_code=tests.test_code if start <= len(tests.inputs) < end else "",
+    )

@@ -1,0 +1,186 @@
+"""The shape of what was seen at one place of the inputs, and more values of that shape.
+
+    learn([3, 8])               Integers 3…8
+    learn(["ab", "b"])          Texts of 1…2 letters
+    learn([[1, 5], [2]])        Sequences (`sequences.py`) of 1…2 integers
+    learn([(1, "a"), (2, "b")]) Records (`sequences.py`): an integer and a text
+
+A shape makes values anew (`fresh`), changes one in a small way (`varied`), and tells whether a
+value is of it (`fits`); what the first two make need not fit and is asked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+from typing import Any, Protocol, TypeVar
+
+Number = TypeVar("Number", int, float)
+
+
+class Reach(StrEnum):
+    """How far from what was seen an input may be."""
+
+    SEEN = "seen"
+    """Numbers and lengths between the least and the greatest that were seen."""
+    SMALLER = "smaller"
+    """Down to 1 too: constraints do not often forbid the small, but some do."""
+    WIDER = "wider"
+    """To 0, −1, the empty, and beyond the greatest."""
+
+
+class Shape(Protocol):
+    def fits(self, value: Any) -> bool: ...
+
+    def fresh(self, rng: Random) -> Any: ...
+
+    def varied(self, value: Any, rng: Random) -> Any:
+        """A small change of a value that fits."""
+        ...
+
+
+def span(low: Number, high: Number, reach: Reach) -> tuple[Number, Number]:
+    """The least and greatest number that may be made where these were seen."""
+    kind = type(low)
+    if reach is Reach.SEEN:
+        return low, high
+    if reach is Reach.SMALLER:
+        return min(low, kind(1)) if low > 0 else low, high
+    return min(low, kind(-1)), high + max(kind(1), high - low)
+
+
+def lengths(shortest: int, longest: int, reach: Reach) -> tuple[int, int]:
+    """The same of lengths."""
+    if reach is Reach.SEEN:
+        return shortest, longest
+    if reach is Reach.SMALLER:
+        return min(shortest, 1), longest
+    return 0, longest + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Integers:
+    low: int
+    high: int
+    seen: tuple[int, ...]
+
+    def fits(self, value: Any) -> bool:
+        return type(value) is int and self.low <= value <= self.high
+
+    def fresh(self, rng: Random) -> int:
+        near = (self.low, self.low + 1, self.high - 1, self.high, -1, 0, 1)
+        within = [number for number in near if self.low <= number <= self.high]
+        small = min(self.high, self.low + 9)
+        ways = (
+            lambda: rng.choice(within),
+            lambda: rng.choice(self.seen),
+            lambda: rng.randint(self.low, small),
+            lambda: rng.randint(self.low, self.high),
+        )
+        return rng.choice(ways)()
+
+    def varied(self, value: Any, rng: Random) -> int:
+        changed = (value + 1, value - 1, -value, value // 2, value * 2)
+        within = [number for number in changed if number != value and self.fits(number)]
+        return rng.choice(within) if within and rng.random() < 0.5 else self.fresh(rng)  # noqa: PLR2004
+
+
+@dataclass(frozen=True, slots=True)
+class Floats:
+    low: float
+    high: float
+    decimals: int
+    """The most that were seen: inputs of a thousandth have expected values of a thousandth."""
+    seen: tuple[float, ...]
+
+    def fits(self, value: Any) -> bool:
+        return type(value) is float and self.low <= value <= self.high
+
+    def fresh(self, rng: Random) -> float:
+        ways = (
+            lambda: rng.choice((self.low, self.high)),
+            lambda: rng.choice(self.seen),
+            lambda: float(round(rng.uniform(self.low, self.high))),
+            lambda: round(rng.uniform(self.low, self.high), self.decimals),
+        )
+        return rng.choice(ways)()
+
+    def varied(self, value: Any, rng: Random) -> float:
+        step = 10.0**-self.decimals
+        changed = (value + step, value - step, -value, value / 2)
+        within = [n for n in (round(c, self.decimals) for c in changed) if self.fits(n)]
+        return rng.choice(within) if within and rng.random() < 0.5 else self.fresh(rng)  # noqa: PLR2004
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Nothing is known to vary here: what was seen, for booleans both."""
+
+    seen: tuple[Any, ...]
+
+    def fits(self, value: Any) -> bool:
+        return any(type(value) is type(one) and value == one for one in self.seen)
+
+    def fresh(self, rng: Random) -> Any:
+        return rng.choice(self.seen)
+
+    def varied(self, value: Any, rng: Random) -> Any:
+        others = [one for one in self.seen if one != value]
+        return rng.choice(others or [value])
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Values of several kinds were seen at one place."""
+
+    shapes: tuple[Shape, ...]
+
+    def fits(self, value: Any) -> bool:
+        return any(shape.fits(value) for shape in self.shapes)
+
+    def fresh(self, rng: Random) -> Any:
+        return rng.choice(self.shapes).fresh(rng)
+
+    def varied(self, value: Any, rng: Random) -> Any:
+        own = [shape for shape in self.shapes if shape.fits(value)]
+        return rng.choice(own).varied(value, rng) if own else self.fresh(rng)
+
+
+def learn(seen: Sequence[Any], reach: Reach) -> Shape:
+    """The shape of all these values. Raises `ValueError` for none."""
+    kinds: dict[type, list[Any]] = {}
+    for value in seen:
+        kinds.setdefault(type(value), []).append(value)
+    if not kinds:
+        raise ValueError("no values to learn a shape of")
+    shapes = tuple(_of_one_kind(kind, values, reach) for kind, values in kinds.items())
+    return shapes[0] if len(shapes) == 1 else AnyOf(shapes)
+
+
+def _of_one_kind(kind: type, seen: list[Any], reach: Reach) -> Shape:
+    from stepcoder_dist.augmentation import sequences, texts
+
+    if kind is bool:
+        return OneOf((False, True))
+    if kind is int:
+        return Integers(*span(min(seen), max(seen), reach), tuple(seen))
+    if kind is float and all(map(math.isfinite, seen)):
+        return _floats(seen, reach)
+    if kind is str:
+        return texts.learn(seen, reach)
+    if kind in sequences.KINDS:
+        return sequences.learn(kind, seen, reach)
+    return OneOf(tuple(seen))
+
+
+def _floats(seen: list[float], reach: Reach) -> Floats:
+    low, high = span(min(seen), max(seen), reach)
+    return Floats(low, high, max(map(_decimals, seen)), tuple(seen))
+
+
+def _decimals(value: float) -> int:
+    text = repr(value)
+    return len(text.partition(".")[2]) if "e" not in text else 6

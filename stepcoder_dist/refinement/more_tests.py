@@ -1,0 +1,78 @@
+"""`--augment N`: more tests for the rows that are kept, and what their tests notice with them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any
+
+from stepcoder_dist.augmentation import Augmented, augment
+from stepcoder_dist.augmentation.scores import AugmentScores, figures
+from stepcoder_dist.errors import CheckerFault, ProblemError
+from stepcoder_dist.ports import Executor
+from stepcoder_dist.refinement.reading import Reading, readings, without_place
+from stepcoder_dist.refinement.stages import Candidate, Rejection
+
+NOTE = "augmentation"
+"""The field of a written row with its figures."""
+_SEED = 0
+_MOST_OTHERS = 7
+"""Further solutions that have a say in an expected value."""
+
+
+class MoreTests:
+    """Implements `stages.Stage`; comes after "the reference passes"."""
+
+    name = "more tests"
+
+    def __init__(self, first: Executor, second: Executor, limit: int) -> None:
+        """`first` and `second` differ in their hash seed; `limit`: tests of a problem."""
+        self._first, self._second = first, second
+        self._limit = limit
+
+    async def apply(self, found: Candidate) -> Candidate | Rejection:
+        told = await self._augmented(found)
+        notes = dict(found.notes) | {NOTE: figures(told)}
+        return dataclasses.replace(found, problem=told.problem, notes=notes)
+
+    def tally(self, rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
+        scores = AugmentScores()
+        for row in rows:
+            scores.add(row["difficulty"], row[NOTE])
+        if not scores.by_level():
+            return {}
+        total = scores.by_level()[-1]
+        return {
+            "tests added": total.added,
+            "problems without a new test": total.unchanged,
+            "mutants of the references": total.mutants,
+            "% of them noticed before": _percent(total.score_before),
+            "% of them noticed after": _percent(total.score_after),
+            "further accepted solutions": total.others,
+            "of these, refuted by a new test": total.refuted,
+        } | scores.as_json()
+
+    async def _augmented(self, found: Candidate) -> Augmented:
+        try:
+            return await augment(
+                found.problem,
+                self._first,
+                self._limit,
+                _SEED,
+                others=_others(found),
+                second=self._second,
+            )
+        except (ProblemError, CheckerFault) as error:
+            why = without_place(error) if isinstance(error, ProblemError) else str(error)
+            return Augmented(problem=found.problem, why=f"it cannot be judged: {why}")
+
+
+def _others(found: Candidate) -> list[str]:
+    sources = (r.problem.reference for r in readings(found.draft) if isinstance(r, Reading))
+    different = dict.fromkeys(s for s in sources if s != found.problem.reference)
+    return list(islice(different, _MOST_OTHERS))
+
+
+def _percent(share: float | None) -> float:
+    return round(100 * (share or 0.0), 1)
