@@ -23,6 +23,9 @@ FEWEST_AGREEING = {Reach.SEEN: 0, Reach.SMALLER: 1, Reach.WIDER: 2}
 """Solutions beside the reference that have to agree with it, where none dissents."""
 FEWEST_AGAINST_DISSENT = 2
 """The same where some do; and at least as many as dissent, so that most agree."""
+_LEAST_S = 0.5
+_SLOWER = 20.0
+"""A new input may take so many times the slowest test's processor time, and `_LEAST_S` always."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +44,20 @@ class Solutions:
     """The reference and whatever else passes the tests at hand."""
 
     def __init__(
-        self, problem: Problem, others: Sequence[str], first: Executor, second: Executor
+        self,
+        problem: Problem,
+        others: Sequence[str],
+        first: Executor,
+        second: Executor,
+        *,
+        slowest_s: float,
     ) -> None:
+        """`slowest_s`: processor seconds of the reference's slowest test."""
         self._problem = problem
         self._first, self._second = first, second
         self.others = [source for source in others if source != problem.reference]
         """Those that no test refuted yet."""
+        self._usual_s = max(_LEAST_S, _SLOWER * slowest_s)
 
     async def leave_out_failing(self) -> None:
         """Keep those of the others that pass the tests at hand."""
@@ -106,10 +117,11 @@ class Solutions:
 
     def _careful(self) -> TestSuite:
         """Without the assert script, and with half of the time: no right program may be cut off
-        for an input that took the reference nearly all of it."""
+        for an input that took the reference nearly all of it. With less where the tests at hand
+        take less: beyond what was seen some solutions never end."""
         tests = self._problem.tests
-        most = tests.cpu_limit_s or Limits().cpu_s
-        return dataclasses.replace(tests, test_code="", cpu_limit_s=most / 2)
+        most = (tests.cpu_limit_s or Limits().cpu_s) / 2
+        return dataclasses.replace(tests, test_code="", cpu_limit_s=min(most, self._usual_s))
 
     async def _others_on(self, tests: TestSuite) -> list[Verdict]:
         places = self._first, self._second

@@ -91,9 +91,10 @@ async def augment(
     reference = await executor.judge(problem.reference, problem.tests)
     if reference.outcome is not Outcome.PASSED:
         return Augmented(problem=problem, why=f"the reference fails: {reference.detail}")
-    solutions = Solutions(problem, others, executor, second or executor)
-    await solutions.leave_out_failing()
+    slowest_s = max(test.cpu_ms for test in reference.tests) / 1e3
     places = executor, second or executor
+    solutions = Solutions(problem, others, *places, slowest_s=slowest_s)
+    await solutions.leave_out_failing()
     work = _Augmenting(problem, places, budget or Budget(), seed, reference, solutions)
     return await work.run(limit)
 
