@@ -37,7 +37,7 @@ class Answered:
     lines: frozenset[int]
     """Of the reference, that it executes."""
     refuted: frozenset[str]
-    """Accepted solutions that fail it."""
+    """Accepted solutions that fail it, and not merely for time."""
 
 
 class Solutions:
@@ -80,14 +80,12 @@ class Solutions:
         verdicts = await self._others_on(tests)
         found = []
         for place, (one, output) in enumerate(pairs):
-            dissenting = frozenset(
-                source
-                for source, verdict in zip(self.others, verdicts, strict=True)
-                if not _passes(verdict, place)
-            )
+            told = list(zip(self.others, verdicts, strict=True))
+            dissenting = [(source, v) for source, v in told if not _passes(v, place)]
+            # the time is less than the problem allows: who runs out of it is not wrong yet
+            wrong = frozenset(source for source, v in dissenting if not _timed_out(v, place))
             if _passes(again, place) and self._decided(len(dissenting), reach):
-                lines = again.tests[place].executed_lines
-                found.append(Answered(one, output, lines, dissenting))
+                found.append(Answered(one, output, again.tests[place].executed_lines, wrong))
         return found
 
     def _decided(self, dissenting: int, reach: Reach) -> bool:
@@ -131,3 +129,7 @@ class Solutions:
 
 def _passes(verdict: Verdict, place: int) -> bool:
     return bool(verdict.tests) and verdict.tests[place].outcome is Outcome.PASSED
+
+
+def _timed_out(verdict: Verdict, place: int) -> bool:
+    return bool(verdict.tests) and verdict.tests[place].outcome is Outcome.TIMEOUT
