@@ -50,13 +50,15 @@ class Account:
 
 
 def prepare(out: Path, source: Path) -> None:
-    """Raises `UserError` where `out` cannot be the file of a refined set."""
+    """Make the folder. Raises `UserError` where `out` cannot be the file of a refined set."""
     if out.exists() and source.exists() and out.samefile(source):
         raise UserError(f"{out}: --out would replace {source}; choose another file")
     if out.is_dir():
         raise UserError(f"{out}: a folder; give --out a file, like {out / 'apps_plus.jsonl'}")
-    if not out.parent.is_dir():
-        raise UserError(f"{out}: no folder {out.parent}; make it, or choose another --out")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written: {error.strerror}; choose another") from None
 
 
 def row_of(found: Candidate) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def commands_of_the_page() -> str:
 
 def write_as_raw_apps(folder: Path, chosen: Iterable[Problem]) -> None:
     """APPS's own layout: a folder a problem, everything as APPS names it."""
-    for number, problem in enumerate(chosen):
+    for number, problem in enumerate(chosen, start=5000):
         place = folder / f"{number:04d}"
         place.mkdir(parents=True)
         tests = {"inputs": list(problem.tests.inputs), "outputs": list(problem.tests.outputs)}
@@ -55,17 +55,17 @@ def write_as_raw_apps(folder: Path, chosen: Iterable[Problem]) -> None:
 
 def raw_apps(folder: Path) -> Path:
     write_as_raw_apps(
-        folder / "train", problems.load(f"ladder:train?conditionals=1-2&count=24&{EASY}")
+        folder / "train", problems.load(f"ladder:train?conditionals=1-2&count=12&{EASY}")
     )
     write_as_raw_apps(
         folder / "test", problems.load(f"ladder:heldout?conditionals=1-2&count=6&{EASY}")
     )
-    no_solution = folder / "train" / "0003" / "solutions.json"
+    no_solution = folder / "train" / "5003" / "solutions.json"
     no_solution.unlink()
-    wrong = folder / "train" / "0004" / "solutions.json"
+    wrong = folder / "train" / "5004" / "solutions.json"
     wrong.write_text(json.dumps(["print('no answer')\n"]))
-    shutil.copytree(folder / "test" / "0002", folder / "train" / "0100")  # leaked
-    for genuine in sorted(GENUINE.glob("*/")):
+    shutil.copytree(folder / "test" / "5002", folder / "train" / "5100")  # leaked
+    for genuine in sorted(GENUINE.glob("2404")):  # the others cost a minute each to augment
         shutil.copytree(genuine, folder / "train" / genuine.name)
     return folder
 
@@ -103,8 +103,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_every_row_of_raw_apps_is_kept_or_left_out_by_name(finished: tuple[Path, str]) -> None:
     here, _ = finished
     kept = {p.problem_id for p in problems.load(str(here / "data/apps_plus/train.jsonl"))}
-    raw = {f"apps/{int(folder.name)}" for folder in (here / "raw" / "train").glob("*/")}
-    assert {"apps/3", "apps/4", "apps/100"} == raw - kept
+    raw = {f"apps/{folder.name}" for folder in (here / "raw" / "train").glob("*/")}
+    assert {"apps/5003", "apps/5004", "apps/5100"} == raw - kept
     manifest = json.loads((here / "data/apps_plus/train.manifest.json").read_text())
     assert str(len(kept)) in json.dumps(manifest)
 

@@ -435,7 +435,7 @@ def test_an_out_that_cannot_be_is_refused_before_anything_runs(folder):
     for out, complaint in (
         (folder.source, "--out would replace"),
         (folder.path, "a folder; give --out a file"),
-        (folder.path / "no" / "x.jsonl", "no folder"),
+        (folder.source / "x.jsonl", "cannot be written: File exists"),
     ):
         with pytest.raises(UserError, match=complaint):
             folder.refine(out=out)
