@@ -30,7 +30,8 @@ FIGURES = (
 
 def read(run_dir: Path) -> dict[str, tuple[float | None, ...]]:
     """By name, one value a step. `whole_share` is the share of a step's samples that were whole
-    programs (stage 0), `whole_pass_rate` how many of those passed; None where there were none.
+    programs (stage 0), `whole_pass_rate` how many of those passed; None where there were none, and
+    where a step has no such figure.
 
     Raises `RunError` for a run that lost samples: it would not come out the same again.
     """
@@ -46,7 +47,8 @@ def read(run_dir: Path) -> dict[str, tuple[float | None, ...]]:
         by_step.setdefault(row["step"], []).append(row)
     samples = [by_step[int(step["step"])] for step in steps]
     whole = [[row for row in rows if row["stage"] == 0] for rows in samples]
-    present = [name for name in FIGURES if name in steps[0]]
+    # of any step: while the critic warms up, and in a step that is skipped, some have no value
+    present = [name for name in FIGURES if any(name in step for step in steps)]
     return {
         "step": tuple(step["step"] for step in steps),
         "samples": tuple(step["samples/trained"] for step in steps),

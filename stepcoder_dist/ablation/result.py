@@ -251,11 +251,15 @@ def _evaluation(row: Mapping[str, Any]) -> Evaluation:
 
 
 def not_the_same(one: Measured, other: Measured) -> list[str]:
-    """Where two measurements differ, by name; empty where they agree to the last bit."""
+    """Where two measurements differ, by name; empty where they agree to the last bit.
+
+    `one` is the kept one: a figure of the curve that a later version records too is no difference.
+    """
     first, second = _flat_lists(asdict(one)), _flat_lists(asdict(other))
+    later = {f"curve.{name}" for name in other.curve.keys() - one.curve.keys()}
     return [
         name
-        for name in sorted(first.keys() | second.keys())
+        for name in sorted((first.keys() | second.keys()) - later)
         if json.dumps(first.get(name)) != json.dumps(second.get(name))
     ]
 

@@ -76,6 +76,14 @@ def test_two_measurements_differ_by_name_down_to_the_last_bit():
     ]
 
 
+def test_a_figure_that_a_later_version_records_is_no_difference_but_one_that_is_gone_is():
+    evaluations = evaluation(5, (1, 0, 0, 0))
+    kept = made("a", 0, evaluations)
+    now = made("a", 0, evaluations, curve={**CURVE, "policy_loss": (None, 0.25)})
+    assert result.not_the_same(kept.measured, now.measured) == []
+    assert result.not_the_same(now.measured, kept.measured) == ["curve.policy_loss"]
+
+
 def test_where_it_was_made_takes_no_part_in_the_comparison():
     one = made("a", 0, evaluation(5, (1, 0, 0, 0)))
     elsewhere = dataclasses.replace(one, made_on={**one.made_on, "wall_s": 1.0, "cores": 64})
@@ -161,6 +169,7 @@ def steps(folder: Path, *, lost: int = 0) -> None:
             "reward": 0.5 * n,
             "samples/trained": 2 * n,
             "samples/infrastructure_error": lost,
+            **({"policy_loss": 0.25} if n > 1 else {}),  # step 1 trained the critic only
         }
         for n in (1, 2)
     ]
@@ -180,6 +189,7 @@ def test_a_curve_has_a_value_a_step_and_tells_whole_programs_apart(tmp_path: Pat
         "step": (1, 2),
         "samples": (2, 4),
         "reward": (0.5, 1.0),
+        "policy_loss": (None, 0.25),
         "whole_share": (0.0, 0.5),
         "whole_pass_rate": (None, 1.0),
     }
