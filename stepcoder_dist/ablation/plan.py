@@ -84,6 +84,8 @@ class AblationFile(Section):
 class Cell:
     """One thing to measure."""
 
+    ablation: str
+    """Name of the file that it is from."""
     setting: Setting
     arm: str
     method: str
@@ -234,6 +236,7 @@ def _cells(path: Path, file: AblationFile, setting: Setting, out: Path) -> Itera
             config = _resolve(base, overrides, f"{path}: {setting.name} / {arm.name}")
             name = SFT if seed is None else f"{arm.name}-seed{seed}"
             yield Cell(
+                ablation=file.name,
                 setting=setting,
                 arm=arm.name,
                 method=arm.method,

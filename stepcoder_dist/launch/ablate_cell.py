@@ -29,24 +29,24 @@ from stepcoder_dist.training import Pools
 
 
 def measure(cell: Cell, problems: Mapping[str, Sequence[Problem]]) -> Measured:
-    """Run the cell in `runs/ablation/…`; its folder stays, without the checkpoints.
+    """Run the cell in `runs/<ablation>/<setting>/…`; its folder stays, without the checkpoints.
 
-    A signal ends it at once: half a cell is no result. Raises `RunError` where the sandbox failed
-    on a sample, because the result would not come out the same again.
+    A signal ends it at once: half a cell is no result. Raises `InUse` while another process
+    measures it, `RunError` where the sandbox failed on a sample, because the result would not come
+    out the same again.
     """
-    name = cell.path.stem
-    config = cell.config.model_copy(update={"name": f"{cell.setting.name}-{name}"})
+    name = f"{cell.setting.name}-{cell.path.stem}"
+    config = cell.config.model_copy(update={"name": name})
     checkpoint = sft_checkpoint(config)
     writer = prompt_writer(config, checkpoint)
     check_sandbox(config)
     heldout = fitting(without_given_code(config), list(problems["heldout"]), writer, console)
     held = _HeldOut(cell, writer, heldout, problems.get("weak", ()))
-    with sft_folder.reading(config):
+    with sft_folder.reading(config), closing(RunFolder(folder_of(cell), config)) as folder:
         if cell.seed is None:
             curves = {}
             _evaluate(held, checkpoint)
         else:
-            folder = RunFolder(runs_root() / "ablation" / cell.setting.name / name, config)
             train = fitting(config, list(problems["train"]), writer, console)
             curves = _train(held, checkpoint, folder, train)
     return Measured(
@@ -55,6 +55,11 @@ def measure(cell: Cell, problems: Mapping[str, Sequence[Problem]]) -> Measured:
         evaluations=tuple(held.evaluations),
         curve=curves,
     )
+
+
+def folder_of(cell: Cell) -> Path:
+    """Its run folder: that of no other cell, and of no other ablation file's."""
+    return runs_root() / cell.ablation / cell.setting.name / cell.path.stem
 
 
 def _evaluate(held: _HeldOut, checkpoint: str) -> None:
@@ -90,7 +95,7 @@ def _train(
                 between_steps=between_steps,
             )
 
-    with closing(folder), ray_session(cell.config):
+    with ray_session(cell.config):
         _empty(folder.path)  # what an interrupted attempt left
         run_until_done(command())
     curves = curve.read(folder.path)
