@@ -13,7 +13,8 @@ from stepcoder_dist import sft_folder
 from stepcoder_dist.ablation import curve
 from stepcoder_dist.ablation.plan import Cell
 from stepcoder_dist.ablation.result import Evaluation, Measured
-from stepcoder_dist.errors import RunError, SandboxFault
+from stepcoder_dist.config import RunConfig
+from stepcoder_dist.errors import ConfigError, RunError, SandboxFault
 from stepcoder_dist.evaluation import EvaluatedSample
 from stepcoder_dist.interruption import run_until_done
 from stepcoder_dist.launch.evaluate import evaluate_in
@@ -47,7 +48,7 @@ def measure(cell: Cell, problems: Mapping[str, Sequence[Problem]]) -> Measured:
             curves = {}
             _evaluate(held, checkpoint)
         else:
-            train = fitting(config, list(problems["train"]), writer, console)
+            train = _all_that_fit(config, list(problems["train"]), writer)
             curves = _train(held, checkpoint, folder, train)
     return Measured(
         problems=tuple(problem.problem_id for problem in heldout),
@@ -60,6 +61,24 @@ def measure(cell: Cell, problems: Mapping[str, Sequence[Problem]]) -> Measured:
 def folder_of(cell: Cell) -> Path:
     """Its run folder: that of no other cell, and of no other ablation file's."""
     return runs_root() / cell.ablation / cell.setting.name / cell.path.stem
+
+
+def _all_that_fit(
+    config: RunConfig, problems: list[Problem], writer: PromptWriter
+) -> list[Problem]:
+    """What every arm trains on, in the same order.
+
+    Raises `ConfigError` where this arm would train on fewer than one that is given no code.
+    """
+    fit = fitting(config, problems, writer, console)
+    without = fitting(without_given_code(config), problems, writer, console)
+    if len(fit) < len(without):
+        raise ConfigError(
+            f"{len(without) - len(fit)} training problems fit model.max_tokens = "
+            f"{config.model.max_tokens} only where no code is given, so the arms would not train "
+            "on the same problems; raise it, or leave these problems out"
+        )
+    return fit
 
 
 def _evaluate(held: _HeldOut, checkpoint: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from ablation_cases import ABLATION, RUN, load
 
+from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.launch import ablate_cell
 from stepcoder_dist.launch.ablate import Inputs
 from stepcoder_dist.run_folder import InUse, RunFolder
@@ -38,3 +39,12 @@ def test_cells_of_two_ablation_files_have_folders_of_their_own(tmp_path: Path):
     other = load(tmp_path / "other", ABLATION.replace('name = "two"', 'name = "three"')).cells[-1]
     assert ablate_cell.folder_of(one) == tmp_path / "runs/two/short/b-seed1"
     assert ablate_cell.folder_of(other) == tmp_path / "runs/three/short/b-seed1"
+
+
+def test_an_arm_that_would_train_on_fewer_problems_than_the_others_is_refused(tmp_path: Path):
+    # prompts of 53 to 79 tokens, and of 79 to 157 with the code that the easiest stage gives
+    long = HERE.replace("train?count=4", "train?count=8&conditionals=4-5&kinds=if,if-else&calls=0")
+    plan = load(tmp_path, run=long.replace("max_tokens = 448", "max_tokens = 272"))
+    given = plan.select("plain", "b", 0)[0]
+    with pytest.raises(ConfigError, match=r"training problems fit model\.max_tokens = 272 only"):
+        ablate_cell.measure(given, Inputs().problems(given))
