@@ -18,6 +18,9 @@ from stepcoder_dist.paired_gain import sign_test
 
 Shares = npt.NDArray[np.float64]
 
+_DIGITS = 9
+"""Far finer than one program of one seed, far coarser than a float's last bits."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
@@ -57,7 +60,8 @@ def estimate(shares: Shares) -> Estimate:
 def compare(a: Shares, b: Shares) -> Comparison:
     """Both [S, P], with the same seed in a row and the same problem in a column."""
     gains = b - a
-    by_seed, by_problem = gains.mean(axis=1), gains.mean(axis=0)
+    # rounded: thirds and tenths that cancel leave 1e-17, which is neither a gain nor a loss
+    by_seed, by_problem = (gains.mean(axis=axis).round(_DIGITS) for axis in (1, 0))
     better, worse = int((by_problem > 0).sum()), int((by_problem < 0).sum())
     return Comparison(
         gain=estimate(gains),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -38,7 +39,7 @@ ABOUT_PAIRS = """\
 **Paired** by seed and problem: gain of pass@1 in points with its 95% interval (the same bootstrap,
 of the differences); seeds and problems (mean over seeds) that are better / worse; p of the exact
 two-sided sign test over the problems, which takes these seeds as given, and p adjusted for the
-number of pairs (Holm).
+number of planned pairs (Holm).
 
 """
 
@@ -95,7 +96,9 @@ def _pairs(plan: Plan, arms: Sequence[ArmResults]) -> list[str]:
             tested.append((f"{b} over {a}", compare(*shares), len(seeds)))
     if not tested:
         return []
-    adjusted = holm([comparison.p_value for _, comparison, _ in tested])
+    # pairs still to be measured count too: a first result is not read as the only one planned
+    waiting = [1.0] * (len(plan.pairs) - len(tested))
+    adjusted = holm([*(comparison.p_value for _, comparison, _ in tested), *waiting])
     rows = [
         [
             name,
@@ -106,7 +109,7 @@ def _pairs(plan: Plan, arms: Sequence[ArmResults]) -> list[str]:
             _p(comparison.p_value),
             _p(holms),
         ]
-        for (name, comparison, seeds), holms in zip(tested, adjusted, strict=True)
+        for (name, comparison, seeds), holms in zip(tested, adjusted, strict=False)
     ]
     return [
         *ABOUT_PAIRS.splitlines(),
@@ -146,11 +149,9 @@ def _reached(plan: Plan, arm: ArmResults) -> str:
         evaluations = result.measured.evaluations
         scores = [e.pass_at_1 for e in evaluations]
         found.append(samples_to_reach(plan.file.reach, [e.samples for e in evaluations], scores))
-    reached = sorted(n for n in found if n is not None)
-    if len(reached) * 2 <= len(found):  # the median seed did not get there
-        return f"not reached ({len(reached)} of {len(found)})"
-    in_order = reached + [max(reached)] * (len(found) - len(reached))
-    return f"{in_order[len(found) // 2]} ({len(reached)} of {len(found)})"
+    median = np.median([math.inf if n is None else n for n in found])
+    told = f"{median:.0f}" if median < math.inf else "not reached"
+    return f"{told} ({sum(n is not None for n in found)} of {len(found)})"
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from ablation_cases import load, some_results
+from ablation_cases import ABLATION, evaluation, load, made, some_results
 
 from stepcoder_dist.ablation import page
 from stepcoder_dist.ablation.plan import Plan
@@ -63,6 +63,33 @@ def test_arms_are_compared_pair_by_pair(plan: Plan):
     assert pair[2].startswith("+25.0 (")
     # one problem gains, none loses: 2 · ½
     assert pair[3:] == ["2 / 0", "1 / 0", "1.000", "1.000"]
+
+
+def test_two_seeds_that_get_there_at_different_times_have_the_median_between_them(plan: Plan):
+    early = evaluation(5, (1, 1, 0, 0)), evaluation(10, (1, 1, 0, 0))
+    late = evaluation(5, (1, 0, 0, 0)), evaluation(10, (1, 1, 0, 0))
+    never = evaluation(5, (1, 0, 0, 0)), evaluation(10, (1, 0, 0, 0))
+    results = [
+        made("a", 0, *early),
+        made("a", 1, *late),
+        made("b", 0, *early),
+        made("b", 1, *never),
+    ]
+    page.write(plan, {"plain": results})
+    text = plan.page.read_text()
+    assert rows(text, "a ")[1][6] == "120 (2 of 2)"
+    assert rows(text, "b ")[1][6] == "not reached (1 of 2)"
+
+
+def test_a_pair_is_adjusted_for_those_that_are_still_to_be_measured(tmp_path: Path):
+    pairs = ABLATION.replace("reach = 0.5", 'reach = 0.5\ncompare = [["sft", "a"], ["a", "b"]]')
+    plan = load(tmp_path, pairs)
+    problems = (0, 0, 0, 0)
+    results = [made("sft", None, evaluation(0, problems)), made("a", 0, evaluation(10, (1,) * 4))]
+    page.write(plan, {"plain": results})
+    (pair,) = rows(plan.page.read_text(), "a over sft")
+    # four problems of four: 2 / 2⁴, and twice that for two pairs
+    assert pair[5:] == ["0.125", "0.250"]
 
 
 def test_a_setting_without_results_says_so(plan: Plan):

@@ -43,6 +43,15 @@ def test_a_comparison_pairs_seeds_and_problems():
     assert found.p_value == 1.0
 
 
+def test_shares_whose_differences_cancel_are_neither_better_nor_worse():
+    # 1 - 2/3 and 1/3 - 2/3: their floats add up to 5.6e-17
+    found = compare(np.array([[2 / 3], [2 / 3]]), np.array([[1.0], [1 / 3]]))
+    assert (found.better, found.worse) == (0, 0)
+    # three programs a problem: +1/3 on one and -1/3 on the other
+    found = compare(np.array([[2 / 3, 2 / 3]]), np.array([[1.0, 1 / 3]]))
+    assert (found.seeds_better, found.seeds_worse) == (0, 0)
+
+
 def test_a_gain_on_every_problem_is_as_unlikely_as_heads_every_time():
     found = compare(np.zeros((2, 8)), np.ones((2, 8)))
     assert found.p_value == pytest.approx(2 / 2**8)
