@@ -258,7 +258,16 @@ def _resolve(base: Path, overrides: Sequence[str], where: str) -> RunConfig:
         )
 
 
-SHARED = ("model", "problems", "prompt", "evaluation", "train.steps", "learner.samples_per_step")
+SHARED = (
+    "model",
+    "problems",
+    "prompt",
+    "sampling.max_new_tokens",
+    "sandbox",
+    "evaluation",
+    "train.steps",
+    "learner.samples_per_step",
+)
 """Keys and sections that no arm may have of its own: the comparison would be of something else."""
 
 

@@ -87,12 +87,14 @@ _NO_MATTER = (
     "sandbox.containers",
     "sandbox.attempts",
     "sandbox.engine_wait_s",
+    "sandbox.start_timeout_s",
     "train.checkpoint_every",
     "train.detailed_samples",
     "weights",
 )
 """Keys of a run file that say where and how fast, and nothing about what comes out."""
 _OF_EVALUATION = (
+    "seed",
     "model",
     "problems.heldout",
     "problems.max_bad_share",

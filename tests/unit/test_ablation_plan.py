@@ -83,6 +83,16 @@ def test_a_selection_of_what_is_not_there_is_refused(
             "two.toml: plain / b: train.steps = 20, and 10 for the others; an arm may not change",
         ),
         (
+            'name = "b"',
+            'name = "b"\nset = ["sampling.max_new_tokens=512"]',
+            "plain / b: sampling.max_new_tokens = 512, and 1024 for the others",
+        ),
+        (
+            'name = "b"',
+            'name = "b"\nset = ["sandbox.cpu_limit_s=1"]',
+            "plain / b: sandbox.cpu_limit_s = 1.0, and 4.0 for the others",
+        ),
+        (
             "reach = 0.5",
             'compare = [["a", "c"]]',
             "two.toml: compare names c, which is no arm; there are sft, a, b",

@@ -127,6 +127,14 @@ def test_the_untrained_model_does_not_depend_on_how_others_are_trained(tmp_path:
     assert result.differences(known.identity(plain), known.identity(other)) == []
 
 
+def test_the_untrained_models_programs_are_drawn_with_the_run_files_seed(tmp_path: Path):
+    known = Inputs()
+    plain = load(tmp_path).select("plain", "sft")[0]
+    other = load(tmp_path, run=f"seed = 7{RUN}").select("plain", "sft")[0]
+    changed = result.differences(known.identity(plain), known.identity(other))
+    assert changed == ["seed = 0 there, 7 here"]
+
+
 def test_a_key_that_came_later_counts_as_having_had_its_default(tmp_path: Path):
     now = Inputs().identity(load(tmp_path).select("plain", "b", 0)[0])
     then = json.loads(json.dumps(now))
