@@ -65,7 +65,7 @@ def over_tokens(per_sample: Tensor, mask: Tensor) -> Tensor:
 
 
 def flat_share(scores: Tensor, groups: Tensor) -> float:
-    """Share of samples in groups whose scores are all the same: they teach nothing."""
+    """Share of samples in groups whose scores are all the same: the score teaches nothing."""
     _check(scores, groups)
     members = _members(groups)
     values = scores.double()

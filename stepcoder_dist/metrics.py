@@ -44,7 +44,7 @@ METRICS: dict[str, str] = {
     "approx_kl": "mean of ratio - 1 - log ratio, new policy to pi_old",
     "grad_norm_policy": "gradient norm before clipping",
     "grad_norm_critic": "gradient norm before clipping",
-    "flat_share": "share of samples whose whole group scored the same: no advantage (grpo, rloo)",
+    "flat_share": "samples whose whole group scored alike, a share: no advantage (rloo: the KL's)",
     "kept_share": "share of sampled tokens that carry policy loss (FGO)",
     "response_tokens": "tokens that the learner trained on",
     "learner_tokens_per_s": "prompt and response tokens through the learner, per second",

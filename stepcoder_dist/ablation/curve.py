@@ -24,6 +24,8 @@ FIGURES = (
     "clip_fraction",
     "explained_variance",
     "skipped_steps",
+    "flat_share",
+    "kl_loss",
 )
 """Names of `metrics.METRICS`; a method without a critic lacks some."""
 

@@ -101,7 +101,10 @@ class Inputs:
 
 def _one(cell: Cell, known: Inputs, *, check: bool) -> None:
     """Measure one cell here. Raises `RunError` when a check finds a difference."""
-    identity, here = known.identity(cell), provenance.here_and_now()
+    from sandbox.backend import choose
+
+    identity = known.identity(cell)
+    here = {**provenance.here_and_now(), "sandbox": choose(cell.config.sandbox)}
     began = time.monotonic()
     measured = measure(cell, known.problems(cell))
     made = Result(
@@ -130,14 +133,15 @@ def _one(cell: Cell, known: Inputs, *, check: bool) -> None:
 
 def _explained(before: Result, now: Result) -> str:
     changed = [
-        f"{key} {before.made_on.get(key)} there, {now.made_on.get(key)} here"
-        for key in ("commit", "processor", "versions")
-        if before.made_on.get(key) != now.made_on.get(key)
+        f"{key} {before.made_on[key]} there, {now.made_on[key]} here"
+        for key in ("commit", "processor", "versions", "python", "sandbox")
+        if key in before.made_on and before.made_on[key] != now.made_on[key]
     ]
     last, again = before.measured.evaluations[-1], now.measured.evaluations[-1]
     same = sum(a == b for a, b in zip(last.passed, again.passed, strict=True))
     agree = f"{same} of {len(last.passed)} held-out problems end alike"
-    return f"{agree}; {'; '.join(changed) or 'commit, processor and versions are the same'}"
+    alike = "commit, processor, versions and sandbox are the same"
+    return f"{agree}; {'; '.join(changed) or alike}"
 
 
 def _each_in_a_process(plan: Plan, cells: Sequence[Cell], options: Sequence[str]) -> None:
