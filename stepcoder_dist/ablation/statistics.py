@@ -7,6 +7,7 @@ replacement: the interval covers other seeds and other problems of the same kind
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,9 +42,17 @@ class Comparison:
     better: int
     worse: int
     """Problems, by their mean over the seeds."""
-    p_value: float
-    """Two-sided exact sign test over the problems that differ. It takes the seeds as they are: the
-    interval of `gain` is what says how much seeds may matter."""
+    p_problems: float
+    """Two-sided exact sign test over the problems that differ. It takes the seeds as they are:
+    alone it finds differences between arms that only drew better seeds."""
+    p_seeds: float | None
+    """Two-sided paired t test over the seeds. It takes the problems as they are. None: one seed."""
+
+    @property
+    def p_value(self) -> float:
+        """Of a gain that holds for other seeds and for other problems: the larger of the two (the
+        intersection-union test, Berger 1982); 1 where there is one seed."""
+        return 1.0 if self.p_seeds is None else max(self.p_problems, self.p_seeds)
 
 
 def estimate(shares: Shares) -> Estimate:
@@ -69,8 +78,32 @@ def compare(a: Shares, b: Shares) -> Comparison:
         seeds_worse=int((by_seed < 0).sum()),
         better=better,
         worse=worse,
-        p_value=sign_test(better, worse),
+        p_problems=sign_test(better, worse),
+        p_seeds=t_test(by_seed),
     )
+
+
+def t_test(gains: Shares) -> float | None:
+    """p of a two-sided t test that the mean of gains [S] is 0; None where S = 1."""
+    freedom = len(gains) - 1
+    if freedom == 0:
+        return None
+    error = float(gains.std(ddof=1)) / math.sqrt(len(gains))
+    if error == 0:
+        return 0.0 if gains.any() else 1.0
+    return 1 - _within(abs(float(gains.mean())) / error, freedom)
+
+
+def _within(t: float, freedom: int) -> float:
+    """P[|T| <= t] of Student's T: the finite sums of Abramowitz and Stegun, 26.7.3 and 26.7.4."""
+    angle = math.atan(t / math.sqrt(freedom))
+    sine, cosine = math.sin(angle), math.cos(angle)
+    odd = freedom % 2
+    term, total = (cosine if odd else 1.0), 0.0
+    for power in range(odd, freedom - 1, 2):
+        total += term
+        term *= (power + 1) / (power + 2) * cosine**2
+    return 2 / math.pi * (angle + sine * total) if odd else sine * total
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

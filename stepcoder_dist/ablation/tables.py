@@ -37,11 +37,13 @@ wall time of a cell.
 """
 ABOUT_PAIRS = """\
 **Paired** by seed and problem: gain of pass@1 in points with its 95% interval (the same bootstrap,
-of the differences); seeds and problems (mean over seeds) that are better / worse; p of the exact
-two-sided sign test over the problems, which takes these seeds as given, and p adjusted for the
-number of planned pairs (Holm).
+of the differences); seeds and problems (mean over seeds) that are better / worse; p of a paired t
+test over the seeds, which takes these problems as given, and of the exact sign test over the
+problems, which takes these seeds as given, both two-sided; and the larger of the two, for a gain
+that holds for other seeds and other problems, adjusted for the number of planned pairs (Holm).
 
 """
+PAIR_HEADS = ("B over A", "seeds", "gain", "seeds ±", "problems ±")
 
 
 def tables(plan: Plan, results: Sequence[Result]) -> list[str]:
@@ -106,14 +108,15 @@ def _pairs(plan: Plan, arms: Sequence[ArmResults]) -> list[str]:
             _interval(comparison.gain, signed=True),
             f"{comparison.seeds_better} / {comparison.seeds_worse}",
             f"{comparison.better} / {comparison.worse}",
-            _p(comparison.p_value),
+            "–" if comparison.p_seeds is None else _p(comparison.p_seeds),
+            _p(comparison.p_problems),
             _p(holms),
         ]
         for (name, comparison, seeds), holms in zip(tested, adjusted, strict=False)
     ]
     return [
         *ABOUT_PAIRS.splitlines(),
-        *_table(["B over A", "seeds", "gain", "seeds ±", "problems ±", "p", "p (Holm)"], rows),
+        *_table([*PAIR_HEADS, "p over seeds", "p over problems", "p (Holm)"], rows),
     ]
 
 

@@ -61,8 +61,8 @@ def test_arms_are_compared_pair_by_pair(plan: Plan):
     (pair,) = rows(write(plan), "b over a")
     assert pair[1] == "2"
     assert pair[2].startswith("+25.0 (")
-    # one problem gains, none loses: 2 · ½
-    assert pair[3:] == ["2 / 0", "1 / 0", "1.000", "1.000"]
+    # the same gain with both seeds; one problem gains, none loses: 2 · ½
+    assert pair[3:] == ["2 / 0", "1 / 0", "< 0.001", "1.000", "1.000"]
 
 
 def test_two_seeds_that_get_there_at_different_times_have_the_median_between_them(plan: Plan):
@@ -85,11 +85,12 @@ def test_a_pair_is_adjusted_for_those_that_are_still_to_be_measured(tmp_path: Pa
     pairs = ABLATION.replace("reach = 0.5", 'reach = 0.5\ncompare = [["sft", "a"], ["a", "b"]]')
     plan = load(tmp_path, pairs)
     problems = (0, 0, 0, 0)
-    results = [made("sft", None, evaluation(0, problems)), made("a", 0, evaluation(10, (1,) * 4))]
+    a = (made("a", seed, evaluation(10, (1,) * 4)) for seed in (0, 1))
+    results = [made("sft", None, evaluation(0, problems)), *a]
     page.write(plan, {"plain": results})
     (pair,) = rows(plan.page.read_text(), "a over sft")
     # four problems of four: 2 / 2⁴, and twice that for two pairs
-    assert pair[5:] == ["0.125", "0.250"]
+    assert pair[5:] == ["< 0.001", "0.125", "0.250"]
 
 
 def test_a_setting_without_results_says_so(plan: Plan):
@@ -134,11 +135,11 @@ def test_every_figure_is_linked_and_is_xml_with_a_line_an_arm(plan: Plan):
 
 def test_the_part_between_the_markers_is_replaced_and_the_rest_stays(plan: Plan):
     plan.page.parent.mkdir(parents=True)
-    plan.page.write_text(f"# Mine\n\nBefore.\n\n{page.BEGIN}\nold\n{page.END}\n\nAfter.\n")
+    plan.page.write_text(f"# Mine\n\nBefore.\n\n{page.BEGIN}\nstale part\n{page.END}\n\nAfter.\n")
     text = write(plan)
     assert text.startswith(f"# Mine\n\nBefore.\n\n{page.BEGIN}\n")
     assert text.endswith(f"{page.END}\n\nAfter.\n")
-    assert "old" not in text
+    assert "stale part" not in text
 
 
 def test_a_page_without_markers_gets_the_part_at_its_end(plan: Plan):

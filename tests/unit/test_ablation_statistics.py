@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stepcoder_dist.ablation.statistics import compare, estimate, holm, samples_to_reach
+from stepcoder_dist.ablation.statistics import compare, estimate, holm, samples_to_reach, t_test
 
 
 def test_where_all_is_alike_the_interval_is_a_point():
@@ -40,6 +40,9 @@ def test_a_comparison_pairs_seeds_and_problems():
     # by problem: +1, +½, −½, 0
     assert (found.better, found.worse) == (2, 1)
     # P[Bin(3, ½) ≤ 1] = 4/8, twice that is 1
+    assert found.p_problems == 1.0
+    # both seeds gain ¼: no spread at all
+    assert found.p_seeds == 0.0
     assert found.p_value == 1.0
 
 
@@ -54,8 +57,31 @@ def test_shares_whose_differences_cancel_are_neither_better_nor_worse():
 
 def test_a_gain_on_every_problem_is_as_unlikely_as_heads_every_time():
     found = compare(np.zeros((2, 8)), np.ones((2, 8)))
-    assert found.p_value == pytest.approx(2 / 2**8)
+    assert found.p_problems == pytest.approx(2 / 2**8)
     assert (found.gain.low, found.gain.high) == pytest.approx((1.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("freedom", "t"), [(1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (5, 2.571), (10, 2.228)]
+)
+def test_the_t_test_has_the_five_percent_points_of_the_printed_tables(freedom: int, t: float):
+    seeds = freedom + 1
+    gains = np.linspace(-1, 1, seeds)
+    gains += t * gains.std(ddof=1) / np.sqrt(seeds)
+    assert t_test(gains) == pytest.approx(0.05, abs=1e-4)
+    assert t_test(-gains) == pytest.approx(0.05, abs=1e-4)
+
+
+def test_one_lucky_seed_is_no_gain_however_many_problems_it_gains():
+    # 40 problems of 40 are better by one seed of three: t = 1, p = 0.42 on 2 degrees of freedom
+    found = compare(np.zeros((3, 40)), np.repeat([[1.0], [0.0], [0.0]], 40, axis=1))
+    assert found.p_problems < 1e-11
+    assert found.p_value == found.p_seeds == pytest.approx(0.4226, abs=1e-4)
+
+
+def test_one_seed_alone_proves_nothing():
+    found = compare(np.zeros((1, 40)), np.ones((1, 40)))
+    assert (found.p_seeds, found.p_value) == (None, 1.0)
 
 
 def test_holm_multiplies_the_smallest_by_all_and_never_goes_down():
