@@ -108,6 +108,10 @@ _OF_EVALUATION = (
 """All that the untrained model's evaluation depends on."""
 
 
+_MADE_ON = frozenset(("wall_s", "commit", "dirty", "python", "versions", "processor", "cores"))
+"""What a page says of every result."""
+
+
 def identity(cell: Cell, problems: Mapping[str, Sequence[Problem]]) -> dict[str, Any]:
     """What a cell is measured from; `problems` by part: train, heldout, weak."""
     config = _config_of(cell)
@@ -231,10 +235,13 @@ def read(path: Path) -> Result:
             ),
         )
         dict(result.identity["config"])  # what everything else is looked up in
+        if absent := _MADE_ON - result.made_on.keys():
+            raise KeyError(", ".join(sorted(absent)))
+        evaluations[-1]  # the result itself
         sizes = {len(each.passed) for each in evaluations} | {len(result.measured.levels)}
         if sizes != {len(result.measured.problems)}:
             raise ValueError("an evaluation does not have one share a problem")  # noqa: TRY301
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"{path}: no result of `stepcoder ablate` ({type(error).__name__}: {error}); restore "
             "it, or remove it to measure the cell again"

@@ -64,6 +64,23 @@ def test_a_result_that_lacks_a_problems_verdict_is_refused(tmp_path: Path):
         result.read(path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"made_on": {"commit": "0123456789abcdef"}}, "KeyError: 'cores, dirty, processor, python"),
+        ({"measured": dataclasses.replace(made("a", 1).measured, evaluations=())}, "IndexError"),
+    ],
+)
+def test_a_result_of_which_a_part_is_gone_is_refused(
+    tmp_path: Path, changes: dict[str, object], message: str
+):
+    path = tmp_path / "a.json"
+    whole = made("a", 1, evaluation(5, (1, 0, 0, 0)))
+    result.write(path, dataclasses.replace(whole, **changes))
+    with pytest.raises(ConfigError, match=message):
+        result.read(path)
+
+
 def test_two_measurements_differ_by_name_down_to_the_last_bit():
     one = made("a", 0, evaluation(5, (1, 0, 0, 0)))
     nearly = {**CURVE, "entropy": (0.5, 0.25000000000000006)}
