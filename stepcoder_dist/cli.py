@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from stepcoder_dist import data_commands, interruption
+from stepcoder_dist import data_commands, interruption, missing_extra
 from stepcoder_dist.errors import Interrupted, StepcoderError, UserError
 
 app = typer.Typer(
@@ -41,6 +41,12 @@ def run(arguments: Sequence[str]) -> int:
     except Interrupted as stopped:
         sys.stderr.write(f"stepcoder: {stopped}\n")
         return stopped.exit_code
+    except ModuleNotFoundError as error:
+        told = missing_extra.told(error)
+        if told is None:
+            raise
+        sys.stderr.write(f"stepcoder: {told}\n")
+        return UserError.exit_code
     return 0
 
 

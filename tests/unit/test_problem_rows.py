@@ -139,8 +139,8 @@ def test_bad_rows_are_tolerated_up_to_the_share_and_named(tmp_path: Path):
     with pytest.raises(ProblemError) as caught:
         problems.load(path, max_bad_share=0.2)
     assert str(caught.value) == (
-        f"{path}: 1 of 4 rows are bad, more than the tolerated share of 0.2: {path}:2: not valid JSON: "
-        "expecting property name enclosed in double quotes at column 2"
+        f"{path}: 1 of 4 rows are bad, more than the tolerated share of 0.2: "
+        f"{path}:2: not valid JSON: expecting property name enclosed in double quotes at column 2"
     )
 
 
