@@ -106,6 +106,8 @@ def evaluate(
 ) -> None:
     """pass@k on the held-out problems, by level; or what one evaluation gains over another."""
     if compare is not None and run_file is None:
+        if model or out or overrides:
+            raise UserError("--compare judges nothing: leave out --model, --out and --set")
         from rich.console import Console
 
         from stepcoder_dist import evaluation_comparison

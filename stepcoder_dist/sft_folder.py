@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stepcoder_dist.config import RunConfig
+from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.run_folder import cannot_be_made, hold
 
 
@@ -20,8 +21,12 @@ from stepcoder_dist.run_folder import cannot_be_made, hold
 def writing(config: RunConfig) -> Iterator[None]:
     """Hold the folder against every other run; remove what an interrupted SFT left in drafts.
 
-    Raises `ConfigError` while a live run writes or reads it.
+    Raises `ConfigError` while a live run writes or reads it, and where it is the base.
     """
+    if config.sft_folder == config.model.path:
+        raise ConfigError(
+            f"SFT would replace its base {config.model.path}; set model.sft_path to a new folder"
+        )
     folder = Path(config.sft_folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -135,3 +135,11 @@ def test_evaluations_of_different_sets_are_not_compared(tmp_path: Path):
 def test_a_run_file_and_a_comparison_exclude_each_other():
     with pytest.raises(UserError, match="to evaluate, or --compare"):
         CliRunner().invoke(app, ["eval"], catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    "extra", [("--model", "m"), ("--out", "o.jsonl"), ("--set", "seed=1")], ids=lambda e: e[0]
+)
+def test_a_comparison_takes_no_option_of_an_evaluation(tmp_path: Path, extra: tuple[str, str]):
+    with pytest.raises(UserError, match="--compare judges nothing: leave out"):
+        compare(tmp_path / "a.jsonl", tmp_path / "b.jsonl", flags=extra)

@@ -9,6 +9,7 @@ import pytest
 
 from stepcoder_dist import sft_folder
 from stepcoder_dist.config import RunConfig
+from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.run_folder import InUse
 
 
@@ -53,5 +54,15 @@ def test_an_interrupted_warm_start_leaves_no_draft(tmp_path: Path):
 
 def test_a_model_that_nobody_here_made_needs_no_lock(tmp_path: Path):
     with sft_folder.reading(config(tmp_path / "not-there")):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_warm_start_that_would_replace_its_base_is_refused_and_makes_nothing(tmp_path: Path):
+    settings = config(tmp_path / "hub" / "m")
+    settings = settings.model_copy(
+        update={"model": settings.model.model_copy(update={"path": str(tmp_path / "hub" / "m")})}
+    )
+    with pytest.raises(ConfigError, match="would replace its base"), sft_folder.writing(settings):
         pass
     assert list(tmp_path.iterdir()) == []
