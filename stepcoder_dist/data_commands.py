@@ -108,7 +108,7 @@ def refine(
         typer.Option(
             min=0,
             metavar="N",
-            help="Add tests, up to N a problem, that notice more wrong programs.",
+            help="Add tests that notice more wrong programs, until a problem has N.",
         ),
     ] = 0,
     near_duplicate: Annotated[

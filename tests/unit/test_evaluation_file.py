@@ -35,7 +35,7 @@ def test_scores_of_a_file_are_the_scores_of_what_was_written(tmp_path: Path):
 
 def test_a_run_folder_stands_for_its_evaluation_after_rl_or_its_only_one(tmp_path: Path):
     (tmp_path / "eval").mkdir()
-    with pytest.raises(ConfigError, match=r"eval/ has none; name one file"):
+    with pytest.raises(ConfigError, match=r"no evaluation in it; name a file"):
         evaluation_file.read(tmp_path)
     evaluation_file.write(tmp_path / "eval" / "sft.jsonl", SAMPLES[:1])
     assert len(evaluation_file.read(tmp_path)) == 1
