@@ -114,7 +114,9 @@ def refine(
     near_duplicate: Annotated[
         float, typer.Option(min=0, max=1, help="Jaccard similarity; 0: only exact duplicates.")
     ] = 0.85,
-    tokenizer: Annotated[Path | None, typer.Option(metavar="FOLDER")] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Of the model, for --max-tokens.")
+    ] = None,
     max_tokens: Annotated[
         int | None, typer.Option(min=1, help="The model's context: statement and reference.")
     ] = None,
