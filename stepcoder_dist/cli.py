@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from stepcoder_dist import data_commands, interruption
+from stepcoder_dist import data_commands, interruption, missing_extra
 from stepcoder_dist.errors import Interrupted, StepcoderError, UserError
 
 app = typer.Typer(
@@ -23,7 +23,8 @@ app.add_typer(data_commands.app, name="data")
 
 RunFile = Annotated[Path, typer.Argument(metavar="RUN.toml", help="A run file: deploy/runs/.")]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="A.B=V", help="Override one key of the file.")
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=V", help="Override one key of the file. Repeat."),
 ]
 
 
@@ -41,6 +42,12 @@ def run(arguments: Sequence[str]) -> int:
     except Interrupted as stopped:
         sys.stderr.write(f"stepcoder: {stopped}\n")
         return stopped.exit_code
+    except ModuleNotFoundError as error:
+        told = missing_extra.told(error)
+        if told is None:
+            raise
+        sys.stderr.write(f"stepcoder: {told}\n")
+        return UserError.exit_code
     return 0
 
 
@@ -82,7 +89,9 @@ def sft(
 
 @app.command("eval")
 def evaluate(
-    run_file: Annotated[Path | None, typer.Argument(metavar="[RUN.toml]")] = None,
+    run_file: Annotated[
+        Path | None, typer.Argument(metavar="[RUN.toml]", help="A run file, unless --compare.")
+    ] = None,
     *,
     model: Annotated[
         str, typer.Option(help="Checkpoint folder; default: the run file's SFT checkpoint.")
@@ -100,6 +109,8 @@ def evaluate(
 ) -> None:
     """pass@k on the held-out problems, by level; or what one evaluation gains over another."""
     if compare is not None and run_file is None:
+        if model or out or overrides:
+            raise UserError("--compare judges nothing: leave out --model, --out and --set")
         from rich.console import Console
 
         from stepcoder_dist import evaluation_comparison
@@ -183,9 +194,9 @@ def judge(
 
 @app.command()
 def export(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR")],
-    step: Annotated[int, typer.Argument(metavar="STEP")],
-    out: Annotated[Path, typer.Argument(metavar="OUT")],
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="What `train` wrote.")],
+    step: Annotated[int, typer.Argument(metavar="STEP", help="Of its checkpoints/.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")],
 ) -> None:
     """Write a checkpoint's policy as a Hugging Face folder."""
     from stepcoder_dist.launch import export as command
@@ -224,7 +235,7 @@ def doctor(
 
 @app.command()
 def report(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR")],
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="What `train` wrote.")],
     *,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Default: RUN_DIR/report.html.")
@@ -238,7 +249,7 @@ def report(
 
 @app.command()
 def samples(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR")],
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="What `train` wrote.")],
     sample_id: Annotated[
         str, typer.Argument(metavar="[SAMPLE_ID]", help="Default: list those kept whole.")
     ] = "",

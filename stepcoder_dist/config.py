@@ -100,7 +100,7 @@ class ModelShape(Section):
     intermediate_size: Positive
     vocabulary: Positive
     head_size: Positive | None = None
-    """`head_dim`; empty: hidden_size / heads."""
+    """`head_dim`; not set: hidden_size / heads."""
     tied_embeddings: bool = False
     """`tie_word_embeddings`."""
     attention_bias: bool = False
@@ -111,7 +111,9 @@ class ModelConfig(Section):
     path: str = ""
     """Folder or hub name of the checkpoint that SFT starts from; empty: `tiny` is made."""
     tiny: TinyModel | None = None
+    """Make a tiny model instead: the section below."""
     shape: ModelShape | None = None
+    """Dimensions for estimates: the section below."""
     sft_path: str = ""
     """Folder of the SFT checkpoint: policy at version 0 and reference. Empty: `model.path`, or
     `runs/<name>-sft` where `tiny` is set."""
@@ -186,7 +188,7 @@ class CurriculumConfig(Section):
     """Where the policy starts to write: after a prefix that shrinks as a problem is mastered; from
     nothing; at `fixed_stage`; after a prefix only while all of a problem's samples fail."""
     fixed_stage: Annotated[int, Field(ge=0)] | None = None
-    """Of kind `fixed`, or a problem's easiest where it has fewer; empty: the easiest."""
+    """Of kind `fixed`, or a problem's easiest where it has fewer; not set: the easiest."""
     alpha: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Weight of the newest outcome in a problem's moving average (decision 0003)."""
     threshold: Annotated[float, Field(ge=0, lt=1)] = 0.5
@@ -208,6 +210,9 @@ class CreditConfig(Section):
 
 class RewardConfig(Section):
     kind: Literal["tiered", "binary", "pass_ratio"] = "tiered"
+    """By outcome: passed +1, wrong answer −0.3, error or limit −0.6, does not compile −1 (the
+    paper's); 1 or 0; or by the share of tests passed, from −0.3 to 1 (decision
+    0006)."""
 
 
 class SamplingConfig(Section):
@@ -349,6 +354,7 @@ class LearnerConfig(Section):
 
 class WeightsConfig(Section):
     transport: Literal["object_store", "nccl"] = "object_store"
+    """Through Ray's object store, for any device; or NCCL from GPU to GPU."""
     bucket_mib: Positive = 256
     deadline_s: PositiveFloat = 120
     probe_tolerance: PositiveFloat = 0.05

@@ -108,13 +108,15 @@ def refine(
         typer.Option(
             min=0,
             metavar="N",
-            help="Add tests, up to N a problem, that notice more wrong programs.",
+            help="Add tests that notice more wrong programs, until a problem has N.",
         ),
     ] = 0,
     near_duplicate: Annotated[
         float, typer.Option(min=0, max=1, help="Jaccard similarity; 0: only exact duplicates.")
     ] = 0.85,
-    tokenizer: Annotated[Path | None, typer.Option(metavar="FOLDER")] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Of the model, for --max-tokens.")
+    ] = None,
     max_tokens: Annotated[
         int | None, typer.Option(min=1, help="The model's context: statement and reference.")
     ] = None,

@@ -118,6 +118,8 @@ def found_in(path: Path) -> Path:
     if trained in files:
         return trained
     if len(files) != 1:
-        names = ", ".join(file.name for file in files) or "none"
+        if not files:
+            raise ConfigError(f"{path}: no evaluation in it; name a file of `stepcoder eval`")
+        names = ", ".join(file.name for file in files)
         raise ConfigError(f"{path}: eval/ has {names}; name one file")
     return files[0]

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from stepcoder_dist.errors import ProblemError
 
-MEND = "fix the row or pass --max-bad-share"
+MEND = "fix the row or pass --max-bad-share (in a run file: problems.max_bad_share)"
 _CHUNK_CHARS = 1 << 16
 _BLANK = re.compile("[ \t\r\n\ufeff]*")
 _BROKEN_FILE = (OSError, EOFError, zlib.error)
@@ -34,6 +34,8 @@ def rows(path: Path) -> Iterator[Row | ProblemError]:
     if path.is_dir():
         yield from _apps_folders(path)
         return
+    if str(path).startswith("ladder:"):
+        raise ProblemError(f"{path}: this command reads files only; give it a problem set of yours")
     if not path.is_file():
         raise ProblemError(
             f"{path}: no such file or folder; give a JSON list, a JSONL file, an APPS folder or "

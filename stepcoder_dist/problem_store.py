@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from stepcoder_dist.errors import ProblemError, RunError
-from stepcoder_dist.problem_files import rows
+from stepcoder_dist.problem_files import MEND, rows
 from stepcoder_dist.problem_formats import problem_id
 from stepcoder_dist.problems import problem_from_row
 from stepcoder_dist.records import Problem
@@ -114,7 +114,7 @@ def read_problems(path: Path) -> ProblemStore:
             problem = problem_from_row(row, where)
         except ProblemError as error:
             # told anew: the one that was raised holds the whole row by its traceback
-            told = ProblemError(str(error))
+            told = ProblemError(str(error).removesuffix(f"; {MEND}"))
             complaint = complaint or told
             name = problem_id(row, where)
             if name is not None:
@@ -122,7 +122,10 @@ def read_problems(path: Path) -> ProblemStore:
         else:
             store.add(problem.problem_id, problem)
     if not len(store):
-        raise complaint or ProblemError(f"{path}: holds no problems")
+        if complaint is None:
+            raise ProblemError(f"{path}: holds no problems; give a set with at least one")
+        first = str(complaint).removesuffix(f"; {MEND}")
+        raise ProblemError(f"{first}; no row of {path} can be used, this is the first")
     return store
 
 

@@ -140,9 +140,10 @@ def _admitted(
     if len(account.bad) > max_bad_share * total or not account.good:
         named = "; ".join(str(e).removesuffix(f"; {MEND}") for e in account.bad[:_NAMED_IN_ERROR])
         more = len(account.bad) - _NAMED_IN_ERROR
+        tolerated = f", more than the tolerated share of {max_bad_share:g}" if account.good else ""
         raise ProblemError(
-            f"{spec}: {len(account.bad)} of {total} rows are bad, more than --max-bad-share "
-            f"{max_bad_share:g}: {named}{f'; and {more} more' if more > 0 else ''}"
+            f"{spec}: {len(account.bad)} of {total} rows are bad{tolerated}: {named}"
+            f"{f'; and {more} more' if more > 0 else ''}"
         )
 
 

@@ -11,10 +11,11 @@ import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import tomli_w
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from stepcoder_dist import methods
 from stepcoder_dist.config import RunConfig
@@ -114,7 +115,8 @@ def document() -> str:
         "",
         "One TOML tree. Unknown keys are refused; `stepcoder train RUN.toml --dry-run` prints the",
         "resolved tree with the sizes that follow from it. `--set section.key=value` overrides one",
-        "key. Made from `stepcoder_dist/config.py` by `make docs`.",
+        "key. Relative paths start at the working folder. Made from `stepcoder_dist/config.py` by",
+        "`make docs`.",
     ]
     for title, section in _sections(RunConfig, ""):
         lines += ["", f"## {title or 'top level'}", ""]
@@ -123,13 +125,12 @@ def document() -> str:
         lines += ["| key | default | meaning |", "|---|---|---|"]
         for name, field in section.model_fields.items():
             if not _is_section(field.annotation) or field.default is None:
-                default = (
-                    "required"
-                    if field.is_required()
-                    else f"`{_shown(field.get_default(call_default_factory=True))}`"
-                )
+                value = field.get_default(call_default_factory=True)
+                default = "not set" if value is None else f"`{_shown(value)}`"
+                default = "required" if field.is_required() else default
                 meaning = " ".join((field.description or "").split()).replace("|", "\\|")
-                lines.append(f"| `{name}` | {default} | {meaning} |")
+                cells = [f"`{name}`", default, " ".join(filter(None, [meaning, _choices(field)]))]
+                lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -140,6 +141,13 @@ def _sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[Bas
         inner = _is_section(field.annotation)
         if inner is not None:
             yield from _sections(inner, f"{path}.{name}" if path else name)
+
+
+def _choices(field: FieldInfo) -> str:
+    """What may stand there, where only some words may."""
+    if get_origin(field.annotation) is not Literal:
+        return ""
+    return f"One of {', '.join(f'`{_shown(choice)}`' for choice in get_args(field.annotation))}."
 
 
 def _is_section(annotation: Any) -> type[BaseModel] | None:

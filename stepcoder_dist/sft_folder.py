@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stepcoder_dist.config import RunConfig
+from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.run_folder import cannot_be_made, hold
 
 
@@ -20,9 +21,16 @@ from stepcoder_dist.run_folder import cannot_be_made, hold
 def writing(config: RunConfig) -> Iterator[None]:
     """Hold the folder against every other run; remove what an interrupted SFT left in drafts.
 
-    Raises `ConfigError` while a live run writes or reads it.
+    Raises `ConfigError` while a live run writes or reads it, and where what would be replaced is
+    the base or no model at all.
     """
+    if config.sft_folder == config.model.path:
+        raise ConfigError(
+            f"SFT would replace its base {config.model.path}; set model.sft_path to a new folder"
+        )
     folder = Path(config.sft_folder)
+    if not (folder / "config.json").is_file():
+        refuse_to_replace(folder, "set model.sft_path to a new folder")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -34,6 +42,15 @@ def writing(config: RunConfig) -> Iterator[None]:
         for suffix in (".partial", ".old"):
             shutil.rmtree(folder.with_name(folder.name + suffix), ignore_errors=True)
         os.close(lock)
+
+
+def refuse_to_replace(folder: Path, mend: str) -> None:
+    """A checkpoint takes the place of what is there, whole: that must be nothing of worth.
+
+    Raises `ConfigError` for a file and for a folder that is not empty.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder}: is there already and would be replaced; {mend}")
 
 
 @contextmanager

@@ -7,12 +7,11 @@ from pathlib import Path
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.interruption import run_until_done
 from stepcoder_dist.launch.processes import console, open_learner
-from stepcoder_dist.preflight import (
-    sft_checkpoint,
-)
+from stepcoder_dist.preflight import sft_checkpoint
 from stepcoder_dist.ray_session import ray_session
 from stepcoder_dist.run_file import load as load_config
 from stepcoder_dist.run_folder import checkpoints
+from stepcoder_dist.sft_folder import refuse_to_replace
 
 
 def export(run_dir: Path, step: int, out: Path) -> None:
@@ -21,6 +20,7 @@ def export(run_dir: Path, step: int, out: Path) -> None:
     if checkpoint not in checkpoints(run_dir):
         present = [path.name for path in checkpoints(run_dir)] or ["none"]
         raise ConfigError(f"{checkpoint}: no such checkpoint; there is {', '.join(present)}")
+    refuse_to_replace(out, "give a new folder")
     config = load_config(run_dir / "config.toml")
 
     async def command() -> None:

@@ -12,7 +12,6 @@ from rich.table import Table
 
 from stepcoder_dist import sft_examples, sft_folder, sft_work
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.interruption import StopRequest, run_until_done
 from stepcoder_dist.launch.processes import console
 from stepcoder_dist.preflight import existing, load_set, prompt_writer, tell_about_ray_job
@@ -35,10 +34,6 @@ def sft(config: RunConfig, *, resume: bool = False) -> None:
 
 def warm_start_from(config: RunConfig, *, resume: bool = False) -> tuple[str, SftExamples]:
     """The base checkpoint and the examples. Raises `ConfigError` and `ProblemError`."""
-    if config.sft_folder == config.model.path:
-        raise ConfigError(
-            f"SFT would replace its base {config.model.path}; set model.sft_path to a new folder"
-        )
     if resume:
         sft_work.refuse_without_checkpoint(config)
     else:

@@ -35,7 +35,7 @@ def test_scores_of_a_file_are_the_scores_of_what_was_written(tmp_path: Path):
 
 def test_a_run_folder_stands_for_its_evaluation_after_rl_or_its_only_one(tmp_path: Path):
     (tmp_path / "eval").mkdir()
-    with pytest.raises(ConfigError, match=r"eval/ has none; name one file"):
+    with pytest.raises(ConfigError, match=r"no evaluation in it; name a file"):
         evaluation_file.read(tmp_path)
     evaluation_file.write(tmp_path / "eval" / "sft.jsonl", SAMPLES[:1])
     assert len(evaluation_file.read(tmp_path)) == 1
@@ -135,3 +135,11 @@ def test_evaluations_of_different_sets_are_not_compared(tmp_path: Path):
 def test_a_run_file_and_a_comparison_exclude_each_other():
     with pytest.raises(UserError, match="to evaluate, or --compare"):
         CliRunner().invoke(app, ["eval"], catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    "extra", [("--model", "m"), ("--out", "o.jsonl"), ("--set", "seed=1")], ids=lambda e: e[0]
+)
+def test_a_comparison_takes_no_option_of_an_evaluation(tmp_path: Path, extra: tuple[str, str]):
+    with pytest.raises(UserError, match="--compare judges nothing: leave out"):
+        compare(tmp_path / "a.jsonl", tmp_path / "b.jsonl", flags=extra)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stepcoder_dist import problems
+from stepcoder_dist import problem_files, problems
 from stepcoder_dist.errors import ProblemError
 from stepcoder_dist.records import Problem
 
@@ -107,7 +107,7 @@ def refusal(row: Any) -> str:
     ],
 )
 def test_a_bad_row_is_told_in_one_line_with_its_place(row: Any, message: str):
-    assert refusal(row) == message + "; fix the row or pass --max-bad-share"
+    assert refusal(row) == message + f"; {problem_files.MEND}"
 
 
 def test_broken_json_is_told_with_its_line_and_column(tmp_path: Path):
@@ -116,7 +116,7 @@ def test_broken_json_is_told_with_its_line_and_column(tmp_path: Path):
         problems.load(path)
     assert str(caught.value) == (
         f"{path}:2: not valid JSON: expecting value at column 16; "
-        "fix the row or pass --max-bad-share"
+        "fix the row or pass --max-bad-share (in a run file: problems.max_bad_share)"
     )
 
 
@@ -126,7 +126,7 @@ def test_an_id_that_stands_twice_is_told_with_both_places(tmp_path: Path):
         problems.load(path)
     assert str(caught.value) == (
         f'{path}:3: the id stands at {path}:1 already (problem "a/1"); '
-        "fix the row or pass --max-bad-share"
+        "fix the row or pass --max-bad-share (in a run file: problems.max_bad_share)"
     )
 
 
@@ -139,8 +139,8 @@ def test_bad_rows_are_tolerated_up_to_the_share_and_named(tmp_path: Path):
     with pytest.raises(ProblemError) as caught:
         problems.load(path, max_bad_share=0.2)
     assert str(caught.value) == (
-        f"{path}: 1 of 4 rows are bad, more than --max-bad-share 0.2: {path}:2: not valid JSON: "
-        "expecting property name enclosed in double quotes at column 2"
+        f"{path}: 1 of 4 rows are bad, more than the tolerated share of 0.2: "
+        f"{path}:2: not valid JSON: expecting property name enclosed in double quotes at column 2"
     )
 
 
@@ -179,3 +179,18 @@ def test_a_line_that_is_no_text_a_monstrous_number_or_a_bottomless_list_is_a_bad
     good, bad = problems.each(path)
     assert isinstance(good, Problem)
     assert str(bad).startswith(f"{path}:2: not valid JSON: ")
+
+
+def test_where_every_row_is_bad_no_share_is_said_to_be_exceeded(tmp_path: Path):
+    path = jsonl(tmp_path / "p.jsonl", "{")
+    with pytest.raises(ProblemError) as caught:
+        problems.load(path, max_bad_share=1.0)
+    assert str(caught.value) == (
+        f"{path}: 1 of 1 rows are bad: {path}:1: not valid JSON: "
+        "expecting property name enclosed in double quotes at column 2"
+    )
+
+
+def test_a_command_that_reads_files_only_does_not_offer_the_shipped_set_for_itself():
+    with pytest.raises(ProblemError, match=r"^ladder:train: this command reads files only"):
+        list(problem_files.rows(Path("ladder:train")))

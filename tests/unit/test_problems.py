@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stepcoder_dist import problems
+from stepcoder_dist import problem_files, problems
 from stepcoder_dist.errors import ProblemError
 from stepcoder_dist.problem_tests import LEETCODE_IMPORTS
 from stepcoder_dist.records import Problem
@@ -224,7 +224,7 @@ def test_an_apps_folder_is_read_problem_by_problem(tmp_path: Path):
     with pytest.raises(ProblemError) as caught:
         problems.load(folder)
     assert str(caught.value) == (
-        f'{folder}/0007: no tests (problem "apps/0007"); fix the row or pass --max-bad-share'
+        f'{folder}/0007: no tests (problem "apps/0007"); {problem_files.MEND}'
     )
 
 

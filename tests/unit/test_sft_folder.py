@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from stepcoder_dist import sft_folder
+from stepcoder_dist import cli, sft_folder
 from stepcoder_dist.config import RunConfig
+from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.run_folder import InUse
 
 
@@ -55,3 +56,42 @@ def test_a_model_that_nobody_here_made_needs_no_lock(tmp_path: Path):
     with sft_folder.reading(config(tmp_path / "not-there")):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_warm_start_that_would_replace_its_base_is_refused_and_makes_nothing(tmp_path: Path):
+    settings = config(tmp_path / "hub" / "m")
+    settings = settings.model_copy(
+        update={"model": settings.model.model_copy(update={"path": str(tmp_path / "hub" / "m")})}
+    )
+    with pytest.raises(ConfigError, match="would replace its base"), sft_folder.writing(settings):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_holds_no_model_is_not_replaced_by_one(tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "set.jsonl").write_text("{}")
+    with (
+        pytest.raises(ConfigError, match="data: is there already and would be replaced"),
+        sft_folder.writing(config(tmp_path / "data")),
+    ):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize("kind", ["nothing", "empty folder", "older model"])
+def test_nothing_and_an_older_warm_start_may_be_replaced(tmp_path: Path, kind: str):
+    if kind != "nothing":
+        (tmp_path / "sft").mkdir()
+    if kind == "older model":
+        (tmp_path / "sft" / "config.json").write_text("{}")
+    with sft_folder.writing(config(tmp_path / "sft")):
+        pass
+
+
+def test_an_exported_checkpoint_replaces_nothing(tmp_path: Path):
+    complete = tmp_path / "run" / "checkpoints" / "step_000001"
+    complete.mkdir(parents=True)
+    (complete / "run.json").write_text("{}")
+    assert cli.run(["export", str(tmp_path / "run"), "1", str(tmp_path)]) == 2
+    assert (complete / "run.json").is_file()

@@ -1,0 +1,29 @@
+"""What to say where a role's packages are not installed: one line that names its extra."""
+
+from __future__ import annotations
+
+_EXTRAS = {
+    "ray": "driver",
+    "tensorboard": "driver",
+    "vllm": "actors-cpu",
+    "safetensors": "actors-cpu",
+    "torch": "learner",
+    "deepspeed": "learner",
+    "transformers": "learner",
+    "docker": "sandbox",
+    "datasketch": "data",
+}
+"""Heavy packages and the extras of pyproject.toml that bring them."""
+
+
+def told(error: ModuleNotFoundError) -> str | None:
+    """The line for the user; None where the module is no package of a role, and so a bug."""
+    package = (error.name or "").partition(".")[0]
+    extra = _EXTRAS.get(package)
+    if extra is None:
+        return None
+    gpu = ", on GPUs [actors]" if extra == "actors-cpu" else ""
+    return (
+        f"{package} is not installed; `make setup` installs everything from the lock, "
+        f"pip install 'stepcoder-dist[{extra}]' this part{gpu}"
+    )

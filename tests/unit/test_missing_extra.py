@@ -1,0 +1,37 @@
+"""A machine that lacks a role's packages is told so in one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from stepcoder_dist import missing_extra
+
+PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
+
+
+def test_a_command_whose_package_is_not_installed_names_the_extra_and_ends_with_2():
+    probe = (
+        "import sys; sys.modules['docker'] = None\n"  # as Python treats what is not there
+        "from stepcoder_dist import cli\n"
+        "sys.exit(cli.run('judge --problems p --programs c --out v'.split()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "stepcoder: docker is not installed; `make setup` installs everything from the lock, "
+        "pip install 'stepcoder-dist[sandbox]' this part\n"
+    )
+
+
+def test_a_missing_module_of_our_own_is_a_bug_and_keeps_its_traceback():
+    assert missing_extra.told(ModuleNotFoundError(name="stepcoder_dist.nowhere")) is None
+
+
+def test_every_extra_that_is_named_exists():
+    extras = tomllib.loads(PYPROJECT.read_text())["project"]["optional-dependencies"]
+    assert set(missing_extra._EXTRAS.values()) <= extras.keys()
