@@ -148,6 +148,8 @@ def _mbpp(row: dict[str, Any], where: str) -> Draft:
         row["task_id"] if row.get("task_id") is not None else re.sub(r"\D*(\d+)$", r"\1", where)
     )
     imports = row.get("test_imports") or []
+    if not isinstance(imports, list):
+        raise RowError(f"test_imports is {a_type(imports)}, not a list of imports")
     setup = "\n".join([*map(str, imports), _text(row, "test_setup_code")]).strip()
     task = _first_text(row, "text", "prompt").strip()
     script = "\n".join(assertion.strip() for assertion in asserts)

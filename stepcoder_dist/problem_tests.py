@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import keyword
-import math
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,6 +37,8 @@ LEETCODE_IMPORTS = (
 """What APPS's checker imports ahead of a call-based solution; the solutions rely on it."""
 
 _MIB = 2**20
+_MOST_LIMIT = 1e9
+"""Seconds and MiB: 30 years, a petabyte."""
 
 
 def suite(found: Draft, reference: str) -> tuple[TestSuite, bool]:
@@ -210,8 +212,8 @@ def _limit(value: Any, name: str) -> float | None:
     if value is None:
         return None
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value <= 0:
-        raise RowError(f"{name} is {value!r}, not a positive number")
+    if not number or not 0 < value <= _MOST_LIMIT:
+        raise RowError(f"{name} is {reprlib.repr(value)}, not a positive number")
     return float(value)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import reprlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -240,7 +241,8 @@ def _json_holds(row: dict[str, Any]) -> bool:
 
 
 def _error(where: str, name: str | None, what: str) -> ProblemError:
-    named = f' (problem "{name}")' if name else ""
+    shown = name if name is None or name.isprintable() else reprlib.repr(name)[1:-1]
+    named = f' (problem "{shown}")' if shown else ""
     return ProblemError(f"{where}: {what}{named}; {MEND}")
 
 

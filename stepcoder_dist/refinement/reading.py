@@ -76,7 +76,19 @@ def readings(found: Draft, fits: Fits = lambda _: None) -> Iterator[Reading | Re
 
 def distinct(source: str) -> str:
     """The same for sources that differ in white space and comments only. Raises `SyntaxError`."""
-    return ast.dump(parse(source))
+    told: list[str] = []
+    waiting: list[Any] = [parse(source)]
+    while waiting:  # `ast.dump` calls itself: a few hundred `elif`s are too many for it
+        item = waiting.pop()
+        if isinstance(item, ast.AST):
+            told.append(type(item).__name__)
+            waiting += (getattr(item, name, None) for name in item._fields)
+        elif isinstance(item, list):
+            told.append(f"{len(item)} items")
+            waiting += item
+        else:
+            told.append(repr(item))
+    return "\n".join(told)
 
 
 def without_place(error: ProblemError) -> str:
