@@ -8,7 +8,6 @@ A mutant whose byte code equals the original's or another mutant's is none.
 from __future__ import annotations
 
 import ast
-import copy
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -61,14 +60,16 @@ class _Edit:
 def mutants(source: str, most: int, seed: int) -> list[str]:
     """Up to `most` mutants, evenly of all kinds; the same ones for the same seed.
 
-    Empty for a source that does not compile, and for one of more than 20,000 nodes.
+    Empty for a source that does not compile or cannot be written again (a sum of hundreds of terms
+    is too deep for that), and for one of more than 20,000 nodes.
     """
     original = _compiled(source)
     if original is None:
         return []
     tree = ast.parse(source)
     nodes = list(ast.walk(tree))
-    if len(nodes) > _MOST_NODES:
+    rewritten = _written(tree)
+    if len(nodes) > _MOST_NODES or rewritten is None:
         return []
     kept_out = {id(node) for node in nodes for node in _untouched(node)}
     edits = [
@@ -78,12 +79,12 @@ def mutants(source: str, most: int, seed: int) -> list[str]:
         for edit in _edits(place, node)
     ]
     Random(seed).shuffle(edits)
-    known = {_compiled(_written(tree)), original}
+    known = {_compiled(rewritten), original}
     found: list[str] = []
     for edit in evenly(edits, lambda e: e.kind):
         if len(found) == most:
             break
-        changed = copy.deepcopy(tree)
+        changed = ast.parse(source)  # a deep copy calls itself: too often for a long `elif`
         edit.apply(list(ast.walk(changed))[edit.place])
         text = _written(changed)
         code = _compiled(text)

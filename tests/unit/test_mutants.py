@@ -123,3 +123,9 @@ def test_a_silent_program_and_unreadable_bytes_are_no_expected_output():
     assert expected_value(" \n", ["2\n"]) is None
     assert expected_value("\n", ["\n", "2\n"]) == "\n"
     assert expected_value("\ufffd\n", ["2\n"]) is None
+
+
+def test_a_source_of_hundreds_of_branches_has_mutants_and_one_too_deep_to_write_has_none():
+    branches = "".join(f"elif x == {n}:\n    y = {n}\n" for n in range(400))
+    assert len(mutants(f"if x:\n    y = 0\n{branches}", 3, 0)) == 3
+    assert mutants(f"y = x{' + x' * 900}", 3, 0) == []

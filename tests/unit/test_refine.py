@@ -118,6 +118,8 @@ BAD = {
     ),
     "mistyped": (row("x", inputs=[1, 2]), "tests cannot be used", "input 1 is an int, not text"),
     "level": (row("x", level="hard"), "tests cannot be used", "the level is 'hard'"),
+    "endless limit": (row("x", time_limit_s=10**400), "tests cannot be used", "positive"),
+    "endless memory": (row("x", memory_limit_mb=1e308), "tests cannot be used", "positive"),
     "wrong": (row("x", outputs=["2\n", "9\n"]), "reference fails its tests", "wrong answer: "),
     "raises": (row("x", reference="1 / 0"), "reference fails its tests", "runtime error: "),
     "endless": (row("x", reference="# endless"), "reference times out", "timeout: ran for"),
@@ -157,6 +159,14 @@ def test_of_several_solutions_the_first_that_passes_is_the_reference(folder):
     folder.refine()
     assert folder.rows()["a"]["canonical_solution"] == right
     assert folder.places[0].judged == ["print(3)", "# endless", right]  # copies are one
+
+
+def test_a_reference_may_have_hundreds_of_branches_and_of_terms(folder):
+    branches = "".join(f"elif n == {n}:\n    n = n + 0\n" for n in range(10, 400))
+    long = f"n = int(input())\nif n == 9:\n    n = n + 0\n{branches}print(n + n{' + 0' * 700})\n"
+    folder.write([row("a", reference="absent", solutions=[long, f"{long}# again"])])
+    folder.refine()
+    assert folder.rows()["a"]["canonical_solution"] == long
 
 
 def test_a_row_costs_no_more_than_three_time_outs(folder):
@@ -302,6 +312,7 @@ NO_MAJORITY = {
     "two": [DOUBLE, "n = int(input())\nprint(n + n)\n"],
     "copies": [DOUBLE, f"# a comment\n{DOUBLE}", DOUBLE.replace("2 * ", "2  *  ")],
     "no agreement": ["print(2, 8)", "print(8, 2)", DOUBLE],
+    "print nothing": ["1", "2", "3"],
     "as many others": [
         *(f"n = int(input())\nprint(n + n + {n} - {n})" for n in range(3)),
         *(f"n = int(input())\nprint(7 + n * {n} - n * {n})" for n in range(3)),
