@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from stepcoder_dist.code_lines import TRIVIAL_BELOW_TOKENS
 from stepcoder_dist.errors import ProblemError
@@ -43,10 +44,10 @@ def compare(training: str, evaluated: str, *, n: int, max_bad_share: float) -> C
     def every_solution() -> Iterator[tuple[str, list[str]]]:
         account = result.training_account
         console = Console(stderr=True)
-        with console.status(f"reading {training}") as status:
+        with console.status(Text(f"reading {training}")) as status:
             for row in solutions(training, max_bad_share=max_bad_share, account=account):
                 if account.good % 100 == 0:
-                    status.update(f"{training}: {account.good} problems")
+                    status.update(Text(f"{training}: {account.good} problems"))
                 yield row
 
     result.found = overlap(references(), every_solution(), measures(n))
@@ -97,6 +98,7 @@ def print_tables(comparison: Comparison) -> None:
         f"{comparison.evaluated} ({comparison.evaluated_account.good} problems) in "
         f"{comparison.training} ({comparison.training_account.good} problems)",
         highlight=False,
+        markup=False,
     )
     console.print(_distributions(comparison))
     worst = _worst(comparison)
@@ -131,7 +133,8 @@ def _worst(comparison: Comparison) -> Table:
     ranked = sorted(rows, key=lambda row: (row[1].share or 0, row[0].share or 0), reverse=True)
     for by_line, by_gram in ranked[:_NAMED]:
         if by_line.found or by_gram.found:
-            table.add_row(by_line.problem_id, *_cells(by_line), *_cells(by_gram))
+            cells = (by_line.problem_id, *_cells(by_line), *_cells(by_gram))
+            table.add_row(*map(Text, cells))  # an id can look like markup
     return table
 
 

@@ -101,8 +101,15 @@ def solutions(
 
 
 def _solutions(spec: str | Path) -> Iterator[tuple[str, list[str]] | ProblemError]:
+    for item in drafts(spec):
+        yield item if isinstance(item, ProblemError) else (item.problem_id, item.solutions)
+
+
+def drafts(spec: str | Path) -> Iterator[Draft | ProblemError]:
+    """Yield every row's fields as they stand there, whether or not it could be judged."""
     if str(spec).startswith(ladder.PREFIX):
-        yield from ((p.problem_id, [p.reference]) for p in ladder.from_spec(str(spec)))
+        for p in ladder.from_spec(str(spec)):
+            yield Draft(problem_id=p.problem_id, statement=p.statement, solutions=[p.reference])
         return
     for item in rows(Path(spec)):
         if isinstance(item, ProblemError):
@@ -110,11 +117,9 @@ def _solutions(spec: str | Path) -> Iterator[tuple[str, list[str]] | ProblemErro
             continue
         where, row = item
         try:
-            found = draft(row, where)
+            yield draft(row, where)
         except RowError as error:
             yield _error(where, problem_id(row, where), str(error))
-        else:
-            yield found.problem_id, found.solutions
 
 
 def _admitted(

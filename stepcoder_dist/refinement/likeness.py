@@ -30,7 +30,8 @@ class Likeness:
         """`threshold` 0: word for word only. Raises `MissingEngine` without datasketch."""
         self._threshold = threshold
         self._exact: dict[bytes, str] = {}
-        self._signatures: dict[str, Any] = {}
+        self._near: list[tuple[str, Any]] = []
+        """Id and signature, by the key of the index: two sets can have the same ids."""
         self._index: Any = None
         self._last: tuple[list[str], Any] = ([], None)
         """Whoever asks about a statement adds it next."""
@@ -43,30 +44,31 @@ class Likeness:
     def __len__(self) -> int:
         return len(self._exact)
 
-    def add(self, problem: Problem) -> None:
-        """Remember a problem, by an id that was not added before."""
-        words = _words(problem)
-        self._exact.setdefault(_digest(words), problem.problem_id)
-        if self._index is not None and problem.problem_id not in self._signatures:
+    def add(self, name: str, text: str) -> None:
+        """Remember a problem's text (`text_of`)."""
+        words = _WORD.findall(text)
+        digest = _digest(words)
+        if digest in self._exact:
+            return
+        self._exact[digest] = name
+        if self._index is not None:
             signature = self._signature(words)
-            self._signatures[problem.problem_id] = signature
-            self._index.insert(problem.problem_id, signature, check_duplication=False)
+            self._index.insert(len(self._near), signature, check_duplication=False)
+            self._near.append((name, signature))
 
-    def seen(self, problem: Problem) -> tuple[str, float] | None:
+    def seen(self, text: str) -> tuple[str, float] | None:
         """The id of the likest problem so far and how like it is; 1.0 is word for word."""
         if not self._exact:
             return None
-        words = _words(problem)
+        words = _WORD.findall(text)
         same = self._exact.get(_digest(words))
         if same is not None:
             return same, 1.0
         if self._index is None:
             return None
         signature = self._signature(words)
-        found = [
-            (signature.jaccard(self._signatures[name]), name)
-            for name in sorted(self._index.query(signature))
-        ]
+        near = (self._near[key] for key in sorted(self._index.query(signature)))
+        found = [(signature.jaccard(other), name) for name, other in near]
         likest = max(found, default=(0.0, ""), key=lambda pair: pair[0])
         # below 1: what is not word for word is told apart from what is
         return (likest[1], min(likest[0], 0.999)) if likest[0] >= self._threshold else None
@@ -79,6 +81,11 @@ class Likeness:
             full.update_batch([run.encode("utf-8", "surrogatepass") for run in runs])
             self._last = words, self._lean(full)
         return self._last[1]
+
+
+def text_of(problem: Problem) -> str:
+    """The statement; where a set has none, the reference."""
+    return problem.statement if problem.statement.strip() else problem.reference
 
 
 def _bands(threshold: float) -> tuple[int, int]:
@@ -100,12 +107,6 @@ def load_datasketch() -> Any:
             "pip install 'stepcoder-dist[data]', or pass --near-duplicate 0"
         ) from None
     return datasketch
-
-
-def _words(problem: Problem) -> list[str]:
-    """Of the statement; where a set has none, of the reference."""
-    text = problem.statement if problem.statement.strip() else problem.reference
-    return _WORD.findall(text)
 
 
 def _digest(words: list[str]) -> bytes:

@@ -3,8 +3,8 @@
 The paper's authors corrected wrong outputs by hand. Here distinct solutions of a row vote, each
 one that the source calls accepted: where at least `LEAST_VOTES` give the same answer, the file says
 another, and fewer solutions agree with the file, the answer becomes the expected output. To print
-nothing or to return None is none: it tells of solutions that are run in the wrong way (a `main` that
-nobody calls, a list changed in place), and a program that does nothing would pass.
+nothing or to return None is none: it tells of solutions that are run in the wrong way (a `main`
+that nobody calls, a list changed in place), and a program that does nothing would pass.
 """
 
 from __future__ import annotations

@@ -23,10 +23,10 @@ from rich.console import Console
 from stepcoder_dist.errors import ProblemError, SandboxFault
 from stepcoder_dist.problem_files import Row, rows
 from stepcoder_dist.problem_formats import problem_id
-from stepcoder_dist.problems import each, problem_from_row
+from stepcoder_dist.problems import drafts, problem_from_row
 from stepcoder_dist.progress import Phase
 from stepcoder_dist.refinement import outputs, source
-from stepcoder_dist.refinement.likeness import Likeness, load_datasketch
+from stepcoder_dist.refinement.likeness import Likeness, load_datasketch, text_of
 from stepcoder_dist.refinement.reading import read, without_place
 from stepcoder_dist.refinement.settled_file import Settled, SettledFile
 from stepcoder_dist.refinement.stages import Candidate, Reason, Rejection, Stage
@@ -98,10 +98,14 @@ async def refine(
     settled stays settled, to be gone on with.
     """
     kept = _Kept(order)
+    for warning in kept.warnings:
+        console.print(warning, highlight=False, markup=False, soft_wrap=True)
     with SettledFile(order.out, found.about, resume=resume) as settled:
         if settled.kept_older is not None:
             console.print(
-                f"{settled.path} was there: kept as {settled.kept_older}", highlight=False
+                f"{settled.path} was there: kept as {settled.kept_older}",
+                highlight=False,
+                markup=False,
             )
         work = _Refining(order, stages, settled, kept)
         with Phase(console, "refining", found.rows, lines=_LINES) as phase:
@@ -113,6 +117,7 @@ async def refine(
                     f"{settled.path} keeps {settled.count} of {found.rows} rows; go on with "
                     "--resume",
                     highlight=False,
+                    markup=False,
                     soft_wrap=True,
                 )
                 raise
@@ -137,18 +142,29 @@ class _Kept:
     counts: Counter[str] = field(default_factory=Counter)
     seen: Likeness = field(init=False)
     evaluated: Likeness = field(init=False)
+    warnings: list[str] = field(default_factory=list)
+    """What of the evaluation sets cannot be compared."""
 
     def __post_init__(self) -> None:
         self.seen = Likeness(self.order.near_duplicate)
         self.evaluated = Likeness(self.order.near_duplicate)
         for spec in self.order.against:
-            found = False
-            for item in each(spec):
-                if not isinstance(item, ProblemError):
-                    self.evaluated.add(item)
-                    found = True
-            if not found:
+            lost: list[ProblemError] = []
+            total = 0
+            for item in drafts(spec):
+                total += 1
+                if isinstance(item, ProblemError):
+                    lost.append(item)
+                else:
+                    text = item.statement if item.statement.strip() else "".join(item.solutions[:1])
+                    self.evaluated.add(item.problem_id, text)
+            if len(lost) == total:
                 raise ProblemError(f"{spec}: holds no problem that could be read; mend --against")
+            if lost:
+                self.warnings.append(
+                    f"{spec}: {len(lost)} of {total} rows cannot be read and are not compared: "
+                    f"{without_place(lost[0])}"
+                )
 
 
 class _Refining:
@@ -171,7 +187,8 @@ class _Refining:
         for line in self._settled.rows():
             await asyncio.sleep(0)  # a signal ends it here as anywhere
             if "row" in line:
-                self._kept.seen.add(problem_from_row(line["row"], line["where"]))
+                then = problem_from_row(line["row"], line["where"])
+                self._kept.seen.add(then.problem_id, text_of(then))
                 self._kept.ids.add(line["id"])
             self._kept.counts["row" if "row" in line else "reason"] += 1
         if self._settled.count:
@@ -206,7 +223,7 @@ class _Refining:
         where, row = item
         found = read(row, where)
         if isinstance(found, Candidate):
-            like = self._kept.evaluated.seen(found.problem)
+            like = self._kept.evaluated.seen(text_of(found.problem))
             if like is not None:
                 return Rejection(reason=Reason.IN_EVALUATION_SET, detail=_likeness(*like))
         for stage in self._stages:
@@ -230,7 +247,7 @@ class _Refining:
                 told = Rejection(reason=Reason.BAD_TESTS, detail=without_place(error))
         if isinstance(told, Candidate):
             self._kept.ids.add(told.problem.problem_id)
-            self._kept.seen.add(told.problem)
+            self._kept.seen.add(told.problem.problem_id, text_of(told.problem))
             line |= {"normalised": told.normalised, "row": row}
         else:
             line |= {"reason": told.reason.value, "detail": told.detail[:_MOST_DETAIL]}
@@ -242,7 +259,7 @@ class _Refining:
         problem = found.problem
         if problem.problem_id in self._kept.ids:
             return Rejection(reason=Reason.DUPLICATE, detail="its id stands before it already")
-        like = self._kept.seen.seen(problem)
+        like = self._kept.seen.seen(text_of(problem))
         if like is None:
             return found
         reason = Reason.DUPLICATE if like[1] == 1.0 else Reason.NEAR_DUPLICATE

@@ -297,6 +297,20 @@ def test_problems_of_an_evaluation_set_are_left_out_and_cost_no_run(folder):
     assert not any("# b\n" in source for source in folder.places[0].judged)
 
 
+def test_every_row_of_every_evaluation_set_is_compared_also_what_could_not_be_judged(folder):
+    words = [f"w{n}" for n in range(400)]
+    first = folder.write([row("e")], "first.jsonl")
+    second = [row("e", statement=" ".join(words)), row("e", statement="twice the id"), "broken"]
+    second += [row("o", statement="in Python 2", reference="print 2", outputs=[])]
+    against = [str(first), str(folder.write(second, "second.jsonl"))]
+    nearly = row("a", statement=" ".join([*words[:-1], "W399"]))
+    folder.write([nearly, row("b", statement="twice the id"), row("c", statement="in Python 2")])
+    with pytest.raises(ProblemError, match="none of 3 rows is left"):
+        folder.refine(against=against)
+    assert {reason for reason, _ in folder.reasons().values()} == {"in an evaluation set"}
+    assert "second.jsonl: 1 of 4 rows cannot be read and are not compared" in folder.told.getvalue()
+
+
 def test_a_majority_of_distinct_solutions_corrects_an_expected_output_and_says_so(folder):
     three = [DOUBLE, "n = int(input())\nprint(n + n)\n", "print(int(input()) << 1)\n"]
     folder.write([row("a", reference="absent", solutions=three, outputs=["2\n", "9\n"])])
@@ -478,13 +492,10 @@ def test_only_what_fits_the_models_context_is_kept(folder):
 
 @pytest.mark.parametrize("threshold", [0.3, 0.85, 1.0])
 def test_a_like_statement_is_found_at_any_threshold_and_an_unlike_one_at_none(threshold):
-    def problem(name: str, words: list[str]) -> problems.Problem:
-        return problems.problem_from_row(row(name, statement=" ".join(words)), "x:1")
-
     words = [f"w{n}" for n in range(400)]
     seen = Likeness(threshold)
-    seen.add(problem("a", words))
-    seen.add(problem("b", [f"v{n}" for n in range(400)]))
-    name, share = seen.seen(problem("c", [*words[:-1], "W399"]))
+    seen.add("a", " ".join(words))
+    seen.add("b", " ".join(f"v{n}" for n in range(400)))
+    name, share = seen.seen(" ".join([*words[:-1], "W399"]))
     assert (name, share) == ("a", 0.999)  # in other letters: not word for word
-    assert seen.seen(problem("d", [f"u{n}" for n in range(400)])) is None
+    assert seen.seen(" ".join(f"u{n}" for n in range(400))) is None
