@@ -22,6 +22,15 @@ _BLANK = re.compile("[ \t\r\n\ufeff]*")
 _BROKEN_FILE = (OSError, EOFError, zlib.error)
 """Unreadable, or a gzip stream that is damaged or cut short."""
 
+APPS_FILES = (
+    "question.txt",
+    "input_output.json",
+    "solutions.json",
+    "starter_code.py",
+    "metadata.json",
+)
+"""What is read of a problem's folder."""
+
 Row = tuple[str, Any]
 """Where the row stands (`problems.jsonl:17`), and what it is."""
 
@@ -31,17 +40,19 @@ def rows(path: Path) -> Iterator[Row | ProblemError]:
 
     Raises `ProblemError` where nothing can be read at all or nothing more can be told apart.
     """
-    if path.is_dir():
-        yield from _apps_folders(path)
-        return
-    if str(path).startswith("ladder:"):
-        raise ProblemError(f"{path}: this command reads files only; give it a problem set of yours")
-    if not path.is_file():
-        raise ProblemError(
-            f"{path}: no such file or folder; give a JSON list, a JSONL file, an APPS folder or "
-            "ladder:<split>"
-        )
     try:
+        if path.is_dir():
+            yield from _apps_folders(path)
+            return
+        if str(path).startswith("ladder:"):
+            raise ProblemError(
+                f"{path}: this command reads files only; give it a problem set of yours"
+            )
+        if not path.is_file():
+            raise ProblemError(
+                f"{path}: no such file or folder; give a JSON list, a JSONL file, an APPS folder "
+                "or ladder:<split>"
+            )
         with _open(path) as file:
             opening = _first_character(file)
         with _open(path) as file:
@@ -193,7 +204,7 @@ def _apps_folders(folder: Path) -> Iterator[Row | ProblemError]:
     if (folder / "question.txt").is_file():
         found = [folder]
     else:
-        found = sorted(child for child in folder.iterdir() if (child / "question.txt").is_file())
+        found = sorted(child for child in folder.iterdir() if _of_apps(child))
     if not found:
         raise ProblemError(
             f"{folder}: holds no problem folders (0000/question.txt, ...); give the folder above "
@@ -206,12 +217,20 @@ def _apps_folders(folder: Path) -> Iterator[Row | ProblemError]:
             yield ProblemError(f"{child}: {_reason(error)}; {MEND}")
 
 
+def _of_apps(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in APPS_FILES)
+
+
 def _apps_row(folder: Path) -> dict[str, Any]:
     def text(name: str) -> str:
         path = folder / name
         return path.read_text(encoding="utf-8") if path.is_file() else ""
 
+    if not (folder / "question.txt").is_file():
+        raise ValueError("no question.txt")
     metadata = json.loads(text("metadata.json") or "{}")
+    if not isinstance(metadata, dict):
+        raise ValueError("metadata.json is no object")  # noqa: TRY004 - not the caller's mistake
     return {
         "problem_id": f"apps/{folder.resolve().name}",
         "question": text("question.txt"),

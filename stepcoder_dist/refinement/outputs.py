@@ -51,11 +51,13 @@ class Account:
 
 def prepare(out: Path, source: Path) -> None:
     """Make the folder. Raises `UserError` where `out` cannot be the file of a refined set."""
-    if out.exists() and source.exists() and out.samefile(source):
-        raise UserError(f"{out}: --out would replace {source}; choose another file")
-    if out.is_dir():
-        raise UserError(f"{out}: a folder; give --out a file, like {out / 'apps_plus.jsonl'}")
     try:
+        if out.exists() and source.exists() and out.samefile(source):
+            raise UserError(f"{out}: --out would replace {source}; choose another file")
+        if out.is_dir():
+            raise UserError(f"{out}: a folder; give --out a file, like {out / 'apps_plus.jsonl'}")
+        if out.exists() and not out.is_file():
+            raise UserError(f"{out}: a device or pipe, which --out would replace; choose a file")
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{out}: cannot be written: {error.strerror}; choose another") from None

@@ -8,19 +8,21 @@ from typing import Any
 
 from stepcoder_dist import ladder
 from stepcoder_dist.errors import ProblemError
-from stepcoder_dist.problem_files import rows
+from stepcoder_dist.problem_files import APPS_FILES, rows
 
 _CHUNK_BYTES = 1 << 20
 
 
 def digest(path: Path) -> dict[str, Any]:
-    """Bytes and SHA-256 of a file, or of a folder's files with their names, in order.
+    """Bytes and SHA-256 of a file, or of an APPS folder's files with their names, in order.
 
     Raises `ProblemError` for what is not there or cannot be read.
     """
     try:
         if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.is_file())
+            files = sorted(
+                file for name in APPS_FILES for file in path.rglob(name) if file.is_file()
+            )
             found = hashlib.sha256()
             length = 0
             for file in files:

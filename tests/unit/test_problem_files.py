@@ -85,3 +85,21 @@ def test_a_long_file_is_streamed_one_row_at_a_time(tmp_path: Path):
 def test_a_limit_stops_reading_before_later_rows_can_be_bad(tmp_path: Path):
     path = jsonl(tmp_path / "p.jsonl", STDIN, CALL, "{")
     assert len(problems.load(path, limit=2)) == 2
+
+
+def test_every_problem_folder_of_apps_is_told_also_a_broken_one(tmp_path: Path):
+    for name, files in {
+        "0000": {"question.txt": "q", "metadata.json": "[]"},
+        "0001": {"question.txt": "q", "metadata.json": '{"difficulty": "interview"}'},
+        "0002": {"input_output.json": "{}"},
+        "0003": {"question.txt": "q", "metadata.json": "{"},
+        "notes": {"readme": "no problem"},
+    }.items():
+        (tmp_path / name).mkdir()
+        for file, text in files.items():
+            (tmp_path / name / file).write_text(text)
+    broken, good, without, cut = problem_files.rows(tmp_path)
+    assert "0000: metadata.json is no object; fix the row" in str(broken)
+    assert good[1]["difficulty"] == "interview"
+    assert "0002: no question.txt; fix the row" in str(without)
+    assert "0003: expecting property name" in str(cut)

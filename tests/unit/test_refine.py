@@ -7,6 +7,7 @@ import hashlib
 import io
 import itertools
 import json
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -455,9 +456,25 @@ def test_no_more_rows_are_held_than_are_in_flight(folder):
     assert 2 <= folder.places[0].most_at_once <= 5
 
 
+def test_a_set_may_be_written_into_the_folder_that_it_is_made_of(folder):
+    problem = folder.path / "apps" / "0000"
+    problem.mkdir(parents=True)
+    tests = {"inputs": ["1\n"], "outputs": ["2\n"]}
+    (problem / "question.txt").write_text("twice")
+    (problem / "input_output.json").write_text(json.dumps(tests))
+    (problem / "solutions.json").write_text(json.dumps([DOUBLE]))
+    folder.source, out = problem.parent, problem.parent / "plus.jsonl"
+    before = survey(Order(source=folder.source, out=out, options={})).about
+    folder.refine(out=out)
+    assert survey(Order(source=folder.source, out=out, options={})).about == before
+
+
 def test_an_out_that_cannot_be_is_refused_before_anything_runs(folder):
     folder.write([row("a")])
+    os.mkfifo(folder.path / "pipe")
     for out, complaint in (
+        (folder.path / "pipe", "a device or pipe, which --out would replace"),
+        (folder.path / ("x" * 300), "cannot be written: File name too long"),
         (folder.source, "--out would replace"),
         (folder.path, "a folder; give --out a file"),
         (folder.source / "x.jsonl", "cannot be written: File exists"),
