@@ -43,9 +43,10 @@ class SettledFile:
         self._about = json.loads(json.dumps(about))
         with contextlib.ExitStack() as opened:
             with self._writing():
-                self._file = opened.enter_context(self._locked())
+                self._file = self._locked()
+                opened.callback(self._close)
                 if not resume and os.fstat(self._file.fileno()).st_size:
-                    self._set_aside(opened)
+                    self._set_aside()
                 if os.fstat(self._file.fileno()).st_size:
                     self._go_on()
                 else:
@@ -61,7 +62,7 @@ class SettledFile:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        self._close()
 
     def write(self, settled: Settled) -> None:
         """Add a row; it is the system's when this returns. Raises `UserError`."""
@@ -78,15 +79,29 @@ class SettledFile:
         self.count = keep
 
     def rows(self) -> Iterator[Settled]:
-        """Every row that is settled, from the first."""
+        """Every row that is settled, from the first. Raises `UserError` for a line of another's."""
         with self.path.open("rb") as file:
             next(file)
-            for line in file:
-                yield json.loads(line)
+            for number, line in enumerate(file, start=2):
+                yield self._settled(number, line)
 
     def remove(self) -> None:
         """It has served."""
         self.path.unlink(missing_ok=True)
+
+    def _settled(self, number: int, line: bytes) -> Settled:
+        with contextlib.suppress(ValueError):
+            settled = json.loads(line)
+            if isinstance(settled, dict) and ("row" in settled) != ("reason" in settled):
+                return settled
+        raise UserError(
+            f"{self.path}:{number}: not what refine writes there; go on without --resume"
+        )
+
+    def _close(self) -> None:
+        # it tries once more to write what did not go onto a full disk, which was told already
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def _locked(self) -> BinaryIO:
         file = self.path.open("a+b")
@@ -99,10 +114,10 @@ class SettledFile:
             ) from None
         return file
 
-    def _set_aside(self, opened: contextlib.ExitStack) -> None:
+    def _set_aside(self) -> None:
         self.kept_older = self.path.replace(self.path.with_name(self.path.name + ".older"))
         self._file.close()
-        self._file = opened.enter_context(self._locked())
+        self._file = self._locked()
 
     def _go_on(self) -> None:
         """Check the first line, cut off a torn last one, count the rows."""

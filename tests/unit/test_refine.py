@@ -22,6 +22,7 @@ from stepcoder_dist.refinement.likeness import Likeness
 from stepcoder_dist.refinement.majority import Majority
 from stepcoder_dist.refinement.references import ReferencePasses
 from stepcoder_dist.refinement.refine import Order, refine, survey
+from stepcoder_dist.refinement.settled_file import SettledFile
 
 DOUBLE = "print(2 * int(input()))\n"
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
@@ -401,6 +402,25 @@ def test_resuming_refuses_another_source_and_other_options(folder):
     folder.refine(options={"--repair": "no"})
     assert list(folder.rows()) == ["c"]
     assert (folder.path / "plus.jsonl.partial.older").exists()
+
+
+def test_a_file_to_go_on_from_that_another_hand_changed_is_refused(folder):
+    folder.write(["broken", row("a")])
+    with pytest.raises(ProblemError, match="1 of 2 rows are broken"):
+        folder.refine(max_bad_share=0)
+    partial = folder.path / "plus.jsonl.partial"
+    for strange in (b"\n", b"null\n", b"{}\n", b"\0\n"):
+        partial.write_bytes(partial.read_bytes() + strange)
+        with pytest.raises(UserError, match=r"partial:4: not what refine writes there; go on with"):
+            folder.refine(resume=True)
+
+
+def test_a_full_disk_is_one_line_also_where_closing_fails_again(folder):
+    with SettledFile(folder.out, {}, resume=False) as settled:
+        settled._file.close()
+        settled._file = Path("/dev/full").open("ab")  # noqa: SIM115 - what is tested closes it
+        with pytest.raises(UserError, match="cannot be written"):
+            settled.write({"id": "a", "reason": "cannot be read"})
 
 
 def test_a_fault_of_the_sandbox_is_no_verdict_and_many_end_the_command(folder):
