@@ -47,7 +47,7 @@ def suite(found: Draft, reference: str) -> tuple[TestSuite, bool]:
     Raises `RowError` for missing, unequal or mistyped tests and impossible limits.
     """
     given = found.inputs, found.outputs
-    inputs, outputs = _pairs(*(map(_listed, given) if found.apps else given))
+    inputs, outputs = _pairs(*(map(listed, given) if found.apps else given))
     fn_name = _function_name(found.fn_name)
     entry_point, script = found.entry_point or None, found.test_code
     if script.strip():
@@ -119,7 +119,7 @@ def _pairs(inputs: Any, outputs: Any) -> tuple[list[Any], list[Any]]:
     return inputs, outputs
 
 
-def _listed(value: Any) -> Any:
+def listed(value: Any) -> Any:
     """A list that stands in the row as JSON text, as tables hold it."""
     if isinstance(value, str):
         with contextlib.suppress(ValueError, RecursionError):

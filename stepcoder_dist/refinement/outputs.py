@@ -4,7 +4,7 @@
     refine_report.json          counts, and every row that was left out, changed or mended, by id
     apps_plus.manifest.json     digests of source and set, options, versions, counts
 
-The set comes last: where its digest is the manifest's, the three belong together.
+The set comes last: where its digest is the manifest's, the two belong together.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from stepcoder_dist.assert_script import parse
 from stepcoder_dist.errors import ProblemError
 from stepcoder_dist.problem_files import MEND
 from stepcoder_dist.problem_formats import Draft, RowError, draft
+from stepcoder_dist.problem_tests import listed
 from stepcoder_dist.problems import problem_of, rewrapped
 from stepcoder_dist.records import Problem
 from stepcoder_dist.refinement.normalisation import changes
@@ -134,7 +135,9 @@ def _missing(found: Draft) -> Rejection | None:
         detail = f"fn_name {name!r} is no name of a function"
         return Rejection(reason=Reason.FUNCTION_NAME, detail=detail)
     if not found.test_code.strip():
-        missing = _missing_tests(found, found.inputs or [], found.outputs or [])
+        given = found.inputs, found.outputs
+        inputs, outputs = map(listed, given) if found.apps else given
+        missing = _missing_tests(found, inputs or [], outputs or [])
         if missing is not None:
             return missing
     if not any(solution.strip() for solution in found.solutions):

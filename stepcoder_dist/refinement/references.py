@@ -25,7 +25,6 @@ MOST_TIMEOUTS = 3
 ROUNDS_OF_CHANCE = 5
 """Times in each sandbox that a solution runs which names a source of chance."""
 _CHANCE = {"random", "secrets", "uuid", "urandom", "time", "datetime", "id", "hash", "getpid"}
-_SLOW = {Outcome.TIMEOUT, Outcome.OUT_OF_MEMORY, Outcome.OUTPUT_LIMIT}
 _UNSURE = {Outcome.WRONG_ANSWER, Outcome.RUNTIME_ERROR}
 
 

@@ -96,6 +96,11 @@ BAD = {
     ),
     "fewer outputs": (row("x", outputs=["2\n"]), "no expected outputs", "2 inputs, 1 outputs"),
     "blank outputs": (row("x", outputs=["", "\n"]), "no expected outputs", "is blank"),
+    "blank outputs as text": (
+        row("apps/x", inputs='["1"]', outputs='[" "]'),
+        "no expected outputs",
+        "is blank",
+    ),
     "no solution": (row("x", reference=" \n"), "no solution", "no solution"),
     "does not parse": (row("x", reference="print 2"), "solution does not parse", "line 1: "),
     "function missing": (
