@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -203,10 +204,10 @@ def _before_function(prompt: str, entry_point: str) -> str:
 
 def _id(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise RowError(f"the id is {value!r}, not a text or a whole number")
+        raise RowError(f"the id is {reprlib.repr(value)}, not a text or a whole number")
     text = str(value).strip()
     if not text or not text.isprintable():
-        raise RowError(f"the id {value!r} is empty or not printable")
+        raise RowError(f"the id {reprlib.repr(value)} is empty or not printable")
     return text
 
 

@@ -303,5 +303,5 @@ def _runnable(reference: str, found: Draft, tests: TestSuite) -> str:
 def _level(value: Any) -> str:
     level = LEVELS[0] if value is None else str(value).strip().lower()
     if level not in LEVELS:
-        raise RowError(f"the level is {value!r}, not one of {', '.join(LEVELS)}")
+        raise RowError(f"the level is {reprlib.repr(value)}, not one of {', '.join(LEVELS)}")
     return level
