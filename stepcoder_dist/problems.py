@@ -97,12 +97,8 @@ def solutions(
     `max_bad_share` and `account` as in `stream`.
     """
     account = Account() if account is None else account
-    yield from _admitted(_solutions(spec), str(spec), max_bad_share, account, None)
-
-
-def _solutions(spec: str | Path) -> Iterator[tuple[str, list[str]] | ProblemError]:
-    for item in drafts(spec):
-        yield item if isinstance(item, ProblemError) else (item.problem_id, item.solutions)
+    for found in _admitted(drafts(spec), str(spec), max_bad_share, account, None):
+        yield found.problem_id, found.solutions
 
 
 def drafts(spec: str | Path) -> Iterator[Draft | ProblemError]:

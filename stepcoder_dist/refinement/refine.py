@@ -23,7 +23,7 @@ from rich.console import Console
 from stepcoder_dist.errors import ProblemError, SandboxFault
 from stepcoder_dist.problem_files import Row, rows
 from stepcoder_dist.problem_formats import problem_id
-from stepcoder_dist.problems import drafts, problem_from_row
+from stepcoder_dist.problems import problem_from_row
 from stepcoder_dist.progress import Phase
 from stepcoder_dist.refinement import outputs, source
 from stepcoder_dist.refinement.likeness import Likeness, load_datasketch, text_of
@@ -148,23 +148,8 @@ class _Kept:
     def __post_init__(self) -> None:
         self.seen = Likeness(self.order.near_duplicate)
         self.evaluated = Likeness(self.order.near_duplicate)
-        for spec in self.order.against:
-            lost: list[ProblemError] = []
-            total = 0
-            for item in drafts(spec):
-                total += 1
-                if isinstance(item, ProblemError):
-                    lost.append(item)
-                else:
-                    text = item.statement if item.statement.strip() else "".join(item.solutions[:1])
-                    self.evaluated.add(item.problem_id, text)
-            if len(lost) == total:
-                raise ProblemError(f"{spec}: holds no problem that could be read; mend --against")
-            if lost:
-                self.warnings.append(
-                    f"{spec}: {len(lost)} of {total} rows cannot be read and are not compared: "
-                    f"{without_place(lost[0])}"
-                )
+        told = (self.evaluated.add_set(spec) for spec in self.order.against)
+        self.warnings += [warning for warning in told if warning]
 
 
 class _Refining:
