@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -157,7 +156,9 @@ def test_the_same_checkpoint_evaluated_again_scores_the_same(demo: tuple[Path, s
     assert told["settings"]["prompt"]["template"] == "{statement}"
 
 
-def test_a_stopped_run_leaves_nothing_and_a_resumed_one_goes_on(demo: tuple[Path, str]):
+def test_a_run_that_is_done_goes_on_where_more_steps_are_asked_for_and_leaves_nothing(
+    demo: tuple[Path, str],
+):
     folder, _ = demo
     before = shared_memory()
     process = stepcoder("train", "--resume", folder=folder, **{"train.steps": 5})
@@ -165,15 +166,5 @@ def test_a_stopped_run_leaves_nothing_and_a_resumed_one_goes_on(demo: tuple[Path
     assert "✓ RL" in output
     steps = [json.loads(row) for row in (folder / "run/metrics.jsonl").read_text().splitlines()]
     assert [step["step"] for step in steps] == [1, 2, 3, 4, 5]
-
-    process = stepcoder("train", "--resume", folder=folder, **{"train.steps": 10_000})
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("RL: 0/"):
-            os.kill(process.pid, signal.SIGTERM)
-            break
-    rest = process.stdout.read()
-    assert process.wait(timeout=120) == 128 + signal.SIGTERM, rest[-4000:]
-    assert "Traceback" not in rest
     assert (shared_memory(), orphans()) == (before, [])
     assert processes_of_session(process.pid) == []

@@ -102,10 +102,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_every_row_of_raw_apps_is_kept_or_left_out_by_name(finished: tuple[Path, str]) -> None:
     here, _ = finished
-    kept = {p.problem_id for p in problems.load(str(here / "data/apps_plus/train.jsonl"))}
+    kept = {p.problem_id for p in problems.load(str(here / "data/train/apps_plus.jsonl"))}
     raw = {f"apps/{folder.name}" for folder in (here / "raw" / "train").glob("*/")}
     assert {"apps/5003", "apps/5004", "apps/5100"} == raw - kept
-    manifest = json.loads((here / "data/apps_plus/train.manifest.json").read_text())
+    manifest = json.loads((here / "data/train/apps_plus.manifest.json").read_text())
     assert str(len(kept)) in json.dumps(manifest)
 
 
