@@ -1,6 +1,7 @@
 """What the commands that read problem sets hold in memory, against the size of the file.
 
     python benchmarks/data_memory.py [--sizes 10,100,1000] [--only inspect] [--folder DIR]
+    python benchmarks/data_memory.py --sizes 2,10,50 --only refine    (needs Docker)
 
 Makes a file of each size (MB) with problems of about 20 kB, has each command read it in a process
 of its own, and prints the most memory that the process ever had resident, the seconds it took, and
@@ -38,6 +39,10 @@ COMMANDS = {
         "from stepcoder_dist import cli; "
         "done = cli.run(['data', 'overlap', path, 'ladder:heldout?count=100', '--json'])"
     ),
+    "refine": (
+        "from stepcoder_dist import cli; out = str(path) + '.out/set.jsonl'; "
+        "done = cli.run(['data', 'refine', str(path), '--out', out])"
+    ),
     "judge's problems": (
         "from stepcoder_dist.problem_store import read_problems as read; store = read(Path(path)); "
         "done = sum(len(store[name].tests) == 0 for name in store)"
@@ -64,10 +69,13 @@ def write_set(path: Path, size: int) -> int:
         while written < size:
             texts = ["".join(chosen.choices("0123456789 \n", k=TEST_CHARS)) for _ in range(TESTS)]
             branches = "".join(
-                f"    if n > {chosen.randrange(10**6)}:\n        n -= {chosen.randrange(10**6)}\n"
+                f"if n > {chosen.randrange(10**6)}:\n    n -= {chosen.randrange(10**6)}\n"
                 for _ in range(chosen.randrange(1, 40))
             )
-            solution = f"for n in map(int, input().split()):\n{branches}    print(n)\n"
+            solution = (
+                f"import sys\ntext = sys.stdin.read()\nn = len(text)\n{branches}"
+                "sys.stdout.write(text)\n"
+            )
             row = {
                 "problem_id": f"apps/{count}",
                 "prompt": "".join(chosen.choices("abcdefgh ", k=2000)),
@@ -113,7 +121,7 @@ def main() -> None:
         files = {size: Path(folder) / f"{size}.jsonl" for size in sizes}
         counts = [write_set(path, size * MB) for size, path in files.items()]
         table.add_row("problems", *map(str, counts), "", end_section=True)
-        for command in chosen.only or COMMANDS:
+        for command in chosen.only or (name for name in COMMANDS if name != "refine"):
             found = [peak_mb(command, path) for path in files.values()]
             cells = [f"{peak:.0f} ({seconds:.1f})" for peak, seconds in found]
             table.add_row(command, *cells, f"{found[-1][0] / found[0][0]:.2f}")
