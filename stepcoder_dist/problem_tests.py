@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import keyword
+import math
 import reprlib
 from collections.abc import Sequence
 from typing import Any
@@ -212,8 +213,10 @@ def _limit(value: Any, name: str) -> float | None:
     if value is None:
         return None
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 < value <= _MOST_LIMIT:
+    if not number or not 0 < value or value == math.inf:  # nan is not above 0
         raise RowError(f"{name} is {reprlib.repr(value)}, not a positive number")
+    if value > _MOST_LIMIT:
+        raise RowError(f"{name} is {reprlib.repr(value)}, above {_MOST_LIMIT:g}")
     return float(value)
 
 
