@@ -213,7 +213,7 @@ def _limit(value: Any, name: str) -> float | None:
     if value is None:
         return None
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 < value or value == math.inf:  # nan is not above 0
+    if not number or not value > 0 or value == math.inf:  # nan is not above 0
         raise RowError(f"{name} is {reprlib.repr(value)}, not a positive number")
     if value > _MOST_LIMIT:
         raise RowError(f"{name} is {reprlib.repr(value)}, above {_MOST_LIMIT:g}")
