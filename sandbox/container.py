@@ -31,7 +31,7 @@ from stepcoder_dist.records import Limits
 
 FOLDERS = {"/tmp": (64, 8192), "/dev/shm": (16, 1024)}  # noqa: S108 - the container's own
 """Writable folders: MiB and inodes."""
-CAPABILITIES = ("SETUID", "SETGID", "KILL", "DAC_OVERRIDE", "FOWNER")
+CAPABILITIES = ("SETUID", "SETGID", "KILL", "DAC_OVERRIDE", "FOWNER", "IPC_LOCK")
 LOWEST_PYTHON = (3, 12)
 
 ENGINE_ERRORS = (DockerException, requests.exceptions.RequestException)

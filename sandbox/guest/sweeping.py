@@ -18,6 +18,23 @@ _MOST_REMOVALS = 200_000
 """More than the inode caps of the folders allow: beyond that something is wrong."""
 
 
+def stay_in_memory() -> None:
+    """Lock the pages of this process as they are touched; children are not locked.
+
+    A program can fill its container's memory with what cannot be given back (files in memory,
+    socket buffers). The kernel then drops and rereads the pages of the zygote's own code, and it
+    would come too late to end the program.
+    """
+    with contextlib.suppress(ImportError, AttributeError):  # the smallest images have no ctypes
+        import ctypes
+
+        lock = ctypes.CDLL(None).mlock2
+        for mapping in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
+            start, end = (int(edge, 16) for edge in mapping.partition(" ")[0].split("-"))
+            # MLOCK_ONFAULT; what cannot be locked (the kernel's own pages) stays as it is
+            lock(ctypes.c_void_p(start), ctypes.c_size_t(end - start), 1)
+
+
 def become_subreaper() -> None:
     """Orphans of a run come back to us. The `process` backend only: a container has process 1."""
     import ctypes  # the smallest images have none

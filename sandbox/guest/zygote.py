@@ -66,7 +66,9 @@ def main(settings_json: str) -> NoReturn:
     wake, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    if not settings.contained:
+    if settings.contained:
+        sweeping.stay_in_memory()
+    else:
         sweeping.become_subreaper()
     data_bytes()
     gc.collect()

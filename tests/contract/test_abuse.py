@@ -57,8 +57,6 @@ SLOW = {
     "says that it is done and goes on",
     "script: an endless answer",
     "script: patched builtins",
-    # with the one of the sockets: about once in twelve runs the zygote is silent for half a minute,
-    # a fault, and the next try has the verdict
     "takes back the mark by which the kernel prefers it",
     "thread bomb",
 }

@@ -96,7 +96,7 @@ def test_programs_import_an_images_packages(images):
 BAD = {
     "volume": ((), "declares /data as a volume", "without VOLUME"),
     "no-python": ((), "python3", "Python 3.12 or newer"),
-    "unreadable": ((), "cannot import ctypes", "chmod -R a+rX"),
+    "unreadable": ((), "cannot import hashlib", "chmod -R a+rX"),
     "package": (("numpy",), "lacks the package numpy", "make sandbox-image PACKAGES=numpy"),
     "broken-package": (("doubling",), "import doubling fails there: ZeroDivisionError", "mend"),
 }
