@@ -7,18 +7,16 @@ holds no more programs than are in flight. `judge_files` adds the files, a bar, 
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
-
 from sandbox.backend import choose, make_pool
 from sandbox.guest.statement_lines import physical_lines
 from sandbox.verdict_file import DUPLICATE, Standing, VerdictFile
+from stepcoder_dist import terminal
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.coverage_mask import kept_lines
 from stepcoder_dist.errors import CheckerFault, ProblemError, SandboxFault, UserError
@@ -98,7 +96,7 @@ async def judge_files(
     known = read_problems(problems)
     config = SandboxConfig(backend=backend, image=image, containers=jobs)
     chosen = choose(config)
-    console = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
+    console = terminal.console(stderr=True)
     # read before `out` is opened: a file that cannot be read costs no older verdicts
     total = 0 if resume else sum(1 for _ in _program_rows(programs))
     with known, VerdictFile(out, problems, programs, resume=resume) as file:

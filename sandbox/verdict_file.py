@@ -21,13 +21,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
+from stepcoder_dist import file_digest
 from stepcoder_dist.errors import UserError
 
 DUPLICATE = "a second program with the id "
 """How the detail of a row begins that repeats an id: it says nothing about the first one."""
 
 _ANOTHER = "go on without --resume into another --out, or with the files it was begun with"
-_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(slots=True)
@@ -188,15 +188,8 @@ def _digest(path: Path, first_bytes: int | None = None) -> dict[str, Any] | None
     """Length and SHA-256 of a file or its beginning; None for a folder."""
     if not path.is_file():
         return None
-    digest, length = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while first_bytes is None or length < first_bytes:
-            most = _CHUNK_BYTES if first_bytes is None else min(_CHUNK_BYTES, first_bytes - length)
-            chunk = file.read(most)
-            if not chunk:
-                break
-            digest.update(chunk)
-            length += len(chunk)
+    digest = hashlib.sha256()
+    length = file_digest.update(digest, path, first_bytes)
     return {"bytes": length, "sha256": digest.hexdigest()}
 
 

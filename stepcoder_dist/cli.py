@@ -111,16 +111,14 @@ def evaluate(
     if compare is not None and run_file is None:
         if model or out or overrides:
             raise UserError("--compare judges nothing: leave out --model, --out and --set")
-        from rich.console import Console
-
-        from stepcoder_dist import evaluation_comparison
+        from stepcoder_dist import evaluation_comparison, terminal
 
         found = evaluation_comparison.compare(*compare)
         if as_json:
             typer.echo(json.dumps(evaluation_comparison.as_json(found)))
         else:
             table = evaluation_comparison.comparison_table(found)
-            Console(width=None if sys.stdout.isatty() else 120).print(table)
+            terminal.console().print(table)
     elif run_file is not None and compare is None:
         from stepcoder_dist import run_file as files
         from stepcoder_dist.launch import evaluate as command

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from stepcoder_dist import installed
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.evaluation import LevelScore
@@ -50,7 +50,7 @@ def of_scores(
         "seed": config.seed,
         "samples_per_problem": config.evaluation.samples_per_problem,
         "k": list(config.evaluation.k),
-        "versions": _versions(),
+        "versions": installed.versions(_PACKAGES),
         "samples_file": str(samples),
         "too_long": list(too_long),
         "levels": [_row(score) for score in scores],
@@ -108,13 +108,3 @@ def _row(score: LevelScore) -> dict[str, Any]:
         "outcomes": score.outcomes,
         "executed_share": score.executed_share,
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue  # one of the two vllm packages always is
-    return found

@@ -32,22 +32,25 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     do not fit together: one line for each.
     """
     path = Path(path)
-    try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: no such run file; `ls deploy/runs` shows the shipped ones"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); give a TOML file") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    tree = read_toml(path, "no such run file; `ls deploy/runs` shows the shipped ones")
     for override in overrides:
         _override(tree, override)
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
         raise ConfigError("\n".join(error_line(path, e) for e in error.errors())) from None
+
+
+def read_toml(path: Path, absent: str) -> dict[str, Any]:
+    """A file's tree. Raises `ConfigError`: one line; `absent` is what it says of no such file."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: {absent}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); give a TOML file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
 
 
 def _override(tree: dict[str, Any], override: str) -> None:

@@ -13,7 +13,6 @@ Everything is resolved and checked before anything is started.
 
 from __future__ import annotations
 
-import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -176,16 +175,9 @@ def load(path: Path) -> Plan:
 
 
 def _read(path: Path) -> AblationFile:
-    try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: no such ablation file; deploy/runs/ablation.toml is the shipped one"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); give a TOML file") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    tree = run_file.read_toml(
+        path, "no such ablation file; deploy/runs/ablation.toml is the shipped one"
+    )
     if "problems" in tree and "run" not in tree:
         raise ConfigError(
             f"{path}: a run file, and an ablation file is needed: one that names it with run = "

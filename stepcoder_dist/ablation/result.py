@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stepcoder_dist import resumption
+from stepcoder_dist import file_digest, resumption
 from stepcoder_dist.ablation.plan import SFT, Cell
 from stepcoder_dist.config import ModelConfig, ProblemsConfig, RunConfig
 from stepcoder_dist.errors import ConfigError
@@ -152,7 +152,7 @@ def _weights_digest(folder: Path) -> str:
     files = sorted(folder.glob("*.safetensors"))
     digest = hashlib.sha256()
     for file in files:
-        digest.update(file.read_bytes())
+        file_digest.update(digest, file)
     return digest.hexdigest()[:16] if files else ""
 
 

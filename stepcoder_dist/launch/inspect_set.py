@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
-
-from stepcoder_dist import inspection, inspection_table, problem_view
+from stepcoder_dist import inspection, inspection_table, problem_view, terminal
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import ConfigError, SandboxFault, UserError
 from stepcoder_dist.interruption import run_until_done
@@ -50,7 +48,7 @@ def show_set(
         sys.stdout.write(json.dumps(inspection_table.as_json(source, summary, account, runs)))
         sys.stdout.write("\n")
     else:
-        console = Console(width=None if sys.stdout.isatty() else 120)
+        console = terminal.console()
         inspection_table.print_table(console, summary, account, runs)
 
 
@@ -99,7 +97,7 @@ def run_references(
     from sandbox.batch import FaultsInARow
     from sandbox.process_executor import WARNING
 
-    console = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
+    console = terminal.console(stderr=True)
     config = SandboxConfig(backend=sandbox.backend, image=sandbox.image, containers=sandbox.jobs)
     backend = choose(config)
     if backend == "process":

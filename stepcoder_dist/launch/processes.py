@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
+from stepcoder_dist import terminal
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.training import Pools
 
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
     from learner.learner_group import LearnerGroup
 
 
-console = Console() if sys.stdout.isatty() else Console(width=120)
+console = terminal.console()
 
 
 @asynccontextmanager

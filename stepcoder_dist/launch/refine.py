@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
-
+from stepcoder_dist import terminal
 from stepcoder_dist.errors import UserError
 from stepcoder_dist.interruption import run_until_done
 from stepcoder_dist.refinement import outputs
@@ -68,7 +66,7 @@ def refine(source: Path, out: Path, options: Options) -> None:
         max_bad_share=options.max_bad_share,
         in_flight=4 * options.jobs,
     )
-    console = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
+    console = terminal.console(stderr=True)
     # both sandboxes are needed by every row that passes; the first also runs what does not
     second = max(1, options.jobs // 2)
     configs = [
@@ -87,7 +85,7 @@ def refine(source: Path, out: Path, options: Options) -> None:
             if options.augment:
                 stages.append(MoreTests(one, other, options.augment))
             account = await refine_rows(order, found, stages, console, resume=options.resume)
-        Console(width=None if sys.stdout.isatty() else 120).print(outputs.table(account))
+        terminal.console().print(outputs.table(account))
         print(f"{out}: {account.kept} of {account.rows} rows; {account.report} says why")  # noqa: T201 - the command's answer
 
     run_until_done(command())

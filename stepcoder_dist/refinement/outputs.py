@@ -17,12 +17,12 @@ import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
 from rich.table import Table
 
+from stepcoder_dist import installed
 from stepcoder_dist.assert_script import parse
 from stepcoder_dist.curriculum import conditional_lines
 from stepcoder_dist.errors import UserError
@@ -179,19 +179,11 @@ def _manifest(
         "versions": {
             "stepcoder_dist": about["version of stepcoder_dist"],
             "python": platform.python_version(),
-            "datasketch": version("datasketch"),
+            "datasketch": installed.version("datasketch"),
         },
         "counts": _counts(account),
         "out": {"path": account.out.name, "bytes": length, "sha256": sha256},
     }
-
-
-def version(library: str) -> str | None:
-    """None where it is not installed."""
-    try:
-        return metadata.version(library)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from typing import Any
 
 from rich.console import Console
 
+from stepcoder_dist import installed
 from stepcoder_dist.errors import ProblemError, SandboxFault
 from stepcoder_dist.problem_files import Row, rows
 from stepcoder_dist.problem_formats import problem_id
@@ -78,7 +79,7 @@ def survey(order: Order) -> Survey:
         "SRC": source.digest(order.source),
         "--against": [source.digest_of_set(spec) for spec in order.against],
         **order.options,
-        "version of stepcoder_dist": outputs.version("stepcoder-dist"),
+        "version of stepcoder_dist": installed.version("stepcoder-dist"),
     }
     return Survey(about=about, rows=rows_there)
 

@@ -6,11 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from stepcoder_dist import ladder
+from stepcoder_dist import file_digest, ladder
 from stepcoder_dist.errors import ProblemError
 from stepcoder_dist.problem_files import APPS_FILES, rows
-
-_CHUNK_BYTES = 1 << 20
 
 
 def digest(path: Path) -> dict[str, Any]:
@@ -27,10 +25,10 @@ def digest(path: Path) -> dict[str, Any]:
             length = 0
             for file in files:
                 found.update(f"{file.relative_to(path)}\0".encode("utf-8", "surrogateescape"))
-                length += _update(found, file)
+                length += file_digest.update(found, file)
         else:
             found = hashlib.sha256()
-            length = _update(found, path)
+            length = file_digest.update(found, path)
     except OSError as error:
         raise ProblemError(f"{path}: cannot be read ({error.strerror}); mend the path") from None
     return {"bytes": length, "sha256": found.hexdigest()}
@@ -50,12 +48,3 @@ def count_rows(path: Path) -> int:
     if not total:
         raise ProblemError(f"{path}: holds no problems; give a set with at least one")
     return total
-
-
-def _update(found: Any, file: Path) -> int:
-    length = 0
-    with file.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            found.update(chunk)
-            length += len(chunk)
-    return length

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_ppo_step import NOW, OLD, REFERENCE, Table, batch, process_group
+from test_ppo_step import NOW, OLD, Table, batch, ppo, process_group
 
 from learner.ppo_step import PpoStep
 from learner.step_tensors import StepTensors
-from stepcoder_dist.config import LearnerConfig
 
 __all__ = ["process_group"]
 
@@ -23,23 +22,7 @@ pytestmark = pytest.mark.usefixtures("process_group")
 
 
 def step(policy: Table, advantage: str, **learner: object) -> PpoStep:
-    config: dict[str, Any] = {
-        "advantage": advantage,
-        "samples_per_step": 2,
-        "minibatch_samples": 2,
-        "microbatch_samples": 1,
-        "policy_lr": 1.0,
-        "kl_beta": 0.1,
-    }
-    return PpoStep(
-        LearnerConfig(**(config | learner)),
-        policy=policy,
-        critic=None,
-        reference=Table(REFERENCE, REFERENCE),
-        rank=0,
-        seed=0,
-        device=torch.device("cpu"),
-    )
+    return ppo(policy, None, advantage=advantage, **learner)
 
 
 @pytest.mark.parametrize("microbatch_samples", [1, 2])

@@ -106,7 +106,7 @@ def batch(*, keep_any: bool = True) -> list[Trajectory]:
     ]
 
 
-def ppo(policy: Table, critic: Table, **learner: object) -> PpoStep:
+def ppo(policy: Table, critic: Table | None, **learner: object) -> PpoStep:
     config = {
         "samples_per_step": 2,
         "minibatch_samples": 2,
