@@ -116,13 +116,7 @@ class StandingLearner:
         )
         for samples in plan[0]:
             micro = batching.pack(samples, batch, PAD_ID)
-            logprobs, _ = self._policy(
-                input_ids=micro.input_ids,
-                rows=micro.rows,
-                predictors=micro.predictors,
-                token_ids=micro.token_ids,
-                temperatures=tensors.temperatures[micro.samples],
-            )
+            logprobs, _ = self._policy(**micro.policy_inputs(tensors.temperatures[micro.samples]))
             for name, weight in weights.items():
                 loss = -(weight[micro.samples, micro.offsets] * logprobs).sum()
                 found = torch.autograd.grad(loss, parameters, retain_graph=True)

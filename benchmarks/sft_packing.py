@@ -79,15 +79,7 @@ def packed(batch: list[SftExample]) -> list[MicroBatch]:
 def update_s(policy: Policy, micros: list[MicroBatch]) -> float:
     began = time.perf_counter()
     for micro in micros:
-        logprobs, _ = policy(
-            input_ids=micro.input_ids,
-            rows=micro.rows,
-            predictors=micro.predictors,
-            token_ids=micro.token_ids,
-            temperatures=torch.ones(len(micro.token_ids)),
-            position_ids=micro.position_ids,
-            segments=micro.segments,
-        )
+        logprobs, _ = policy(**micro.policy_inputs())
         (-logprobs.sum()).backward()
     policy.zero_grad()
     return time.perf_counter() - began

@@ -56,6 +56,22 @@ class MicroBatch:
     segments: tuple[int, ...] = ()
     """Lengths of a packed row's examples, in order."""
 
+    def policy_inputs(self, temperatures: Tensor | None = None) -> dict[str, Any]:
+        """What `Policy` is asked with: float32 [N] temperatures, 1 unless given."""
+        if temperatures is None:
+            temperatures = torch.ones(len(self.token_ids), device=self.token_ids.device)
+        packed = {"position_ids": self.position_ids, "segments": self.segments}
+        return {
+            **self.critic_inputs(),
+            "token_ids": self.token_ids,
+            "temperatures": temperatures,
+            **(packed if self.segments else {}),
+        }
+
+    def critic_inputs(self) -> dict[str, Any]:
+        """What `Critic` is asked with."""
+        return {"input_ids": self.input_ids, "rows": self.rows, "predictors": self.predictors}
+
     def to(self, device: torch.device) -> MicroBatch:
         fields = {name: getattr(self, name) for name in MicroBatch.__slots__}
         tensors: dict[str, Any] = {

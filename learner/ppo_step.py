@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -78,11 +78,12 @@ class PpoStep:
         found = torch.zeros((networks, *tensors.mask.shape), device=self._device)
         for micro in self._micro_batches(tuple(range(len(batch))), batch):
             place = (micro.samples, micro.offsets)
-            old, entropy = self._policy(**_policy_inputs(micro, tensors))
-            reference, _ = self._reference(**_policy_inputs(micro, tensors))
+            inputs = micro.policy_inputs(tensors.temperatures[micro.samples])
+            old, entropy = self._policy(**inputs)
+            reference, _ = self._reference(**inputs)
             results = [old, entropy, reference]
             if self._critic is not None:
-                results.append(self._critic(**_critic_inputs(micro)))
+                results.append(self._critic(**micro.critic_inputs()))
             for layer, result in enumerate(results):
                 found[layer][place] = result
         # every entry is zero on all ranks but one: the sum is exact
@@ -176,7 +177,8 @@ class PpoStep:
         reference, which is 0 where the rule has none.
         """
         place = (micro.samples, micro.offsets)
-        logprobs, _ = self._policy(**_policy_inputs(micro, tensors))
+        inputs = micro.policy_inputs(tensors.temperatures[micro.samples])
+        logprobs, _ = self._policy(**inputs)
         old, aim, keep = known.old_logprobs[place], targets.advantages[place], targets.keep[place]
         clip = self._learner.ratio_clip
         loss = ppo_loss.policy_loss(
@@ -214,7 +216,7 @@ class PpoStep:
             raise ValueError(f"learner.advantage = {self._learner.advantage} trains no critic")
         place = (micro.samples, micro.offsets)
         return self._learner.value_weight * ppo_loss.value_loss(
-            critic(**_critic_inputs(micro)),
+            critic(**micro.critic_inputs()),
             known.values[place],
             targets.returns[place],
             value_clip=self._learner.value_clip,
@@ -235,20 +237,6 @@ class PpoStep:
     def _warmup(self, steps_done: int) -> float:
         steps = self._learner.warmup_steps
         return min(1.0, (steps_done + 1) / steps) if steps else 1.0
-
-
-def _policy_inputs(micro: MicroBatch, tensors: StepTensors) -> Mapping[str, Tensor]:
-    return {
-        "input_ids": micro.input_ids,
-        "rows": micro.rows,
-        "predictors": micro.predictors,
-        "token_ids": micro.token_ids,
-        "temperatures": tensors.temperatures[micro.samples],
-    }
-
-
-def _critic_inputs(micro: MicroBatch) -> Mapping[str, Tensor]:
-    return {"input_ids": micro.input_ids, "rows": micro.rows, "predictors": micro.predictors}
 
 
 def _before(

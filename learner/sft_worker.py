@@ -168,14 +168,6 @@ class SftWorker(Rank):
 
     def _logprobs(self, part: Indices, examples: Sequence[SftExample]) -> Tensor:
         micro = self._pack(part, examples).to(self.device)
-        logprobs, _ = self.policy(
-            input_ids=micro.input_ids,
-            rows=micro.rows,
-            predictors=micro.predictors,
-            token_ids=micro.token_ids,
-            temperatures=torch.ones(len(micro.token_ids), device=self.device),
-            position_ids=micro.position_ids,
-            segments=micro.segments,
-        )
+        logprobs, _ = self.policy(**micro.policy_inputs())
         result: Tensor = logprobs
         return result

@@ -95,13 +95,7 @@ class LearnerWorker(Rank):
         """Log-probs at temperature 1 of tokens 1…n−1, given the tokens before."""
         sample = SftExample(prompt_ids=token_ids[:1], completion_ids=token_ids[1:])
         micro = batching.pack((0,), [sample], PAD_ID).to(self.device)
-        logprobs, _ = self.policy(
-            input_ids=micro.input_ids,
-            rows=micro.rows,
-            predictors=micro.predictors,
-            token_ids=micro.token_ids,
-            temperatures=torch.ones(len(micro.token_ids), device=self.device),
-        )
+        logprobs, _ = self.policy(**micro.policy_inputs())
         return [float(x) for x in logprobs]
 
     def vocabulary(self) -> int:
