@@ -62,8 +62,7 @@ ids = np.arange(20, dtype=np.int32)
 micro = batching.pack((0,), [SftExample(prompt_ids=ids[:5], completion_ids=ids[5:])], 0)
 figures = {}
 for last in (True, False):
-    logprobs, _ = policy(input_ids=micro.input_ids, rows=micro.rows, predictors=micro.predictors,
-                         token_ids=micro.token_ids, temperatures=torch.ones(15))
+    logprobs, _ = policy(**micro.policy_inputs())
     policy.backward(-logprobs.sum(), last=last)
     if last:
         policy.step(1e-4)

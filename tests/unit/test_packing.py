@@ -55,15 +55,7 @@ def examples(count: int) -> list[SftExample]:
 
 
 def logprobs(policy: Policy, micro: batching.MicroBatch) -> torch.Tensor:
-    answer: torch.Tensor = policy(
-        input_ids=micro.input_ids,
-        rows=micro.rows,
-        predictors=micro.predictors,
-        token_ids=micro.token_ids,
-        temperatures=torch.ones(len(micro.token_ids)),
-        position_ids=micro.position_ids,
-        segments=micro.segments,
-    )[0]
+    answer: torch.Tensor = policy(**micro.policy_inputs())[0]
     return answer
 
 
