@@ -16,8 +16,9 @@ Where to look:
     one program, start to end     judging.py, endings.py, checks.py
     what counts as right          comparison.py, plain_equality.py, matching.py, checker.py
     inside the container          guest/__init__.py names its files
-    host ↔ zygote                 guest_link.py (any channel), attached_channel.py (Docker's)
-    a container and its flags     container.py, seccomp.json, orphans.py
+    host ↔ zygote                 orders.py (what is sent), guest_link.py (any channel),
+                                  attached_channel.py (Docker's), line_structure.py (what comes)
+    a container and its flags     container.py, seccomp.json, orphans.py, program_users.py
     N places, retries, resizing   worker_pool.py, slot.py → container_pool.py, process_executor.py
     engines that go away          absence.py, orphans.py
     time-outs of a busy machine   quiet_time.py (decision 0018)

@@ -14,15 +14,15 @@ a limit or returns anything else is a fault of the checker: never a verdict.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sandbox.checks import asks_for_large_stacks
 from sandbox.endings import ending
 from sandbox.guest import layout, plain_data
-from sandbox.guest.layout import Order
-from sandbox.guest_link import SPARE_INPUT_BYTES, RunReport, pack_program
+from sandbox.guest_link import SPARE_INPUT_BYTES, Run, RunReport
+from sandbox.orders import order_for, pack_program
 from stepcoder_dist.errors import CheckerFault, ProblemError
 from stepcoder_dist.records import Limits
 
@@ -48,7 +48,7 @@ class Opinion:
 
 
 def opinions(
-    run: Callable[[Order, list[bytes]], RunReport],
+    run: Run,
     source: str,
     cases: Sequence[Case],
     limits: Limits,
@@ -65,17 +65,7 @@ def opinions(
         together = _together(left, packed)
         blobs = [pack_program(source, "", FUNCTION, describe="", share=len(together) > 1)]
         blobs += [packed[case.test] for case in together]
-        order = Order(
-            sizes=[len(blob) for blob in blobs],
-            lines=0,
-            cpu_s=limits.cpu_s,
-            wall_s=limits.wall_s,
-            memory_bytes=limits.memory_bytes,
-            output_bytes=limits.output_bytes,
-            processes=limits.processes,
-            large_stacks=asks_for_large_stacks(source),
-            script=False,
-        )
+        order = order_for(limits, blobs, large_stacks=asks_for_large_stacks(source))
         report = run(order, blobs)
         _check_compiled(report)
         for place, case in enumerate(together):

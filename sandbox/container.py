@@ -8,9 +8,7 @@ input, the zygote ends, and the engine removes the container.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
-import random
 import time
 import uuid
 from datetime import datetime
@@ -26,6 +24,7 @@ from sandbox.attached_channel import AttachedChannel
 from sandbox.guest.layout import Order, Settings
 from sandbox.guest_link import BOOT, SPARE_INPUT_BYTES, GuestLink, RunReport
 from sandbox.orphans import IN_USE, owner_labels
+from sandbox.program_users import APART, next_user
 from stepcoder_dist.errors import EngineAway, MissingEngine, SandboxFault
 from stepcoder_dist.records import Limits
 
@@ -40,8 +39,6 @@ _OVERHEAD_BYTES = 128 * 2**20
 _SPARE_PROCESSES = 8
 _LAST_EVENTS_S = 2.0
 """How long the engine may take to tell why a container has ended."""
-_USERS = 2**20
-_UIDS = itertools.count(random.randrange(0, _USERS))
 
 
 def connect() -> docker.DockerClient:
@@ -125,9 +122,8 @@ class Container:
             self.close()
             raise engine_fault("a container cannot be started", error) from error
         self._link = GuestLink(channel)
-        # a user of its own: RLIMIT_NPROC counts a user's processes over all containers
-        uid = 200_000 + next(_UIDS) % _USERS
-        settings = Settings(uid=uid, script_uid=uid + _USERS, folders=list(FOLDERS), contained=True)
+        uid = next_user()
+        settings = Settings(uid=uid, script_uid=uid + APART, folders=list(FOLDERS), contained=True)
         try:
             version = self._link.start(settings)
         except SandboxFault as fault:

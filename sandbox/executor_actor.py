@@ -21,7 +21,8 @@ class ExecutorActor:
     """`ports.Executor` in a process of its own. Call `start` before anything else."""
 
     def __init__(self, name: str, config: SandboxConfig, backend: Backend) -> None:
-        self._config, self._backend = config, backend
+        # A program whose sandbox failed goes back to the pool of executors, which counts its tries.
+        self._config, self._backend = config.model_copy(update={"attempts": 1}), backend
         self._metrics = ContainerMetrics(name)
         self._pool: WorkerPool | None = None
 

@@ -12,7 +12,7 @@ import os
 import signal
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any, Protocol
+from typing import Protocol
 
 from sandbox.guest import SENT_IN_ORDER, layout
 from sandbox.guest.layout import (
@@ -79,6 +79,12 @@ class Channel(Protocol):
     def close(self) -> None: ...
 
 
+class Run(Protocol):
+    """Runs one child somewhere; `quiet`: with the machine to itself. Raises `SandboxFault`."""
+
+    def __call__(self, order: Order, blobs: list[bytes], *, quiet: bool = False) -> RunReport: ...
+
+
 @dataclass(frozen=True, slots=True)
 class TestRecord:
     """What the child wrote down about one test."""
@@ -88,7 +94,6 @@ class TestRecord:
     begun: bool
     done: bool
     claim: Claim
-    exit_code: int
     cpu_ns: int
     detail: str
 
@@ -126,9 +131,7 @@ class RunReport:
     def lost_for_memory(cls, order: Order) -> RunReport:
         """Of a run whose container the kernel has ended for memory, zygote and all."""
         tests = order.tests
-        first = TestRecord(
-            begun=True, done=False, claim=Claim.FINE, exit_code=0, cpu_ns=0, detail=""
-        )
+        first = TestRecord(begun=True, done=False, claim=Claim.FINE, cpu_ns=0, detail="")
         return cls(
             status=-signal.SIGKILL,
             killed=Killed.NO,
@@ -247,14 +250,13 @@ def _phase(told: int) -> Phase:
 
 def _record(block: bytes, test: int) -> TestRecord:
     """Read a test's record; the child could write anything into it."""
-    begun, _, cpu, done, claim, length, exit_code, detail = RECORD.unpack_from(
+    begun, _, cpu, done, claim, length, _, detail = RECORD.unpack_from(
         block, layout.record_offset(test)
     )
     return TestRecord(
         begun=bool(begun),
         done=bool(done),
         claim=Claim(claim) if claim in _CLAIMS else Claim.FAILED,
-        exit_code=exit_code,
         cpu_ns=cpu,
         detail=detail[: max(0, length)].decode("utf-8", "replace"),
     )
@@ -266,23 +268,3 @@ _PHASES = frozenset(Phase)
 
 def _source(name: str) -> str:
     return resources.files("sandbox.guest").joinpath(f"{name}.py").read_text(encoding="utf-8")
-
-
-def pack_script(script: str, setup_code: str, entry_point: str) -> bytes:
-    """The one input of an order for an assert script."""
-    spec = {"script": script, "setup_code": setup_code, "entry_point": entry_point}
-    return json.dumps(spec).encode("ascii")
-
-
-def pack_program(
-    source: str, setup_code: str, fn_name: str | None, *, describe: str, share: bool
-) -> bytes:
-    """The first blob of an order. `describe`: "fully", "simply" or "" for not at all."""
-    spec: dict[str, Any] = {
-        "source": source,
-        "setup_code": setup_code,
-        "fn_name": fn_name,
-        "describe": describe,
-        "share": share,
-    }
-    return json.dumps(spec).encode("ascii")

@@ -17,9 +17,9 @@ import docker
 from sandbox.container import LOWEST_PYTHON, Container
 from sandbox.endings import ending
 from sandbox.guest import plain_data
-from sandbox.guest.layout import Order
 from sandbox.guest.statement_lines import physical_lines
-from sandbox.guest_link import RunReport, pack_program
+from sandbox.guest_link import RunReport
+from sandbox.orders import order_for, pack_program
 from stepcoder_dist.errors import SandboxFault
 from stepcoder_dist.records import Limits
 
@@ -86,18 +86,7 @@ def _answer(worker: Container, names: list[str], limits: Limits) -> RunReport:
         pack_program(_ASKED, "", "look", describe="", share=False),
         plain_data.encode([names]),
     ]
-    order = Order(
-        sizes=[len(blob) for blob in blobs],
-        lines=len(physical_lines(_ASKED)),
-        cpu_s=limits.cpu_s,
-        wall_s=limits.wall_s,
-        memory_bytes=limits.memory_bytes,
-        output_bytes=limits.output_bytes,
-        processes=limits.processes,
-        large_stacks=False,
-        script=False,
-    )
-    return worker.run(order, blobs)
+    return worker.run(order_for(limits, blobs, lines=len(physical_lines(_ASKED))), blobs)
 
 
 def _not_started(reason: str) -> Trouble:

@@ -16,16 +16,17 @@ import contextlib
 import json
 import time
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from sandbox import checker, comparison
 from sandbox.checks import asks_for_large_stacks, own_limits
 from sandbox.endings import ending, script_outcome
 from sandbox.guest import layout, plain_data
-from sandbox.guest.layout import Order, Phase
+from sandbox.guest.layout import Phase
 from sandbox.guest.statement_lines import physical_lines
-from sandbox.guest_link import SPARE_INPUT_BYTES, RunReport, pack_program, pack_script
+from sandbox.guest_link import SPARE_INPUT_BYTES, Run, RunReport
 from sandbox.line_structure import marked_lines, read_structure
+from sandbox.orders import order_for, pack_program, pack_script
 from sandbox.wording import printable, short
 from stepcoder_dist.errors import ProblemError, SandboxFault
 from stepcoder_dist.records import (
@@ -37,13 +38,7 @@ from stepcoder_dist.records import (
     TestSuite,
     Verdict,
 )
-
-
-class Run(Protocol):
-    """Runs one child somewhere; `quiet`: with the machine to itself. Raises `SandboxFault`."""
-
-    def __call__(self, order: Order, blobs: list[bytes], *, quiet: bool = False) -> RunReport: ...
-
+from stepcoder_dist.reward import worst
 
 TESTS_PER_CHILD = 64
 _MOST_LINE_BYTES = 8 * 2**20
@@ -94,7 +89,7 @@ class _Judge:
             complaint = f"test {number + 1}: {result.detail or result.outcome}"
         outcomes = [r.outcome for r in results] or [Outcome.COMPILE_ERROR]
         return Verdict(
-            outcome=max(outcomes, key=lambda o: o.severity),
+            outcome=worst(outcomes),
             tests=tuple(results),
             structure=structure,
             coverage_trusted=self._trusted and structure is not None,
@@ -128,7 +123,7 @@ class _Judge:
     def _child(
         self, chosen: list[int], *, describe: str = "", share: bool = False, quiet: bool = False
     ) -> RunReport:
-        tests, limits = self._tests, self._limits
+        tests = self._tests
         script = self._script in chosen
         called = tests.entry_point if script else tests.fn_name
         blobs = [
@@ -138,14 +133,10 @@ class _Judge:
             blobs.append(pack_script(tests.test_code, tests.setup_code, str(tests.entry_point)))
         else:
             blobs += [self._packed_inputs[i] for i in chosen]
-        order = Order(
-            sizes=[len(blob) for blob in blobs],
+        order = order_for(
+            self._limits,
+            blobs,
             lines=self._traced,
-            cpu_s=limits.cpu_s,
-            wall_s=limits.wall_s,
-            memory_bytes=limits.memory_bytes,
-            output_bytes=limits.output_bytes,
-            processes=limits.processes,
             large_stacks=asks_for_large_stacks(self._source),
             script=script,
         )

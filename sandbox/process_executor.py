@@ -7,9 +7,7 @@ clean-up are the guest's own; a hostile program can read whatever its user can, 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
-import random
 import select
 import shutil
 import subprocess
@@ -21,13 +19,12 @@ from pathlib import Path
 
 from sandbox.guest.layout import Order, Settings
 from sandbox.guest_link import BOOT, GuestLink, RunReport
+from sandbox.program_users import APART, next_user
 from sandbox.worker_pool import WorkerPool
 from stepcoder_dist import scratch
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import SandboxFault
 
-_USERS = 2**20
-_UIDS = itertools.count(random.randrange(0, _USERS))
 _END_TIMEOUT_S = 10.0
 
 WARNING = (
@@ -88,7 +85,7 @@ class ProcessWorker:
             self._link.start(
                 Settings(
                     uid=uid,
-                    script_uid=None if uid is None else uid + _USERS,
+                    script_uid=None if uid is None else uid + APART,
                     folders=[self._folder],
                     contained=False,
                 )
@@ -168,7 +165,7 @@ def _interpreter() -> tuple[str, int | None]:
     """
     if os.geteuid() != 0:
         return sys.executable, None
-    uid = 200_000 + next(_UIDS) % _USERS
+    uid = next_user()
     for python in (sys.executable, "/usr/bin/python3"):
         path = Path(python).resolve()
         if path.exists() and all(p.stat().st_mode & 0o005 for p in (path, *path.parents)):

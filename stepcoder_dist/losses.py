@@ -37,7 +37,7 @@ class Losses:
                 ) from fault
             return
         self._in_a_row += 1
-        if self._in_a_row > MAX_LOST_IN_A_ROW:
+        if self._in_a_row >= MAX_LOST_IN_A_ROW:
             raise RunError(
                 f"{self._in_a_row} samples in a row were lost, the last to: {fault}; "
                 "what the processes printed is in /tmp/ray/session_latest/logs"

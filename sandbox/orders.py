@@ -1,0 +1,52 @@
+"""What a zygote is told to do: an order under the limits, and the blobs that go with it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sandbox.guest.layout import Order
+from stepcoder_dist.records import Limits
+
+
+def order_for(
+    limits: Limits,
+    blobs: list[bytes],
+    *,
+    lines: int = 0,
+    large_stacks: bool = False,
+    script: bool = False,
+) -> Order:
+    """One run under these limits. `blobs`: the program, then one input a test; `lines`: how many of
+    the program to trace."""
+    return Order(
+        sizes=[len(blob) for blob in blobs],
+        lines=lines,
+        cpu_s=limits.cpu_s,
+        wall_s=limits.wall_s,
+        memory_bytes=limits.memory_bytes,
+        output_bytes=limits.output_bytes,
+        processes=limits.processes,
+        large_stacks=large_stacks,
+        script=script,
+    )
+
+
+def pack_script(script: str, setup_code: str, entry_point: str) -> bytes:
+    """The one input of an order for an assert script."""
+    spec = {"script": script, "setup_code": setup_code, "entry_point": entry_point}
+    return json.dumps(spec).encode("ascii")
+
+
+def pack_program(
+    source: str, setup_code: str, fn_name: str | None, *, describe: str, share: bool
+) -> bytes:
+    """The first blob of an order. `describe`: "fully", "simply" or "" for not at all."""
+    spec: dict[str, Any] = {
+        "source": source,
+        "setup_code": setup_code,
+        "fn_name": fn_name,
+        "describe": describe,
+        "share": share,
+    }
+    return json.dumps(spec).encode("ascii")
