@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from sandbox.backend import choose, make_pool
 from sandbox.guest.statement_lines import physical_lines
@@ -25,6 +25,7 @@ from stepcoder_dist.problem_files import MEND, rows
 from stepcoder_dist.problem_store import read_problems
 from stepcoder_dist.progress import Phase
 from stepcoder_dist.records import Problem, Verdict
+from stepcoder_dist.sandbox_backend import Backend
 
 Problems = Mapping[str, Problem | ProblemError]
 """By id; a row that cannot be used is in it as the error that tells why."""
@@ -81,7 +82,7 @@ async def judge_files(
     programs: Path,
     out: Path,
     *,
-    backend: Literal["docker", "process"],
+    backend: Backend,
     jobs: int,
     image: str,
     resume: bool = False,

@@ -7,13 +7,14 @@ from dataclasses import asdict
 import ray
 
 from sandbox.absence import until_it_answers
-from sandbox.backend import Backend, make_pool
+from sandbox.backend import make_pool
 from sandbox.container import look_for_engine
 from sandbox.pool_metrics import ContainerMetrics
 from sandbox.worker_pool import WorkerPool
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import SandboxFault
 from stepcoder_dist.records import TestSuite, Verdict
+from stepcoder_dist.sandbox_backend import Backend
 
 
 @ray.remote

@@ -18,13 +18,14 @@ import ray
 from ray.exceptions import RayActorError, RayError
 
 from sandbox import absence
-from sandbox.backend import Backend, choose
+from sandbox.backend import choose
 from sandbox.executor_actor import ExecutorActor
 from sandbox.fair_queue import FairQueue
 from sandbox.pool_metrics import ProgramMetrics
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import CheckerFault, SandboxFault, StepcoderError
 from stepcoder_dist.records import TestSuite, Verdict
+from stepcoder_dist.sandbox_backend import Backend
 
 _CLOSE_TIMEOUT_S = 20.0
 

@@ -6,11 +6,12 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from stepcoder_dist import data_commands, interruption, missing_extra
+from stepcoder_dist.data_commands import SandboxBackend, SandboxImage
 from stepcoder_dist.errors import Interrupted, StepcoderError, UserError
 
 app = typer.Typer(
@@ -175,11 +176,9 @@ def judge(
     problems: Annotated[Path, typer.Option(metavar="P.jsonl", help="Problems with their tests.")],
     programs: Annotated[Path, typer.Option(metavar="C.jsonl", help="Programs to judge.")],
     out: Annotated[Path, typer.Option(metavar="V.jsonl", help="Where the verdicts go.")],
-    backend: Annotated[
-        Literal["docker", "process"], typer.Option(help="`process` is no security boundary.")
-    ] = "docker",
+    backend: SandboxBackend = "docker",
     jobs: Annotated[int, typer.Option(min=1, help="Programs judged at a time.")] = 2,
-    image: Annotated[str, typer.Option(help="Sandbox image.")] = "stepcoder-sandbox:latest",
+    image: SandboxImage = "stepcoder-sandbox:latest",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an unfinished --out.")
     ] = False,

@@ -15,6 +15,7 @@ from stepcoder_dist import methods
 from stepcoder_dist.methods import Method
 from stepcoder_dist.records import Limits
 from stepcoder_dist.runs_root import runs_root
+from stepcoder_dist.sandbox_backend import Backend
 
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -255,7 +256,7 @@ class SandboxConfig(Section):
 
     number: Positive = 1
     resources: ProcessResources = ProcessResources()
-    backend: Literal["docker", "process", "auto"] = "docker"
+    backend: Backend | Literal["auto"] = "docker"
     """`auto`: docker where an engine answers, else plain processes (no security boundary)."""
     image: str = "stepcoder-sandbox:latest"
     """Any image with Python 3.12 or newer as `python3`: nothing of ours is in it."""

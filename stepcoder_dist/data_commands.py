@@ -8,9 +8,12 @@ from typing import Annotated, Literal
 import typer
 
 from stepcoder_dist.errors import UserError
+from stepcoder_dist.sandbox_backend import Backend
 
 app = typer.Typer(help="Problem sets.", no_args_is_help=True)
 
+SandboxBackend = Annotated[Backend, typer.Option(help="`process` is no security boundary.")]
+SandboxImage = Annotated[str, typer.Option(help="Sandbox image.")]
 MaxBadShare = Annotated[
     float, typer.Option(min=0, max=1, help="Leave out bad rows, up to this share of all.")
 ]
@@ -31,11 +34,9 @@ def inspect(
     run: Annotated[
         bool, typer.Option("--run", help="Run the references: do they pass, what do tests reach?")
     ] = False,
-    backend: Annotated[
-        Literal["docker", "process"], typer.Option(help="`process` is no security boundary.")
-    ] = "docker",
+    backend: SandboxBackend = "docker",
     jobs: Annotated[int, typer.Option(min=1, help="References run at a time.")] = 2,
-    image: Annotated[str, typer.Option(help="Sandbox image.")] = "stepcoder-sandbox:latest",
+    image: SandboxImage = "stepcoder-sandbox:latest",
     tokenizer: Annotated[
         str, typer.Option(metavar="FOLDER", help="Lengths in this checkpoint's tokens, too.")
     ] = "",
@@ -123,10 +124,8 @@ def refine(
     max_bad_share: Annotated[
         float, typer.Option(min=0, max=1, help="Of rows that are broken, not merely left out.")
     ] = 0.5,
-    backend: Annotated[
-        Literal["docker", "process"], typer.Option(help="`process` is no security boundary.")
-    ] = "docker",
-    image: Annotated[str, typer.Option(help="Sandbox image.")] = "stepcoder-sandbox:latest",
+    backend: SandboxBackend = "docker",
+    image: SandboxImage = "stepcoder-sandbox:latest",
     jobs: Annotated[int, typer.Option(min=1, help="Containers; two at least.")] = 2,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where it was stopped.")] = False,
 ) -> None:

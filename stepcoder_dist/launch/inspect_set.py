@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from stepcoder_dist import inspection, inspection_table, problem_view, terminal
 from stepcoder_dist.config import SandboxConfig
@@ -17,6 +16,7 @@ from stepcoder_dist.problems import Account, stream
 from stepcoder_dist.progress import Phase
 from stepcoder_dist.records import Problem
 from stepcoder_dist.reference_run import ReferenceRun, SetRuns, reference_runs
+from stepcoder_dist.sandbox_backend import Backend
 
 _IN_FLIGHT = 4
 """References for each container: runs come out in order, and a slow one must not stop the rest."""
@@ -26,7 +26,7 @@ _IN_FLIGHT = 4
 class Sandbox:
     """Where references run."""
 
-    backend: Literal["docker", "process"]
+    backend: Backend
     jobs: int
     image: str
 

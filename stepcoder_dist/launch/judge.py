@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from stepcoder_dist.interruption import run_until_done
+from stepcoder_dist.sandbox_backend import Backend
 
 
 def judge(
@@ -13,7 +13,7 @@ def judge(
     programs: Path,
     out: Path,
     *,
-    backend: Literal["docker", "process"],
+    backend: Backend,
     jobs: int,
     image: str,
     resume: bool,

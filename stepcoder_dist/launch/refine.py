@@ -18,6 +18,7 @@ from stepcoder_dist.refinement.references import ReferencePasses
 from stepcoder_dist.refinement.refine import Order, survey
 from stepcoder_dist.refinement.refine import refine as refine_rows
 from stepcoder_dist.refinement.stages import Stage
+from stepcoder_dist.sandbox_backend import Backend
 
 HASH_SEEDS = (0, 1)
 """Of the two sandboxes: the order of a set differs between them."""
@@ -34,7 +35,7 @@ class Options:
     tokenizer: Path | None = None
     max_tokens: int | None = None
     max_bad_share: float = 0.5
-    backend: Literal["docker", "process"] = "docker"
+    backend: Backend = "docker"
     image: str = "stepcoder-sandbox:latest"
     jobs: int = 2
     resume: bool = False
