@@ -29,7 +29,7 @@ from actors.failures import AwaitsWeights, EngineLost
 from actors.pool_slot import UP, WAKING, Place, Slot
 from actors.rollout_actor import ActorStats, RolloutActor
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import RunError, StepcoderError
+from stepcoder_dist.errors import ArrivalError, RunError, StepcoderError
 from stepcoder_dist.ray_session import shared_gpu
 from stepcoder_dist.records import Completion, RolloutRequest
 
@@ -223,7 +223,7 @@ class ActorPool:
             except TimeoutError:
                 limit = self._config.actors.start_timeout_s
                 failure = f"it was not up within actors.start_timeout_s = {limit}"
-            except (RayError, StepcoderError) as error:
+            except (RayError, StepcoderError, ValueError) as error:  # Ray: the name is taken
                 failure = _reason(error)
             else:
                 await self._settle(slot, Place.READY)
@@ -267,6 +267,8 @@ class ActorPool:
             slot.place = Place.REFRESHING
             try:
                 await self._refresh([slot.handle])
+            except ArrivalError:
+                raise  # it holds a whole version, of something else: a new process, not a new push
             except (RayError, StepcoderError) as error:
                 logger.warning("%s waits for the next push: %s", slot.name, _reason(error))
             finally:

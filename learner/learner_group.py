@@ -7,36 +7,48 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import ray
 
 from learner import push_round
 from learner.ranks import RankGroup
 from learner.worker import LearnerWorker
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import WeightPushError
-from stepcoder_dist.records import StepReport, Trajectory, WeightProbe, WeightVersion
+from stepcoder_dist.errors import ArrivalError, WeightPushError
+from stepcoder_dist.records import (
+    Int32Array,
+    StepReport,
+    Trajectory,
+    WeightProbe,
+    WeightVersion,
+)
 
+Float64Array = npt.NDArray[np.float64]
 PROBE_TOKENS = 24
 PUSH_GRACE_S = 30.0
 """How much longer than its deadline a push may take to report its own failure."""
 
 
 class LearnerGroup:
-    """Policy, critic and reference on `learner.ranks` ranks. `start` first, `close` at the end."""
+    """Policy, critic and reference on `learner.ranks` ranks. `start` first, `close` at the end.
+
+    Calls take turns, whoever makes them: a deadline starts when its call's turn has come, and no
+    step comes between a push and the comparison after it.
+    """
 
     def __init__(
-        self, config: RunConfig, checkpoint: str, probe_token_ids: Sequence[int] | None = None
+        self, config: RunConfig, checkpoint: str, probe_token_ids: Sequence[int] = ()
     ) -> None:
         """`checkpoint`: the Hugging Face folder of version 0 and of the reference.
 
-        `probe_token_ids`: at least 2 ids whose log-probs are compared after each push.
-
-        Text that the model knows (a prompt with its reference) gives the smallest rounding
-        differences in bfloat16; without it, ids are drawn from the vocabulary.
+        `probe_token_ids`: at least 2 ids whose log-probs are compared after each push. Text that
+        the model knows (`known_text`) has the smallest rounding differences in bfloat16; without
+        it, ids are drawn from the vocabulary.
         """
         self._config = config
         self._ranks = RankGroup(LearnerWorker, config, checkpoint)
-        self._probe = np.asarray([] if probe_token_ids is None else probe_token_ids, dtype=np.int32)
+        self._probe = np.asarray(probe_token_ids, dtype=np.int32)
+        self._turn = asyncio.Lock()
 
     async def start(self) -> None:
         """Start the ranks and load the networks."""
@@ -48,11 +60,22 @@ class LearnerGroup:
 
     async def step(self, batch: Sequence[Trajectory]) -> StepReport:
         """One PPO step on the whole batch. Raises `LearnerError`."""
-        report: StepReport = (await self._ranks.call("step", ray.put(list(batch))))[0]
+        async with self._turn:
+            report: StepReport = (await self._ranks.call("step", ray.put(list(batch))))[0]
         return report
 
     async def publish(self, targets: Sequence[Any], *, deadline_s: float) -> WeightVersion:
-        """Push to every target that lives, then compare a probe. Raises `WeightPushError`."""
+        """Push to every target that lives, then compare a probe.
+
+        Raises `WeightPushError` for a push that did not reach every target, `ArrivalError` for a
+        target that took it and does not answer as the learner does, `LearnerError`.
+        """
+        async with self._turn:
+            version = await self._push(targets, deadline_s)
+            await self._check_arrival(version, targets, deadline_s)
+        return version
+
+    async def _push(self, targets: Sequence[Any], deadline_s: float) -> WeightVersion:
         try:
             async with asyncio.timeout(deadline_s + PUSH_GRACE_S):
                 version: WeightVersion = (
@@ -64,27 +87,33 @@ class LearnerGroup:
                 f"the push to {_names(targets)} did not end within {deadline_s:.0f} s "
                 "(weights.deadline_s); resume from the last checkpoint"
             ) from None
-        await self._check_arrival(version, targets, deadline_s)
         return version
 
     async def probe_logprobs(self, token_ids: Sequence[int]) -> tuple[float, ...]:
         """Log-probs at temperature 1 of tokens 1…n−1 under the learner's weights."""
-        ids = np.asarray(token_ids, dtype=np.int32)
-        return tuple((await self._ranks.call("probe_logprobs", ids))[0])
+        async with self._turn:
+            return tuple(await self._own_logprobs(np.asarray(token_ids, dtype=np.int32)))
+
+    async def _own_logprobs(self, token_ids: Int32Array) -> Sequence[float]:
+        logprobs: Sequence[float] = (await self._ranks.call("probe_logprobs", token_ids))[0]
+        return logprobs
 
     async def save(self, folder: str) -> None:
-        """Write a checkpoint; it appears whole or not at all."""
-        await self._ranks.call("save", folder)
+        """Write a checkpoint; it appears whole or not at all. Raises `LearnerError`."""
+        async with self._turn:
+            await self._ranks.call("save", folder)
 
     async def load(self, folder: str) -> WeightVersion:
         """Raises `UserError` for a truncated or foreign checkpoint, before anything is changed."""
-        await self._ranks.call_one(0, "verify", folder)
-        version: WeightVersion = (await self._ranks.call("load", folder))[0]
+        async with self._turn:
+            await self._ranks.call_one(0, "verify", folder)
+            version: WeightVersion = (await self._ranks.call("load", folder))[0]
         return version
 
     async def save_hf(self, folder: str) -> None:
-        """Write the policy as a Hugging Face folder."""
-        await self._ranks.call("save_hf", folder)
+        """Write the policy as a Hugging Face folder. Raises `LearnerError`."""
+        async with self._turn:
+            await self._ranks.call("save_hf", folder)
 
     async def close(self) -> None:
         """End every rank."""
@@ -94,14 +123,14 @@ class LearnerGroup:
         self, version: WeightVersion, targets: Sequence[Any], deadline_s: float
     ) -> None:
         """Every target that lives has to answer the probe as the learner does, as this version."""
-        own = np.asarray(await self.probe_logprobs(self._probe.tolist()))
+        own = np.asarray(await self._own_logprobs(self._probe))
         try:
             async with asyncio.timeout(deadline_s):
                 probes: list[WeightProbe | None] = await asyncio.gather(
                     *(_probe(target, self._probe.tolist()) for target in targets)
                 )
         except TimeoutError:
-            raise WeightPushError(
+            raise ArrivalError(
                 f"{_names(targets)}: no answer to the probe of version {version} "
                 f"within {deadline_s:.0f} s (weights.deadline_s)"
             ) from None
@@ -109,13 +138,23 @@ class LearnerGroup:
         for target, probe in zip(targets, probes, strict=True):
             if probe is None:
                 continue
-            worst = float(np.abs(np.asarray(probe.logprobs) - own).max())
-            if probe.version != version or not worst <= tolerance:
-                raise WeightPushError(
-                    f"{target!r} answers as version {probe.version} with log-probs up to "
-                    f"{worst:.3g} from the learner's version {version} "
+            apart, words = self._apart(np.abs(np.asarray(probe.logprobs) - own))
+            if probe.version != version or not apart <= tolerance:
+                raise ArrivalError(
+                    f"{target!r} answers as version {probe.version} with log-probs {words} "
+                    f"{apart:.3g} from the learner's version {version} "
                     f"(weights.probe_tolerance = {tolerance}); restart it before it samples"
                 )
+
+    def _apart(self, differences: Float64Array) -> tuple[float, str]:
+        """How far two engines with the same weights are apart, of |differences| [tokens].
+
+        In float32 no token may be. A bfloat16 logit of 8 to 16 is rounded to 1/16, one of 16 to 32
+        to 1/8, by each kernel in its own way: single tokens are off by as much, their mean is not.
+        """
+        if self._config.model.dtype == "float32":
+            return float(differences.max()), "up to"
+        return float(differences.mean()), "in the mean"
 
 
 async def _probe(target: Any, token_ids: list[int]) -> WeightProbe | None:
@@ -127,7 +166,7 @@ async def _probe(target: Any, token_ids: list[int]) -> WeightProbe | None:
         return None
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise WeightPushError(f"{target!r} did not answer the probe: {reason}") from error
+        raise ArrivalError(f"{target!r} did not answer the probe: {reason}") from error
     return probe
 
 

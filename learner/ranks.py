@@ -9,6 +9,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
+from learner.push_round import TransferLost
 from learner.rank import Rank
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import LearnerError, StepcoderError
@@ -128,6 +129,8 @@ class RankGroup:
             return await getattr(self._actors[rank], method).remote(*arguments)
         except RayTaskError as error:
             cause = error.cause
+            if isinstance(cause, TransferLost):
+                self.break_off(f"{name} lost a weight transfer")
             if isinstance(cause, StepcoderError):
                 raise cause from None
             self.break_off(f"{name} failed in {method}")

@@ -21,10 +21,11 @@ from typing import Any
 import ray
 import torch
 import torch.distributed
+from ray.exceptions import RayError
 
-from learner.push_round import PushRound, last_line
+from learner.push_round import PushRound, TransferLost, last_line
 from learner.weight_buckets import gather_bucket, plan_buckets, whole_tensors
-from stepcoder_dist.errors import MissingEngine, WeightPushError
+from stepcoder_dist.errors import MissingEngine, StepcoderError, WeightPushError
 from stepcoder_dist.ports import WeightPublisher
 from stepcoder_dist.records import WeightVersion
 
@@ -111,7 +112,7 @@ class NcclPublisher:
         self._engine: Any = None
 
     def push(self, version: WeightVersion, targets: Sequence[Any], deadline_s: float) -> None:
-        """As `ObjectStorePublisher.push`; after a failure in mid-broadcast, restart the ranks."""
+        """As `ObjectStorePublisher.push`; `TransferLost` where the ranks cannot go on."""
         if not targets:
             return
         sending = PushRound(version, targets, deadline_s)
@@ -122,11 +123,11 @@ class NcclPublisher:
         if not self._agree(sending.report(lost_too=True)):
             try:
                 _bounded(self._engine.send_weights, sending.left_s)
-            except WeightPushError:
+            except WeightPushError as error:
                 self._joined = []
                 if self._rank == 0:
                     sending.abort_open()
-                raise
+                raise TransferLost(str(error)) from error
             if self._rank == 0:
                 sending.commit(1)
         if self._rank == 0:
@@ -136,7 +137,27 @@ class NcclPublisher:
             raise WeightPushError(report)
 
     def _join(self, targets: Sequence[Any], deadline_s: float) -> None:
-        """Make the NCCL group of rank 0 and every worker of every target."""
+        """Make the NCCL group of rank 0 and every worker of every target.
+
+        The targets answer rank 0 alone: no rank raises before all know how that went.
+        """
+        self._joined = []
+        own: StepcoderError | None = None
+        try:
+            self._make_group(targets, deadline_s)
+        except StepcoderError as error:
+            own = error
+        except RayError as error:
+            own = WeightPushError(f"no NCCL group with the rollout actors: {last_line(error)}")
+        report = self._agree(str(own or ""))
+        lost = self._agree("lost" if isinstance(own, TransferLost) else "")
+        if own is not None:
+            raise own
+        if report:
+            raise TransferLost(report) if lost else WeightPushError(report)
+        self._joined = list(targets)
+
+    def _make_group(self, targets: Sequence[Any], deadline_s: float) -> None:
         from vllm.distributed.weight_transfer.factory import (
             WeightTransferTrainerFactory,
         )
@@ -146,7 +167,6 @@ class NcclPublisher:
 
         if self._engine is not None:
             self._engine.shutdown()
-        self._joined = []
         client = _TransferClient(targets, deadline_s)
         init_info = NCCLTrainerInitInfo(
             rank=self._rank,
@@ -162,7 +182,6 @@ class NcclPublisher:
         )
         if self._rank == 0 and self._engine.model_update_group.disabled:
             raise MissingEngine("vLLM's NCCL communicator is disabled: a push would do nothing")
-        self._joined = list(targets)
 
     def _agree(self, word: str) -> str:
         return _agree(word, self._world_size)
@@ -253,7 +272,10 @@ def check_nccl() -> None:
 
 
 def _bounded(function: Callable[[], Any], deadline_s: float) -> Any:
-    """Run something that may block in NCCL for ever; raise `WeightPushError` after the deadline."""
+    """Run something that may block in NCCL for ever.
+
+    Raises `TransferLost` after the deadline, `WeightPushError` for an error of its own.
+    """
     device = torch.cuda.current_device()
     box: list[Any] = []
     errors: list[Exception] = []
@@ -271,7 +293,7 @@ def _bounded(function: Callable[[], Any], deadline_s: float) -> Any:
     if errors:
         raise WeightPushError(f"the NCCL push failed: {last_line(errors[0])}") from errors[0]
     if not box:
-        raise WeightPushError(
+        raise TransferLost(
             f"the NCCL push hung for {deadline_s:g} s: a target died in mid-broadcast and the "
             "group is lost; restart the learner's ranks"
         )

@@ -256,7 +256,7 @@ class SandboxConfig(Section):
 
     number: Positive = 1
     resources: ProcessResources = ProcessResources()
-    backend: Backend | Literal["auto"] = "docker"
+    backend: Literal[Backend, "auto"] = "docker"
     """`auto`: docker where an engine answers, else plain processes (no security boundary)."""
     image: str = "stepcoder-sandbox:latest"
     """Any image with Python 3.12 or newer as `python3`: nothing of ours is in it."""
@@ -358,8 +358,11 @@ class WeightsConfig(Section):
     """Through Ray's object store, for any device; or NCCL from GPU to GPU."""
     bucket_mib: Positive = 256
     deadline_s: PositiveFloat = 120
-    probe_tolerance: PositiveFloat = 0.05
-    """Largest difference of a probe token's log-prob between learner and actor."""
+    """For a push, with the wait until the engines have finished what they decode: with
+    `max_staleness` that is a step's samples."""
+    probe_tolerance: PositiveFloat = 0.1
+    """Difference in log-prob, nats a token, between learner and actor after a push: the largest in
+    float32, the mean in bfloat16."""
 
 
 class TrainConfig(Section):

@@ -10,6 +10,7 @@
         │   ├── CheckerFault  a problem's own checker failed: another try would not help
         │   └── EngineAway  no engine answers: waited for, and no try of any program's
         ├── WeightPushError a push that did not reach every actor whole
+        │   └── ArrivalError  an actor took it, and does not answer as the learner does
         └── LearnerError    the learner's ranks could not do a step
 
     Interrupted             a signal ended the command: exit code 130 (SIGINT) or 143 (SIGTERM)
@@ -72,6 +73,10 @@ class EngineAway(SandboxFault):
 
 class WeightPushError(RunError):
     """A weight version did not reach a rollout actor whole."""
+
+
+class ArrivalError(WeightPushError):
+    """An actor took a weight version and does not answer as the learner does: no use sampling."""
 
 
 class LearnerError(RunError):

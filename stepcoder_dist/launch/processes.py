@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -34,11 +34,13 @@ async def open_pools(config: RunConfig, checkpoint: str) -> AsyncIterator[Pools]
 
 
 @asynccontextmanager
-async def open_learner(config: RunConfig, checkpoint: str) -> AsyncIterator[LearnerGroup]:
-    """Start the learner's ranks; close them whatever happens."""
+async def open_learner(
+    config: RunConfig, checkpoint: str, probe_token_ids: Sequence[int] = ()
+) -> AsyncIterator[LearnerGroup]:
+    """Start the learner's ranks; close them whatever happens. `LearnerGroup` has the arguments."""
     from learner.learner_group import LearnerGroup
 
-    learner = LearnerGroup(config, checkpoint)
+    learner = LearnerGroup(config, checkpoint, probe_token_ids)
     try:
         await learner.start()
         yield learner

@@ -28,6 +28,8 @@ from stepcoder_dist.run_state import nothing
 from stepcoder_dist.sft_examples import SftExamples
 from stepcoder_dist.training import Pools
 
+_PROBE_TOKENS = 256
+
 
 def train(config: RunConfig, *, resume: bool) -> None:
     """`stepcoder train`; a tiny model that was never warmed up is warmed up first."""
@@ -98,7 +100,8 @@ async def train_in(
     """
     if config.colocate:
         await pools.sampler.rest()  # loading needs the shared GPUs; the first push wakes it
-    async with open_learner(config, checkpoint) as learner:
+    probe = _known_text(config, writer, problems)
+    async with open_learner(config, checkpoint, probe) as learner:
         run = training.compose(config, problems, writer, pools, learner, stop)
         run.between_steps = between_steps
         if resume:
@@ -115,3 +118,15 @@ async def train_in(
         finally:
             for sink in sinks:
                 sink.close()
+
+
+def _known_text(config: RunConfig, writer: PromptWriter, problems: Sequence[Problem]) -> list[int]:
+    """A prompt with its reference, where numbers are rounded: pushes are checked on it."""
+    if config.model.dtype == "float32":
+        return []
+    for problem in problems:
+        if problem.reference:
+            example = writer.example(problem)
+            ids = [*example.prompt_ids.tolist(), *example.completion_ids.tolist()]
+            return ids[: min(_PROBE_TOKENS, config.model.max_tokens - 1)]
+    return []

@@ -15,7 +15,7 @@ from ray.exceptions import ActorDiedError
 from actors.actor_pool import ActorPool
 from actors.pool_slot import Place, Slot
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import RunError
+from stepcoder_dist.errors import ArrivalError, RunError
 
 
 class Remote:
@@ -224,3 +224,38 @@ def test_the_pool_rests_only_after_a_refresh_that_has_begun_has_ended() -> None:
         assert pool.actor(0).diary == ["weights", "rest"]
 
     run_with(2, scenario)
+
+
+def test_an_actor_that_answers_otherwise_than_the_learner_after_a_push_gets_a_new_process() -> None:
+    async def scenario(pool: PoolInProcess) -> None:
+        checked: list[InProcessActor] = []
+
+        async def refresh(targets: Sequence[InProcessActor]) -> None:
+            await push(targets)  # it is whole, of something
+            checked.extend(targets)
+            if len(checked) == 1:
+                raise ArrivalError("log-probs up to 7.3 from the learner's; restart it")
+
+        pool.refresh_with(refresh)
+        pool.actor(0).die()
+        await pool.until(Place.LOST)
+        await pool.until(Place.READY)
+        assert pool.starts == ["rollout-0"] * 3
+        assert pool.actor(0) is checked[1]
+        assert checked[0] is not checked[1]
+
+    run_with(1, scenario)
+
+
+def test_an_actor_whose_name_is_still_taken_is_started_again_and_given_up_at_last() -> None:
+    async def scenario(pool: PoolInProcess) -> None:
+        async def taken(slot: Slot) -> None:
+            pool.starts.append(slot.name)
+            raise ValueError("the name rollout-0 is already taken")
+
+        pool._replace_process = taken  # type: ignore[method-assign]
+        pool.actor(0).die()
+        await pool.until(Place.FAILED)
+        assert len(pool.starts) == 1 + 3
+
+    run_with(1, scenario)
