@@ -68,6 +68,21 @@ def check(saved: Mapping[str, Any], now: Mapping[str, Any], where: str) -> None:
         )
 
 
+def check_sources(saved: Mapping[str, str], now: Mapping[str, str], where: str) -> None:
+    """Compare the digests of `content_digest.sources`; an empty one says nothing.
+
+    Raises `ConfigError` that names what has changed under the same name.
+    """
+    changed = [
+        what for what, digest in now.items() if digest and saved.get(what) and saved[what] != digest
+    ]
+    if changed:
+        raise ConfigError(
+            f"{where} was made from other files: {' and '.join(changed)} changed since, under the "
+            "same name; put back what was there, or start a new run"
+        )
+
+
 def _may_change(key: str) -> bool:
     return any(key == name or key.startswith(name + ".") for name in MAY_CHANGE)
 

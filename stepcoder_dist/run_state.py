@@ -30,6 +30,7 @@ STATE_KEYS = frozenset(
     {
         "version",
         "config",
+        "sources",
         "curriculum",
         "planner",
         "planned_steps",
@@ -47,7 +48,7 @@ async def nothing(_version: WeightVersion) -> None:
 
 @dataclass(slots=True)
 class Run:
-    """The parts of one run, joined by `launch/`; what both loops see."""
+    """The parts of one run, joined by `training.compose`; what both loops see."""
 
     config: RunConfig
     problems: Mapping[str, Problem]
@@ -57,6 +58,8 @@ class Run:
     sampler: Sampler
     executor: Executor
     learner: Learner
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Digests of what the run is made from (`content_digest.sources`)."""
     ledger: Ledger = field(default_factory=Ledger)
     stop: StopRequest = field(default_factory=StopRequest)
     version: WeightVersion = 0
@@ -122,6 +125,7 @@ class Run:
         return {
             "version": self.version,
             "config": self.config.model_dump(mode="json"),
+            "sources": dict(self.sources),
             "curriculum": self.curriculum.state_dict(),
             "planner": self.planner.state_dict(),
             "planned_steps": self.planned_steps,

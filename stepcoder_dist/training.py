@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,8 +130,9 @@ def compose(
     pools: Pools,
     learner: LearnerPort,
     stop: StopRequest | None = None,
+    sources: Mapping[str, str] | None = None,
 ) -> Run:
-    """Join the parts of one run, at its beginning."""
+    """Join the parts of one run, at its beginning. `sources`: of `content_digest`."""
     curriculum = Curriculum(config.curriculum, problems)
     planner = Planner(
         [problem.problem_id for problem in problems],
@@ -149,14 +150,15 @@ def compose(
         sampler=pools.sampler,
         executor=pools.executor,
         learner=learner,
+        sources=sources or {},
         stop=stop or StopRequest(),
     )
 
 
-def saved_state(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
+def saved_state(config: RunConfig, folder: RunFolder, sources: Mapping[str, str]) -> dict[str, Any]:
     """The run's own part of the folder's newest checkpoint, checked before anything is started.
 
-    Raises `ConfigError` for one that is damaged, or comes from another config.
+    Raises `ConfigError` for one that is damaged, or comes from another config or other `sources`.
     """
     newest = checkpoints(folder.path)[-1]
     try:
@@ -170,6 +172,7 @@ def saved_state(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
             f"{newest.name} to resume from the checkpoint before it"
         ) from None
     resumption.check(saved, config.model_dump(mode="json"), str(newest))
+    resumption.check_sources(state["sources"] or {}, sources, str(newest))
     if config.train.steps <= version:
         raise ConfigError(
             f"{folder.path}: step {version} is done and train.steps = {config.train.steps}; "
@@ -184,7 +187,7 @@ async def restore(run: Run, folder: RunFolder) -> None:
     Raises `UserError` for one that is damaged or comes from another config.
     """
     newest = checkpoints(folder.path)[-1]
-    state = saved_state(run.config, folder)
+    state = saved_state(run.config, folder, run.sources)
     await run.load_state(state)
     version = await run.learner.load(str(newest / "learner"))
     if version != run.version:

@@ -16,11 +16,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stepcoder_dist import file_digest, resumption, whole_file
+from stepcoder_dist import content_digest, resumption, whole_file
 from stepcoder_dist.ablation.plan import SFT, Cell
 from stepcoder_dist.config import ModelConfig, ProblemsConfig, RunConfig
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.problems import row_from_problem
 from stepcoder_dist.records import Problem
 
 
@@ -119,8 +118,10 @@ def identity(cell: Cell, problems: Mapping[str, Sequence[Problem]]) -> dict[str,
         "config": config,
         "config_sha256": _digest(json.dumps(config, sort_keys=True)),
         "eval_every": cell.eval_every if cell.arm != SFT else 0,
-        "warm_start_sha256": _weights_digest(Path(cell.config.sft_folder)),
-        "problems_sha256": {name: _problems_digest(each) for name, each in sorted(parts.items())},
+        "warm_start_sha256": content_digest.of_weights(Path(cell.config.sft_folder)),
+        "problems_sha256": {
+            name: content_digest.of_problems(each) for name, each in sorted(parts.items())
+        },
     }
 
 
@@ -138,21 +139,6 @@ def _among(key: str, names: Sequence[str]) -> bool:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _problems_digest(problems: Sequence[Problem]) -> str:
-    """Of the rows as a file would hold them: a field that is left out at its default is not in."""
-    rows = (row_from_problem(problem) for problem in problems)
-    return _digest("\n".join(json.dumps(row, sort_keys=True) for row in rows))
-
-
-def _weights_digest(folder: Path) -> str:
-    """Of the model's weights; empty where they are not files of this machine."""
-    files = sorted(folder.glob("*.safetensors"))
-    digest = hashlib.sha256()
-    for file in files:
-        file_digest.update(digest, file)
-    return digest.hexdigest()[:16] if files else ""
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

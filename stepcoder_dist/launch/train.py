@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import closing
 
 from stepcoder_dist import report, sft_folder, training
 from stepcoder_dist.config import RunConfig
+from stepcoder_dist.content_digest import sources
 from stepcoder_dist.interruption import StopRequest, run_until_done
 from stepcoder_dist.launch.processes import check_sandbox, console, open_learner, open_pools
 from stepcoder_dist.launch.warm_start import warm_start, warm_start_from
@@ -65,17 +66,17 @@ def _train(
 
     with closing(opened(config)) as folder:
         if resume:
-            check_resumable(config, folder)
+            check_resumable(config, folder, sources(problems, sft_checkpoint(config)))
         with report.written_at_the_end(folder.path, console), ray_session(config):
             run_until_done(command(folder), stop)
     console.print(f"run directory: {folder.path}", highlight=False)
 
 
-def check_resumable(config: RunConfig, folder: RunFolder) -> None:
+def check_resumable(config: RunConfig, folder: RunFolder, made_from: Mapping[str, str]) -> None:
     """Raises `UserError` for a checkpoint that cannot be gone on with, before anything starts."""
     from learner import manifest
 
-    training.saved_state(config, folder)
+    training.saved_state(config, folder, made_from)
     newest = checkpoints(folder.path)[-1]
     manifest.verify(newest / "learner", config, contents=False)
 
@@ -102,7 +103,8 @@ async def train_in(
         await pools.sampler.rest()  # loading needs the shared GPUs; the first push wakes it
     probe = _known_text(config, writer, problems)
     async with open_learner(config, checkpoint, probe) as learner:
-        run = training.compose(config, problems, writer, pools, learner, stop)
+        made_from = sources(problems, checkpoint)
+        run = training.compose(config, problems, writer, pools, learner, stop, made_from)
         run.between_steps = between_steps
         if resume:
             await training.restore(run, folder)

@@ -121,7 +121,7 @@ def damaged(tmp_path: Path, text: str) -> str:
     run_json = checkpoints(tmp_path)[-1] / "run.json"
     run_json.write_text(text or run_json.read_text()[:100])
     with pytest.raises(ConfigError) as refused:
-        training.saved_state(config(), scene.folder)
+        training.saved_state(config(), scene.folder, {})
     return str(refused.value)
 
 
@@ -137,4 +137,13 @@ def test_a_run_that_is_done_says_so(tmp_path: Path):
     scene = Scene(tmp_path, config(steps=2))
     scene.train()
     with pytest.raises(ConfigError, match=r"step 2 is done and train.steps = 2; raise it"):
-        training.saved_state(config(steps=2), scene.folder)
+        training.saved_state(config(steps=2), scene.folder, {})
+
+
+def test_a_run_goes_on_only_with_the_problems_that_it_was_made_from(tmp_path: Path):
+    scene = Scene(tmp_path, config(steps=2))
+    scene.run.sources = {"the training problems": "aa"}
+    scene.train()
+    training.saved_state(config(), scene.folder, {"the training problems": "aa"})
+    with pytest.raises(ConfigError, match="the training problems changed since"):
+        training.saved_state(config(), scene.folder, {"the training problems": "bb"})

@@ -67,3 +67,17 @@ def test_every_key_that_may_change_is_a_key():
         node: Any = keys
         for part in name.split("."):
             node = node[part]
+
+
+def test_what_changed_under_the_same_name_is_named() -> None:
+    there = {"the training problems": "aa", "the starting checkpoint": "bb"}
+    resumption.check_sources(there, dict(there), "step_000002")
+    with pytest.raises(ConfigError, match=r"step_000002 .* the training problems changed since"):
+        resumption.check_sources(there, there | {"the training problems": "cc"}, "step_000002")
+
+
+def test_a_digest_that_one_side_does_not_have_says_nothing() -> None:
+    there = {"the starting checkpoint": ""}  # from a hub
+    resumption.check_sources(there, {"the starting checkpoint": "bb"}, "step_000002")
+    resumption.check_sources({}, {"the starting checkpoint": "bb"}, "step_000002")
+    resumption.check_sources({"the starting checkpoint": "bb"}, there, "step_000002")

@@ -1,0 +1,44 @@
+"""What a run is made from, in a few letters: the problems with their tests, the starting weights.
+
+A run file names files. What they hold can change under the same name, and then neither a run that
+goes on nor a result that is kept means what it says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from stepcoder_dist import file_digest
+from stepcoder_dist.problems import row_from_problem
+from stepcoder_dist.records import Problem
+
+_LETTERS = 16
+
+
+def of_problems(problems: Iterable[Problem]) -> str:
+    """Of the rows as a file would hold them: a field that is left out at its default is not in."""
+    digest = hashlib.sha256()
+    for number, problem in enumerate(problems):
+        row = json.dumps(row_from_problem(problem), sort_keys=True)
+        digest.update((("\n" if number else "") + row).encode())
+    return digest.hexdigest()[:_LETTERS]
+
+
+def of_weights(folder: Path) -> str:
+    """Of a model's weights; empty where they are not files of this machine."""
+    files = sorted(folder.glob("*.safetensors"))
+    digest = hashlib.sha256()
+    for file in files:
+        file_digest.update(digest, file)
+    return digest.hexdigest()[:_LETTERS] if files else ""
+
+
+def sources(problems: Iterable[Problem], checkpoint: str) -> Mapping[str, str]:
+    """What a run's samples and gradients come from, for its checkpoints."""
+    return {
+        "the training problems": of_problems(problems),
+        "the starting checkpoint": of_weights(Path(checkpoint)),
+    }
