@@ -4,13 +4,17 @@ One rollout actor is one process (one vLLM engine) and the pool is as many of th
 file says. Open, in this order:
 
     actor_pool.py       what the loops hold: routes shares to actors, replaces dead ones
+    pool_slot.py          where one of them stands; failures.py: why it did not sample
     rollout_actor.py    the Ray actor: a share in, completions out as they finish; its metrics
     vllm_sampler.py     what a share and an update mean to one engine
-    translation.py      our records to vLLM's and back
+    translation.py      our records to vLLM's and back: sampling parameters, when a sample ends
     engine_thread.py    the one thread that drives vLLM's engine, and its inbox
     engine.py           how vLLM is set up, on the CPU and on GPUs
     weight_receiver.py  a push: buckets into the live model, versions, what happens on failure
+    bucket_tensors.py     a bucket's bytes as tensors
     char_spans.py       token ids to text, with the place of every token in it
+    checkpoint_folder.py  what a checkpoint says about itself, before anything loads it
+    probes.py           what `stepcoder doctor` asks
 
 Who may be in which state is in `weight_receiver.py`; who is routed to is in `actor_pool.py`.
 Nothing here imports torch or vllm before an actor's own process runs.

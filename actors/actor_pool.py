@@ -29,7 +29,7 @@ from actors.failures import AwaitsWeights, EngineLost
 from actors.pool_slot import UP, WAKING, Place, Slot
 from actors.rollout_actor import ActorStats, RolloutActor
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import ArrivalError, RunError, StepcoderError
+from stepcoder_dist.errors import ArrivalError, RunError, StepcoderError, last_line
 from stepcoder_dist.ray_session import shared_gpu
 from stepcoder_dist.records import Completion, RolloutRequest
 
@@ -45,7 +45,7 @@ Refresh = Callable[[Sequence[Any]], Awaitable[object]]
 class ActorPool:
     """`ports.Sampler` over `config.actors.number` Ray actors. Use it on one event loop.
 
-    Raises `ConfigError` at once for a checkpoint that is missing or too small a context.
+    Raises `ConfigError` at once for a checkpoint folder with too small a context.
     """
 
     def __init__(self, config: RunConfig, checkpoint: str | Path) -> None:
@@ -163,7 +163,7 @@ class ActorPool:
             running = False
             if isinstance(error, (RayActorError, EngineLost, AwaitsWeights)):
                 self._repair(slot, handle, error)
-            raise RunError(f"{slot.name} gave up {left} samples: {_reason(error)}") from error
+            raise RunError(f"{slot.name} gave up {left} samples: {last_line(error)}") from error
         finally:
             slot.load -= left
             if running:
@@ -196,7 +196,7 @@ class ActorPool:
         lost = not isinstance(error, AwaitsWeights)
         slot.place = Place.LOST if lost else Place.AWAITING_WEIGHTS
         state = "lost; starting it anew" if lost else "out of date"
-        logger.warning("%s is %s: %s", slot.name, state, _reason(error))
+        logger.warning("%s is %s: %s", slot.name, state, last_line(error))
         if slot.watcher is not None:
             slot.watcher.cancel()
         slot.keeper = asyncio.create_task(self._bring_up(slot, attempts=_ATTEMPTS))
@@ -224,7 +224,7 @@ class ActorPool:
                 limit = self._config.actors.start_timeout_s
                 failure = f"it was not up within actors.start_timeout_s = {limit}"
             except (RayError, StepcoderError, ValueError) as error:  # Ray: the name is taken
-                failure = _reason(error)
+                failure = last_line(error)
             else:
                 await self._settle(slot, Place.READY)
                 slot.watcher = asyncio.create_task(self._watch(slot, slot.handle))
@@ -270,7 +270,7 @@ class ActorPool:
             except ArrivalError:
                 raise  # it holds a whole version, of something else: a new process, not a new push
             except (RayError, StepcoderError) as error:
-                logger.warning("%s waits for the next push: %s", slot.name, _reason(error))
+                logger.warning("%s waits for the next push: %s", slot.name, last_line(error))
             finally:
                 await self._settle(slot, Place.AWAITING_WEIGHTS)
         await slot.handle.wait_until_whole.remote()
@@ -288,9 +288,3 @@ class ActorPool:
         with contextlib.suppress(RayError):
             await slot.handle.stats.remote()
         slot.handle = None
-
-
-def _reason(error: Exception) -> str:
-    """The last line that says something: Ray prints the remote traceback before it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else repr(error)

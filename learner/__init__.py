@@ -12,14 +12,20 @@ What a step does, in the order of the files:
           batching.py          samples -> minibatches -> micro-batches of each rank
           ppo_step.py          one PPO step: recompute, advantages, epochs of minibatches
             step_tensors.py      what the step knows about every token
-            advantages.py        KL inside the reward, GAE, whitening: pure functions
+            advantage_rules.py   `learner.advantage`: from those to what the losses aim at
+            advantages.py        gae: KL inside the reward, GAE, whitening: pure functions
+            group_advantages.py  grpo, rloo: a sample's score against its group's: pure functions
             ppo_loss.py          clipped policy and value losses, correction weight: pure functions
           checkpoint.py        save and load so that a run goes on bitwise; refuse what is foreign
+          manifest.py          what a checkpoint says about itself
           hf_folder.py         the policy as an ordinary Hugging Face folder
           weight_publisher.py  the learner's side of a weight push
+            weight_buckets.py    a module's parameters in pieces, gathered from all ranks
+            push_round.py        who still takes part in a push, and who failed
     sft.py               the supervised warm start, on the same engines
-      sft_worker.py        one rank of it
+      sft_worker.py        one rank of it; packing.py, packed_attention.py: many examples in a row
     tiny_model.py        the randomly initialised model of the demo and the tests
+    probes.py            what `stepcoder doctor` asks
 
 Semantics (what is masked, which count divides which loss) are in docs/decisions/0020 to 0025.
 The package needs torch, deepspeed and transformers; importing `learner` alone needs nothing.

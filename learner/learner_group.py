@@ -14,7 +14,7 @@ from learner import push_round
 from learner.ranks import RankGroup
 from learner.worker import LearnerWorker
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import ArrivalError, WeightPushError
+from stepcoder_dist.errors import ArrivalError, WeightPushError, last_line
 from stepcoder_dist.records import (
     Int32Array,
     StepReport,
@@ -165,8 +165,7 @@ async def _probe(target: Any, token_ids: list[int]) -> WeightProbe | None:
         push_round.end(target)
         return None
     except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise ArrivalError(f"{target!r} did not answer the probe: {reason}") from error
+        raise ArrivalError(f"{target!r} did not answer the probe: {last_line(error)}") from error
     return probe
 
 

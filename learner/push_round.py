@@ -13,7 +13,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError
 
-from stepcoder_dist.errors import WeightPushError
+from stepcoder_dist.errors import WeightPushError, last_line
 from stepcoder_dist.records import WeightBucket, WeightVersion
 
 _ABORT_S = 10.0
@@ -113,9 +113,3 @@ class PushRound:
 def end(lost: Any) -> None:
     """End an actor that Ray cannot reach, so that none that is only cut off returns unchecked."""
     ray.kill(lost)
-
-
-def last_line(error: Exception) -> str:
-    """Ray prints the remote traceback first and what matters last."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else repr(error)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from learner import zero_engine
 from stepcoder_dist.records import WeightBucket, WeightVersion
 
 
@@ -63,14 +64,7 @@ def plan_buckets(module: torch.nn.Module, bucket_bytes: int) -> list[list[NamedP
 def gathered(bucket: Sequence[NamedParameter]) -> AbstractContextManager[object]:
     """Inside, every parameter of the bucket is whole on every rank. A collective under ZeRO-3."""
     split = [named.parameter for named in bucket if named.is_split]
-    if not split:
-        return nullcontext()
-    import deepspeed
-
-    context: AbstractContextManager[object] = deepspeed.zero.GatheredParameters(
-        split, modifier_rank=None
-    )
-    return context
+    return zero_engine.gathered(split) if split else nullcontext()
 
 
 def gather_bucket(

@@ -23,9 +23,9 @@ import torch
 import torch.distributed
 from ray.exceptions import RayError
 
-from learner.push_round import PushRound, TransferLost, last_line
+from learner.push_round import PushRound, TransferLost
 from learner.weight_buckets import gather_bucket, plan_buckets, whole_tensors
-from stepcoder_dist.errors import MissingEngine, StepcoderError, WeightPushError
+from stepcoder_dist.errors import MissingEngine, StepcoderError, WeightPushError, last_line
 from stepcoder_dist.ports import WeightPublisher
 from stepcoder_dist.records import WeightVersion
 

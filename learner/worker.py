@@ -20,7 +20,8 @@ ZERO_3 = 3
 class LearnerWorker(Rank):
     """Owns this rank's share of policy, critic (where there is one), reference and optimisers.
 
-    Every method is a collective: all ranks are called with the same arguments.
+    Every method but `verify` and `vocabulary` is a collective: all ranks are called with the same
+    arguments.
     """
 
     def build(self) -> None:

@@ -12,7 +12,7 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -176,9 +176,9 @@ def engine_config(module: nn.Module, learner: LearnerConfig, model: ModelConfig)
 
 
 @contextmanager
-def gathered(parameters: list[nn.Parameter]) -> Iterator[None]:
+def gathered(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
     """Whole parameters on every rank inside the block; a collective under ZeRO-3."""
-    with _deepspeed().zero.GatheredParameters(parameters, modifier_rank=None):
+    with _deepspeed().zero.GatheredParameters(list(parameters), modifier_rank=None):
         yield
 
 

@@ -83,6 +83,12 @@ class LearnerError(RunError):
     """The learner's ranks could not complete a step."""
 
 
+def last_line(error: Exception) -> str:
+    """What matters of an error of Ray's, which prints the remote traceback before it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else repr(error)
+
+
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The first leaf of a tree of errors: what a user reads instead of the tree."""
     first = group.exceptions[0]

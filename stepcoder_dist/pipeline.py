@@ -11,7 +11,7 @@
 
 `RolloutLoop.run` plans a step's tickets as soon as the staleness bound allows it; a completion
 goes to the sandbox the moment it finishes. `TrainLoop.run` takes a full batch, steps, records,
-publishes. They share the buffer and nothing else, and neither ever polls.
+publishes. They meet in the `Run`: its buffer, its version gate, its ledger; neither ever polls.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What the two loops need from the processes around them: five Protocols, one page.
+"""What the loops need from the processes around them, and the two sides of a push from each other.
 
-Each has a suite of contract tests (`tests/contract/`) that every implementation passes.
-Rollout and sandbox implementations are pools of Ray actors; the fakes in `fakes.py` ship for
-fast tests of the loops.
+`Sampler`, `Executor` and `Learner` have a suite of contract tests (`tests/contract/`) that every
+implementation passes, pools of Ray actors and the fakes of `fakes.py` that ship for fast tests of
+the loops alike. Another inference engine is another `Sampler`, opened in `launch/processes.py`.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Learner(Protocol):
     """Owns policy, critic, reference and their optimisers, on one or many ranks."""
 
     async def step(self, batch: Sequence[Trajectory]) -> StepReport:
-        """One PPO step on the whole batch (all its epochs and minibatches)."""
+        """One PPO step on the whole batch, all its epochs. Raises `LearnerError`."""
         ...
 
     async def publish(self, targets: Sequence[Any], *, deadline_s: float) -> WeightVersion:
@@ -111,16 +111,20 @@ class Learner(Protocol):
         ...
 
     async def save(self, folder: str) -> None:
-        """Write everything that `load` needs to go on bitwise."""
+        """Write everything that `load` needs to go on bitwise. Raises `LearnerError`."""
         ...
 
-    async def load(self, folder: str) -> WeightVersion: ...
+    async def load(self, folder: str) -> WeightVersion:
+        """Go on where `save` was called. Raises `UserError` for no checkpoint of this run."""
+        ...
 
 
 class WeightPublisher(Protocol):
     """The learner's side of a push, called on every rank; rank 0 sends."""
 
-    def push(self, version: WeightVersion, targets: Sequence[Any], deadline_s: float) -> None: ...
+    def push(self, version: WeightVersion, targets: Sequence[Any], deadline_s: float) -> None:
+        """Raises `WeightPushError` on every rank: each target that lives and did not commit."""
+        ...
 
 
 class WeightTarget(Protocol):
@@ -134,13 +138,17 @@ class WeightTarget(Protocol):
         """Drain what is decoding and take no more work until the update ends."""
         ...
 
-    def load_bucket(self, bucket: WeightBucket) -> None: ...
+    def load_bucket(self, bucket: WeightBucket) -> None:
+        """Into the live model. Raises `WeightPushError` for one that is damaged or does not fit."""
+        ...
 
     def finish_update(self, version: WeightVersion, buckets: int) -> None:
         """Commit: every bucket arrived, prefix cache reset, samples carry `version` from here."""
         ...
 
-    def abort_update(self, version: WeightVersion) -> None: ...
+    def abort_update(self, version: WeightVersion) -> None:
+        """Nothing more comes; without effect on a version that is committed."""
+        ...
 
     def probe(self, token_ids: Sequence[int]) -> WeightProbe:
         """Log-probs (temperature 1) of the given tokens under the weights in use."""

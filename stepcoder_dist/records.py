@@ -1,4 +1,4 @@
-"""Everything that crosses a process border: frozen records, shapes beside the fields.
+"""What the parts exchange, mostly over process borders: frozen records, shapes beside the fields.
 
 The order is the order of one sample's life:
 

@@ -12,5 +12,8 @@ bounded in number; what is held for the whole set are ids and signatures.
     stages.py          Candidate, Rejection, Reason, and the interface of a stage
     refine.py          the loop
     majority.py        `--repair majority`
+    context_length.py  too long for the model
+    more_tests.py      `--augment N`
     normalisation.py   what the loader changed about a row's format
+    source.py          what a refining is about, as digests
 """
