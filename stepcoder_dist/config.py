@@ -379,6 +379,7 @@ class TrainConfig(Section):
 
 class SftConfig(Section):
     phases: tuple[SftPhase, ...] = ()
+    """Legs of a staged warm start, a `[[sft.phases]]` table each, in place of `epochs`."""
     batch_samples: Positive = 64
     """Examples of one optimiser update, over all ranks."""
     microbatch_samples: Positive = 8

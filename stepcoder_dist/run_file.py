@@ -127,7 +127,8 @@ def document() -> str:
             lines += [inspect.cleandoc(section.__doc__), ""]
         lines += ["| key | default | meaning |", "|---|---|---|"]
         for name, field in section.model_fields.items():
-            if not _is_section(field.annotation) or field.default is None:
+            inner = _is_section(field.annotation)
+            if inner is None or field.default is None or _is_repeated(field):
                 value = field.get_default(call_default_factory=True)
                 default = "not set" if value is None else f"`{_shown(value)}`"
                 default = "required" if field.is_required() else default
@@ -137,13 +138,20 @@ def document() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:
-    """A section and those inside it, with their dotted names."""
-    yield f"[{path}]" if path else "", model
+def _sections(
+    model: type[BaseModel], path: str, *, repeated: bool = False
+) -> Iterator[tuple[str, type[BaseModel]]]:
+    """A section and those inside it, under the headings that TOML gives them."""
+    yield f"[{path}]" if path and not repeated else f"[[{path}]]" if path else "", model
     for name, field in model.model_fields.items():
         inner = _is_section(field.annotation)
         if inner is not None:
-            yield from _sections(inner, f"{path}.{name}" if path else name)
+            inside = f"{path}.{name}" if path else name
+            yield from _sections(inner, inside, repeated=_is_repeated(field))
+
+
+def _is_repeated(field: FieldInfo) -> bool:
+    return get_origin(field.annotation) is tuple
 
 
 def _choices(field: FieldInfo) -> str:

@@ -46,12 +46,13 @@ class Comparison:
     """Two-sided exact sign test over the problems that differ. It takes the seeds as they are:
     alone it finds differences between arms that only drew better seeds."""
     p_seeds: float | None
-    """Two-sided paired t test over the seeds. It takes the problems as they are. None: one seed."""
+    """Two-sided paired t test over the seeds. It takes the problems as they are. None: one
+    seed, or no spread over them."""
 
     @property
     def p_value(self) -> float:
         """Of a gain that holds for other seeds and for other problems: the larger of the two (the
-        intersection-union test, Berger 1982); 1 where there is one seed."""
+        intersection-union test, Berger 1982); 1 where nothing is known of the seeds' spread."""
         return 1.0 if self.p_seeds is None else max(self.p_problems, self.p_seeds)
 
 
@@ -84,13 +85,14 @@ def compare(a: Shares, b: Shares) -> Comparison:
 
 
 def t_test(gains: Shares) -> float | None:
-    """p of a two-sided t test that the mean of gains [S] is 0; None where S = 1."""
+    """p of a two-sided t test that the mean of gains [S] is 0; None where it knows nothing of their
+    spread: S = 1, or a gain that is the same in all of a few seeds, as coarse shares can be."""
     freedom = len(gains) - 1
     if freedom == 0:
         return None
     error = float(gains.std(ddof=1)) / math.sqrt(len(gains))
     if error == 0:
-        return 0.0 if gains.any() else 1.0
+        return None if gains.any() else 1.0
     return 1 - _within(abs(float(gains.mean())) / error, freedom)
 
 

@@ -62,7 +62,7 @@ def test_arms_are_compared_pair_by_pair(plan: Plan):
     assert pair[1] == "2"
     assert pair[2].startswith("+25.0 (")
     # the same gain with both seeds; one problem gains, none loses: 2 · ½
-    assert pair[3:] == ["2 / 0", "1 / 0", "< 0.001", "1.000", "1.000"]
+    assert pair[3:] == ["2 / 0", "1 / 0", "–", "1.000", "1.000"]
 
 
 def test_two_seeds_that_get_there_at_different_times_have_the_median_between_them(plan: Plan):
@@ -85,12 +85,14 @@ def test_a_pair_is_adjusted_for_those_that_are_still_to_be_measured(tmp_path: Pa
     pairs = ABLATION.replace("reach = 0.5", 'reach = 0.5\ncompare = [["sft", "a"], ["a", "b"]]')
     plan = load(tmp_path, pairs)
     problems = (0, 0, 0, 0)
-    a = (made("a", seed, evaluation(10, (1,) * 4)) for seed in (0, 1))
+    solved = [(1, 1, 1, 1), (1, 1, 1, 0)]
+    a = (made("a", seed, evaluation(10, each)) for seed, each in enumerate(solved))
     results = [made("sft", None, evaluation(0, problems)), *a]
     page.write(plan, {"plain": results})
     (pair,) = rows(plan.page.read_text(), "a over sft")
-    # four problems of four: 2 / 2⁴, and twice that for two pairs
-    assert pair[5:] == ["< 0.001", "0.125", "0.250"]
+    # seeds: t = 7 of one degree of freedom, 1 − 2 arctan(7) / π; four problems of four: 2 / 2⁴;
+    # twice the larger for two pairs
+    assert pair[5:] == ["0.090", "0.125", "0.250"]
 
 
 def test_a_setting_without_results_says_so(plan: Plan):

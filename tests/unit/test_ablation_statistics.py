@@ -41,8 +41,8 @@ def test_a_comparison_pairs_seeds_and_problems():
     assert (found.better, found.worse) == (2, 1)
     # P[Bin(3, ½) ≤ 1] = 4/8, twice that is 1
     assert found.p_problems == 1.0
-    # both seeds gain ¼: no spread at all
-    assert found.p_seeds == 0.0
+    # both seeds gain ¼: of a spread nothing is known
+    assert found.p_seeds is None
     assert found.p_value == 1.0
 
 
