@@ -58,6 +58,8 @@ class Setting(Section):
     and fails the held-out ones would have been rewarded for being wrong."""
     arms: tuple[str, ...] = ()
     """The arms that are measured here, by name; empty: all of them."""
+    seeds: tuple[Seed, ...] = ()
+    """The seeds that are measured here, of the file's; empty: all of them."""
 
 
 class AblationFile(Section):
@@ -156,8 +158,10 @@ class Plan:
         if not chosen and arm == SFT:
             raise ConfigError(f"--arm {SFT} has no seed: it is not trained; leave --seed out")
         if not chosen:
+            left_out = " ".join(filter(None, (arm, "" if seed is None else f"seed {seed}")))
             raise ConfigError(
-                f"{self.source}: {setting or 'every setting'} leaves out {arm}; add it to its arms"
+                f"{self.source}: {setting or 'every setting'} leaves out {left_out}; add it to its "
+                "arms, or to its seeds"
             )
         return chosen
 
@@ -213,6 +217,12 @@ def _names_fit(path: Path, file: AblationFile) -> None:
         raise ConfigError(
             f"{path}: the arm {SFT} is always there: the model before training; rename yours"
         )
+    for setting in file.settings:
+        if more := sorted(set(setting.seeds) - set(file.seeds)):
+            raise ConfigError(
+                f"{path}: seeds of setting {setting.name} has {more[0]}, which is not among the "
+                "file's seeds; add it there"
+            )
     named = [("compare", name) for pair in file.compare for name in pair]
     named += [(f"arms of setting {s.name}", name) for s in file.settings for name in s.arms]
     for where, name in named:
@@ -230,7 +240,7 @@ def _cells(path: Path, file: AblationFile, setting: Setting, out: Path) -> Itera
     chosen = [arm for arm in file.arms if not setting.arms or arm.name in setting.arms]
     for arm in (Arm(name=SFT), *chosen):
         preset = (f"method={arm.method}",) if arm.method else ()
-        for seed in file.seeds if arm.name != SFT else (None,):
+        for seed in setting.seeds or file.seeds if arm.name != SFT else (None,):
             seeded = (f"seed={seed}",) if seed is not None else ()
             overrides = (*preset, *setting.set, *arm.set, *seeded)
             config = _resolve(base, overrides, f"{path}: {setting.name} / {arm.name}")

@@ -102,6 +102,11 @@ def test_a_selection_of_what_is_not_there_is_refused(
             'name = "short"\narms = ["c"]',
             "two.toml: arms of setting short names c, which is no arm; there are sft, a, b",
         ),
+        (
+            'name = "short"',
+            'name = "short"\nseeds = [0, 7]',
+            "two.toml: seeds of setting short has 7, which is not among the file's seeds",
+        ),
         ('run = "base.toml"', 'run = "none.toml"', "two.toml: plain / sft: .*no such run file"),
         ("seeds = [0, 1]", "seeds = []", "two.toml: seeds is empty; give at least one"),
         ("reach = 0.5", "reach = [", "two.toml: not valid TOML"),
@@ -151,6 +156,18 @@ def test_a_setting_can_name_its_arms_and_compares_those_only(tmp_path: Path):
     assert plan.pairs("short") == (("sft", "b"),)
     with pytest.raises(ConfigError, match="short leaves out a; add it to its arms"):
         plan.select("short", "a")
+
+
+def test_a_setting_can_name_its_seeds(tmp_path: Path):
+    plan = load(tmp_path, ABLATION.replace('name = "short"', 'name = "short"\nseeds = [1]'))
+    assert [str(cell) for cell in plan.select("short")] == [
+        "short / sft",
+        "short / a / seed 1",
+        "short / b / seed 1",
+    ]
+    assert len(plan.select("plain")) == 5
+    with pytest.raises(ConfigError, match="short leaves out seed 0; add it to its arms, or to its"):
+        plan.select("short", seed=0)
 
 
 def test_a_broken_run_file_is_told_for_the_first_cell_that_needs_it(tmp_path: Path):
