@@ -103,7 +103,9 @@ def evaluate(
     ] = None,
     compare: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(metavar="A B", help="Compare two evaluations instead: files or run folders."),
+        typer.Option(
+            metavar="A B", help="Compare two evaluations instead: files, or folders of `demo`."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
     overrides: Overrides = None,
