@@ -9,10 +9,12 @@ of it; the learner is one that takes the gradient of each and never moves. Advan
 taken twice: all tokens carry it, or those that FGO keeps.
 
 With g₁ … g_N the gradients of the batches, the signal is |E g|², by Σ_{i≠j} gᵢ·gⱼ / N(N − 1), which
-no noise inflates; the noise is tr Cov g = mean |gᵢ|² − signal; SNR = signal / noise of one batch.
-Intervals are 95%, by the jackknife over batches. The cosines are those of the expected gradients,
-by the same sums, so that noise does not lower them: between the two masks, and (all tokens) to the
-first case. Batches should not share problems: give a set many of them (`count=`).
+no noise inflates; the noise is tr Cov g = mean |gᵢ|² − signal; SNR = signal / noise of one batch of
+`learner.samples_per_step` samples. "noise left" is the noise of the sum over executed tokens over
+that of the sum over all: what a mask that changes nothing but noise would leave. The cosines are
+those of the expected gradients, by the same sums, so that noise does not lower them (nor keep them
+below 1): between the two masks, and (all tokens) to the first case. Intervals are 95%, by the
+jackknife over batches. Batches should not share problems: give a set many of them (`count=`).
 """
 
 from __future__ import annotations
@@ -133,6 +135,8 @@ class Case:
 @dataclass(frozen=True)
 class Measured:
     figures: dict[str, float]
+    kept: Tensor
+    """float64 [batches]: share of the tokens that FGO keeps."""
     gradients: dict[str, Tensor]
     """float32 [batches, parameters] by mask."""
 
@@ -178,7 +182,9 @@ def measure(case: Case, console: Console) -> Measured:
         name: sum(each[name] for each in learner.figures) / len(learner.figures)
         for name in learner.figures[0]
     }
-    return Measured(means, {name: torch.stack(g) for name, g in learner.gradients.items()})
+    kept = torch.tensor([each["kept"] for each in learner.figures], dtype=torch.float64)
+    gradients = {name: torch.stack(g) for name, g in learner.gradients.items()}
+    return Measured(means, kept, gradients)
 
 
 def between(products: Tensor) -> float:
@@ -202,32 +208,43 @@ def jackknife(statistic: Callable[[Tensor], float], batches: int) -> tuple[float
     return statistic(everything), 1.96 * math.sqrt(variance)
 
 
+def cosine(products: Tensor, of_one: Tensor, of_other: Tensor) -> float:
+    """Of E g and E h, from all products gᵢ·hⱼ, gᵢ·gⱼ and hᵢ·hⱼ [N, N]."""
+    return between(products) / math.sqrt(max(between(of_one) * between(of_other), 1e-300))
+
+
+def noise(products: Tensor) -> float:
+    """tr Cov g from all products gᵢ·gⱼ [N, N]."""
+    return float(products.diagonal().mean()) - between(products)
+
+
 def report(cases: Sequence[Case], found: Sequence[Measured], console: Console) -> None:
-    columns = ("passed %", "flat %", "kept %", "SNR, all", "SNR, executed", "executed / all")
-    table = Table("case", *columns, "cosine of the masks", "cosine to the first")
+    columns = ("passed %", "flat %", "kept %", "SNR", "noise left %", "cosine of the masks")
+    table = Table("case", *columns, "cosine to the first")
     first = found[0].gradients["all"].double()
     for case, one in zip(cases, found, strict=True):
-        whole, masked = (one.gradients[name].double() for name in ("all", "executed"))
-        n = len(whole)
+        whole = one.gradients["all"].double()
+        masked = one.gradients["executed"].double() * one.kept[:, None]  # sums of as many tokens
         aa, bb, ab = whole @ whole.T, masked @ masked.T, whole @ masked.T
-
-        def over(i: Tensor, aa: Tensor = aa, bb: Tensor = bb) -> float:
-            return snr(bb[i][:, i]) / snr(aa[i][:, i])
-
-        ratio, half = jackknife(over, n)
-        masks = between(ab) / math.sqrt(max(between(aa) * between(bb), 1e-300))
-        to_first = float((first @ whole.T).mean()) / math.sqrt(
-            max(between(first @ first.T) * between(aa), 1e-300)
-        )
+        ff, fa = first @ first.T, first @ whole.T
         shares = [f"{100 * one.figures[name]:.1f}" for name in ("passed", "flat", "kept")]
+
+        def interval(
+            statistic: Callable[..., float], *products: Tensor, n: int = len(whole)
+        ) -> str:
+            def of(i: Tensor) -> float:
+                return statistic(*(each[i][:, i] for each in products))
+
+            value, half = jackknife(of, n)
+            return f"{value:.3f} ± {half:.3f}"
+
         table.add_row(
             case.name,
             *shares,
-            f"{snr(aa):.3f}",
-            f"{snr(bb):.3f}",
-            f"{ratio:.3f} ± {half:.3f}",
-            f"{masks:.3f}",
-            "1" if one is found[0] else f"{to_first:.3f}",
+            interval(snr, aa),
+            interval(lambda b, a: 100 * noise(b) / noise(a), bb, aa),
+            interval(cosine, ab, aa, bb),
+            "1" if one is found[0] else interval(cosine, fa, ff, aa),
         )
     console.print(table)
 
