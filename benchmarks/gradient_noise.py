@@ -218,6 +218,16 @@ def noise(products: Tensor) -> float:
     return float(products.diagonal().mean()) - between(products)
 
 
+def interval(statistic: Callable[..., float], *products: Tensor) -> str:
+    """A statistic of products [N, N], with its interval."""
+
+    def of(batches: Tensor) -> float:
+        return statistic(*(each[batches][:, batches] for each in products))
+
+    value, half = jackknife(of, len(products[0]))
+    return f"{value:.3f} ± {half:.3f}"
+
+
 def report(cases: Sequence[Case], found: Sequence[Measured], console: Console) -> None:
     columns = ("passed %", "flat %", "kept %", "SNR", "noise left %", "cosine of the masks")
     table = Table("case", *columns, "cosine to the first")
@@ -228,15 +238,6 @@ def report(cases: Sequence[Case], found: Sequence[Measured], console: Console) -
         aa, bb, ab = whole @ whole.T, masked @ masked.T, whole @ masked.T
         ff, fa = first @ first.T, first @ whole.T
         shares = [f"{100 * one.figures[name]:.1f}" for name in ("passed", "flat", "kept")]
-
-        def interval(
-            statistic: Callable[..., float], *products: Tensor, n: int = len(whole)
-        ) -> str:
-            def of(i: Tensor) -> float:
-                return statistic(*(each[i][:, i] for each in products))
-
-            value, half = jackknife(of, n)
-            return f"{value:.3f} ± {half:.3f}"
 
         table.add_row(
             case.name,
