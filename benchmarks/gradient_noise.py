@@ -193,10 +193,14 @@ def between(products: Tensor) -> float:
     return float((products.sum() - products.diagonal().sum()) / (n * (n - 1)))
 
 
+def noise(products: Tensor) -> float:
+    """tr Cov g from all products gᵢ·gⱼ [N, N]."""
+    return float(products.diagonal().mean()) - between(products)
+
+
 def snr(products: Tensor) -> float:
     """|E g|² / tr Cov g from all products gᵢ·gⱼ [N, N]."""
-    signal = between(products)
-    return signal / (float(products.diagonal().mean()) - signal)
+    return between(products) / noise(products)
 
 
 def jackknife(statistic: Callable[[Tensor], float], batches: int) -> tuple[float, float]:
@@ -211,11 +215,6 @@ def jackknife(statistic: Callable[[Tensor], float], batches: int) -> tuple[float
 def cosine(products: Tensor, of_one: Tensor, of_other: Tensor) -> float:
     """Of E g and E h, from all products gᵢ·hⱼ, gᵢ·gⱼ and hᵢ·hⱼ [N, N]."""
     return between(products) / math.sqrt(max(between(of_one) * between(of_other), 1e-300))
-
-
-def noise(products: Tensor) -> float:
-    """tr Cov g from all products gᵢ·gⱼ [N, N]."""
-    return float(products.diagonal().mean()) - between(products)
 
 
 def interval(statistic: Callable[..., float], *products: Tensor) -> str:
@@ -238,7 +237,6 @@ def report(cases: Sequence[Case], found: Sequence[Measured], console: Console) -
         aa, bb, ab = whole @ whole.T, masked @ masked.T, whole @ masked.T
         ff, fa = first @ first.T, first @ whole.T
         shares = [f"{100 * one.figures[name]:.1f}" for name in ("passed", "flat", "kept")]
-
         table.add_row(
             case.name,
             *shares,
