@@ -42,8 +42,8 @@ class LearnerGroup:
         """`checkpoint`: the Hugging Face folder of version 0 and of the reference.
 
         `probe_token_ids`: at least 2 ids whose log-probs are compared after each push. Text that
-        the model knows (`known_text`) has the smallest rounding differences in bfloat16; without
-        it, ids are drawn from the vocabulary.
+        the model knows (a prompt with its reference) has the smallest rounding differences in
+        bfloat16; without it, ids are drawn from the vocabulary.
         """
         self._config = config
         self._ranks = RankGroup(LearnerWorker, config, checkpoint)

@@ -72,8 +72,10 @@ class SftStep:
 
 
 class SftWorker(Rank):
-    """Owns this rank's share of the policy and its optimiser. Every method but
-    `verify` is a collective."""
+    """Owns this rank's share of the policy and its optimiser.
+
+    Every method but `verify` is a collective.
+    """
 
     def build(self) -> None:
         learner, model, sft = self.config.learner, self.config.model, self.config.sft

@@ -142,7 +142,8 @@ def _sections(
     model: type[BaseModel], path: str, *, repeated: bool = False
 ) -> Iterator[tuple[str, type[BaseModel]]]:
     """A section and those inside it, under the headings that TOML gives them."""
-    yield f"[{path}]" if path and not repeated else f"[[{path}]]" if path else "", model
+    heading = f"[[{path}]]" if repeated else f"[{path}]"
+    yield heading if path else "", model
     for name, field in model.model_fields.items():
         inner = _is_section(field.annotation)
         if inner is not None:

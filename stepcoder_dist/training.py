@@ -172,7 +172,7 @@ def saved_state(config: RunConfig, folder: RunFolder, sources: Mapping[str, str]
             f"{newest.name} to resume from the checkpoint before it"
         ) from None
     resumption.check(saved, config.model_dump(mode="json"), str(newest))
-    resumption.check_sources(state["sources"] or {}, sources, str(newest))
+    resumption.check_sources(state["sources"], sources, str(newest))
     if config.train.steps <= version:
         raise ConfigError(
             f"{folder.path}: step {version} is done and train.steps = {config.train.steps}; "

@@ -54,6 +54,7 @@ def _train(
     tell_if_the_policy_stands_still(config, console)
     stop = StopRequest()
     opened = RunFolder.latest if resume else RunFolder.fresh
+    made_from: Mapping[str, str] | None = None
 
     async def command(folder: RunFolder) -> None:
         if examples is not None:
@@ -61,12 +62,21 @@ def _train(
         checkpoint = sft_checkpoint(config)
         async with open_pools(config, checkpoint) as pools:
             await train_in(
-                config, folder, problems, writer, pools, checkpoint, resume=resume, stop=stop
+                config,
+                folder,
+                problems,
+                writer,
+                pools,
+                checkpoint,
+                made_from=made_from,
+                resume=resume,
+                stop=stop,
             )
 
     with closing(opened(config)) as folder:
         if resume:
-            check_resumable(config, folder, sources(problems, sft_checkpoint(config)))
+            made_from = sources(problems, sft_checkpoint(config))
+            check_resumable(config, folder, made_from)
         with report.written_at_the_end(folder.path, console), ray_session(config):
             run_until_done(command(folder), stop)
     console.print(f"run directory: {folder.path}", highlight=False)
@@ -89,12 +99,13 @@ async def train_in(
     pools: Pools,
     checkpoint: str,
     *,
+    made_from: Mapping[str, str] | None = None,
     resume: bool = False,
     stop: StopRequest | None = None,
     between_steps: Callable[[WeightVersion], Awaitable[None]] = nothing,
     then: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """RL with pools that are open already.
+    """RL with pools that are open already. `made_from`: the run's `sources`, where they are known.
 
     `between_steps` is awaited after every step with its version (`Run.between_steps`), `then` at
     the end, while the final weights are at hand.
@@ -102,8 +113,8 @@ async def train_in(
     if config.colocate:
         await pools.sampler.rest()  # loading needs the shared GPUs; the first push wakes it
     probe = _known_text(config, writer, problems)
+    made_from = made_from or sources(problems, checkpoint)
     async with open_learner(config, checkpoint, probe) as learner:
-        made_from = sources(problems, checkpoint)
         run = training.compose(config, problems, writer, pools, learner, stop, made_from)
         run.between_steps = between_steps
         if resume:

@@ -41,6 +41,7 @@ class Place:
             state = dict.fromkeys(STATE_KEYS) | {
                 "version": version,
                 "config": self.config.model_dump(mode="json"),
+                "sources": {},
             }
             opened.commit_checkpoint(draft, state)
         opened.close()
