@@ -21,8 +21,8 @@ from typing import Any, Self
 import ray
 from ray.util import metrics
 
-from stepcoder_dist import scratch
 from stepcoder_dist.config import RunConfig
+from stepcoder_dist.host import scratch
 from stepcoder_dist.records import (
     Completion,
     RolloutRequest,

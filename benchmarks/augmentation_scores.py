@@ -19,9 +19,9 @@ from sandbox.backend import open_pool
 from stepcoder_dist import problems
 from stepcoder_dist.augmentation import augment
 from stepcoder_dist.augmentation.scores import AugmentScores, figures, scores_table
-from stepcoder_dist.even_choice import spread
+from stepcoder_dist.host.console import Phase
+from stepcoder_dist.host.even_choice import spread
 from stepcoder_dist.ports import Executor
-from stepcoder_dist.progress import Phase
 from stepcoder_dist.records import Problem
 
 

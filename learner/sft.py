@@ -20,7 +20,7 @@ from learner.ranks import RankGroup
 from learner.sft_worker import Phase, SftStep, SftWorker
 from stepcoder_dist.config import RunConfig, SftConfig
 from stepcoder_dist.errors import ConfigError, Interrupted
-from stepcoder_dist.interruption import StopRequest
+from stepcoder_dist.host.interruption import StopRequest
 from stepcoder_dist.sft_examples import SftExamples
 from stepcoder_dist.sft_work import SftWork
 

@@ -16,14 +16,13 @@ from typing import Any
 from sandbox.backend import choose, make_pool
 from sandbox.guest.statement_lines import physical_lines
 from sandbox.verdict_file import DUPLICATE, Standing, VerdictFile
-from stepcoder_dist import terminal
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.coverage_mask import kept_lines
 from stepcoder_dist.errors import CheckerFault, ProblemError, SandboxFault, UserError
+from stepcoder_dist.host.console import Phase, open_console
 from stepcoder_dist.ports import Executor
 from stepcoder_dist.problem_files import MEND, rows
 from stepcoder_dist.problem_store import read_problems
-from stepcoder_dist.progress import Phase
 from stepcoder_dist.records import Problem, Verdict
 from stepcoder_dist.sandbox_backend import Backend
 
@@ -97,7 +96,7 @@ async def judge_files(
     known = read_problems(problems)
     config = SandboxConfig(backend=backend, image=image, containers=jobs)
     chosen = choose(config)
-    console = terminal.console(stderr=True)
+    console = open_console(stderr=True)
     # read before `out` is opened: a file that cannot be read costs no older verdicts
     total = 0 if resume else sum(1 for _ in _program_rows(programs))
     with known, VerdictFile(out, problems, programs, resume=resume) as file:

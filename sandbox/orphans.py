@@ -16,7 +16,7 @@ import docker
 import requests
 from docker.errors import APIError, NotFound
 
-from stepcoder_dist.process_identity import owner, started
+from stepcoder_dist.host.process_identity import owner, started
 
 RUN_LABEL = "stepcoder.sandbox.run"
 OWNER_LABEL = "stepcoder.sandbox.owner"

@@ -21,9 +21,9 @@ from sandbox.guest.layout import Order, Settings
 from sandbox.guest_link import BOOT, GuestLink, RunReport
 from sandbox.program_users import APART, next_user
 from sandbox.worker_pool import WorkerPool
-from stepcoder_dist import scratch
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import SandboxFault
+from stepcoder_dist.host import scratch
 
 _END_TIMEOUT_S = 10.0
 

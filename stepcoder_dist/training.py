@@ -14,13 +14,13 @@ from stepcoder_dist import pipeline, resumption
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.curriculum import Curriculum
 from stepcoder_dist.errors import ConfigError, Interrupted, StepcoderError
-from stepcoder_dist.interruption import StopAsked, StopRequest
+from stepcoder_dist.host.console import Phase
+from stepcoder_dist.host.interruption import StopAsked, StopRequest
 from stepcoder_dist.metric_sinks import MetricSink
 from stepcoder_dist.planner import Planner
 from stepcoder_dist.ports import Executor, Sampler
 from stepcoder_dist.ports import Learner as LearnerPort
 from stepcoder_dist.program import PromptWriter
-from stepcoder_dist.progress import Phase
 from stepcoder_dist.records import Problem, Trajectory, WeightVersion
 from stepcoder_dist.report_table import status
 from stepcoder_dist.run_folder import RunFolder, checkpoints

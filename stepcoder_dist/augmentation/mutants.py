@@ -15,7 +15,7 @@ from random import Random
 from types import CodeType
 from typing import Any
 
-from stepcoder_dist.even_choice import evenly
+from stepcoder_dist.host.even_choice import evenly
 
 _ARITHMETIC: dict[type[ast.operator], tuple[type[ast.operator], ...]] = {
     ast.Add: (ast.Sub,),

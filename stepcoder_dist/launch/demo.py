@@ -8,7 +8,7 @@ from pathlib import Path
 from stepcoder_dist import report, sft_folder
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.evaluation import EvaluatedSample, scores
-from stepcoder_dist.interruption import StopRequest, run_until_done
+from stepcoder_dist.host.interruption import StopRequest, run_until_done
 from stepcoder_dist.launch.evaluate import evaluate_in
 from stepcoder_dist.launch.processes import check_sandbox, console, open_pools
 from stepcoder_dist.launch.train import train_in

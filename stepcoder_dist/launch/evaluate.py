@@ -12,7 +12,8 @@ from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import RunError
 from stepcoder_dist.evaluation import EvaluatedSample, scores
 from stepcoder_dist.evaluation import evaluate as evaluate_problems
-from stepcoder_dist.interruption import run_until_done
+from stepcoder_dist.host.console import Phase
+from stepcoder_dist.host.interruption import run_until_done
 from stepcoder_dist.launch.processes import check_sandbox, console, open_pools
 from stepcoder_dist.preflight import (
     existing,
@@ -23,7 +24,6 @@ from stepcoder_dist.preflight import (
     without_given_code,
 )
 from stepcoder_dist.program import PromptWriter
-from stepcoder_dist.progress import Phase
 from stepcoder_dist.ray_session import ray_session
 from stepcoder_dist.records import Problem
 from stepcoder_dist.report_table import scores_table

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.interruption import run_until_done
+from stepcoder_dist.host.interruption import run_until_done
 from stepcoder_dist.launch.processes import console, open_learner
 from stepcoder_dist.preflight import sft_checkpoint
 from stepcoder_dist.ray_session import ray_session

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from stepcoder_dist import inspection, inspection_table, problem_view, terminal
+from stepcoder_dist import inspection, inspection_table, problem_view
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import ConfigError, SandboxFault, UserError
-from stepcoder_dist.interruption import run_until_done
+from stepcoder_dist.host.console import Phase, open_console
+from stepcoder_dist.host.interruption import run_until_done
 from stepcoder_dist.problems import Account, stream
-from stepcoder_dist.progress import Phase
 from stepcoder_dist.records import Problem
 from stepcoder_dist.reference_run import ReferenceRun, SetRuns, reference_runs
 from stepcoder_dist.sandbox_backend import Backend
@@ -48,7 +48,7 @@ def show_set(
         sys.stdout.write(json.dumps(inspection_table.as_json(source, summary, account, runs)))
         sys.stdout.write("\n")
     else:
-        console = terminal.console()
+        console = open_console()
         inspection_table.print_table(console, summary, account, runs)
 
 
@@ -97,7 +97,7 @@ def run_references(
     from sandbox.batch import FaultsInARow
     from sandbox.process_executor import WARNING
 
-    console = terminal.console(stderr=True)
+    console = open_console(stderr=True)
     config = SandboxConfig(backend=sandbox.backend, image=sandbox.image, containers=sandbox.jobs)
     backend = choose(config)
     if backend == "process":

@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from stepcoder_dist import terminal
 from stepcoder_dist.config import RunConfig
+from stepcoder_dist.host.console import open_console
 from stepcoder_dist.training import Pools
 
 if TYPE_CHECKING:
     from learner.learner_group import LearnerGroup
 
 
-console = terminal.console()
+console = open_console()
 
 
 @asynccontextmanager

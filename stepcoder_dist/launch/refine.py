@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from stepcoder_dist import terminal
 from stepcoder_dist.errors import UserError
-from stepcoder_dist.interruption import run_until_done
+from stepcoder_dist.host.console import open_console
+from stepcoder_dist.host.interruption import run_until_done
 from stepcoder_dist.refinement import outputs
 from stepcoder_dist.refinement.context_length import ContextLength
 from stepcoder_dist.refinement.majority import Majority
@@ -67,7 +67,7 @@ def refine(source: Path, out: Path, options: Options) -> None:
         max_bad_share=options.max_bad_share,
         in_flight=4 * options.jobs,
     )
-    console = terminal.console(stderr=True)
+    console = open_console(stderr=True)
     # both sandboxes are needed by every row that passes; the first also runs what does not
     second = max(1, options.jobs // 2)
     configs = [
@@ -86,7 +86,7 @@ def refine(source: Path, out: Path, options: Options) -> None:
             if options.augment:
                 stages.append(MoreTests(one, other, options.augment))
             account = await refine_rows(order, found, stages, console, resume=options.resume)
-        terminal.console().print(outputs.table(account))
+        open_console().print(outputs.table(account))
         print(f"{out}: {account.kept} of {account.rows} rows; {account.report} says why")  # noqa: T201 - the command's answer
 
     run_until_done(command())

@@ -8,7 +8,7 @@ from contextlib import closing
 from stepcoder_dist import report, sft_folder, training
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.content_digest import sources
-from stepcoder_dist.interruption import StopRequest, run_until_done
+from stepcoder_dist.host.interruption import StopRequest, run_until_done
 from stepcoder_dist.launch.processes import check_sandbox, console, open_learner, open_pools
 from stepcoder_dist.launch.warm_start import warm_start, warm_start_from
 from stepcoder_dist.metric_sinks import JsonLines, MetricSink, TensorBoard

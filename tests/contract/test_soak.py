@@ -126,7 +126,7 @@ async def judged(pool: WorkerPool, some: list[Order]) -> list[tuple[str, Outcome
 
 
 def folders() -> list[Path]:
-    """This process's own (`stepcoder_dist.scratch`)."""
+    """This process's own (`stepcoder_dist.host.scratch`)."""
     return list(Path(tempfile.gettempdir()).glob(f"stepcoder-*-{os.getpid()}-*"))
 
 

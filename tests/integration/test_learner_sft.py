@@ -18,7 +18,7 @@ from learner.sft import SftProgress, SftReport, WarmStart, measured_after, plan
 from learner.sft_worker import Phase
 from stepcoder_dist.config import RunConfig, SftConfig
 from stepcoder_dist.errors import ConfigError, Interrupted
-from stepcoder_dist.interruption import StopRequest
+from stepcoder_dist.host.interruption import StopRequest
 from stepcoder_dist.records import SftExample
 from stepcoder_dist.sft_examples import SftExamples
 from stepcoder_dist.sft_work import SftWork

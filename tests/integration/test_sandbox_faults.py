@@ -20,9 +20,9 @@ from sandbox.container import check_image, connect
 from sandbox.container_pool import ContainerPool
 from sandbox.executor_pool import ExecutorPool
 from sandbox.worker_pool import WorkerPool
-from stepcoder_dist import process_identity
 from stepcoder_dist.config import RunConfig, SandboxConfig
 from stepcoder_dist.errors import MissingEngine, SandboxFault
+from stepcoder_dist.host import process_identity
 from stepcoder_dist.records import Outcome, TestSuite
 
 IMAGE = SandboxConfig().image

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stepcoder_dist.even_choice import evenly, spread
+from stepcoder_dist.host.even_choice import evenly, spread
 
 
 def test_the_first_few_are_the_ends_and_then_the_middles():

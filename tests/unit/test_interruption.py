@@ -15,7 +15,7 @@ from runs_for_tests import Scene, config, rows
 
 from stepcoder_dist import training
 from stepcoder_dist.errors import Interrupted
-from stepcoder_dist.interruption import StopAsked, StopRequest
+from stepcoder_dist.host.interruption import StopAsked, StopRequest
 from stepcoder_dist.run_folder import checkpoints
 
 
@@ -112,7 +112,8 @@ def test_work_that_ends_is_returned_and_work_that_is_given_up_is_cancelled():
 
 COMMAND = """
     import asyncio, sys
-    from stepcoder_dist import cli, interruption
+    from stepcoder_dist import cli
+    from stepcoder_dist.host import interruption
 
     async def command(stop):
         try:

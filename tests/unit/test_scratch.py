@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stepcoder_dist import scratch
+from stepcoder_dist.host import scratch
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def made_by_a_process_that_was_killed(temporary: Path) -> Path:
     code = (
-        "import os, signal; from stepcoder_dist import scratch; "
+        "import os, signal; from stepcoder_dist.host import scratch; "
         "print(scratch.make('test'), flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
     made = subprocess.run(

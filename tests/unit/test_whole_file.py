@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stepcoder_dist import whole_file
+from stepcoder_dist.host import whole_file
 
 
 def test_the_old_text_is_there_until_all_of_the_new_one_is(tmp_path: Path):

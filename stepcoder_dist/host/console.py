@@ -1,7 +1,8 @@
-"""What a user sees of a phase: a progress bar on a terminal, a line now and then elsewhere."""
+"""What a user sees of a command: the console, and a progress bar for each phase."""
 
 from __future__ import annotations
 
+import sys
 import time
 from types import TracebackType
 from typing import Self
@@ -9,8 +10,16 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+_PIPE_COLUMNS = 120
+"""Into a pipe or a file: rich's 80 would cut the tables."""
 LINES_OF_A_PHASE = 10
 """How often a phase reports where no bar can be drawn."""
+
+
+def open_console(*, stderr: bool = False) -> Console:
+    """As wide as the terminal; `stderr` for what is not the command's answer."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else _PIPE_COLUMNS)
 
 
 class Phase:

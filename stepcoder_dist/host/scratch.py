@@ -14,7 +14,7 @@ import tempfile
 import zlib
 from pathlib import Path
 
-from stepcoder_dist.process_identity import started
+from stepcoder_dist.host.process_identity import started
 
 # short, because Unix sockets inside must stay below 108 characters
 _NAME = re.compile(r"stepcoder-[a-z]+-([0-9a-f]{8})-(\d+)-(\d+)-\w+")

@@ -1,0 +1,1 @@
+"""What a command asks of its machine: consoles, signals, temporary folders, atomic files."""
