@@ -32,7 +32,7 @@ from stepcoder_dist.records import (
     WeightProbe,
     WeightVersion,
 )
-from stepcoder_dist.tokenization import load_tokenizer
+from stepcoder_dist.text.tokenization import load_tokenizer
 
 Result = TypeVar("Result")
 

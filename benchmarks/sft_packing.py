@@ -28,9 +28,9 @@ from learner.policy_critic import Policy
 from stepcoder_dist import ladder
 from stepcoder_dist.config import PromptConfig
 from stepcoder_dist.problems import load
-from stepcoder_dist.program import PromptWriter
+from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.records import SftExample
-from stepcoder_dist.tokenization import load_tokenizer
+from stepcoder_dist.text.tokenization import load_tokenizer
 
 BATCH = 64
 MICROBATCH = 8

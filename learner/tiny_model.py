@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stepcoder_dist.config import TinyModel
-from stepcoder_dist.tokenization import load_tokenizer
+from stepcoder_dist.text.tokenization import load_tokenizer
 
 
 def create(

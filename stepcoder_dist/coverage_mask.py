@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from stepcoder_dist.program import line_of, line_starts
+from stepcoder_dist.text.program import line_of, line_starts
 from stepcoder_dist.records import BoolArray, Completion, LineStructure, Program
 
 _VISIBLE = re.compile(r"\S")

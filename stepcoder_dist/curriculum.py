@@ -20,7 +20,7 @@ from typing import Any
 
 from stepcoder_dist.config import CurriculumConfig
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.program import line_starts
+from stepcoder_dist.text.program import line_starts
 from stepcoder_dist.records import Problem, StartPoint
 from stepcoder_dist.start_rules import RULES, Progress
 

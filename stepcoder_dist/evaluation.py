@@ -14,7 +14,7 @@ from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import SandboxFault, first_error
 from stepcoder_dist.planner import sample_seed
 from stepcoder_dist.ports import Executor, Sampler
-from stepcoder_dist.program import PromptWriter, assemble
+from stepcoder_dist.text.program import PromptWriter, assemble
 from stepcoder_dist.records import (
     LEVELS,
     Completion,

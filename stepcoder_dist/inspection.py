@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stepcoder_dist.curriculum import Stages, conditional_lines
-from stepcoder_dist.program import line_starts
+from stepcoder_dist.text.program import line_starts
 from stepcoder_dist.records import LEVELS, Problem, TestSuite
 
 KINDS = ("stdin", "call", "script")

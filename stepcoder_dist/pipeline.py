@@ -26,7 +26,7 @@ from stepcoder_dist.errors import RunError, SandboxFault, first_error
 from stepcoder_dist.losses import Losses
 from stepcoder_dist.metrics import PhaseClock, summarise
 from stepcoder_dist.planner import group_of
-from stepcoder_dist.program import assemble
+from stepcoder_dist.text.program import assemble
 from stepcoder_dist.records import (
     Completion,
     JudgedSample,

@@ -7,7 +7,7 @@ from typing import Any
 
 from stepcoder_dist.curriculum import Stages, conditional_lines
 from stepcoder_dist.inspection import kind, start_lines
-from stepcoder_dist.program import line_starts
+from stepcoder_dist.text.program import line_starts
 from stepcoder_dist.records import Problem, TestSuite
 from stepcoder_dist.reference_run import ReferenceRun
 

@@ -15,7 +15,7 @@ from stepcoder_dist.curriculum import Curriculum
 from stepcoder_dist.host.interruption import StopRequest
 from stepcoder_dist.planner import Planner, group_of
 from stepcoder_dist.ports import Executor, Learner, Sampler
-from stepcoder_dist.program import PromptWriter
+from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.records import (
     JudgedSample,
     Outcome,

@@ -15,7 +15,7 @@ from stepcoder_dist.config import RunConfig
 from stepcoder_dist.curriculum import conditional_lines
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.host.even_choice import spread
-from stepcoder_dist.program import PromptWriter
+from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.records import Problem, SftExample
 
 _NAMED = 3

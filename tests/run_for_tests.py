@@ -16,7 +16,7 @@ from stepcoder_dist.evaluation import EvaluatedSample
 from stepcoder_dist.fakes import ByteTokenizer, FakeLearner, FakeSampler
 from stepcoder_dist.metric_sinks import JsonLines
 from stepcoder_dist.pipeline import Run
-from stepcoder_dist.program import PromptWriter
+from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.records import (
     Outcome,
     Problem,

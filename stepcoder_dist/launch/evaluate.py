@@ -23,7 +23,7 @@ from stepcoder_dist.preflight import (
     sft_checkpoint,
     without_given_code,
 )
-from stepcoder_dist.program import PromptWriter
+from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.ray_session import ray_session
 from stepcoder_dist.records import Problem
 from stepcoder_dist.report_table import scores_table

@@ -124,7 +124,7 @@ def _fault(run: ReferenceRun) -> SandboxFault | None:
 def _token_counter(folder: str) -> Callable[[str], int]:
     if not Path(folder).is_dir():
         raise ConfigError(f"--tokenizer {folder}: no such folder; give one with a tokenizer.json")
-    from stepcoder_dist.tokenization import load_tokenizer
+    from stepcoder_dist.text.tokenization import load_tokenizer
 
     tokenizer = load_tokenizer(folder)
     return lambda text: len(tokenizer.encode(text)[0])

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from stepcoder_dist.config import PromptConfig
-from stepcoder_dist.program import PromptWriter
+from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.records import Problem
-from stepcoder_dist.tokenization import load_tokenizer
+from stepcoder_dist.text.tokenization import load_tokenizer
 
 
 class ContextLength:

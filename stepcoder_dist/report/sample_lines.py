@@ -6,7 +6,7 @@ from bisect import bisect_right
 from itertools import accumulate, chain, cycle, pairwise, repeat
 from typing import Any
 
-from stepcoder_dist.program import line_starts
+from stepcoder_dist.text.program import line_starts
 
 GIVEN, EXECUTED, FOLLOWS, MASKED, UNTRUSTED, NOTHING_RAN, AFTER = "gefmuna"
 """Fates of lines: given; written and executed; kept with the statement or block it belongs to;

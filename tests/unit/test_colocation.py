@@ -15,7 +15,7 @@ from stepcoder_dist import training
 from stepcoder_dist.config import RunConfig, SandboxConfig
 from stepcoder_dist.errors import ConfigError, RunError
 from stepcoder_dist.fakes import ByteTokenizer, FakeLearner, FakeSampler
-from stepcoder_dist.program import PromptWriter
+from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.records import (
     Problem,
     RolloutRequest,

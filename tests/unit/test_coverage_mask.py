@@ -16,7 +16,7 @@ import pytest
 from stepcoder_dist.config import CreditConfig
 from stepcoder_dist.coverage_mask import kept_lines
 from stepcoder_dist.credit import credited_tokens
-from stepcoder_dist.program import assemble
+from stepcoder_dist.text.program import assemble
 from stepcoder_dist.records import (
     Completion,
     LineStructure,

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from stepcoder_dist.config import CreditConfig
 from stepcoder_dist.credit import RULES, CreditedLines, credited_lines, credited_tokens
-from stepcoder_dist.program import assemble
+from stepcoder_dist.text.program import assemble
 from stepcoder_dist.records import (
     Completion,
     LineStructure,

@@ -19,7 +19,7 @@ from stepcoder_dist.fakes import ByteTokenizer, FakeLearner, FakeSampler
 from stepcoder_dist.losses import MAX_CHECKER_FAULTS, Losses
 from stepcoder_dist.metric_sinks import JsonLines
 from stepcoder_dist.ports import Executor
-from stepcoder_dist.program import PromptWriter
+from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.records import (
     Outcome,
     Problem,

@@ -12,7 +12,7 @@ from stepcoder_dist import preflight
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.fakes import ByteTokenizer
-from stepcoder_dist.program import PromptWriter
+from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.records import Problem, TestSuite
 
 

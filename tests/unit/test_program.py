@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers_for_tests import EOS, FAMILIES, tokenizer
 
 from stepcoder_dist.config import PromptConfig, SamplingConfig
-from stepcoder_dist.program import PromptWriter, assemble, line_of, line_starts
+from stepcoder_dist.text.program import PromptWriter, assemble, line_of, line_starts
 from stepcoder_dist.records import (
     Completion,
     Int32Array,

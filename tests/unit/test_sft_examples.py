@@ -11,7 +11,7 @@ from stepcoder_dist import sft_examples
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.fakes import ByteTokenizer
-from stepcoder_dist.program import PromptWriter
+from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.records import Problem, TestSuite
 
 QUIET = Console(quiet=True)

@@ -18,7 +18,7 @@ from tokenizers.decoders import DecodeStream
 from stepcoder_dist import ladder
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.records import Problem
-from stepcoder_dist.tokenization import FolderTokenizer, load_tokenizer
+from stepcoder_dist.text.tokenization import FolderTokenizer, load_tokenizer
 
 PROGRAM = "n=int(input())\nif n%2==0:\n    n+=12\nprint(n)\n"
 

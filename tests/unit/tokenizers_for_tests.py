@@ -11,7 +11,7 @@ from functools import cache
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 
-from stepcoder_dist.tokenization import FolderTokenizer
+from stepcoder_dist.text.tokenization import FolderTokenizer
 
 EOS = "<|end|>"
 TURNS = ["<|user|>", "<|assistant|>"]

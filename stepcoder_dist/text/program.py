@@ -19,7 +19,7 @@ import numpy as np
 
 from stepcoder_dist.config import PromptConfig, SamplingConfig
 from stepcoder_dist.ports import Tokenizer
-from stepcoder_dist.prompt_templates import STYLES, TASKS, Frame, Task, filled
+from stepcoder_dist.text.prompt_templates import STYLES, TASKS, Frame, Task, filled
 from stepcoder_dist.records import (
     Completion,
     Int32Array,

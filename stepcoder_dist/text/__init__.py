@@ -1,0 +1,1 @@
+"""A problem as text and as tokens, and a completion as a program."""
