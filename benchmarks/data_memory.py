@@ -44,7 +44,8 @@ COMMANDS = {
         "done = cli.run(['data', 'refine', str(path), '--out', out])"
     ),
     "judge's problems": (
-        "from stepcoder_dist.problem_store import read_problems as read; store = read(Path(path)); "
+        "from stepcoder_dist.problems.store import read_problems as read; "
+        "store = read(Path(path)); "
         "done = sum(len(store[name].tests) == 0 for name in store)"
     ),
 }

@@ -25,11 +25,10 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from learner import batching, packed_attention, packing
 from learner.batching import MicroBatch
 from learner.policy_critic import Policy
-from stepcoder_dist import ladder
 from stepcoder_dist.config import PromptConfig
-from stepcoder_dist.problems import load
-from stepcoder_dist.text.program import PromptWriter
+from stepcoder_dist.problems import ladder, load
 from stepcoder_dist.records import SftExample
+from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.text.tokenization import load_tokenizer
 
 BATCH = 64

@@ -21,8 +21,8 @@ from stepcoder_dist.coverage_mask import kept_lines
 from stepcoder_dist.errors import CheckerFault, ProblemError, SandboxFault, UserError
 from stepcoder_dist.host.console import Phase, open_console
 from stepcoder_dist.ports import Executor
-from stepcoder_dist.problem_files import MEND, rows
-from stepcoder_dist.problem_store import read_problems
+from stepcoder_dist.problems.files import MEND, rows
+from stepcoder_dist.problems.store import read_problems
 from stepcoder_dist.records import Problem, Verdict
 from stepcoder_dist.sandbox_backend import Backend
 

@@ -14,7 +14,6 @@ from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import SandboxFault, first_error
 from stepcoder_dist.planner import sample_seed
 from stepcoder_dist.ports import Executor, Sampler
-from stepcoder_dist.text.program import PromptWriter, assemble
 from stepcoder_dist.records import (
     LEVELS,
     Completion,
@@ -24,6 +23,7 @@ from stepcoder_dist.records import (
     Ticket,
     Verdict,
 )
+from stepcoder_dist.text.program import PromptWriter, assemble
 from stepcoder_dist.whole_share import sample_whole
 
 BOOTSTRAP_DRAWS = 2000

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stepcoder_dist.curriculum import Stages, conditional_lines
-from stepcoder_dist.text.program import line_starts
 from stepcoder_dist.records import LEVELS, Problem, TestSuite
+from stepcoder_dist.text.program import line_starts
 
 KINDS = ("stdin", "call", "script")
 REFERENCE_ONLY = ("reference_lines", "reference_tokens")

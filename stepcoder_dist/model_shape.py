@@ -93,7 +93,7 @@ def of_config(config: dict[str, Any]) -> ModelShape | None:
 
 def of_tiny(tiny: TinyModel) -> ModelShape:
     """The shape of the model that `learner/tiny_model.py` makes for the ladder's tokenizer."""
-    from stepcoder_dist import ladder
+    from stepcoder_dist.problems import ladder
 
     with tempfile.TemporaryDirectory() as folder:
         vocabulary = ladder.write_tokenizer(Path(folder))

@@ -26,7 +26,6 @@ from stepcoder_dist.errors import RunError, SandboxFault, first_error
 from stepcoder_dist.losses import Losses
 from stepcoder_dist.metrics import PhaseClock, summarise
 from stepcoder_dist.planner import group_of
-from stepcoder_dist.text.program import assemble
 from stepcoder_dist.records import (
     Completion,
     JudgedSample,
@@ -39,6 +38,7 @@ from stepcoder_dist.records import (
 )
 from stepcoder_dist.reward import reward
 from stepcoder_dist.run_state import Run
+from stepcoder_dist.text.program import assemble
 from stepcoder_dist.trajectory_buffer import Fate
 from stepcoder_dist.whole_share import sample_whole
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from stepcoder_dist.curriculum import Stages, conditional_lines
 from stepcoder_dist.inspection import kind, start_lines
-from stepcoder_dist.text.program import line_starts
 from stepcoder_dist.records import Problem, TestSuite
 from stepcoder_dist.reference_run import ReferenceRun
+from stepcoder_dist.text.program import line_starts
 
 _SHOWN_TESTS = 3
 _SHOWN_CHARS = 200

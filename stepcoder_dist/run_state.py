@@ -15,7 +15,6 @@ from stepcoder_dist.curriculum import Curriculum
 from stepcoder_dist.host.interruption import StopRequest
 from stepcoder_dist.planner import Planner, group_of
 from stepcoder_dist.ports import Executor, Learner, Sampler
-from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.records import (
     JudgedSample,
     Outcome,
@@ -24,6 +23,7 @@ from stepcoder_dist.records import (
     Trajectory,
     WeightVersion,
 )
+from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.trajectory_buffer import Fate, Ledger, TrajectoryBuffer, VersionGate
 
 STATE_KEYS = frozenset(

@@ -13,8 +13,8 @@ from typing import Any
 from stepcoder_dist.config import CreditConfig, RunConfig
 from stepcoder_dist.credit import credited_lines
 from stepcoder_dist.host.even_choice import evenly
-from stepcoder_dist.text.program import line_starts
 from stepcoder_dist.records import Int32Array, JudgedSample, Trajectory
+from stepcoder_dist.text.program import line_starts
 
 
 def sample_rows(

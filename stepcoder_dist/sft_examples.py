@@ -15,8 +15,8 @@ from stepcoder_dist.config import RunConfig
 from stepcoder_dist.curriculum import conditional_lines
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.host.even_choice import spread
-from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.records import Problem, SftExample
+from stepcoder_dist.text.program import PromptWriter
 
 _NAMED = 3
 """Problems that a line names; the rest is counted."""

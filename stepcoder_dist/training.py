@@ -20,11 +20,11 @@ from stepcoder_dist.metric_sinks import MetricSink
 from stepcoder_dist.planner import Planner
 from stepcoder_dist.ports import Executor, Sampler
 from stepcoder_dist.ports import Learner as LearnerPort
-from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.records import Problem, Trajectory, WeightVersion
 from stepcoder_dist.report_table import status
 from stepcoder_dist.run_folder import RunFolder, checkpoints
 from stepcoder_dist.run_state import STATE_KEYS, Run
+from stepcoder_dist.text.program import PromptWriter
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from stepcoder_dist.evaluation import EvaluatedSample
 from stepcoder_dist.fakes import ByteTokenizer, FakeLearner, FakeSampler
 from stepcoder_dist.metric_sinks import JsonLines
 from stepcoder_dist.pipeline import Run
-from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.records import (
     Outcome,
     Problem,
@@ -27,6 +26,7 @@ from stepcoder_dist.records import (
     Verdict,
 )
 from stepcoder_dist.run_folder import RunFolder
+from stepcoder_dist.text.program import PromptWriter
 
 REFERENCE = "n = int(input())\nif n > 5:\n    n = 5\nif n < 0:\n    n = 0\nprint(n)\n"
 """E = 2: two stages; at stage 1 the policy starts at line 4."""

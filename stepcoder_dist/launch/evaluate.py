@@ -23,11 +23,11 @@ from stepcoder_dist.preflight import (
     sft_checkpoint,
     without_given_code,
 )
-from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.ray_session import ray_session
 from stepcoder_dist.records import Problem
 from stepcoder_dist.report_table import scores_table
 from stepcoder_dist.runs_root import runs_root
+from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.training import Pools
 
 

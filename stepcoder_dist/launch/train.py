@@ -21,12 +21,12 @@ from stepcoder_dist.preflight import (
     tell_about_ray_job,
     tell_if_the_policy_stands_still,
 )
-from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.ray_session import RayMetrics, ray_session
 from stepcoder_dist.records import Problem, WeightVersion
 from stepcoder_dist.run_folder import RunFolder, checkpoints
 from stepcoder_dist.run_state import nothing
 from stepcoder_dist.sft_examples import SftExamples
+from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.training import Pools
 
 _PROBE_TOKENS = 256

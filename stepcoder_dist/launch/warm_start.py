@@ -117,7 +117,7 @@ def base_checkpoint(config: RunConfig) -> str:
     if config.model.tiny is None:
         return existing(config.model.path, "mend model.path")
     from learner import tiny_model
-    from stepcoder_dist import ladder
+    from stepcoder_dist.problems import ladder
 
     base = Path(f"{config.sft_folder}-base").resolve()
     ladder.write_tokenizer(base)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from stepcoder_dist.config import PromptConfig
-from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.records import Problem
+from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.text.tokenization import load_tokenizer
 
 

@@ -13,8 +13,8 @@ import re
 from typing import Any
 
 from stepcoder_dist.errors import MissingEngine, ProblemError
-from stepcoder_dist.problem_files import MEND
 from stepcoder_dist.problems import drafts
+from stepcoder_dist.problems.files import MEND
 from stepcoder_dist.records import Problem
 
 WORDS = 4

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from stepcoder_dist.problem_formats import Draft
-from stepcoder_dist.problem_tests import one_element_lists
+from stepcoder_dist.problems.formats import Draft
+from stepcoder_dist.problems.tests import one_element_lists
 from stepcoder_dist.records import Problem
 
 LINES_JOINED = "lists of lines joined to text"

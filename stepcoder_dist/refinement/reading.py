@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from stepcoder_dist import reference_code
-from stepcoder_dist.assert_script import parse
 from stepcoder_dist.errors import ProblemError
-from stepcoder_dist.problem_files import MEND
-from stepcoder_dist.problem_formats import Draft, RowError, draft
-from stepcoder_dist.problem_tests import listed
-from stepcoder_dist.problems import problem_of, rewrapped
+from stepcoder_dist.problems import problem_of, reference_code, rewrapped
+from stepcoder_dist.problems.assert_script import parse
+from stepcoder_dist.problems.files import MEND
+from stepcoder_dist.problems.formats import Draft, RowError, draft
+from stepcoder_dist.problems.tests import listed
 from stepcoder_dist.records import Problem
 from stepcoder_dist.refinement.normalisation import changes
 from stepcoder_dist.refinement.stages import Candidate, Reason, Rejection

@@ -12,9 +12,9 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from stepcoder_dist.assert_script import parse
 from stepcoder_dist.errors import CheckerFault, ProblemError
 from stepcoder_dist.ports import Executor
+from stepcoder_dist.problems.assert_script import parse
 from stepcoder_dist.records import Outcome, Problem, Verdict
 from stepcoder_dist.refinement.majority import Majority
 from stepcoder_dist.refinement.reading import Fits, Reading, readings, without_place

@@ -23,9 +23,9 @@ from rich.console import Console
 from stepcoder_dist.errors import ProblemError, SandboxFault
 from stepcoder_dist.host import installed
 from stepcoder_dist.host.console import Phase
-from stepcoder_dist.problem_files import Row, rows
-from stepcoder_dist.problem_formats import problem_id
 from stepcoder_dist.problems import problem_from_row
+from stepcoder_dist.problems.files import Row, rows
+from stepcoder_dist.problems.formats import problem_id
 from stepcoder_dist.refinement import outputs, source
 from stepcoder_dist.refinement.likeness import Likeness, load_datasketch, text_of
 from stepcoder_dist.refinement.reading import read, without_place

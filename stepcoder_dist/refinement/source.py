@@ -6,9 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from stepcoder_dist import file_digest, ladder
+from stepcoder_dist import file_digest
 from stepcoder_dist.errors import ProblemError
-from stepcoder_dist.problem_files import APPS_FILES, rows
+from stepcoder_dist.problems import ladder
+from stepcoder_dist.problems.files import APPS_FILES, rows
 
 
 def digest(path: Path) -> dict[str, Any]:

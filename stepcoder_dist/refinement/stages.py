@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from stepcoder_dist.problem_formats import Draft
+from stepcoder_dist.problems.formats import Draft
 from stepcoder_dist.records import Problem
 
 

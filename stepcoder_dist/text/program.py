@@ -19,7 +19,6 @@ import numpy as np
 
 from stepcoder_dist.config import PromptConfig, SamplingConfig
 from stepcoder_dist.ports import Tokenizer
-from stepcoder_dist.text.prompt_templates import STYLES, TASKS, Frame, Task, filled
 from stepcoder_dist.records import (
     Completion,
     Int32Array,
@@ -30,6 +29,7 @@ from stepcoder_dist.records import (
     StartPoint,
     Ticket,
 )
+from stepcoder_dist.text.prompt_templates import STYLES, TASKS, Frame, Task, filled
 
 OPENING_FENCE = "```python\n"
 CLOSING_FENCE = "```"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from executor_cases import call_tests, stdin_tests
 
-from stepcoder_dist import ladder
+from stepcoder_dist.problems import ladder
 from stepcoder_dist.records import Outcome, TestSuite
 
 

@@ -175,7 +175,7 @@ import torch
 
 from learner import tiny_model
 from learner.weight_buckets import pack, plan_buckets
-from stepcoder_dist import ladder
+from stepcoder_dist.problems import ladder
 from stepcoder_dist.config import TinyModel
 from stepcoder_dist.run_file import load
 from actors.rollout_actor import environment

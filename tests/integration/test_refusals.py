@@ -11,7 +11,8 @@ import pytest
 from commands import DEMO, SMALL, sets, stepcoder
 
 from learner import manifest
-from stepcoder_dist import ladder, run_file
+from stepcoder_dist import run_file
+from stepcoder_dist.problems import ladder
 from stepcoder_dist.run_folder import RunFolder
 from stepcoder_dist.run_state import STATE_KEYS
 

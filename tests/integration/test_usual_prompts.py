@@ -14,8 +14,8 @@ from stepcoder_dist.config import PromptConfig, RunConfig, SandboxConfig
 from stepcoder_dist.errors import MissingEngine
 from stepcoder_dist.evaluation import evaluate
 from stepcoder_dist.fakes import ByteTokenizer, FakeSampler
-from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.records import Outcome, Problem, RolloutRequest
+from stepcoder_dist.text.program import PromptWriter
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "HumanEval.jsonl.gz"
 pytestmark = [

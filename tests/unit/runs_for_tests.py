@@ -15,7 +15,6 @@ from stepcoder_dist import training
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.fakes import ByteTokenizer, FakeLearner, FakeSampler
 from stepcoder_dist.metric_sinks import JsonLines
-from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.records import (
     Outcome,
     Problem,
@@ -27,6 +26,7 @@ from stepcoder_dist.records import (
     Verdict,
 )
 from stepcoder_dist.run_folder import RunFolder
+from stepcoder_dist.text.program import PromptWriter
 
 REFERENCE = "n = int(input())\nif n > 5:\n    n = 5\nif n < 0:\n    n = 0\nprint(n)\n"
 """E = 2: two stages; at stage 1 the policy starts at line 4."""

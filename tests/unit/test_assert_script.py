@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepcoder_dist.assert_script import CallTests, call_tests
+from stepcoder_dist.problems.assert_script import CallTests, call_tests
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from stepcoder_dist import training
 from stepcoder_dist.config import RunConfig, SandboxConfig
 from stepcoder_dist.errors import ConfigError, RunError
 from stepcoder_dist.fakes import ByteTokenizer, FakeLearner, FakeSampler
-from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.records import (
     Problem,
     RolloutRequest,
@@ -26,6 +25,7 @@ from stepcoder_dist.records import (
 )
 from stepcoder_dist.run_file import load
 from stepcoder_dist.run_folder import RunFolder
+from stepcoder_dist.text.program import PromptWriter
 
 ONE_GPU = Path(__file__).parents[2] / "deploy" / "runs" / "one_gpu.toml"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from stepcoder_dist import content_digest, ladder
+from stepcoder_dist import content_digest
+from stepcoder_dist.problems import ladder
 
 
 def test_another_test_another_statement_and_another_order_show() -> None:

@@ -16,7 +16,6 @@ import pytest
 from stepcoder_dist.config import CreditConfig
 from stepcoder_dist.coverage_mask import kept_lines
 from stepcoder_dist.credit import credited_tokens
-from stepcoder_dist.text.program import assemble
 from stepcoder_dist.records import (
     Completion,
     LineStructure,
@@ -26,6 +25,7 @@ from stepcoder_dist.records import (
     Ticket,
     Verdict,
 )
+from stepcoder_dist.text.program import assemble
 
 TICKET = Ticket(sample_id="s0-0-0", problem_id="p/1", stage=0, seed=7, planned_step=0)
 

@@ -22,7 +22,6 @@ from tokenizers_for_tests import FAMILIES, tokenizer
 
 from stepcoder_dist.config import CreditConfig
 from stepcoder_dist.credit import credited_tokens
-from stepcoder_dist.text.program import assemble, line_starts
 from stepcoder_dist.records import (
     Completion,
     Outcome,
@@ -32,6 +31,7 @@ from stepcoder_dist.records import (
     Verdict,
 )
 from stepcoder_dist.reward import reward
+from stepcoder_dist.text.program import assemble, line_starts
 from stepcoder_dist.text.tokenization import FolderTokenizer
 
 TICKET = Ticket(sample_id="s0-0-0", problem_id="p/1", stage=0, seed=7, planned_step=0)

@@ -22,7 +22,6 @@ from hypothesis import strategies as st
 
 from stepcoder_dist.config import CreditConfig
 from stepcoder_dist.credit import RULES, CreditedLines, credited_lines, credited_tokens
-from stepcoder_dist.text.program import assemble
 from stepcoder_dist.records import (
     Completion,
     LineStructure,
@@ -32,6 +31,7 @@ from stepcoder_dist.records import (
     Ticket,
     Verdict,
 )
+from stepcoder_dist.text.program import assemble
 
 STRUCTURE = LineStructure(
     code_lines=frozenset({1, 2, 3, 5, 6, 7, 8}),

@@ -230,7 +230,7 @@ def test_what_config_json_does_not_tell_stays_unknown(tmp_path: Path, content: s
 def test_the_estimate_of_a_tiny_model_counts_what_transformers_builds(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     from learner import tiny_model
-    from stepcoder_dist import ladder
+    from stepcoder_dist.problems import ladder
 
     tiny = TinyModel(hidden_size=64, layers=2, heads=2, kv_heads=1, intermediate_size=96)
     ladder.write_tokenizer(tmp_path)

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from stepcoder_dist import cli, inspection, inspection_table, ladder, problem_view, problems
+from stepcoder_dist import cli, inspection, inspection_table, problem_view, problems
+from stepcoder_dist.problems import ladder
 from stepcoder_dist.records import Problem, TestSuite
 from stepcoder_dist.reference_run import ReferenceRun
 

@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepcoder_dist import ladder, problems
+from stepcoder_dist import problems
 from stepcoder_dist.curriculum import conditional_lines
 from stepcoder_dist.errors import ProblemError
-from stepcoder_dist.ladder_language import Action, Condition, If, Repeat, Step, Task, While
-from stepcoder_dist.ladder_programs import INPUTS, KINDS, programs
-from stepcoder_dist.ladder_slips import single_slips
+from stepcoder_dist.problems import ladder
+from stepcoder_dist.problems.ladder.language import Action, Condition, If, Repeat, Step, Task, While
+from stepcoder_dist.problems.ladder.programs import INPUTS, KINDS, programs
+from stepcoder_dist.problems.ladder.slips import single_slips
 from stepcoder_dist.records import Problem
 
 EVEN, ABOVE = Condition("even"), Condition("above", 7)

@@ -19,7 +19,6 @@ from stepcoder_dist.fakes import ByteTokenizer, FakeLearner, FakeSampler
 from stepcoder_dist.losses import MAX_CHECKER_FAULTS, Losses
 from stepcoder_dist.metric_sinks import JsonLines
 from stepcoder_dist.ports import Executor
-from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.records import (
     Outcome,
     Problem,
@@ -30,6 +29,7 @@ from stepcoder_dist.records import (
 )
 from stepcoder_dist.run_folder import RunFolder, checkpoints
 from stepcoder_dist.run_state import Run
+from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.trajectory_buffer import Fate
 
 REFERENCE = "n = int(input())\nif n > 5:\n    n = 5\nif n < 0:\n    n = 0\nprint(n)\n"

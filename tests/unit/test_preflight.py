@@ -12,8 +12,8 @@ from stepcoder_dist import preflight
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.fakes import ByteTokenizer
-from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.records import Problem, TestSuite
+from stepcoder_dist.text.program import PromptWriter
 
 
 def config(max_tokens: int = 200, kind: str = "cccs") -> RunConfig:

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepcoder_dist import problem_files, problems
+from stepcoder_dist import problems
 from stepcoder_dist.errors import ProblemError
+from stepcoder_dist.problems import files as problem_files
 
 STDIN = {"problem_id": "a/1", "inputs": ["1\n"], "outputs": ["2\n"], "fn_name": None}
 CALL = {"problem_id": "a/2", "inputs": [[1, 2]], "outputs": [3], "fn_name": "add"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stepcoder_dist.errors import ProblemError, RunError
-from stepcoder_dist.problem_store import ProblemStore, read_problems
+from stepcoder_dist.problems.store import ProblemStore, read_problems
 from stepcoder_dist.records import Problem, TestSuite
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from stepcoder_dist import problem_files, problems
+from stepcoder_dist import problems
 from stepcoder_dist.errors import ProblemError
-from stepcoder_dist.problem_tests import LEETCODE_IMPORTS
+from stepcoder_dist.problems import files as problem_files
+from stepcoder_dist.problems.tests import LEETCODE_IMPORTS
 from stepcoder_dist.records import Problem
 
 STDIN = {"problem_id": "a/1", "inputs": ["1\n"], "outputs": ["2\n"], "fn_name": None}

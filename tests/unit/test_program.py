@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from tokenizers_for_tests import EOS, FAMILIES, tokenizer
 
 from stepcoder_dist.config import PromptConfig, SamplingConfig
-from stepcoder_dist.text.program import PromptWriter, assemble, line_of, line_starts
 from stepcoder_dist.records import (
     Completion,
     Int32Array,
@@ -21,6 +20,7 @@ from stepcoder_dist.records import (
     TestSuite,
     Ticket,
 )
+from stepcoder_dist.text.program import PromptWriter, assemble, line_of, line_starts
 
 TICKET = Ticket(sample_id="s0-0-0", problem_id="p/1", stage=0, seed=7, planned_step=0)
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from test_program import completion, cut_at, problem, references
 from tokenizers_for_tests import EOS, FAMILIES, TURNS, tokenizer
 
-from stepcoder_dist.text import chat_template
 from stepcoder_dist.config import PromptConfig
 from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.text import chat_template
 from stepcoder_dist.text.program import PromptWriter, assemble
 from stepcoder_dist.text.prompt_templates import STYLES, TASKS, Frame
 from stepcoder_dist.text.tokenization import FolderTokenizer

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepcoder_dist import python_values
+from stepcoder_dist.problems import python_values
 
 ATOMS = (
     st.none()
@@ -58,7 +58,7 @@ def test_values_that_are_no_literals_are_written_by_the_calls_that_make_them():
 
 def test_a_set_is_written_alike_whatever_the_hash_seed():
     script = (
-        "from stepcoder_dist import python_values as p; "
+        "from stepcoder_dist.problems import python_values as p; "
         "print(p.write({'a', 'b', 'c', 'd', ('e', 1)}))"
     )
     told = {

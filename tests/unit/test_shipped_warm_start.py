@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from stepcoder_dist import ladder, run_file
+from stepcoder_dist import run_file
 from stepcoder_dist.config import RunConfig
+from stepcoder_dist.problems import ladder
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,8 +15,8 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers.decoders import DecodeStream
 
-from stepcoder_dist import ladder
 from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.problems import ladder
 from stepcoder_dist.records import Problem
 from stepcoder_dist.text.tokenization import FolderTokenizer, load_tokenizer
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 
-from stepcoder_dist.ladder_language import If, Task
-from stepcoder_dist.ladder_programs import INPUTS
-from stepcoder_dist.ladder_slips import single_slips
+from stepcoder_dist.problems.ladder.language import If, Task
+from stepcoder_dist.problems.ladder.programs import INPUTS
+from stepcoder_dist.problems.ladder.slips import single_slips
 
 Branch = tuple[int, int, bool]
 """Step, depth, way: as `Task.branches` has it."""

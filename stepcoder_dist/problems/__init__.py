@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from stepcoder_dist import ladder, python_values, reference_code
 from stepcoder_dist.errors import ProblemError
-from stepcoder_dist.problem_files import MEND, rows
-from stepcoder_dist.problem_formats import (
+from stepcoder_dist.problems import ladder, python_values, reference_code
+from stepcoder_dist.problems.files import MEND, rows
+from stepcoder_dist.problems.formats import (
     OWN_FORMAT,
     PYTHON_TEXT,
     Draft,
@@ -27,7 +27,7 @@ from stepcoder_dist.problem_formats import (
     draft,
     problem_id,
 )
-from stepcoder_dist.problem_tests import one_element_lists, suite
+from stepcoder_dist.problems.tests import one_element_lists, suite
 from stepcoder_dist.records import LEVELS, Problem, TestSuite
 
 _NAMED_IN_ERROR = 5

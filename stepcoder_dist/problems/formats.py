@@ -18,8 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from stepcoder_dist import python_values
-from stepcoder_dist.assert_script import parse
+from stepcoder_dist.problems import python_values
+from stepcoder_dist.problems.assert_script import parse
 
 OWN_FORMAT = "stepcoder"
 """The value of `format` in rows that this project wrote: they mean what they say, and nothing

@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Iterator
 from itertools import count
 
-from stepcoder_dist.ladder_language import Condition, If, Repeat, Step, Task, While
+from stepcoder_dist.problems.ladder.language import Condition, If, Repeat, Step, Task, While
 
 
 def careless(task: Task, rng: random.Random, share: float) -> Task:

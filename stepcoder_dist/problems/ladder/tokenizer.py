@@ -16,8 +16,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from stepcoder_dist.ladder_language import INDENT, Action, Condition, If, Repeat, Step, Task, While
-from stepcoder_dist.ladder_slips import single_slips
+from stepcoder_dist.problems.ladder.language import (
+    INDENT,
+    Action,
+    Condition,
+    If,
+    Repeat,
+    Step,
+    Task,
+    While,
+)
+from stepcoder_dist.problems.ladder.slips import single_slips
 
 END, PAD = "<|endoftext|>", "<|pad|>"
 

@@ -21,13 +21,13 @@ from itertools import islice
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from stepcoder_dist import ladder_tokenizer
 from stepcoder_dist.errors import ProblemError
 from stepcoder_dist.host import whole_file
-from stepcoder_dist.ladder_inputs import draw_inputs
-from stepcoder_dist.ladder_language import Task
-from stepcoder_dist.ladder_programs import CONDITIONALS, KINDS, LEVEL_OF, programs
-from stepcoder_dist.ladder_slips import careless
+from stepcoder_dist.problems.ladder import tokenizer as ladder_tokenizer
+from stepcoder_dist.problems.ladder.inputs import draw_inputs
+from stepcoder_dist.problems.ladder.language import Task
+from stepcoder_dist.problems.ladder.programs import CONDITIONALS, KINDS, LEVEL_OF, programs
+from stepcoder_dist.problems.ladder.slips import careless
 from stepcoder_dist.records import Problem, TestSuite
 
 PREFIX = "ladder:"

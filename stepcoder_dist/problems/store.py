@@ -16,9 +16,9 @@ from types import TracebackType
 from typing import Self
 
 from stepcoder_dist.errors import ProblemError, RunError
-from stepcoder_dist.problem_files import MEND, rows
-from stepcoder_dist.problem_formats import problem_id
 from stepcoder_dist.problems import problem_from_row
+from stepcoder_dist.problems.files import MEND, rows
+from stepcoder_dist.problems.formats import problem_id
 from stepcoder_dist.records import Problem
 
 AT_HAND_BYTES = 32 * 2**20

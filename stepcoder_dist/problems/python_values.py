@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from stepcoder_dist.assert_script import NotPlain, evaluate
+from stepcoder_dist.problems.assert_script import NotPlain, evaluate
 
 
 def write(value: Any) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from stepcoder_dist.ladder_language import Action, Condition, If, Repeat, Step, Task, While
+from stepcoder_dist.problems.ladder.language import Action, Condition, If, Repeat, Step, Task, While
 from stepcoder_dist.records import LEVELS
 
 CONDITIONALS = range(1, 6)

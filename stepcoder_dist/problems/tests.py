@@ -21,9 +21,9 @@ import reprlib
 from collections.abc import Sequence
 from typing import Any
 
-from stepcoder_dist import reference_code
-from stepcoder_dist.assert_script import call_tests, called_name
-from stepcoder_dist.problem_formats import Draft, RowError, a_type
+from stepcoder_dist.problems import reference_code
+from stepcoder_dist.problems.assert_script import call_tests, called_name
+from stepcoder_dist.problems.formats import Draft, RowError, a_type
 from stepcoder_dist.records import TestSuite
 
 LEETCODE_IMPORTS = (

@@ -11,7 +11,7 @@ import ast
 import warnings
 from collections.abc import Iterator
 
-from stepcoder_dist.assert_script import parse
+from stepcoder_dist.problems.assert_script import parse
 
 _SCALAR_TYPES = {"int", "float", "str", "bool", "bytes", "complex", "dict", "Dict", "set", "Set"}
 _LIST_TYPES = {"list", "List", "Sequence", "Iterable"}
