@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from stepcoder_dist import file_digest
-from stepcoder_dist.problems import row_from_problem
+from stepcoder_dist.problems.own_format import row_from_problem
 from stepcoder_dist.records import Problem
 
 _LETTERS = 16

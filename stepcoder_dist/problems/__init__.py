@@ -1,6 +1,6 @@
 """Problem sets → `Problem` records: read, brought into one shape, checked.
 
-    rows (problem_files) ─ Draft (problem_formats) ─ Problem: tests settled, reference runnable
+    rows (files.py) ─ Draft (formats.py) ─ Problem: tests settled (tests.py), reference runnable
 
 `load` reads a whole set, `stream` one problem at a time in bounded memory, `each` hands bad rows
 out as errors instead of raising them. Nothing of a problem is run here.
@@ -9,7 +9,6 @@ out as errors instead of raising them. Nothing of a problem is run here.
 from __future__ import annotations
 
 import dataclasses
-import json
 import reprlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,11 +16,9 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from stepcoder_dist.errors import ProblemError
-from stepcoder_dist.problems import ladder, python_values, reference_code
+from stepcoder_dist.problems import ladder, reference_code
 from stepcoder_dist.problems.files import MEND, rows
 from stepcoder_dist.problems.formats import (
-    OWN_FORMAT,
-    PYTHON_TEXT,
     Draft,
     RowError,
     draft,
@@ -190,57 +187,6 @@ def rewrapped(problem: Problem) -> Problem:
         tuple(o[0] for o in outputs) if one_element_lists(outputs) else tuple([o] for o in outputs)
     )
     return dataclasses.replace(problem, tests=dataclasses.replace(problem.tests, outputs=other))
-
-
-def row_from_problem(problem: Problem) -> dict[str, Any]:
-    """Write a problem as one APPS+ object that `problem_from_row` reads back as it was.
-
-    Where its tests hold what JSON cannot (tuples, sets, bytes, nan) each input and output is
-    Python text, and `values` says so. Raises `ProblemError` where they are no plain data.
-    """
-    tests = problem.tests
-    row: dict[str, Any] = {
-        "format": OWN_FORMAT,
-        "problem_id": problem.problem_id,
-        "prompt": problem.statement,
-        "difficulty": problem.level,
-        "starter_code": problem.starter_code,
-        "canonical_solution": problem.reference,
-        "fn_name": tests.fn_name,
-        "inputs": list(tests.inputs),
-        "outputs": list(tests.outputs),
-        "comparison": tests.comparison,
-        # only where it says something: rows without it, and digests of them, stay what they were
-        **({"strict_types": True} if tests.strict_types else {}),
-        "checker": tests.checker,
-        "setup_code": tests.setup_code,
-        "test_code": tests.test_code,
-        "entry_point": tests.entry_point,
-        "time_limit_s": tests.cpu_limit_s,
-        "memory_limit_mb": tests.memory_limit_bytes and tests.memory_limit_bytes / 2**20,
-    }
-    required = {"fn_name", "inputs", "outputs", "prompt"}
-    row = {key: value for key, value in row.items() if key in required or value}
-    if row.get("comparison") == "tokens":
-        del row["comparison"]
-    if not _json_holds(row):
-        try:
-            row["inputs"] = [python_values.write(value) for value in tests.inputs]
-            row["outputs"] = [python_values.write(value) for value in tests.outputs]
-        except ValueError as error:
-            raise ProblemError(
-                f'problem "{problem.problem_id}": its tests cannot be written ({error}); '
-                "keep its row"
-            ) from None
-        row["values"] = PYTHON_TEXT
-    return row
-
-
-def _json_holds(row: dict[str, Any]) -> bool:
-    try:
-        return bool(json.loads(json.dumps(row, allow_nan=False)) == row)
-    except (TypeError, ValueError, RecursionError):
-        return False
 
 
 def _error(where: str, name: str | None, what: str) -> ProblemError:

@@ -1,6 +1,6 @@
 """What a refining leaves: the set, its report, its manifest. Each is there whole or not at all.
 
-    apps_plus.jsonl             rows of our format (`problems.row_from_problem`) with more fields
+    apps_plus.jsonl             rows of our format (`problems/own_format.py`) with more fields
     refine_report.json          counts, and every row that was left out, changed or mended, by id
     apps_plus.manifest.json     digests of source and set, options, versions, counts
 
@@ -25,8 +25,8 @@ from rich.table import Table
 from stepcoder_dist.curriculum import conditional_lines
 from stepcoder_dist.errors import UserError
 from stepcoder_dist.host import installed, whole_file
-from stepcoder_dist.problems import row_from_problem
 from stepcoder_dist.problems.assert_script import parse
+from stepcoder_dist.problems.own_format import row_from_problem
 from stepcoder_dist.refinement.settled_file import SettledFile
 from stepcoder_dist.refinement.stages import Candidate, Reason, Stage
 

@@ -13,6 +13,7 @@ import pytest
 from stepcoder_dist import problems
 from stepcoder_dist.errors import ProblemError
 from stepcoder_dist.problems import files as problem_files
+from stepcoder_dist.problems.own_format import row_from_problem
 from stepcoder_dist.problems.tests import LEETCODE_IMPORTS
 from stepcoder_dist.records import Problem
 
@@ -66,14 +67,14 @@ def test_our_own_schema_goes_through_json_and_back():
             "time_limit_s": 1.5,
         }
     )
-    row = json.loads(json.dumps(problems.row_from_problem(problem)))
+    row = json.loads(json.dumps(row_from_problem(problem)))
     assert row["canonical_solution"] == problem.reference
     assert row["prompt"] == "add"
     assert row["difficulty"] == "interview"
     assert read(row) == problem
     other = problems.rewrapped(problem)
     assert other.tests.outputs == ([1], [2])
-    assert read(json.loads(json.dumps(problems.row_from_problem(other)))) == other
+    assert read(json.loads(json.dumps(row_from_problem(other)))) == other
 
 
 CHECKER = "def check(input, expected, actual):\n    return True\n"
@@ -82,7 +83,7 @@ CHECKER = "def check(input, expected, actual):\n    return True\n"
 def test_a_row_may_bring_its_own_checker_and_keeps_it_through_json():
     problem = read({**STDIN, "checker": CHECKER.replace("\n", "\r\n"), "statement": "any"})
     assert problem.tests.checker == CHECKER
-    assert read(json.loads(json.dumps(problems.row_from_problem(problem)))) == problem
+    assert read(json.loads(json.dumps(row_from_problem(problem)))) == problem
     imported = "from math import isclose as check\n"
     assert read({**STDIN, "checker": imported}).tests.checker == imported
 
@@ -103,12 +104,12 @@ def test_a_checker_that_cannot_be_used_is_refused_where_it_stands(fields, compla
 
 def test_tests_that_json_cannot_hold_are_written_as_python_text():
     problem = read({"task_id": 3, "code": "", "text": "", "test_list": ["assert f(1) == (1, {2})"]})
-    row = json.loads(json.dumps(problems.row_from_problem(problem)))
+    row = json.loads(json.dumps(row_from_problem(problem)))
     assert (row["values"], row["inputs"], row["outputs"]) == ("python", ["[1]"], ["(1, {2})"])
     assert read(row) == problem
     tests = dataclasses.replace(problem.tests, outputs=(object(),))
     with pytest.raises(ProblemError, match=r"mbpp/3.*cannot be written \(a object is no"):
-        problems.row_from_problem(dataclasses.replace(problem, tests=tests))
+        row_from_problem(dataclasses.replace(problem, tests=tests))
 
 
 @pytest.mark.parametrize(
@@ -174,7 +175,7 @@ def test_a_list_in_an_assert_is_no_tuple_also_after_json_and_back():
     row = {"task_id": 3, "code": "", "text": "", "test_list": ["assert f(1) == [2]"]}
     problem = read(row)
     assert problem.tests.strict_types
-    assert read(json.loads(json.dumps(problems.row_from_problem(problem)))) == problem
+    assert read(json.loads(json.dumps(row_from_problem(problem)))) == problem
     assert not read({**row, "test_list": ["assert tuple(f(1)) == (2,)"]}).tests.strict_types
     assert not read(CALL).tests.strict_types
 

@@ -28,6 +28,7 @@ from stepcoder_dist.problems.ladder.inputs import draw_inputs
 from stepcoder_dist.problems.ladder.language import Task
 from stepcoder_dist.problems.ladder.programs import CONDITIONALS, KINDS, LEVEL_OF, programs
 from stepcoder_dist.problems.ladder.slips import careless
+from stepcoder_dist.problems.own_format import row_from_problem
 from stepcoder_dist.records import Problem, TestSuite
 
 PREFIX = "ladder:"
@@ -125,8 +126,6 @@ def from_spec(spec: str) -> Iterator[Problem]:
 
 def write(folder: Path, *, seed: int = 0) -> list[Path]:
     """Write every split as `<folder>/<split>.jsonl` in the APPS+ schema; return the files."""
-    from stepcoder_dist.problems import row_from_problem
-
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for split in SPLITS:
