@@ -17,9 +17,9 @@ from sandbox.backend import choose, make_pool
 from sandbox.guest.statement_lines import physical_lines
 from sandbox.verdict_file import DUPLICATE, Standing, VerdictFile
 from stepcoder_dist.config import SandboxConfig
-from stepcoder_dist.coverage_mask import kept_lines
 from stepcoder_dist.errors import CheckerFault, ProblemError, SandboxFault, UserError
 from stepcoder_dist.host.console import Phase, open_console
+from stepcoder_dist.method.coverage_mask import kept_lines
 from stepcoder_dist.ports import Executor
 from stepcoder_dist.problems.files import MEND, rows
 from stepcoder_dist.problems.store import read_problems

@@ -29,6 +29,7 @@ from sandbox.line_structure import marked_lines, read_structure
 from sandbox.orders import order_for, pack_program, pack_script
 from sandbox.wording import printable, short
 from stepcoder_dist.errors import ProblemError, SandboxFault
+from stepcoder_dist.method.reward import worst
 from stepcoder_dist.records import (
     Answer,
     Limits,
@@ -38,7 +39,6 @@ from stepcoder_dist.records import (
     TestSuite,
     Verdict,
 )
-from stepcoder_dist.reward import worst
 
 TESTS_PER_CHILD = 64
 _MOST_LINE_BYTES = 8 * 2**20

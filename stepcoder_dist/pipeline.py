@@ -21,9 +21,10 @@ from collections.abc import Iterable, Sequence
 from itertools import chain, groupby
 from typing import Protocol
 
-from stepcoder_dist.credit import credited_tokens
 from stepcoder_dist.errors import RunError, SandboxFault, first_error
 from stepcoder_dist.losses import Losses
+from stepcoder_dist.method.credit import credited_tokens
+from stepcoder_dist.method.reward import reward
 from stepcoder_dist.metrics import PhaseClock, summarise
 from stepcoder_dist.planner import group_of
 from stepcoder_dist.records import (
@@ -36,7 +37,6 @@ from stepcoder_dist.records import (
     Trajectory,
     WeightVersion,
 )
-from stepcoder_dist.reward import reward
 from stepcoder_dist.run_state import Run
 from stepcoder_dist.text.program import assemble
 from stepcoder_dist.trajectory_buffer import Fate

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from stepcoder_dist.curriculum import Curriculum
+from stepcoder_dist.method.curriculum import Curriculum
 from stepcoder_dist.records import StartPoint, Ticket
 
 

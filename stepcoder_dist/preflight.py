@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 
 from stepcoder_dist.config import CurriculumConfig, RunConfig
-from stepcoder_dist.curriculum import Curriculum
 from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.method.curriculum import Curriculum
 from stepcoder_dist.problems import load as load_problems
 from stepcoder_dist.records import Problem
 from stepcoder_dist.runs_root import VARIABLE, in_ray_job, runs_root

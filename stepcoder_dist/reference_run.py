@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from stepcoder_dist.coverage_mask import kept_lines
 from stepcoder_dist.errors import CheckerFault, SandboxFault, UserError
+from stepcoder_dist.method.coverage_mask import kept_lines
 from stepcoder_dist.ports import Executor
 from stepcoder_dist.records import LEVELS, Outcome, Problem, Verdict
 

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.curriculum import Curriculum
 from stepcoder_dist.host.interruption import StopRequest
+from stepcoder_dist.method.curriculum import Curriculum
 from stepcoder_dist.planner import Planner, group_of
 from stepcoder_dist.ports import Executor, Learner, Sampler
 from stepcoder_dist.records import (

@@ -11,8 +11,8 @@ from itertools import groupby
 from typing import Any
 
 from stepcoder_dist.config import CreditConfig, RunConfig
-from stepcoder_dist.credit import credited_lines
 from stepcoder_dist.host.even_choice import evenly
+from stepcoder_dist.method.credit import credited_lines
 from stepcoder_dist.records import Int32Array, JudgedSample, Trajectory
 from stepcoder_dist.text.program import line_starts
 

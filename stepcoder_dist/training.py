@@ -12,10 +12,10 @@ from rich.console import Console
 
 from stepcoder_dist import pipeline, resumption
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.curriculum import Curriculum
 from stepcoder_dist.errors import ConfigError, Interrupted, StepcoderError
 from stepcoder_dist.host.console import Phase
 from stepcoder_dist.host.interruption import StopAsked, StopRequest
+from stepcoder_dist.method.curriculum import Curriculum
 from stepcoder_dist.metric_sinks import MetricSink
 from stepcoder_dist.planner import Planner
 from stepcoder_dist.ports import Executor, Sampler

@@ -12,8 +12,8 @@ from executor_cases import ONE, OUTCOMES, call_tests, stdin_tests
 from sandbox.backend import open_pool
 from sandbox.worker_pool import WorkerPool
 from stepcoder_dist.config import CreditConfig
-from stepcoder_dist.credit import credited_tokens
 from stepcoder_dist.errors import MissingEngine
+from stepcoder_dist.method.credit import credited_tokens
 from stepcoder_dist.records import Completion, Outcome, Program, RolloutRequest, Ticket, Verdict
 
 TRACED = """\

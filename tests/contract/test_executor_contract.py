@@ -18,8 +18,8 @@ from executor_cases import (
 )
 from hostile_programs import HOSTILE_VALUES
 
-from stepcoder_dist.coverage_mask import kept_lines
 from stepcoder_dist.errors import ProblemError
+from stepcoder_dist.method.coverage_mask import kept_lines
 from stepcoder_dist.records import Answer, Outcome, TestSuite, Verdict
 
 

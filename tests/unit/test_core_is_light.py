@@ -31,7 +31,7 @@ def test_every_module_but_the_composition_root_imports_without_a_heavy_library()
         for module in pkgutil.walk_packages(stepcoder_dist.__path__, "stepcoder_dist.")
         if not module.name.startswith(COMPOSITION_ROOT)
     ]
-    assert "stepcoder_dist.curriculum" in modules
+    assert "stepcoder_dist.method.curriculum" in modules
     probe = f"HEAVY = {HEAVY!r}\nMODULES = {modules!r}\n{PROBE}"
     done = subprocess.run(
         [sys.executable, "-c", probe], capture_output=True, text=True, check=False, timeout=60

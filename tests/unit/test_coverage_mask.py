@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from stepcoder_dist.config import CreditConfig
-from stepcoder_dist.coverage_mask import kept_lines
-from stepcoder_dist.credit import credited_tokens
+from stepcoder_dist.method.coverage_mask import kept_lines
+from stepcoder_dist.method.credit import credited_tokens
 from stepcoder_dist.records import (
     Completion,
     LineStructure,

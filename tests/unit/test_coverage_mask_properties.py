@@ -21,7 +21,8 @@ from programs_for_tests import Generated, generate
 from tokenizers_for_tests import FAMILIES, tokenizer
 
 from stepcoder_dist.config import CreditConfig
-from stepcoder_dist.credit import credited_tokens
+from stepcoder_dist.method.credit import credited_tokens
+from stepcoder_dist.method.reward import reward
 from stepcoder_dist.records import (
     Completion,
     Outcome,
@@ -30,7 +31,6 @@ from stepcoder_dist.records import (
     Ticket,
     Verdict,
 )
-from stepcoder_dist.reward import reward
 from stepcoder_dist.text.program import assemble, line_starts
 from stepcoder_dist.text.tokenization import FolderTokenizer
 

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepcoder_dist.config import CreditConfig
-from stepcoder_dist.credit import RULES, CreditedLines, credited_lines, credited_tokens
+from stepcoder_dist.method.credit import RULES, CreditedLines, credited_lines, credited_tokens
 from stepcoder_dist.records import (
     Completion,
     LineStructure,

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepcoder_dist.config import CurriculumConfig
-from stepcoder_dist.curriculum import Curriculum, Stages, conditional_lines
 from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.method.curriculum import Curriculum, Stages, conditional_lines
 from stepcoder_dist.records import Problem, TestSuite
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

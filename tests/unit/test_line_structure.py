@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from guest_lines import HERE, PYTHON_3_13, Seen, look
 
-from stepcoder_dist.coverage_mask import kept_lines
+from stepcoder_dist.method.coverage_mask import kept_lines
 
 PROGRAMS = {
     "straight line": """

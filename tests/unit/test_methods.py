@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learner import advantage_rules
-from stepcoder_dist import credit, dry_run, methods, start_rules
+from stepcoder_dist import dry_run, methods
 from stepcoder_dist.config import CreditConfig, CurriculumConfig, LearnerConfig, RunConfig
 from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.method import credit, start_rules
 from stepcoder_dist.run_file import describe, load
 
 TREE = {

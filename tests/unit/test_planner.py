@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stepcoder_dist.config import CurriculumConfig
-from stepcoder_dist.curriculum import Curriculum
+from stepcoder_dist.method.curriculum import Curriculum
 from stepcoder_dist.planner import Planner, sample_seed
 from stepcoder_dist.records import Problem, TestSuite
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stepcoder_dist.method.reward import reward, worst
 from stepcoder_dist.records import LineStructure, Outcome, TestResult, Verdict
-from stepcoder_dist.reward import reward, worst
 
 TIERS = {
     Outcome.PASSED: 1.0,

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepcoder_dist.config import CurriculumConfig
-from stepcoder_dist.curriculum import Curriculum
+from stepcoder_dist.method.curriculum import Curriculum
+from stepcoder_dist.method.start_rules import RULES, Progress
 from stepcoder_dist.records import Problem, TestSuite
-from stepcoder_dist.start_rules import RULES, Progress
 
 IFS = "".join(f"if {i}:\n    pass\n" for i in range(9))
 """E = 9: stages 0, 1 and 2, which start at lines 0, 7 and 13."""

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from stepcoder_dist.config import CreditConfig
-from stepcoder_dist.coverage_mask import kept_lines, token_mask
+from stepcoder_dist.method.coverage_mask import kept_lines, token_mask
 from stepcoder_dist.records import (
     BoolArray,
     Completion,
