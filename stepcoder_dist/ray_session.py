@@ -13,7 +13,7 @@ from typing import Any
 from stepcoder_dist.config import ProcessResources, RunConfig
 from stepcoder_dist.errors import ConfigError, Interrupted
 from stepcoder_dist.host import interruption, scratch
-from stepcoder_dist.metrics import METRICS
+from stepcoder_dist.loop.metrics import METRICS
 
 PLACEMENT_TIMEOUT_S = 60
 

@@ -13,9 +13,9 @@ from sandbox.process_executor import ProcessExecutor
 from stepcoder_dist import training
 from stepcoder_dist.config import RunConfig, SandboxConfig
 from stepcoder_dist.evaluation import EvaluatedSample
-from stepcoder_dist.fakes import ByteTokenizer, FakeLearner, FakeSampler
+from stepcoder_dist.loop.fakes import ByteTokenizer, FakeLearner, FakeSampler
 from stepcoder_dist.metric_sinks import JsonLines
-from stepcoder_dist.pipeline import Run
+from stepcoder_dist.loop.pipeline import Run
 from stepcoder_dist.records import (
     Outcome,
     Problem,

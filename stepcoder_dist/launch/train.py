@@ -24,7 +24,7 @@ from stepcoder_dist.preflight import (
 from stepcoder_dist.ray_session import RayMetrics, ray_session
 from stepcoder_dist.records import Problem, WeightVersion
 from stepcoder_dist.run_folder import RunFolder, checkpoints
-from stepcoder_dist.run_state import nothing
+from stepcoder_dist.loop.run import nothing
 from stepcoder_dist.sft_examples import SftExamples
 from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.training import Pools

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from stepcoder_dist.metrics import METRICS
+from stepcoder_dist.loop.metrics import METRICS
 from stepcoder_dist.records import LEVELS, Outcome
 
 OUTCOME_LABELS = {

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stepcoder_dist.host.even_choice import evenly, spread
-from stepcoder_dist.metrics import METRICS, PHASES
+from stepcoder_dist.loop.metrics import METRICS, PHASES
 from stepcoder_dist.records import Outcome
 from stepcoder_dist.report.catalogue import OUTCOME_LABELS, groups_for
 from stepcoder_dist.report.heldout import heldout

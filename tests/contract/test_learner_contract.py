@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from stepcoder_dist.errors import WeightPushError
-from stepcoder_dist.fakes import FakeLearner
+from stepcoder_dist.loop.fakes import FakeLearner
 from stepcoder_dist.ports import Learner
 from stepcoder_dist.records import WeightBucket, WeightProbe
 

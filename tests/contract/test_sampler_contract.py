@@ -14,7 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from rollouts_for_tests import make_request, rollout_config
 
-from stepcoder_dist.fakes import FakeSampler
+from stepcoder_dist.loop.fakes import FakeSampler
 from stepcoder_dist.ports import Sampler
 from stepcoder_dist.records import Completion, RolloutRequest
 

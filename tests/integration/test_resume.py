@@ -17,7 +17,7 @@ import pytest
 import torch
 from commands import EASY, finish, processes_of_session, read_until, shared_memory, stepcoder
 
-from stepcoder_dist.metrics import WALL_CLOCK
+from stepcoder_dist.loop.metrics import WALL_CLOCK
 
 pytestmark = [
     pytest.mark.ray,

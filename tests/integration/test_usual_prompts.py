@@ -13,7 +13,7 @@ from stepcoder_dist import problems
 from stepcoder_dist.config import PromptConfig, RunConfig, SandboxConfig
 from stepcoder_dist.errors import MissingEngine
 from stepcoder_dist.evaluation import evaluate
-from stepcoder_dist.fakes import ByteTokenizer, FakeSampler
+from stepcoder_dist.loop.fakes import ByteTokenizer, FakeSampler
 from stepcoder_dist.records import Outcome, Problem, RolloutRequest
 from stepcoder_dist.text.program import PromptWriter
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from stepcoder_dist import training
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.fakes import ByteTokenizer, FakeLearner, FakeSampler
+from stepcoder_dist.loop.fakes import ByteTokenizer, FakeLearner, FakeSampler
 from stepcoder_dist.metric_sinks import JsonLines
 from stepcoder_dist.records import (
     Outcome,

@@ -14,7 +14,7 @@ from sandbox.process_executor import ProcessExecutor
 from stepcoder_dist import training
 from stepcoder_dist.config import RunConfig, SandboxConfig
 from stepcoder_dist.errors import ConfigError, RunError
-from stepcoder_dist.fakes import ByteTokenizer, FakeLearner, FakeSampler
+from stepcoder_dist.loop.fakes import ByteTokenizer, FakeLearner, FakeSampler
 from stepcoder_dist.records import (
     Problem,
     RolloutRequest,

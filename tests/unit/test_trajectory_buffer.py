@@ -9,7 +9,7 @@ import pytest
 
 from stepcoder_dist.errors import RunError
 from stepcoder_dist.records import Outcome, Ticket, Trajectory
-from stepcoder_dist.trajectory_buffer import Fate, Ledger, TrajectoryBuffer
+from stepcoder_dist.loop.buffer import Fate, Ledger, TrajectoryBuffer
 
 
 def trajectory(sample_id: str, version: int = 0) -> Trajectory:

@@ -22,11 +22,11 @@ from itertools import chain, groupby
 from typing import Protocol
 
 from stepcoder_dist.errors import RunError, SandboxFault, first_error
-from stepcoder_dist.losses import Losses
+from stepcoder_dist.loop.lost_samples import Losses
 from stepcoder_dist.method.credit import credited_tokens
 from stepcoder_dist.method.reward import reward
-from stepcoder_dist.metrics import PhaseClock, summarise
-from stepcoder_dist.planner import group_of
+from stepcoder_dist.loop.metrics import PhaseClock, summarise
+from stepcoder_dist.loop.planner import group_of
 from stepcoder_dist.records import (
     Completion,
     JudgedSample,
@@ -37,10 +37,10 @@ from stepcoder_dist.records import (
     Trajectory,
     WeightVersion,
 )
-from stepcoder_dist.run_state import Run
+from stepcoder_dist.loop.run import Run
 from stepcoder_dist.text.program import assemble
-from stepcoder_dist.trajectory_buffer import Fate
-from stepcoder_dist.whole_share import sample_whole
+from stepcoder_dist.loop.buffer import Fate
+from stepcoder_dist.loop.sampling import sample_whole
 
 
 class RolloutLoop:

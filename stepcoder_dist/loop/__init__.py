@@ -1,0 +1,1 @@
+"""The two loops, roll out and train, with what they share."""
