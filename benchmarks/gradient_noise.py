@@ -38,12 +38,12 @@ from learner.group_advantages import flat_share
 from learner.ppo_step import PAD_ID
 from learner.step_tensors import Recomputed, StepTensors
 from learner.weight_publisher import make_publisher
-from stepcoder_dist.loop import pipeline
 from stepcoder_dist import run_file, training
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import RunError
 from stepcoder_dist.host.console import Phase, open_console
 from stepcoder_dist.launch.processes import check_sandbox, open_pools
+from stepcoder_dist.loop import pipeline
 from stepcoder_dist.preflight import fitting, load_set, prompt_writer, sft_checkpoint
 from stepcoder_dist.ray_session import ray_session
 from stepcoder_dist.records import Outcome, StepReport, Trajectory, WeightVersion

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import SandboxFault, first_error
 from stepcoder_dist.loop.planner import sample_seed
+from stepcoder_dist.loop.sampling import sample_whole
 from stepcoder_dist.ports import Executor, Sampler
 from stepcoder_dist.records import (
     LEVELS,
@@ -24,7 +25,6 @@ from stepcoder_dist.records import (
     Verdict,
 )
 from stepcoder_dist.text.program import PromptWriter, assemble
-from stepcoder_dist.loop.sampling import sample_whole
 
 BOOTSTRAP_DRAWS = 2000
 

@@ -43,6 +43,16 @@ class Outcome(StrEnum):
         return list(Outcome).index(self)
 
 
+class Fate(StrEnum):
+    """How a sample ended."""
+
+    TRAINED = "trained"
+    REJECTED = "rejected"
+    """Too stale to be trained."""
+    FAULT = "infrastructure_error"
+    CANCELLED = "cancelled"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What one test may use, and whether its lines are recorded, which costs a little too."""

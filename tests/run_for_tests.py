@@ -14,8 +14,8 @@ from stepcoder_dist import training
 from stepcoder_dist.config import RunConfig, SandboxConfig
 from stepcoder_dist.evaluation import EvaluatedSample
 from stepcoder_dist.loop.fakes import ByteTokenizer, FakeLearner, FakeSampler
-from stepcoder_dist.metric_sinks import JsonLines
 from stepcoder_dist.loop.pipeline import Run
+from stepcoder_dist.metric_sinks import JsonLines
 from stepcoder_dist.records import (
     Outcome,
     Problem,

@@ -11,6 +11,7 @@ from stepcoder_dist.content_digest import sources
 from stepcoder_dist.host.interruption import StopRequest, run_until_done
 from stepcoder_dist.launch.processes import check_sandbox, console, open_learner, open_pools
 from stepcoder_dist.launch.warm_start import warm_start, warm_start_from
+from stepcoder_dist.loop.run import nothing
 from stepcoder_dist.metric_sinks import JsonLines, MetricSink, TensorBoard
 from stepcoder_dist.preflight import (
     fitting,
@@ -24,7 +25,6 @@ from stepcoder_dist.preflight import (
 from stepcoder_dist.ray_session import RayMetrics, ray_session
 from stepcoder_dist.records import Problem, WeightVersion
 from stepcoder_dist.run_folder import RunFolder, checkpoints
-from stepcoder_dist.loop.run import nothing
 from stepcoder_dist.sft_examples import SftExamples
 from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.training import Pools

@@ -8,20 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from enum import StrEnum
 
 from stepcoder_dist.errors import RunError
-from stepcoder_dist.records import Trajectory, WeightVersion
-
-
-class Fate(StrEnum):
-    """How a sample ended."""
-
-    TRAINED = "trained"
-    REJECTED = "rejected"
-    """Too stale to be trained."""
-    FAULT = "infrastructure_error"
-    CANCELLED = "cancelled"
+from stepcoder_dist.records import Fate, Trajectory, WeightVersion
 
 
 class Ledger:

@@ -11,8 +11,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from stepcoder_dist.records import LEVELS, Outcome, Trajectory, WeightVersion
-from stepcoder_dist.loop.buffer import Fate
+from stepcoder_dist.records import LEVELS, Fate, Outcome, Trajectory, WeightVersion
 
 PHASES = ("wait_for_rollouts", "learner", "checkpoint", "publish")
 

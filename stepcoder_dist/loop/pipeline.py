@@ -23,12 +23,15 @@ from typing import Protocol
 
 from stepcoder_dist.errors import RunError, SandboxFault, first_error
 from stepcoder_dist.loop.lost_samples import Losses
-from stepcoder_dist.method.credit import credited_tokens
-from stepcoder_dist.method.reward import reward
 from stepcoder_dist.loop.metrics import PhaseClock, summarise
 from stepcoder_dist.loop.planner import group_of
+from stepcoder_dist.loop.run import Run
+from stepcoder_dist.loop.sampling import sample_whole
+from stepcoder_dist.method.credit import credited_tokens
+from stepcoder_dist.method.reward import reward
 from stepcoder_dist.records import (
     Completion,
+    Fate,
     JudgedSample,
     RolloutRequest,
     StartPoint,
@@ -37,10 +40,7 @@ from stepcoder_dist.records import (
     Trajectory,
     WeightVersion,
 )
-from stepcoder_dist.loop.run import Run
 from stepcoder_dist.text.program import assemble
-from stepcoder_dist.loop.buffer import Fate
-from stepcoder_dist.loop.sampling import sample_whole
 
 
 class RolloutLoop:

@@ -12,10 +12,12 @@ from typing import Any
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.host.interruption import StopRequest
-from stepcoder_dist.method.curriculum import Curriculum
+from stepcoder_dist.loop.buffer import Ledger, TrajectoryBuffer, VersionGate
 from stepcoder_dist.loop.planner import Planner, group_of
+from stepcoder_dist.method.curriculum import Curriculum
 from stepcoder_dist.ports import Executor, Learner, Sampler
 from stepcoder_dist.records import (
+    Fate,
     JudgedSample,
     Outcome,
     Problem,
@@ -24,7 +26,6 @@ from stepcoder_dist.records import (
     WeightVersion,
 )
 from stepcoder_dist.text.program import PromptWriter
-from stepcoder_dist.loop.buffer import Fate, Ledger, TrajectoryBuffer, VersionGate
 
 STATE_KEYS = frozenset(
     {

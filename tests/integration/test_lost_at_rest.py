@@ -31,11 +31,10 @@ from sandbox.process_executor import ProcessExecutor
 from stepcoder_dist import ray_session, training
 from stepcoder_dist.config import RunConfig, SandboxConfig
 from stepcoder_dist.loop.fakes import FakeLearner
-from stepcoder_dist.preflight import prompt_writer
-from stepcoder_dist.records import Problem, StepReport, TestSuite, Trajectory, WeightVersion
-from stepcoder_dist.run_folder import RunFolder
 from stepcoder_dist.loop.run import Run
-from stepcoder_dist.loop.buffer import Fate
+from stepcoder_dist.preflight import prompt_writer
+from stepcoder_dist.records import Fate, Problem, StepReport, TestSuite, Trajectory, WeightVersion
+from stepcoder_dist.run_folder import RunFolder
 
 pytestmark = [pytest.mark.ray, pytest.mark.vllm, pytest.mark.usefixtures("local_ray")]
 

@@ -12,15 +12,17 @@ from rich.console import Console
 from runs_for_tests import config
 
 from sandbox.process_executor import ProcessExecutor
-from stepcoder_dist.loop import metrics
 from stepcoder_dist import training
 from stepcoder_dist.config import RunConfig, SandboxConfig
 from stepcoder_dist.errors import CheckerFault, RunError, SandboxFault
+from stepcoder_dist.loop import metrics
 from stepcoder_dist.loop.fakes import ByteTokenizer, FakeLearner, FakeSampler
 from stepcoder_dist.loop.lost_samples import MAX_CHECKER_FAULTS, Losses
+from stepcoder_dist.loop.run import Run
 from stepcoder_dist.metric_sinks import JsonLines
 from stepcoder_dist.ports import Executor
 from stepcoder_dist.records import (
+    Fate,
     Outcome,
     Problem,
     RolloutRequest,
@@ -29,9 +31,7 @@ from stepcoder_dist.records import (
     Trajectory,
 )
 from stepcoder_dist.run_folder import RunFolder, checkpoints
-from stepcoder_dist.loop.run import Run
 from stepcoder_dist.text.program import PromptWriter
-from stepcoder_dist.loop.buffer import Fate
 
 REFERENCE = "n = int(input())\nif n > 5:\n    n = 5\nif n < 0:\n    n = 0\nprint(n)\n"
 """E = 2: two stages; at stage 1 the policy starts at line 4."""

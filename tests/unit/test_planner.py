@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from stepcoder_dist.config import CurriculumConfig
-from stepcoder_dist.method.curriculum import Curriculum
 from stepcoder_dist.loop.planner import Planner, sample_seed
+from stepcoder_dist.method.curriculum import Curriculum
 from stepcoder_dist.records import Problem, TestSuite
 
 SOURCE = "n = int(input())\nif n > 1:\n    n = 2\nif n > 3:\n    n = 4\nprint(n)\n"

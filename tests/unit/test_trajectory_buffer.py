@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from stepcoder_dist.errors import RunError
-from stepcoder_dist.records import Outcome, Ticket, Trajectory
-from stepcoder_dist.loop.buffer import Fate, Ledger, TrajectoryBuffer
+from stepcoder_dist.loop.buffer import Ledger, TrajectoryBuffer
+from stepcoder_dist.records import Fate, Outcome, Ticket, Trajectory
 
 
 def trajectory(sample_id: str, version: int = 0) -> Trajectory:
