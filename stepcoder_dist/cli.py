@@ -115,7 +115,7 @@ def evaluate(
     if compare is not None and run_file is None:
         if model or out or overrides:
             raise UserError("--compare judges nothing: leave out --model, --out and --set")
-        from stepcoder_dist import evaluation_comparison
+        from stepcoder_dist.evaluation import comparison as evaluation_comparison
         from stepcoder_dist.host.console import open_console
 
         found = evaluation_comparison.compare(*compare)

@@ -23,10 +23,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from stepcoder_dist import evaluation_file
+from stepcoder_dist.evaluation import file as evaluation_file
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError, RunError
-from stepcoder_dist.evaluation import EvaluatedSample
+from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample
 from stepcoder_dist.host import whole_file
 from stepcoder_dist.records import JudgedSample, Trajectory, WeightVersion
 from stepcoder_dist.run_file import describe

@@ -23,7 +23,7 @@ from stepcoder_dist.metric_sinks import MetricSink
 from stepcoder_dist.ports import Executor, Sampler
 from stepcoder_dist.ports import Learner as LearnerPort
 from stepcoder_dist.records import Problem, Trajectory, WeightVersion
-from stepcoder_dist.report_table import status
+from stepcoder_dist.evaluation.table import status
 from stepcoder_dist.run_folder import RunFolder, checkpoints
 from stepcoder_dist.text.program import PromptWriter
 

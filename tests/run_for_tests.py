@@ -12,7 +12,7 @@ from rich.console import Console
 from sandbox.process_executor import ProcessExecutor
 from stepcoder_dist import training
 from stepcoder_dist.config import RunConfig, SandboxConfig
-from stepcoder_dist.evaluation import EvaluatedSample
+from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample
 from stepcoder_dist.loop.fakes import ByteTokenizer, FakeLearner, FakeSampler
 from stepcoder_dist.loop.pipeline import Run
 from stepcoder_dist.metric_sinks import JsonLines

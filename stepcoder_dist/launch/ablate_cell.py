@@ -15,7 +15,7 @@ from stepcoder_dist.ablation.plan import Cell
 from stepcoder_dist.ablation.result import Evaluation, Measured
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError, RunError, SandboxFault
-from stepcoder_dist.evaluation import EvaluatedSample
+from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample
 from stepcoder_dist.host.interruption import run_until_done
 from stepcoder_dist.launch.evaluate import evaluate_in
 from stepcoder_dist.launch.processes import check_sandbox, console, open_pools

@@ -7,11 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from stepcoder_dist import evaluation_file, evaluation_json, sft_folder
+from stepcoder_dist.evaluation import file as evaluation_file, scores_file as evaluation_json
+from stepcoder_dist import sft_folder
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import RunError
-from stepcoder_dist.evaluation import EvaluatedSample, scores
-from stepcoder_dist.evaluation import evaluate as evaluate_problems
+from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample, scores
+from stepcoder_dist.evaluation.pass_at_k import evaluate as evaluate_problems
 from stepcoder_dist.host.console import Phase
 from stepcoder_dist.host.interruption import run_until_done
 from stepcoder_dist.launch.processes import check_sandbox, console, open_pools
@@ -25,7 +26,7 @@ from stepcoder_dist.preflight import (
 )
 from stepcoder_dist.ray_session import ray_session
 from stepcoder_dist.records import Problem
-from stepcoder_dist.report_table import scores_table
+from stepcoder_dist.evaluation.table import scores_table
 from stepcoder_dist.runs_root import runs_root
 from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.training import Pools

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stepcoder_dist.evaluation import EvaluatedSample
+from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample
 from stepcoder_dist.records import Outcome, TestResult, Verdict
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stepcoder_dist.evaluation import EvaluatedSample, interval_of_mean, pass_at_k
+from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample, interval_of_mean, pass_at_k
 from stepcoder_dist.records import Outcome
 
 SMALLEST_P = 0.001

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_dist.errors import ConfigError, RunError
-from stepcoder_dist.evaluation import EvaluatedSample
+from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample
 from stepcoder_dist.host import whole_file
 from stepcoder_dist.records import Outcome, Verdict
 

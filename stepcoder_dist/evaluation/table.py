@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from stepcoder_dist.evaluation import LevelScore
+from stepcoder_dist.evaluation.pass_at_k import LevelScore
 from stepcoder_dist.records import Outcome
 
 
