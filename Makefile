@@ -60,7 +60,7 @@ format: setup ## format and mend what ruff can
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
 docs: setup ## write docs/config.md from the config tree
-	@$(BIN)/python -c "from stepcoder_dist import run_file; print(run_file.document(), end='')" > docs/config.md
+	@$(BIN)/python -c "from stepcoder_dist.run import run_file; print(run_file.document(), end='')" > docs/config.md
 
 lock: setup ## resolve the locks again
 	@deploy/locks/resolve.sh

@@ -1,4 +1,4 @@
-"""How much of the policy's gradient is noise, with FGO's mask and without it, before any training.
+"""How much of the policy's gradient is noise, with FGO's mask and without it, before any session.
 
     python benchmarks/gradient_noise.py deploy/runs/ablation-base.toml [--steps 48] \\
         [--case "name: problems.train=ladder:train?unreached=1 curriculum.kind=fixed"] …
@@ -38,15 +38,15 @@ from learner.group_advantages import flat_share
 from learner.ppo_step import PAD_ID
 from learner.step_tensors import Recomputed, StepTensors
 from learner.weight_publisher import make_publisher
-from stepcoder_dist import run_file, training
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import RunError
 from stepcoder_dist.host.console import Phase, open_console
 from stepcoder_dist.launch.processes import check_sandbox, open_pools
 from stepcoder_dist.loop import pipeline
-from stepcoder_dist.preflight import fitting, load_set, prompt_writer, sft_checkpoint
 from stepcoder_dist.ray_session import ray_session
 from stepcoder_dist.records import Outcome, StepReport, Trajectory, WeightVersion
+from stepcoder_dist.run import run_file, session
+from stepcoder_dist.run.preflight import fitting, load_set, prompt_writer, sft_checkpoint
 
 FIXED = ("learner.advantage=rloo", "credit.rule=executed", "train.max_staleness=0")
 """What the measurement rests on, over every case's own keys."""
@@ -172,7 +172,7 @@ def measure(case: Case, console: Console) -> Measured:
         async with open_pools(config, checkpoint) as pools:
             learner = StandingLearner(config, checkpoint)
             await learner.publish(await pools.sampler.weight_targets(), deadline_s=60)
-            run = training.compose(config, problems, writer, pools, learner)
+            run = session.compose(config, problems, writer, pools, learner)
             with Phase(console, case.name, config.train.steps, lines=8) as phase:
                 await pipeline.train(run, _NoRecords(phase, run))
             return learner

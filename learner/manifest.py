@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stepcoder_dist import resumption
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import UserError
 from stepcoder_dist.records import WeightVersion
+from stepcoder_dist.run import resumption
 
 MANIFEST = "manifest.json"
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from stepcoder_dist import file_digest
 from stepcoder_dist.errors import UserError
+from stepcoder_dist.host import file_digest
 
 DUPLICATE = "a second program with the id "
 """How the detail of a row begins that repeats an id: it says nothing about the first one."""

@@ -62,7 +62,7 @@ def train(
     overrides: Overrides = None,
 ) -> None:
     """Train the policy by RL. Also the entry point of `ray job submit`."""
-    from stepcoder_dist import run_file as files
+    from stepcoder_dist.run import run_file as files
 
     settings = files.load(run_file, overrides or ())
     if dry_run:
@@ -83,8 +83,8 @@ def sft(
     overrides: Overrides = None,
 ) -> None:
     """Warm-start the policy on the reference solutions."""
-    from stepcoder_dist import run_file as files
     from stepcoder_dist.launch import warm_start
+    from stepcoder_dist.run import run_file as files
 
     warm_start.sft(files.load(run_file, overrides or ()), resume=resume)
 
@@ -125,8 +125,8 @@ def evaluate(
             table = evaluation_comparison.comparison_table(found)
             open_console().print(table)
     elif run_file is not None and compare is None:
-        from stepcoder_dist import run_file as files
         from stepcoder_dist.launch import evaluate as command
+        from stepcoder_dist.run import run_file as files
 
         command.evaluate(files.load(run_file, overrides or ()), model, out, as_json=as_json)
     else:
@@ -136,8 +136,8 @@ def evaluate(
 @app.command()
 def demo(run_file: RunFile, *, overrides: Overrides = None) -> None:
     """SFT where there is no warm start yet, evaluation, RL, evaluation: what `make demo` calls."""
-    from stepcoder_dist import run_file as files
     from stepcoder_dist.launch import demo as command
+    from stepcoder_dist.run import run_file as files
 
     command.demo(files.load(run_file, overrides or ()))
 
@@ -218,7 +218,7 @@ def doctor(
     """What works on this machine, and how to mend what does not; 1 if RUN.toml cannot work here."""
     from stepcoder_dist import checkup
     from stepcoder_dist import doctor as frame
-    from stepcoder_dist import run_file as files
+    from stepcoder_dist.run import run_file as files
 
     chosen = run_file or checkup.demo_file()
     found = []

@@ -12,7 +12,7 @@ from stepcoder_dist.config import RunConfig
 from stepcoder_dist.gpu_memory import GIB, gib
 from stepcoder_dist.model_shape import KnownShape
 from stepcoder_dist.problems import ladder
-from stepcoder_dist.run_file import describe
+from stepcoder_dist.run.run_file import describe
 
 
 def report(config: RunConfig) -> str:

@@ -9,8 +9,8 @@ from stepcoder_dist.config import RunConfig
 from stepcoder_dist.doctor import Finding, Mark
 from stepcoder_dist.errors import ProblemError, UserError
 from stepcoder_dist.gpu_memory import GIB
-from stepcoder_dist.preflight import existing
 from stepcoder_dist.problems import load
+from stepcoder_dist.run.preflight import existing
 
 
 def findings(config: RunConfig, run_file: Path) -> list[Finding]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.run_folder import cannot_be_made, hold
+from stepcoder_dist.run.run_folder import cannot_be_made, hold
 
 
 @contextmanager

@@ -19,8 +19,8 @@ from typing import Any
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError, RunError
 from stepcoder_dist.host import whole_file
-from stepcoder_dist.resumption import flat
-from stepcoder_dist.run_folder import append_jsonl, step_of
+from stepcoder_dist.run.resumption import flat
+from stepcoder_dist.run.run_folder import append_jsonl, step_of
 from stepcoder_dist.sft_examples import SftExamples
 
 METRICS = "metrics.jsonl"

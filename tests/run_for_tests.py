@@ -10,12 +10,10 @@ from pathlib import Path
 from rich.console import Console
 
 from sandbox.process_executor import ProcessExecutor
-from stepcoder_dist import training
 from stepcoder_dist.config import RunConfig, SandboxConfig
 from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample
 from stepcoder_dist.loop.fakes import ByteTokenizer, FakeLearner, FakeSampler
 from stepcoder_dist.loop.pipeline import Run
-from stepcoder_dist.metric_sinks import JsonLines
 from stepcoder_dist.records import (
     Outcome,
     Problem,
@@ -25,7 +23,9 @@ from stepcoder_dist.records import (
     Trajectory,
     Verdict,
 )
-from stepcoder_dist.run_folder import RunFolder
+from stepcoder_dist.run import session
+from stepcoder_dist.run.metric_sinks import JsonLines
+from stepcoder_dist.run.run_folder import RunFolder
 from stepcoder_dist.text.program import PromptWriter
 
 REFERENCE = "n = int(input())\nif n > 5:\n    n = 5\nif n < 0:\n    n = 0\nprint(n)\n"
@@ -98,8 +98,8 @@ def make_run(settings: RunConfig) -> tuple[Run, ProcessExecutor]:
     """The parts joined, at the run's beginning."""
     executor = ProcessExecutor(SandboxConfig(backend="process", containers=2))
     writer = PromptWriter(ByteTokenizer(), settings.prompt)
-    pools = training.Pools(FakeSampler(written, width=2), executor)
-    return training.compose(settings, problems(), writer, pools, MeasuringLearner()), executor
+    pools = session.Pools(FakeSampler(written, width=2), executor)
+    return session.compose(settings, problems(), writer, pools, MeasuringLearner()), executor
 
 
 def run_loops(
@@ -109,10 +109,10 @@ def run_loops(
 
     async def loops() -> None:
         if resume:
-            await training.restore(run, folder)
+            await session.restore(run, folder)
         async with executor:
             sinks = [JsonLines(folder.path / "metrics.jsonl")]
-            await training.train(run, folder, sinks, Console(quiet=True))
+            await session.train(run, folder, sinks, Console(quiet=True))
 
     with closing(folder):
         asyncio.run(loops())

@@ -21,9 +21,9 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from stepcoder_dist import resumption, run_file
 from stepcoder_dist.config import RunConfig, Section, Share
 from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.run import resumption, run_file
 
 SFT = "sft"
 """The arm that is not trained: what the others start from, evaluated once in each setting."""

@@ -16,12 +16,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stepcoder_dist import content_digest, resumption
 from stepcoder_dist.ablation.plan import SFT, Cell
 from stepcoder_dist.config import ModelConfig, ProblemsConfig, RunConfig
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.host import whole_file
 from stepcoder_dist.records import Problem
+from stepcoder_dist.run import digests, resumption
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,9 +119,9 @@ def identity(cell: Cell, problems: Mapping[str, Sequence[Problem]]) -> dict[str,
         "config": config,
         "config_sha256": _digest(json.dumps(config, sort_keys=True)),
         "eval_every": cell.eval_every if cell.arm != SFT else 0,
-        "warm_start_sha256": content_digest.of_weights(Path(cell.config.sft_folder)),
+        "warm_start_sha256": digests.of_weights(Path(cell.config.sft_folder)),
         "problems_sha256": {
-            name: content_digest.of_problems(each) for name, each in sorted(parts.items())
+            name: digests.of_problems(each) for name, each in sorted(parts.items())
         },
     }
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from stepcoder_dist.evaluation.pass_at_k import BOOTSTRAP_DRAWS
 from stepcoder_dist.evaluation.paired_gain import sign_test
+from stepcoder_dist.evaluation.pass_at_k import BOOTSTRAP_DRAWS
 
 Shares = npt.NDArray[np.float64]
 

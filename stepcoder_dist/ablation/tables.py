@@ -18,8 +18,8 @@ from stepcoder_dist.ablation.statistics import (
     holm,
     samples_to_reach,
 )
-from stepcoder_dist.evaluation.pass_at_k import BOOTSTRAP_DRAWS
 from stepcoder_dist.evaluation.paired_gain import SMALLEST_P
+from stepcoder_dist.evaluation.pass_at_k import BOOTSTRAP_DRAWS
 
 ABOUT_SCORES = f"""\
 **pass@1** in % on the held-out problems (how many of each level) after the last step. In brackets

@@ -10,11 +10,11 @@ from typing import Any
 
 from rich.table import Table
 
-from stepcoder_dist.evaluation import file as evaluation_file
 from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.evaluation import file as evaluation_file
+from stepcoder_dist.evaluation.paired_gain import SMALLEST_P, PairedGain, paired_gain
 from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample
 from stepcoder_dist.evaluation.scores_file import of_gain, settings_of
-from stepcoder_dist.evaluation.paired_gain import SMALLEST_P, PairedGain, paired_gain
 from stepcoder_dist.records import LEVELS
 
 USUAL_KS = (1, 5, 10, 100)

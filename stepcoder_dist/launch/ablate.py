@@ -16,8 +16,8 @@ from stepcoder_dist.ablation.result import Result
 from stepcoder_dist.errors import ConfigError, Interrupted, RunError
 from stepcoder_dist.launch.ablate_cell import measure
 from stepcoder_dist.launch.processes import console
-from stepcoder_dist.preflight import load_set, sft_checkpoint
 from stepcoder_dist.records import Problem
+from stepcoder_dist.run.preflight import load_set, sft_checkpoint
 
 _END_WAIT_S = 60
 """What a cell's process may take to close what it opened after a signal."""

@@ -7,23 +7,23 @@ from pathlib import Path
 
 from stepcoder_dist import report, sft_folder
 from stepcoder_dist.config import RunConfig
+from stepcoder_dist.evaluation.paired_gain import paired_gain
 from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample, scores
+from stepcoder_dist.evaluation.table import scores_table
 from stepcoder_dist.host.interruption import StopRequest, run_until_done
 from stepcoder_dist.launch.evaluate import evaluate_in
 from stepcoder_dist.launch.processes import check_sandbox, console, open_pools
 from stepcoder_dist.launch.train import train_in
 from stepcoder_dist.launch.warm_start import warm_start, warm_start_from
-from stepcoder_dist.evaluation.paired_gain import paired_gain
-from stepcoder_dist.preflight import (
+from stepcoder_dist.ray_session import ray_session
+from stepcoder_dist.run.preflight import (
     fitting,
     load_set,
     prompt_writer,
     sft_checkpoint,
     without_given_code,
 )
-from stepcoder_dist.ray_session import ray_session
-from stepcoder_dist.evaluation.table import scores_table
-from stepcoder_dist.run_folder import RunFolder
+from stepcoder_dist.run.run_folder import RunFolder
 from stepcoder_dist.sft_examples import SftExamples
 
 

@@ -7,16 +7,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from stepcoder_dist.evaluation import file as evaluation_file, scores_file as evaluation_json
 from stepcoder_dist import sft_folder
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import RunError
+from stepcoder_dist.evaluation import file as evaluation_file
+from stepcoder_dist.evaluation import scores_file as evaluation_json
 from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample, scores
 from stepcoder_dist.evaluation.pass_at_k import evaluate as evaluate_problems
+from stepcoder_dist.evaluation.table import scores_table
 from stepcoder_dist.host.console import Phase
 from stepcoder_dist.host.interruption import run_until_done
 from stepcoder_dist.launch.processes import check_sandbox, console, open_pools
-from stepcoder_dist.preflight import (
+from stepcoder_dist.ray_session import ray_session
+from stepcoder_dist.records import Problem
+from stepcoder_dist.run.preflight import (
     existing,
     fitting,
     load_set,
@@ -24,12 +28,9 @@ from stepcoder_dist.preflight import (
     sft_checkpoint,
     without_given_code,
 )
-from stepcoder_dist.ray_session import ray_session
-from stepcoder_dist.records import Problem
-from stepcoder_dist.evaluation.table import scores_table
+from stepcoder_dist.run.session import Pools
 from stepcoder_dist.runs_root import runs_root
 from stepcoder_dist.text.program import PromptWriter
-from stepcoder_dist.training import Pools
 
 
 def evaluate(config: RunConfig, model: str, out: Path | None, *, as_json: bool = False) -> None:

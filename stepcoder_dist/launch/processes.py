@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.host.console import open_console
-from stepcoder_dist.training import Pools
+from stepcoder_dist.run.session import Pools
 
 if TYPE_CHECKING:
     from learner.learner_group import LearnerGroup

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import closing
 
-from stepcoder_dist import report, sft_folder, training
+from stepcoder_dist import report, sft_folder
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.content_digest import sources
 from stepcoder_dist.host.interruption import StopRequest, run_until_done
 from stepcoder_dist.launch.processes import check_sandbox, console, open_learner, open_pools
 from stepcoder_dist.launch.warm_start import warm_start, warm_start_from
 from stepcoder_dist.loop.run import nothing
-from stepcoder_dist.metric_sinks import JsonLines, MetricSink, TensorBoard
-from stepcoder_dist.preflight import (
+from stepcoder_dist.ray_session import RayMetrics, ray_session
+from stepcoder_dist.records import Problem, WeightVersion
+from stepcoder_dist.run import session
+from stepcoder_dist.run.digests import sources
+from stepcoder_dist.run.metric_sinks import JsonLines, MetricSink, TensorBoard
+from stepcoder_dist.run.preflight import (
     fitting,
     load_set,
     needs_warm_start,
@@ -22,12 +25,10 @@ from stepcoder_dist.preflight import (
     tell_about_ray_job,
     tell_if_the_policy_stands_still,
 )
-from stepcoder_dist.ray_session import RayMetrics, ray_session
-from stepcoder_dist.records import Problem, WeightVersion
-from stepcoder_dist.run_folder import RunFolder, checkpoints
+from stepcoder_dist.run.run_folder import RunFolder, checkpoints
+from stepcoder_dist.run.session import Pools
 from stepcoder_dist.sft_examples import SftExamples
 from stepcoder_dist.text.program import PromptWriter
-from stepcoder_dist.training import Pools
 
 _PROBE_TOKENS = 256
 
@@ -86,7 +87,7 @@ def check_resumable(config: RunConfig, folder: RunFolder, made_from: Mapping[str
     """Raises `UserError` for a checkpoint that cannot be gone on with, before anything starts."""
     from learner import manifest
 
-    training.saved_state(config, folder, made_from)
+    session.saved_state(config, folder, made_from)
     newest = checkpoints(folder.path)[-1]
     manifest.verify(newest / "learner", config, contents=False)
 
@@ -115,17 +116,17 @@ async def train_in(
     probe = _known_text(config, writer, problems)
     made_from = made_from or sources(problems, checkpoint)
     async with open_learner(config, checkpoint, probe) as learner:
-        run = training.compose(config, problems, writer, pools, learner, stop, made_from)
+        run = session.compose(config, problems, writer, pools, learner, stop, made_from)
         run.between_steps = between_steps
         if resume:
-            await training.restore(run, folder)
+            await session.restore(run, folder)
         sinks: list[MetricSink] = [
             JsonLines(folder.path / "metrics.jsonl"),
             TensorBoard(folder.path / "tensorboard", after_step=run.version),
             RayMetrics(),
         ]
         try:
-            await training.train(run, folder, sinks, console)
+            await session.train(run, folder, sinks, console)
             if then is not None:
                 await then()
         finally:

@@ -158,7 +158,7 @@ class RolloutLoop:
 class StepRecords(Protocol):
     """What a step leaves behind, written so that a crash at any point loses and doubles nothing.
 
-    `training.py` has the implementation, and the order that makes it so.
+    `run/session.py` has the implementation, and the order that makes it so.
     """
 
     def remember(self, version: WeightVersion) -> None:

@@ -49,7 +49,7 @@ async def nothing(_version: WeightVersion) -> None:
 
 @dataclass(slots=True)
 class Run:
-    """The parts of one run, joined by `training.compose`; what both loops see."""
+    """The parts of one run, joined by `run/session.py`; what both loops see."""
 
     config: RunConfig
     problems: Mapping[str, Problem]

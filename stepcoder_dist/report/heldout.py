@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample, LevelScore, scores
 from stepcoder_dist.evaluation.file import sample_of
 from stepcoder_dist.evaluation.paired_gain import paired_gain
+from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample, LevelScore, scores
 
 Row = Mapping[str, Any]
 

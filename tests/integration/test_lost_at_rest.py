@@ -28,13 +28,14 @@ from actors.actor_pool import ActorPool
 from actors.rollout_actor import ActorStats
 from learner.weight_publisher import make_publisher
 from sandbox.process_executor import ProcessExecutor
-from stepcoder_dist import ray_session, training
+from stepcoder_dist import ray_session
 from stepcoder_dist.config import RunConfig, SandboxConfig
 from stepcoder_dist.loop.fakes import FakeLearner
 from stepcoder_dist.loop.run import Run
-from stepcoder_dist.preflight import prompt_writer
 from stepcoder_dist.records import Fate, Problem, StepReport, TestSuite, Trajectory, WeightVersion
-from stepcoder_dist.run_folder import RunFolder
+from stepcoder_dist.run import session
+from stepcoder_dist.run.preflight import prompt_writer
+from stepcoder_dist.run.run_folder import RunFolder
 
 pytestmark = [pytest.mark.ray, pytest.mark.vllm, pytest.mark.usefixtures("local_ray")]
 
@@ -126,7 +127,7 @@ def test_a_run_in_turns_outlives_an_actor_lost_at_rest_and_one_lost_in_a_push(
             assert bundles(pool) == ["0", "1"]
             before = await pool.stats()
             async with executor, asyncio.timeout(300):
-                await training.train(run, RunFolder(tmp_path, config), [], Console(quiet=True))
+                await session.train(run, RunFolder(tmp_path, config), [], Console(quiet=True))
                 await asyncio.gather(*(slot.keeper for slot in pool._slots if slot.keeper))
             after = await pool.stats()
             assert bundles(pool) == ["0", "1"]
@@ -163,4 +164,4 @@ def compose(
         for i in range(2)
     ]
     writer = prompt_writer(config, config.model.path)
-    return training.compose(config, problems, writer, training.Pools(pool, executor), learner)
+    return session.compose(config, problems, writer, session.Pools(pool, executor), learner)

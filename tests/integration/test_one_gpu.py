@@ -49,7 +49,7 @@ ON_ONE_GPU = {
 PLACEMENT = """
 import json, os, ray
 from stepcoder_dist import ray_session
-from stepcoder_dist.run_file import load
+from stepcoder_dist.run.run_file import load
 
 config = load("deploy/runs/one_gpu.toml", ["actors.number=2", "learner.ranks=2"])
 ray.init(address="local", num_cpus=8, num_gpus=2, namespace="pairs", include_dashboard=False)
@@ -177,7 +177,7 @@ from learner import tiny_model
 from learner.weight_buckets import pack, plan_buckets
 from stepcoder_dist.problems import ladder
 from stepcoder_dist.config import TinyModel
-from stepcoder_dist.run_file import load
+from stepcoder_dist.run.run_file import load
 from actors.rollout_actor import environment
 
 folder = Path(sys.argv[1])

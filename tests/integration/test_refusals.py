@@ -11,10 +11,10 @@ import pytest
 from commands import DEMO, SMALL, sets, stepcoder
 
 from learner import manifest
-from stepcoder_dist import run_file
 from stepcoder_dist.loop.run import STATE_KEYS
 from stepcoder_dist.problems import ladder
-from stepcoder_dist.run_folder import RunFolder
+from stepcoder_dist.run import run_file
+from stepcoder_dist.run.run_folder import RunFolder
 
 
 class Place:

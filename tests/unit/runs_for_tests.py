@@ -11,10 +11,8 @@ from typing import Any
 
 from rich.console import Console
 
-from stepcoder_dist import training
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.loop.fakes import ByteTokenizer, FakeLearner, FakeSampler
-from stepcoder_dist.metric_sinks import JsonLines
 from stepcoder_dist.records import (
     Outcome,
     Problem,
@@ -25,7 +23,9 @@ from stepcoder_dist.records import (
     Trajectory,
     Verdict,
 )
-from stepcoder_dist.run_folder import RunFolder
+from stepcoder_dist.run import session
+from stepcoder_dist.run.metric_sinks import JsonLines
+from stepcoder_dist.run.run_folder import RunFolder
 from stepcoder_dist.text.program import PromptWriter
 
 REFERENCE = "n = int(input())\nif n > 5:\n    n = 5\nif n < 0:\n    n = 0\nprint(n)\n"
@@ -71,9 +71,9 @@ class Scene:
     def __init__(self, path: Path, settings: RunConfig, *, resume: bool = False) -> None:
         self._moments: dict[str, Callable[[], object]] = {}
         self.learner = _Learner(self)
-        pools = training.Pools(FakeSampler(self._right, width=2), _Executor(self))
+        pools = session.Pools(FakeSampler(self._right, width=2), _Executor(self))
         writer = PromptWriter(ByteTokenizer(), settings.prompt)
-        self.run = training.compose(settings, problems(), writer, pools, self.learner)
+        self.run = session.compose(settings, problems(), writer, pools, self.learner)
         self.folder = RunFolder(path, settings)
         self._resume = resume
 
@@ -86,9 +86,9 @@ class Scene:
     def train(self) -> None:
         async def scenario() -> None:
             if self._resume:
-                await training.restore(self.run, self.folder)
+                await session.restore(self.run, self.folder)
             sink = JsonLines(self.folder.path / "metrics.jsonl")
-            await training.train(self.run, self.folder, [sink], Console(quiet=True))
+            await session.train(self.run, self.folder, [sink], Console(quiet=True))
 
         asyncio.run(scenario())
 

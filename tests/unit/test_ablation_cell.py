@@ -11,7 +11,7 @@ from ablation_cases import ABLATION, RUN, load
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.launch import ablate_cell
 from stepcoder_dist.launch.ablate import Inputs
-from stepcoder_dist.run_folder import InUse, RunFolder
+from stepcoder_dist.run.run_folder import InUse, RunFolder
 
 SHIPPED = Path(__file__).parents[2] / "deploy/models/ladder-sft"
 HERE = (

@@ -11,7 +11,6 @@ import pytest
 from rich.console import Console
 
 from sandbox.process_executor import ProcessExecutor
-from stepcoder_dist import training
 from stepcoder_dist.config import RunConfig, SandboxConfig
 from stepcoder_dist.errors import ConfigError, RunError
 from stepcoder_dist.loop.fakes import ByteTokenizer, FakeLearner, FakeSampler
@@ -23,8 +22,9 @@ from stepcoder_dist.records import (
     Ticket,
     Trajectory,
 )
-from stepcoder_dist.run_file import load
-from stepcoder_dist.run_folder import RunFolder
+from stepcoder_dist.run import session
+from stepcoder_dist.run.run_file import load
+from stepcoder_dist.run.run_folder import RunFolder
 from stepcoder_dist.text.program import PromptWriter
 
 ONE_GPU = Path(__file__).parents[2] / "deploy" / "runs" / "one_gpu.toml"
@@ -94,13 +94,13 @@ def run_two_steps(folder: Path, diary: Diary, *, colocate: bool) -> None:
         problem_id="p", statement="say 1", reference="print(1)\n", level="interview", tests=tests
     )
     executor = ProcessExecutor(SandboxConfig(backend="process", containers=1))
-    pools = training.Pools(diary.sampler, executor)
+    pools = session.Pools(diary.sampler, executor)
     writer = PromptWriter(ByteTokenizer(), config.prompt)
-    run = training.compose(config, [problem], writer, pools, diary.learner)
+    run = session.compose(config, [problem], writer, pools, diary.learner)
 
     async def scenario() -> None:
         async with executor:
-            await training.train(run, RunFolder(folder, config), [], Console(quiet=True))
+            await session.train(run, RunFolder(folder, config), [], Console(quiet=True))
 
     asyncio.run(scenario())
 

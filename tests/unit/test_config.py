@@ -19,7 +19,7 @@ from stepcoder_dist.config import (
     TrainConfig,
 )
 from stepcoder_dist.errors import ConfigError, UserError
-from stepcoder_dist.run_file import describe, document, load
+from stepcoder_dist.run.run_file import describe, document, load
 
 SMALLEST = """\
 name = "small"

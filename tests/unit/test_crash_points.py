@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from runs_for_tests import Scene, config, rows
 
-from stepcoder_dist import training
 from stepcoder_dist.errors import ConfigError, RunError, WeightPushError
-from stepcoder_dist.run_folder import RunFolder, append_jsonl, checkpoints
+from stepcoder_dist.run import session
+from stepcoder_dist.run.run_folder import RunFolder, append_jsonl, checkpoints
 
 
 class Killed(BaseException):
@@ -76,7 +76,7 @@ def test_a_crash_in_the_middle_of_the_writing_loses_and_doubles_no_row(
 
     with monkeypatch.context() as patched:
         for module in ("run_folder", "metric_sinks"):
-            patched.setattr(f"stepcoder_dist.{module}.append_jsonl", append)
+            patched.setattr(f"stepcoder_dist.run.{module}.append_jsonl", append)
         patched.setattr(RunFolder, "commit_checkpoint", commit_but_one)
         crash(scene)
     assert checkpoints(tmp_path)[-1].name == f"step_{step - 1:06d}"
@@ -121,7 +121,7 @@ def damaged(tmp_path: Path, text: str) -> str:
     run_json = checkpoints(tmp_path)[-1] / "run.json"
     run_json.write_text(text or run_json.read_text()[:100])
     with pytest.raises(ConfigError) as refused:
-        training.saved_state(config(), scene.folder, {})
+        session.saved_state(config(), scene.folder, {})
     return str(refused.value)
 
 
@@ -137,13 +137,13 @@ def test_a_run_that_is_done_says_so(tmp_path: Path):
     scene = Scene(tmp_path, config(steps=2))
     scene.train()
     with pytest.raises(ConfigError, match=r"step 2 is done and train.steps = 2; raise it"):
-        training.saved_state(config(steps=2), scene.folder, {})
+        session.saved_state(config(steps=2), scene.folder, {})
 
 
 def test_a_run_goes_on_only_with_the_problems_that_it_was_made_from(tmp_path: Path):
     scene = Scene(tmp_path, config(steps=2))
     scene.run.sources = {"the training problems": "aa"}
     scene.train()
-    training.saved_state(config(), scene.folder, {"the training problems": "aa"})
+    session.saved_state(config(), scene.folder, {"the training problems": "aa"})
     with pytest.raises(ConfigError, match="the training problems changed since"):
-        training.saved_state(config(), scene.folder, {"the training problems": "bb"})
+        session.saved_state(config(), scene.folder, {"the training problems": "bb"})

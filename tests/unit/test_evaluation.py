@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from evaluated_samples import sample
 
-from stepcoder_dist.evaluation.pass_at_k import pass_at_k, scores
 from stepcoder_dist.evaluation.paired_gain import paired_gain, sign_test
-from stepcoder_dist.records import Outcome
+from stepcoder_dist.evaluation.pass_at_k import pass_at_k, scores
 from stepcoder_dist.evaluation.table import scores_table
+from stepcoder_dist.records import Outcome
 
 
 def test_pass_at_k_is_the_unbiased_estimator():

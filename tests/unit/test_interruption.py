@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from runs_for_tests import Scene, config, rows
 
-from stepcoder_dist import training
 from stepcoder_dist.errors import Interrupted
 from stepcoder_dist.host.interruption import StopAsked, StopRequest
-from stepcoder_dist.run_folder import checkpoints
+from stepcoder_dist.run import session
+from stepcoder_dist.run.run_folder import checkpoints
 
 
 def stop_when(scene: Scene, moment: str) -> None:
@@ -157,7 +157,7 @@ def test_restoring_a_run_takes_the_state_of_its_newest_checkpoint(tmp_path: Path
     first.train()
     first.close()
     second = Scene(tmp_path, config())
-    asyncio.run(training.restore(second.run, second.folder))
+    asyncio.run(session.restore(second.run, second.folder))
     assert second.run.version == 2
     assert second.run.planned_steps == 2
     assert second.run.curriculum.state_dict() == first.run.curriculum.state_dict()

@@ -15,7 +15,7 @@ from stepcoder_dist import dry_run, methods
 from stepcoder_dist.config import CreditConfig, CurriculumConfig, LearnerConfig, RunConfig
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.method import credit, start_rules
-from stepcoder_dist.run_file import describe, load
+from stepcoder_dist.run.run_file import describe, load
 
 TREE = {
     "name": "small",

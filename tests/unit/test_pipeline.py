@@ -12,14 +12,12 @@ from rich.console import Console
 from runs_for_tests import config
 
 from sandbox.process_executor import ProcessExecutor
-from stepcoder_dist import training
 from stepcoder_dist.config import RunConfig, SandboxConfig
 from stepcoder_dist.errors import CheckerFault, RunError, SandboxFault
 from stepcoder_dist.loop import metrics
 from stepcoder_dist.loop.fakes import ByteTokenizer, FakeLearner, FakeSampler
 from stepcoder_dist.loop.lost_samples import MAX_CHECKER_FAULTS, Losses
 from stepcoder_dist.loop.run import Run
-from stepcoder_dist.metric_sinks import JsonLines
 from stepcoder_dist.ports import Executor
 from stepcoder_dist.records import (
     Fate,
@@ -30,7 +28,9 @@ from stepcoder_dist.records import (
     Ticket,
     Trajectory,
 )
-from stepcoder_dist.run_folder import RunFolder, checkpoints
+from stepcoder_dist.run import session
+from stepcoder_dist.run.metric_sinks import JsonLines
+from stepcoder_dist.run.run_folder import RunFolder, checkpoints
 from stepcoder_dist.text.program import PromptWriter
 
 REFERENCE = "n = int(input())\nif n > 5:\n    n = 5\nif n < 0:\n    n = 0\nprint(n)\n"
@@ -61,16 +61,16 @@ def make_run(
     policy: Callable[[RolloutRequest], str] = right,
     sampler: FakeSampler | None = None,
 ) -> Run:
-    pools = training.Pools(sampler or FakeSampler(policy, width=2), executor)
+    pools = session.Pools(sampler or FakeSampler(policy, width=2), executor)
     writer = PromptWriter(ByteTokenizer(), settings.prompt)
-    return training.compose(settings, problems(), writer, pools, FakeLearner())
+    return session.compose(settings, problems(), writer, pools, FakeLearner())
 
 
 def run_loops(run: Run, folder: Path, executor: ProcessExecutor) -> RunFolder:
     async def scenario() -> RunFolder:
         opened = RunFolder(folder, run.config)
         async with executor:
-            await training.train(
+            await session.train(
                 run, opened, [JsonLines(folder / "metrics.jsonl")], Console(quiet=True)
             )
         return opened
@@ -198,9 +198,9 @@ def test_four_steps_in_one_go_equal_two_and_two_resumed(tmp_path: Path):
 
     async def resumed() -> None:
         opened = RunFolder(tmp_path / "parts", second.config)
-        await training.restore(second, opened)
+        await session.restore(second, opened)
         async with executors[2]:
-            await training.train(second, opened, [], Console(quiet=True))
+            await session.train(second, opened, [], Console(quiet=True))
 
     asyncio.run(resumed())
     assert second.version == 4

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from stepcoder_dist import preflight
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.loop.fakes import ByteTokenizer
 from stepcoder_dist.records import Problem, TestSuite
+from stepcoder_dist.run import preflight
 from stepcoder_dist.text.program import PromptWriter
 
 

@@ -19,7 +19,7 @@ from stepcoder_dist.errors import UserError
 from stepcoder_dist.report.page_data import MAX_POINTS, MAX_PROBLEMS, MAX_SAMPLES, page_data
 from stepcoder_dist.report.run_reading import read_run
 from stepcoder_dist.report.sample_lines import drawn
-from stepcoder_dist.run_folder import append_jsonl
+from stepcoder_dist.run.run_folder import append_jsonl
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from stepcoder_dist import resumption
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.run import resumption
 
 
 def tree(**sections: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from run_for_tests import config, make_run, run_loops, write_run
 
-from stepcoder_dist import sample_rows
 from stepcoder_dist.config import CreditConfig
 from stepcoder_dist.records import (
     Completion,
@@ -25,7 +24,8 @@ from stepcoder_dist.records import (
     Verdict,
 )
 from stepcoder_dist.report import sample_lines
-from stepcoder_dist.run_folder import RunFolder
+from stepcoder_dist.run import sample_rows
+from stepcoder_dist.run.run_folder import RunFolder
 
 SHORT = {
     "step", "sample_id", "problem_id", "level", "stage", "outcome", "reward", "weights", "tokens",

@@ -10,7 +10,7 @@ import pytest
 from stepcoder_dist import cli, sft_folder
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.run_folder import InUse
+from stepcoder_dist.run.run_folder import InUse
 
 
 def config(sft_path: Path) -> RunConfig:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from stepcoder_dist import run_file
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.problems import ladder
+from stepcoder_dist.run import run_file
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from stepcoder_dist.run_folder import append_jsonl
+from stepcoder_dist.run.run_folder import append_jsonl
 
 
 class MetricSink(Protocol):

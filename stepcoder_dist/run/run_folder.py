@@ -23,15 +23,15 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from stepcoder_dist.evaluation import file as evaluation_file
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError, RunError
+from stepcoder_dist.evaluation import file as evaluation_file
 from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample
 from stepcoder_dist.host import whole_file
 from stepcoder_dist.records import JudgedSample, Trajectory, WeightVersion
-from stepcoder_dist.run_file import describe
+from stepcoder_dist.run.run_file import describe
+from stepcoder_dist.run.sample_rows import sample_rows
 from stepcoder_dist.runs_root import runs_root
-from stepcoder_dist.sample_rows import sample_rows
 
 
 class InUse(ConfigError):

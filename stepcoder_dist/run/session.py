@@ -10,21 +10,21 @@ from typing import Any
 
 from rich.console import Console
 
-from stepcoder_dist import resumption
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError, Interrupted, StepcoderError
+from stepcoder_dist.evaluation.table import status
 from stepcoder_dist.host.console import Phase
 from stepcoder_dist.host.interruption import StopAsked, StopRequest
 from stepcoder_dist.loop import pipeline
 from stepcoder_dist.loop.planner import Planner
 from stepcoder_dist.loop.run import STATE_KEYS, Run
 from stepcoder_dist.method.curriculum import Curriculum
-from stepcoder_dist.metric_sinks import MetricSink
 from stepcoder_dist.ports import Executor, Sampler
 from stepcoder_dist.ports import Learner as LearnerPort
 from stepcoder_dist.records import Problem, Trajectory, WeightVersion
-from stepcoder_dist.evaluation.table import status
-from stepcoder_dist.run_folder import RunFolder, checkpoints
+from stepcoder_dist.run import resumption
+from stepcoder_dist.run.metric_sinks import MetricSink
+from stepcoder_dist.run.run_folder import RunFolder, checkpoints
 from stepcoder_dist.text.program import PromptWriter
 
 
