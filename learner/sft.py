@@ -21,8 +21,8 @@ from learner.sft_worker import Phase, SftStep, SftWorker
 from stepcoder_dist.config import RunConfig, SftConfig
 from stepcoder_dist.errors import ConfigError, Interrupted
 from stepcoder_dist.host.interruption import StopRequest
-from stepcoder_dist.sft_examples import SftExamples
-from stepcoder_dist.sft_work import SftWork
+from stepcoder_dist.sft.examples import SftExamples
+from stepcoder_dist.sft.work import SftWork
 
 STEPS_A_CALL = 4
 """Optimiser updates between two reports, where four take less than a second: few enough for a

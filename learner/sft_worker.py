@@ -26,7 +26,7 @@ from learner.ppo_step import PAD_ID
 from learner.rank import Rank
 from learner.zero_engine import ZeroEngine
 from stepcoder_dist.records import SftExample
-from stepcoder_dist.sft_examples import SftExamples
+from stepcoder_dist.sft.examples import SftExamples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

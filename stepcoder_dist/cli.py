@@ -216,8 +216,7 @@ def doctor(
     overrides: Overrides = None,
 ) -> None:
     """What works on this machine, and how to mend what does not; 1 if RUN.toml cannot work here."""
-    from stepcoder_dist import checkup
-    from stepcoder_dist import doctor as frame
+    from stepcoder_dist import checkup, doctor as frame
     from stepcoder_dist.run import run_file as files
 
     chosen = run_file or checkup.demo_file()

@@ -15,8 +15,7 @@ from typing import Any
 
 from stepcoder_dist.augmentation import invariants
 from stepcoder_dist.augmentation.invariants import Relation, SequenceProperty
-from stepcoder_dist.augmentation.shapes import Reach, Shape, lengths
-from stepcoder_dist.augmentation.shapes import learn as learn_shape
+from stepcoder_dist.augmentation.shapes import Reach, Shape, learn as learn_shape, lengths
 from stepcoder_dist.augmentation.texts import change
 
 _OFTEN = 3

@@ -9,7 +9,6 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from stepcoder_dist import sft_folder
 from stepcoder_dist.ablation import curve
 from stepcoder_dist.ablation.plan import Cell
 from stepcoder_dist.ablation.result import Evaluation, Measured
@@ -26,6 +25,7 @@ from stepcoder_dist.run.preflight import fitting, prompt_writer, sft_checkpoint,
 from stepcoder_dist.run.run_folder import RunFolder
 from stepcoder_dist.run.session import Pools
 from stepcoder_dist.runs_root import runs_root
+from stepcoder_dist.sft import folder as sft_folder
 from stepcoder_dist.text.program import PromptWriter
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-from stepcoder_dist import report, sft_folder
+from stepcoder_dist import report
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.evaluation.paired_gain import paired_gain
 from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample, scores
@@ -24,7 +24,8 @@ from stepcoder_dist.run.preflight import (
     without_given_code,
 )
 from stepcoder_dist.run.run_folder import RunFolder
-from stepcoder_dist.sft_examples import SftExamples
+from stepcoder_dist.sft import folder as sft_folder
+from stepcoder_dist.sft.examples import SftExamples
 
 
 def demo(config: RunConfig) -> None:

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from stepcoder_dist import sft_folder
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import RunError
-from stepcoder_dist.evaluation import file as evaluation_file
-from stepcoder_dist.evaluation import scores_file as evaluation_json
-from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample, scores
-from stepcoder_dist.evaluation.pass_at_k import evaluate as evaluate_problems
+from stepcoder_dist.evaluation import file as evaluation_file, scores_file as evaluation_json
+from stepcoder_dist.evaluation.pass_at_k import (
+    EvaluatedSample,
+    evaluate as evaluate_problems,
+    scores,
+)
 from stepcoder_dist.evaluation.table import scores_table
 from stepcoder_dist.host.console import Phase
 from stepcoder_dist.host.interruption import run_until_done
@@ -30,6 +31,7 @@ from stepcoder_dist.run.preflight import (
 )
 from stepcoder_dist.run.session import Pools
 from stepcoder_dist.runs_root import runs_root
+from stepcoder_dist.sft import folder as sft_folder
 from stepcoder_dist.text.program import PromptWriter
 
 

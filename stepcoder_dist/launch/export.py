@@ -11,7 +11,7 @@ from stepcoder_dist.ray_session import ray_session
 from stepcoder_dist.run.preflight import sft_checkpoint
 from stepcoder_dist.run.run_file import load as load_config
 from stepcoder_dist.run.run_folder import checkpoints
-from stepcoder_dist.sft_folder import refuse_to_replace
+from stepcoder_dist.sft.folder import refuse_to_replace
 
 
 def export(run_dir: Path, step: int, out: Path) -> None:

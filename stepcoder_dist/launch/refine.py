@@ -15,8 +15,7 @@ from stepcoder_dist.refinement.majority import Majority
 from stepcoder_dist.refinement.more_tests import MoreTests
 from stepcoder_dist.refinement.reading import Fits
 from stepcoder_dist.refinement.references import ReferencePasses
-from stepcoder_dist.refinement.refine import Order, survey
-from stepcoder_dist.refinement.refine import refine as refine_rows
+from stepcoder_dist.refinement.refine import Order, refine as refine_rows, survey
 from stepcoder_dist.refinement.stages import Stage
 from stepcoder_dist.sandbox_backend import Backend
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import closing
 
-from stepcoder_dist import report, sft_folder
+from stepcoder_dist import report
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.host.interruption import StopRequest, run_until_done
 from stepcoder_dist.launch.processes import check_sandbox, console, open_learner, open_pools
@@ -27,7 +27,8 @@ from stepcoder_dist.run.preflight import (
 )
 from stepcoder_dist.run.run_folder import RunFolder, checkpoints
 from stepcoder_dist.run.session import Pools
-from stepcoder_dist.sft_examples import SftExamples
+from stepcoder_dist.sft import folder as sft_folder
+from stepcoder_dist.sft.examples import SftExamples
 from stepcoder_dist.text.program import PromptWriter
 
 _PROBE_TOKENS = 256

@@ -10,15 +10,19 @@ from typing import Any
 
 from rich.table import Table
 
-from stepcoder_dist import sft_examples, sft_folder, sft_work
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.host.console import Phase
 from stepcoder_dist.host.interruption import StopRequest, run_until_done
 from stepcoder_dist.launch.processes import console
 from stepcoder_dist.ray_session import ray_session
 from stepcoder_dist.run.preflight import existing, load_set, prompt_writer, tell_about_ray_job
-from stepcoder_dist.sft_examples import SftExamples
-from stepcoder_dist.sft_work import SftWork
+from stepcoder_dist.sft import (
+    examples as sft_examples,
+    folder as sft_folder,
+    work as sft_work,
+)
+from stepcoder_dist.sft.examples import SftExamples
+from stepcoder_dist.sft.work import SftWork
 
 
 def sft(config: RunConfig, *, resume: bool = False) -> None:

@@ -19,8 +19,7 @@ from stepcoder_dist.loop import pipeline
 from stepcoder_dist.loop.planner import Planner
 from stepcoder_dist.loop.run import STATE_KEYS, Run
 from stepcoder_dist.method.curriculum import Curriculum
-from stepcoder_dist.ports import Executor, Sampler
-from stepcoder_dist.ports import Learner as LearnerPort
+from stepcoder_dist.ports import Executor, Learner as LearnerPort, Sampler
 from stepcoder_dist.records import Problem, Trajectory, WeightVersion
 from stepcoder_dist.run import resumption
 from stepcoder_dist.run.metric_sinks import MetricSink

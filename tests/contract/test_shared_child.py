@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from executor_cases import stdin_tests
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from sandbox import judging
 from sandbox.process_executor import ProcessExecutor

@@ -20,8 +20,8 @@ from stepcoder_dist.config import RunConfig, SftConfig
 from stepcoder_dist.errors import ConfigError, Interrupted
 from stepcoder_dist.host.interruption import StopRequest
 from stepcoder_dist.records import SftExample
-from stepcoder_dist.sft_examples import SftExamples
-from stepcoder_dist.sft_work import SftWork
+from stepcoder_dist.sft.examples import SftExamples
+from stepcoder_dist.sft.work import SftWork
 
 ECHO = [
     SftExample(

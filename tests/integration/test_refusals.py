@@ -154,7 +154,7 @@ def test_resume_without_a_run_says_to_start_one(place: Place):
 
 
 def test_a_warm_start_into_a_folder_that_another_writes_is_refused(place: Place):
-    from stepcoder_dist import sft_folder
+    from stepcoder_dist.sft import folder as sft_folder
 
     with sft_folder.writing(place.config):
         assert f"{place.folder / 'sft'}: in use by a live run" in place.refused("sft")

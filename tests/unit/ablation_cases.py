@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stepcoder_dist.ablation import plan as plans
-from stepcoder_dist.ablation import result
+from stepcoder_dist.ablation import plan as plans, result
 from stepcoder_dist.ablation.plan import Plan
 from stepcoder_dist.ablation.result import Evaluation, Measured, Result
 

@@ -15,8 +15,7 @@ from functools import cache
 
 import numpy as np
 from guest_lines import PYTHON_3_13, Seen, look, look_here
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from programs_for_tests import Generated, generate
 from tokenizers_for_tests import FAMILIES, tokenizer
 

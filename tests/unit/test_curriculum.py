@@ -12,8 +12,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from stepcoder_dist.config import CurriculumConfig
 from stepcoder_dist.errors import ConfigError

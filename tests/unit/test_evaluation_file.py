@@ -13,8 +13,7 @@ from typer.testing import CliRunner
 from stepcoder_dist.cli import app
 from stepcoder_dist.config import PromptConfig, RunConfig
 from stepcoder_dist.errors import ConfigError, UserError
-from stepcoder_dist.evaluation import file as evaluation_file
-from stepcoder_dist.evaluation import scores_file as evaluation_json
+from stepcoder_dist.evaluation import file as evaluation_file, scores_file as evaluation_json
 from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample, scores
 from stepcoder_dist.records import Outcome
 

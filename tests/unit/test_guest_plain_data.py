@@ -8,8 +8,7 @@ from enum import IntEnum
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from sandbox.guest import plain_data
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import ast
 import textwrap
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from sandbox.guest import structure
 from sandbox.guest.line_tracer import lines_with_code

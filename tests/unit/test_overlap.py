@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from stepcoder_dist import cli
 from stepcoder_dist.overlap import BINS, Found, distribution, measures, overlap

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 from tokenizers_for_tests import EOS, FAMILIES, tokenizer
 
 from stepcoder_dist.config import PromptConfig, SamplingConfig

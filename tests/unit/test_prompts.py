@@ -9,8 +9,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from test_program import completion, cut_at, problem, references
 from tokenizers_for_tests import EOS, FAMILIES, TURNS, tokenizer
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from stepcoder_dist.method.reward import reward, worst
 from stepcoder_dist.records import LineStructure, Outcome, TestResult, Verdict

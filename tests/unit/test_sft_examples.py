@@ -7,11 +7,11 @@ import io
 import pytest
 from rich.console import Console
 
-from stepcoder_dist import sft_examples
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.loop.fakes import ByteTokenizer
 from stepcoder_dist.records import Problem, TestSuite
+from stepcoder_dist.sft import examples as sft_examples
 from stepcoder_dist.text.program import PromptWriter
 
 QUIET = Console(quiet=True)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from stepcoder_dist import cli, sft_folder
+from stepcoder_dist import cli
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.run.run_folder import InUse
+from stepcoder_dist.sft import folder as sft_folder
 
 
 def config(sft_path: Path) -> RunConfig:

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stepcoder_dist import sft_work
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError, RunError
 from stepcoder_dist.records import SftExample
-from stepcoder_dist.sft_examples import SftExamples
-from stepcoder_dist.sft_work import SftWork
+from stepcoder_dist.sft import work as sft_work
+from stepcoder_dist.sft.examples import SftExamples
+from stepcoder_dist.sft.work import SftWork
 
 
 def config(folder: Path, **sft: object) -> RunConfig:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from stepcoder_dist.config import CurriculumConfig
 from stepcoder_dist.method.curriculum import Curriculum

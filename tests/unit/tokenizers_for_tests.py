@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
-from tokenizers import Tokenizer as Backend
+from tokenizers import Regex, Tokenizer as Backend, decoders, models, pre_tokenizers, trainers
 
 from stepcoder_dist.text.tokenization import FolderTokenizer
 

@@ -21,7 +21,7 @@ from stepcoder_dist.errors import ConfigError, RunError
 from stepcoder_dist.host import whole_file
 from stepcoder_dist.run.resumption import flat
 from stepcoder_dist.run.run_folder import append_jsonl, step_of
-from stepcoder_dist.sft_examples import SftExamples
+from stepcoder_dist.sft.examples import SftExamples
 
 METRICS = "metrics.jsonl"
 _STATE = "state.json"

@@ -1,0 +1,1 @@
+"""The supervised warm start: its examples, its folder, its place in the data."""
