@@ -17,8 +17,8 @@ from rich.console import Console
 
 from sandbox.backend import open_pool
 from stepcoder_dist import problems
-from stepcoder_dist.augmentation import augment
-from stepcoder_dist.augmentation.scores import AugmentScores, figures, scores_table
+from stepcoder_dist.data.augment import augment
+from stepcoder_dist.data.augment.scores import AugmentScores, figures, scores_table
 from stepcoder_dist.host.console import Phase
 from stepcoder_dist.host.even_choice import spread
 from stepcoder_dist.ports import Executor

@@ -80,7 +80,7 @@ def overlap(
     """How much of EVAL's solutions stands in TRAIN's: lines and n-grams, and where."""
     import json
 
-    from stepcoder_dist import overlap_table
+    from stepcoder_dist.data.overlap import table as overlap_table
 
     found = overlap_table.compare(training, evaluated, n=n, max_bad_share=max_bad_share)
     if as_json:

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from stepcoder_dist.data.refine import outputs
+from stepcoder_dist.data.refine.context_length import ContextLength
+from stepcoder_dist.data.refine.majority import Majority
+from stepcoder_dist.data.refine.more_tests import MoreTests
+from stepcoder_dist.data.refine.reading import Fits
+from stepcoder_dist.data.refine.references import ReferencePasses
+from stepcoder_dist.data.refine.refine import Order, refine as refine_rows, survey
+from stepcoder_dist.data.refine.stages import Stage
 from stepcoder_dist.errors import UserError
 from stepcoder_dist.host.console import open_console
 from stepcoder_dist.host.interruption import run_until_done
-from stepcoder_dist.refinement import outputs
-from stepcoder_dist.refinement.context_length import ContextLength
-from stepcoder_dist.refinement.majority import Majority
-from stepcoder_dist.refinement.more_tests import MoreTests
-from stepcoder_dist.refinement.reading import Fits
-from stepcoder_dist.refinement.references import ReferencePasses
-from stepcoder_dist.refinement.refine import Order, refine as refine_rows, survey
-from stepcoder_dist.refinement.stages import Stage
 from stepcoder_dist.sandbox_backend import Backend
 
 HASH_SEEDS = (0, 1)

@@ -16,9 +16,9 @@ from commands import REPOSITORY, finish, read_until
 from sandbox.backend import choose, open_pool
 from stepcoder_dist import problems
 from stepcoder_dist.config import SandboxConfig
+from stepcoder_dist.data.refine.stages import Reason
 from stepcoder_dist.errors import MissingEngine
 from stepcoder_dist.records import TestSuite
-from stepcoder_dist.refinement.stages import Reason
 
 DATA = REPOSITORY.parent / "shared" / "data"
 TOKENIZER = REPOSITORY / "deploy" / "models" / "ladder-sft"

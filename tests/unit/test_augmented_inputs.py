@@ -7,10 +7,10 @@ from random import Random
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from stepcoder_dist.augmentation.candidates import candidates
-from stepcoder_dist.augmentation.format_search import infer
-from stepcoder_dist.augmentation.input_format import Format, Unlike
-from stepcoder_dist.augmentation.shapes import Reach, learn
+from stepcoder_dist.data.augment.candidates import candidates
+from stepcoder_dist.data.augment.format_search import infer
+from stepcoder_dist.data.augment.input_format import Format, Unlike
+from stepcoder_dist.data.augment.shapes import Reach, learn
 from stepcoder_dist.records import TestSuite
 
 ATOMS = st.one_of(

@@ -7,11 +7,11 @@ import dataclasses
 
 from interpreted import Interpreted
 
-from stepcoder_dist.augmentation import Budget, augment
-from stepcoder_dist.augmentation.scores import AugmentScores, figures
+from stepcoder_dist.data.augment import Budget, augment
+from stepcoder_dist.data.augment.scores import AugmentScores, figures
+from stepcoder_dist.data.refine.more_tests import NOTE, MoreTests
+from stepcoder_dist.data.refine.reading import read
 from stepcoder_dist.records import LineStructure, Outcome, Problem, TestSuite, Verdict
-from stepcoder_dist.refinement.more_tests import NOTE, MoreTests
-from stepcoder_dist.refinement.reading import read
 
 GRADES = """\
 def grade(points):

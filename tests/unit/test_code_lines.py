@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stepcoder_dist import problems
-from stepcoder_dist.code_lines import (
+from stepcoder_dist.data.overlap.code_lines import (
     every_line,
     logical_lines,
     ngrams,

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, strategies as st
 from rich.console import Console
 
-from stepcoder_dist import cli, inspection, inspection_table, problem_view, problems
+from stepcoder_dist import cli, problems
+from stepcoder_dist.data.inspect import inspection, problem_view, table as inspection_table
+from stepcoder_dist.data.inspect.reference_run import ReferenceRun
 from stepcoder_dist.problems import ladder
 from stepcoder_dist.records import Problem, TestSuite
-from stepcoder_dist.reference_run import ReferenceRun
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"real problem sets are not at {DATA}")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 
-from stepcoder_dist.augmentation.expected_values import expected_value
-from stepcoder_dist.augmentation.mutants import mutants
-from stepcoder_dist.augmentation.selection import telling
+from stepcoder_dist.data.augment.expected_values import expected_value
+from stepcoder_dist.data.augment.mutants import mutants
+from stepcoder_dist.data.augment.selection import telling
 
 SOURCE = '''\
 import math

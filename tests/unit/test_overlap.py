@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from stepcoder_dist import cli
-from stepcoder_dist.overlap import BINS, Found, distribution, measures, overlap
+from stepcoder_dist.data.overlap.overlap import BINS, Found, distribution, measures, overlap
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"real problem sets are not at {DATA}")

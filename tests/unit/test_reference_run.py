@@ -7,9 +7,9 @@ import dataclasses
 
 import pytest
 
+from stepcoder_dist.data.inspect.reference_run import ReferenceRun, SetRuns, reference_runs
 from stepcoder_dist.errors import CheckerFault, ProblemError, SandboxFault
 from stepcoder_dist.records import LineStructure, Outcome, Problem, TestResult, TestSuite, Verdict
-from stepcoder_dist.reference_run import ReferenceRun, SetRuns, reference_runs
 
 
 def problem(name: str, reference: str = "a", level: str = "interview") -> Problem:

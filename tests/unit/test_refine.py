@@ -17,12 +17,12 @@ from interpreted import Interpreted
 from rich.console import Console
 
 from stepcoder_dist import problems
+from stepcoder_dist.data.refine.likeness import Likeness
+from stepcoder_dist.data.refine.majority import Majority
+from stepcoder_dist.data.refine.references import ReferencePasses
+from stepcoder_dist.data.refine.refine import Order, refine, survey
+from stepcoder_dist.data.refine.settled_file import SettledFile
 from stepcoder_dist.errors import MissingEngine, ProblemError, SandboxFault, UserError
-from stepcoder_dist.refinement.likeness import Likeness
-from stepcoder_dist.refinement.majority import Majority
-from stepcoder_dist.refinement.references import ReferencePasses
-from stepcoder_dist.refinement.refine import Order, refine, survey
-from stepcoder_dist.refinement.settled_file import SettledFile
 
 DOUBLE = "print(2 * int(input()))\n"
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from stepcoder_dist.augmentation import invariants
-from stepcoder_dist.augmentation.invariants import Relation, SequenceProperty
-from stepcoder_dist.augmentation.shapes import Reach, Shape, learn as learn_shape, lengths
-from stepcoder_dist.augmentation.texts import change
+from stepcoder_dist.data.augment import invariants
+from stepcoder_dist.data.augment.invariants import Relation, SequenceProperty
+from stepcoder_dist.data.augment.shapes import Reach, Shape, learn as learn_shape, lengths
+from stepcoder_dist.data.augment.texts import change
 
 _OFTEN = 3
 _FEW_FIELDS = 4

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from stepcoder_dist.augmentation.shapes import OneOf, Reach, Shape, lengths
+from stepcoder_dist.data.augment.shapes import OneOf, Reach, Shape, lengths
 
 _CLASSES = (string.ascii_lowercase, string.ascii_uppercase, string.digits)
 _ENOUGH = 3

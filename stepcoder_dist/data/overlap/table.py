@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stepcoder_dist.code_lines import TRIVIAL_BELOW_TOKENS
+from stepcoder_dist.data.overlap.code_lines import TRIVIAL_BELOW_TOKENS
+from stepcoder_dist.data.overlap.overlap import BINS, Found, distribution, measures, overlap
 from stepcoder_dist.errors import ProblemError
 from stepcoder_dist.host.console import open_console
-from stepcoder_dist.overlap import BINS, Found, distribution, measures, overlap
 from stepcoder_dist.problems import Account, solutions, stream
 
 _NAMED = 10

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stepcoder_dist.augmentation.expected_values import expected_value
-from stepcoder_dist.augmentation.shapes import Reach
+from stepcoder_dist.data.augment.expected_values import expected_value
+from stepcoder_dist.data.augment.shapes import Reach
 from stepcoder_dist.ports import Executor
 from stepcoder_dist.records import Limits, Outcome, Problem, TestSuite, Verdict
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from stepcoder_dist.inspection import kind, start_lines
+from stepcoder_dist.data.inspect.inspection import kind, start_lines
+from stepcoder_dist.data.inspect.reference_run import ReferenceRun
 from stepcoder_dist.method.curriculum import Stages, conditional_lines
 from stepcoder_dist.records import Problem, TestSuite
-from stepcoder_dist.reference_run import ReferenceRun
 from stepcoder_dist.text.program import line_starts
 
 _SHOWN_TESTS = 3

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from stepcoder_dist.data.refine.normalisation import changes
+from stepcoder_dist.data.refine.stages import Candidate, Reason, Rejection
 from stepcoder_dist.errors import ProblemError
 from stepcoder_dist.problems import problem_of, reference_code, rewrapped
 from stepcoder_dist.problems.assert_script import parse
@@ -19,8 +21,6 @@ from stepcoder_dist.problems.files import MEND
 from stepcoder_dist.problems.formats import Draft, RowError, draft
 from stepcoder_dist.problems.tests import listed
 from stepcoder_dist.records import Problem
-from stepcoder_dist.refinement.normalisation import changes
-from stepcoder_dist.refinement.stages import Candidate, Reason, Rejection
 
 Fits = Callable[[Problem], str | None]
 """Why a problem does not fit the model's context; None where it does."""

@@ -22,13 +22,13 @@ from typing import IO, Any
 
 from rich.table import Table
 
+from stepcoder_dist.data.refine.settled_file import SettledFile
+from stepcoder_dist.data.refine.stages import Candidate, Reason, Stage
 from stepcoder_dist.errors import UserError
 from stepcoder_dist.host import installed, whole_file
 from stepcoder_dist.method.curriculum import conditional_lines
 from stepcoder_dist.problems.assert_script import parse
 from stepcoder_dist.problems.own_format import row_from_problem
-from stepcoder_dist.refinement.settled_file import SettledFile
-from stepcoder_dist.refinement.stages import Candidate, Reason, Stage
 
 REPORT = "refine_report.json"
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
 
-from stepcoder_dist.augmentation import Augmented, augment
-from stepcoder_dist.augmentation.scores import AugmentScores, figures
+from stepcoder_dist.data.augment import Augmented, augment
+from stepcoder_dist.data.augment.scores import AugmentScores, figures
+from stepcoder_dist.data.refine.reading import Reading, readings, without_place
+from stepcoder_dist.data.refine.stages import Candidate, Rejection
 from stepcoder_dist.errors import CheckerFault, ProblemError
 from stepcoder_dist.ports import Executor
-from stepcoder_dist.refinement.reading import Reading, readings, without_place
-from stepcoder_dist.refinement.stages import Candidate, Rejection
 
 NOTE = "augmentation"
 """The field of a written row with its figures."""

@@ -8,10 +8,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from stepcoder_dist.inspection import LevelSummary, SetSummary
+from stepcoder_dist.data.inspect.inspection import LevelSummary, SetSummary
+from stepcoder_dist.data.inspect.reference_run import LevelRuns, ReferenceRun, SetRuns
 from stepcoder_dist.problems import Account
 from stepcoder_dist.records import Outcome
-from stepcoder_dist.reference_run import LevelRuns, ReferenceRun, SetRuns
 
 _ROWS: tuple[tuple[str, Callable[[LevelSummary], object]], ...] = (
     ("problems", lambda level: level.problems),

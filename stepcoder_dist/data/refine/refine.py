@@ -20,17 +20,17 @@ from typing import Any
 
 from rich.console import Console
 
+from stepcoder_dist.data.refine import outputs, source
+from stepcoder_dist.data.refine.likeness import Likeness, load_datasketch, text_of
+from stepcoder_dist.data.refine.reading import read, without_place
+from stepcoder_dist.data.refine.settled_file import Settled, SettledFile
+from stepcoder_dist.data.refine.stages import Candidate, Reason, Rejection, Stage
 from stepcoder_dist.errors import ProblemError, SandboxFault
 from stepcoder_dist.host import installed
 from stepcoder_dist.host.console import Phase
 from stepcoder_dist.problems import problem_from_row
 from stepcoder_dist.problems.files import Row, rows
 from stepcoder_dist.problems.formats import problem_id
-from stepcoder_dist.refinement import outputs, source
-from stepcoder_dist.refinement.likeness import Likeness, load_datasketch, text_of
-from stepcoder_dist.refinement.reading import read, without_place
-from stepcoder_dist.refinement.settled_file import Settled, SettledFile
-from stepcoder_dist.refinement.stages import Candidate, Reason, Rejection, Stage
 
 BAD_ROWS = (Reason.UNREADABLE, Reason.BAD_TESTS)
 """What `max_bad_share` counts: broken rows. To leave out the rest is what refining is for."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from stepcoder_dist.augmentation.augmenting import Augmented
+from stepcoder_dist.data.augment.augmenting import Augmented
 from stepcoder_dist.records import LEVELS
 
 ALL = "all"

@@ -12,13 +12,13 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from stepcoder_dist.data.refine.majority import Majority
+from stepcoder_dist.data.refine.reading import Fits, Reading, readings, without_place
+from stepcoder_dist.data.refine.stages import Candidate, Reason, Rejection
 from stepcoder_dist.errors import CheckerFault, ProblemError
 from stepcoder_dist.ports import Executor
 from stepcoder_dist.problems.assert_script import parse
 from stepcoder_dist.records import Outcome, Problem, Verdict
-from stepcoder_dist.refinement.majority import Majority
-from stepcoder_dist.refinement.reading import Fits, Reading, readings, without_place
-from stepcoder_dist.refinement.stages import Candidate, Reason, Rejection
 
 MOST_TIMEOUTS = 3
 """Solutions of one row that may run into a limit: each costs as long as a test may take."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stepcoder_dist.augmentation.input_format import (
+from stepcoder_dist.data.augment.input_format import (
     MOST_PLAIN_ROWS,
     Cases,
     Counts,

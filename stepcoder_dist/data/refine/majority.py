@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stepcoder_dist.data.refine.reading import Reading
 from stepcoder_dist.errors import CheckerFault, ProblemError
 from stepcoder_dist.ports import Executor
 from stepcoder_dist.problems import python_values
 from stepcoder_dist.records import Outcome, Problem, TestResult, Verdict
-from stepcoder_dist.refinement.reading import Reading
 
 LEAST_VOTES = 3
 MOST_VOTERS = 9

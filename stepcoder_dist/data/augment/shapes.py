@@ -161,7 +161,7 @@ def learn(seen: Sequence[Any], reach: Reach) -> Shape:
 
 
 def _of_one_kind(kind: type, seen: list[Any], reach: Reach) -> Shape:
-    from stepcoder_dist.augmentation import sequences, texts
+    from stepcoder_dist.data.augment import sequences, texts
 
     if kind is bool:
         return OneOf((False, True))

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any
 
-from stepcoder_dist.augmentation.format_search import infer
-from stepcoder_dist.augmentation.input_format import Format, Unlike
-from stepcoder_dist.augmentation.sequences import Record, record
-from stepcoder_dist.augmentation.shapes import Reach
+from stepcoder_dist.data.augment.format_search import infer
+from stepcoder_dist.data.augment.input_format import Format, Unlike
+from stepcoder_dist.data.augment.sequences import Record, record
+from stepcoder_dist.data.augment.shapes import Reach
 from stepcoder_dist.records import TestSuite
 
 _TRIES_A_CANDIDATE = 30

@@ -19,12 +19,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stepcoder_dist.augmentation.agreement import Answered, Solutions
-from stepcoder_dist.augmentation.candidates import candidates
-from stepcoder_dist.augmentation.expected_values import is_json
-from stepcoder_dist.augmentation.mutants import mutants
-from stepcoder_dist.augmentation.selection import telling
-from stepcoder_dist.augmentation.shapes import Reach
+from stepcoder_dist.data.augment.agreement import Answered, Solutions
+from stepcoder_dist.data.augment.candidates import candidates
+from stepcoder_dist.data.augment.expected_values import is_json
+from stepcoder_dist.data.augment.mutants import mutants
+from stepcoder_dist.data.augment.selection import telling
+from stepcoder_dist.data.augment.shapes import Reach
 from stepcoder_dist.ports import Executor
 from stepcoder_dist.records import Limits, Outcome, Problem, TestSuite, Verdict
 

@@ -14,7 +14,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from stepcoder_dist.code_lines import Line, every_line, logical_lines, ngrams, telling_lines
+from stepcoder_dist.data.overlap.code_lines import (
+    Line,
+    every_line,
+    logical_lines,
+    ngrams,
+    telling_lines,
+)
 
 NGRAM_TOKENS = 10
 Measure = Callable[[Sequence[Line]], set[str]]

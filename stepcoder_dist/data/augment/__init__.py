@@ -10,6 +10,6 @@ augmenting                              the whole, for one problem, over the Exe
 scores                                  what the tests of a set notice, before and after
 """
 
-from stepcoder_dist.augmentation.augmenting import Augmented, Budget, augment
+from stepcoder_dist.data.augment.augmenting import Augmented, Budget, augment
 
 __all__ = ["Augmented", "Budget", "augment"]

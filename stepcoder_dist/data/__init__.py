@@ -1,0 +1,1 @@
+"""`stepcoder data`: what can be done to a problem set."""

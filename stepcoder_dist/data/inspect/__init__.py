@@ -1,0 +1,1 @@
+"""`stepcoder data inspect`: what a set holds, and what its references do."""

@@ -1,0 +1,1 @@
+"""`stepcoder data overlap`: how much of one set is found in another."""
