@@ -10,7 +10,8 @@ from hypothesis import given, settings, strategies as st
 from stepcoder_dist.data.augment.candidates import candidates
 from stepcoder_dist.data.augment.format_search import infer
 from stepcoder_dist.data.augment.input_format import Format, Unlike
-from stepcoder_dist.data.augment.shapes import Reach, learn
+from stepcoder_dist.data.augment.learning import learn
+from stepcoder_dist.data.augment.shapes import Reach
 from stepcoder_dist.records import TestSuite
 
 ATOMS = st.one_of(

@@ -1,6 +1,7 @@
 """Test augmentation: more inputs of the shapes seen, kept where they notice a wrong program.
 
-shapes, texts, sequences, invariants    what inputs look like, and more that look so
+learning, shapes, texts, sequences, invariants
+                                        what inputs look like, and more that look so
 input_format, format_search             the same for standard input
 candidates                              new inputs of a problem
 agreement, expected_values              what is right, by all accepted solutions

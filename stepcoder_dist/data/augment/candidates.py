@@ -8,7 +8,8 @@ from typing import Any
 
 from stepcoder_dist.data.augment.format_search import infer
 from stepcoder_dist.data.augment.input_format import Format, Unlike
-from stepcoder_dist.data.augment.sequences import Record, record
+from stepcoder_dist.data.augment.learning import record
+from stepcoder_dist.data.augment.sequences import Record
 from stepcoder_dist.data.augment.shapes import Reach
 from stepcoder_dist.records import TestSuite
 

@@ -8,23 +8,21 @@ one length that was seen often, such as a point or an interval.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 from stepcoder_dist.data.augment import invariants
 from stepcoder_dist.data.augment.invariants import Relation, SequenceProperty
-from stepcoder_dist.data.augment.shapes import Reach, Shape, learn as learn_shape, lengths
+from stepcoder_dist.data.augment.shapes import Shape
 from stepcoder_dist.data.augment.texts import change
 
-_OFTEN = 3
-_FEW_FIELDS = 4
 _MOST_NEW_ITEMS = 12
 """Of a sequence that is made anew: small inputs reach corners as well as large ones."""
 
 
-def _items(value: Any) -> list[Any]:
+def items_of(value: Any) -> list[Any]:
     """The items in an order that does not depend on hashes."""
     if isinstance(value, dict):
         return list(value.items())
@@ -51,7 +49,7 @@ class Items:
     def fits(self, value: Any) -> bool:
         if type(value) is not self.kind:
             return False
-        items = _items(value)
+        items = items_of(value)
         if not self.shortest <= len(items) <= self.longest:
             return False
         if self.item is None or not items:
@@ -65,7 +63,7 @@ class Items:
         return self.resized([], rng.randint(self.shortest, longest), rng)
 
     def varied(self, value: Any, rng: Random) -> Any:
-        items, item = _items(value), self.item
+        items, item = items_of(value), self.item
         if item is None:
             return value
         if items and rng.random() < 0.5:  # noqa: PLR2004 - one item in a small way
@@ -77,7 +75,7 @@ class Items:
 
     def resized(self, value: Any, length: int, rng: Random) -> Any:
         """Cut, or filled up with fresh items."""
-        items = _items(value)[:length]
+        items = items_of(value)[:length]
         if self.item is not None:
             items += [self.item.fresh(rng) for _ in range(length - len(items))]
         return self._made(items, rng)
@@ -110,7 +108,7 @@ class Record:
     def fits(self, value: Any) -> bool:
         if type(value) is not self.kind:
             return False
-        fields = _items(value)
+        fields = items_of(value)
         if len(fields) != len(self.fields):
             return False
         if not all(shape.fits(field) for shape, field in zip(self.fields, fields, strict=True)):
@@ -142,30 +140,3 @@ class Record:
             if relation.holds is invariants.is_length:
                 fields[relation.left] = len(fields[relation.right])
         return KINDS[self.kind](fields)
-
-
-def learn(kind: type, seen: list[Any], reach: Reach) -> Shape:
-    """The shape of these values, all of this kind."""
-    sizes = {len(value) for value in seen}
-    if len(sizes) == 1 and sizes != {0}:
-        often = kind is list and len(seen) >= _OFTEN and max(sizes) <= _FEW_FIELDS
-        if kind is tuple or (often and _as_fields(seen)):
-            return record(kind, seen, reach)
-    items = [_items(value) for value in seen]
-    every = [item for value in items for item in value]
-    shortest, longest = lengths(min(sizes), max(sizes), reach)
-    held = invariants.properties(items) if kind in (list, tuple) else ()
-    if kind is dict:
-        held = (invariants.distinct,)
-    return Items(kind, shortest, longest, learn_shape(every, reach) if every else None, held)
-
-
-def record(kind: type, seen: Sequence[Any], reach: Reach) -> Record:
-    """The shape of these records, all of as many fields."""
-    fields = tuple(learn_shape(column, reach) for column in zip(*seen, strict=True))
-    return Record(kind, fields, invariants.relations(seen))
-
-
-def _as_fields(seen: list[Any]) -> bool:
-    """Only plain fields: a short list of lists is a small matrix, not a record."""
-    return not any(isinstance(field, list | dict) for value in seen for field in value)

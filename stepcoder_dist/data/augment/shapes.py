@@ -1,9 +1,4 @@
-"""The shape of what was seen at one place of the inputs, and more values of that shape.
-
-    learn([3, 8])               Integers 3…8
-    learn(["ab", "b"])          Texts of 1…2 letters
-    learn([[1, 5], [2]])        Sequences (`sequences.py`) of 1…2 integers
-    learn([(1, "a"), (2, "b")]) Records (`sequences.py`): an integer and a text
+"""Shapes of single values, and what every shape can do (`learning.py` finds the shape).
 
 A shape makes values anew (`fresh`), changes one in a small way (`varied`), and tells whether a
 value is of it (`fits`); what the first two make need not fit and is asked.
@@ -11,8 +6,6 @@ value is of it (`fits`); what the first two make need not fit and is asked.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
@@ -147,40 +140,3 @@ class AnyOf:
     def varied(self, value: Any, rng: Random) -> Any:
         own = [shape for shape in self.shapes if shape.fits(value)]
         return rng.choice(own).varied(value, rng) if own else self.fresh(rng)
-
-
-def learn(seen: Sequence[Any], reach: Reach) -> Shape:
-    """The shape of all these values. Raises `ValueError` for none."""
-    kinds: dict[type, list[Any]] = {}
-    for value in seen:
-        kinds.setdefault(type(value), []).append(value)
-    if not kinds:
-        raise ValueError("no values to learn a shape of")
-    shapes = tuple(_of_one_kind(kind, values, reach) for kind, values in kinds.items())
-    return shapes[0] if len(shapes) == 1 else AnyOf(shapes)
-
-
-def _of_one_kind(kind: type, seen: list[Any], reach: Reach) -> Shape:
-    from stepcoder_dist.data.augment import sequences, texts
-
-    if kind is bool:
-        return OneOf((False, True))
-    if kind is int:
-        return Integers(*span(min(seen), max(seen), reach), tuple(seen))
-    if kind is float and all(map(math.isfinite, seen)):
-        return _floats(seen, reach)
-    if kind is str:
-        return texts.learn(seen, reach)
-    if kind in sequences.KINDS:
-        return sequences.learn(kind, seen, reach)
-    return OneOf(tuple(seen))
-
-
-def _floats(seen: list[float], reach: Reach) -> Floats:
-    low, high = span(min(seen), max(seen), reach)
-    return Floats(low, high, max(map(_decimals, seen)), tuple(seen))
-
-
-def _decimals(value: float) -> int:
-    text = repr(value)
-    return len(text.partition(".")[2]) if "e" not in text else 6
