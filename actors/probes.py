@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stepcoder_dist.doctor import Finding, Mark
+from stepcoder_dist.doctor.examination import Finding, Mark
 
 
 def vllm() -> list[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from stepcoder_dist.doctor import Finding, Mark
+from stepcoder_dist.doctor.examination import Finding, Mark
 
 
 def torch(*, on_gpu: bool) -> list[Finding]:

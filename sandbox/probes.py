@@ -12,7 +12,7 @@ from sandbox.guest_link import RunReport
 from sandbox.judging import judge
 from sandbox.process_executor import ProcessWorker
 from sandbox.slot import Worker
-from stepcoder_dist.doctor import Finding, Mark
+from stepcoder_dist.doctor.examination import Finding, Mark
 from stepcoder_dist.errors import MissingEngine
 from stepcoder_dist.records import Limits, Outcome, TestSuite
 

@@ -66,7 +66,7 @@ def train(
 
     settings = files.load(run_file, overrides or ())
     if dry_run:
-        from stepcoder_dist import dry_run as report
+        from stepcoder_dist.doctor import dry_run as report
 
         typer.echo(report.report(settings))
         return
@@ -216,7 +216,7 @@ def doctor(
     overrides: Overrides = None,
 ) -> None:
     """What works on this machine, and how to mend what does not; 1 if RUN.toml cannot work here."""
-    from stepcoder_dist import checkup, doctor as frame
+    from stepcoder_dist.doctor import checkup, examination as frame
     from stepcoder_dist.run import run_file as files
 
     chosen = run_file or checkup.demo_file()

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from stepcoder_dist import ray_session
-from stepcoder_dist.doctor import Finding, Mark, first_line
+from stepcoder_dist.doctor.examination import Finding, Mark, first_line
 from stepcoder_dist.errors import ConfigError
 
 

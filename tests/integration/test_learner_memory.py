@@ -12,8 +12,8 @@ import pytest
 
 pytest.importorskip("deepspeed")
 
-from stepcoder_dist import gpu_memory, model_shape
 from stepcoder_dist.config import ModelShape, RunConfig
+from stepcoder_dist.doctor import gpu_memory, model_shape
 
 pytestmark = [pytest.mark.deepspeed]
 

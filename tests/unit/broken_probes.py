@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 
-from stepcoder_dist.doctor import Finding, Mark
+from stepcoder_dist.doctor.examination import Finding, Mark
 
 
 def works() -> list[Finding]:

@@ -10,9 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from stepcoder_dist import checkup, machine_probes, run_needs
 from stepcoder_dist.cli import run
-from stepcoder_dist.doctor import Finding, Mark, Probe, as_json, examine, run_probe, works
+from stepcoder_dist.doctor import checkup, machine_probes, run_needs
+from stepcoder_dist.doctor.examination import (
+    Finding,
+    Mark,
+    Probe,
+    as_json,
+    examine,
+    run_probe,
+    works,
+)
 from stepcoder_dist.run.run_file import load
 
 RUNS = Path(__file__).parents[2] / "deploy" / "runs"

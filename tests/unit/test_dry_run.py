@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from shipped_files import RUN_FILES
 
-from stepcoder_dist import dry_run
 from stepcoder_dist.config import RunConfig
+from stepcoder_dist.doctor import dry_run
 from stepcoder_dist.run.run_file import load
 
 ROOT = Path(__file__).parents[2]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stepcoder_dist import gpu_memory, model_shape
 from stepcoder_dist.config import ModelConfig, ModelShape, RunConfig, TinyModel
+from stepcoder_dist.doctor import gpu_memory, model_shape
 from stepcoder_dist.run.run_file import load
 
 RUNS = Path(__file__).parents[2] / "deploy" / "runs"

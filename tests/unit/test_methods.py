@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from learner import advantage_rules
-from stepcoder_dist import dry_run, methods
+from stepcoder_dist import methods
 from stepcoder_dist.config import CreditConfig, CurriculumConfig, LearnerConfig, RunConfig
+from stepcoder_dist.doctor import dry_run
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.method import credit, start_rules
 from stepcoder_dist.run.run_file import describe, load

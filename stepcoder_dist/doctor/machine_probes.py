@@ -12,10 +12,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from stepcoder_dist import gpu_memory, model_shape
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.doctor import Finding, Mark
-from stepcoder_dist.gpu_memory import GIB, gib
+from stepcoder_dist.doctor import gpu_memory, model_shape
+from stepcoder_dist.doctor.examination import Finding, Mark
+from stepcoder_dist.doctor.gpu_memory import GIB, gib
 from stepcoder_dist.ray_session import demand
 
 LOWEST_PYTHON = (3, 11)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stepcoder_dist import gpu_memory, model_shape
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.doctor import Finding, Mark
+from stepcoder_dist.doctor import gpu_memory, model_shape
+from stepcoder_dist.doctor.examination import Finding, Mark
+from stepcoder_dist.doctor.gpu_memory import GIB
 from stepcoder_dist.errors import ProblemError, UserError
-from stepcoder_dist.gpu_memory import GIB
 from stepcoder_dist.problems import load
 from stepcoder_dist.run.preflight import existing
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stepcoder_dist import gpu_memory, methods, model_shape
+from stepcoder_dist import methods
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.gpu_memory import GIB, gib
-from stepcoder_dist.model_shape import KnownShape
+from stepcoder_dist.doctor import gpu_memory, model_shape
+from stepcoder_dist.doctor.gpu_memory import GIB, gib
+from stepcoder_dist.doctor.model_shape import KnownShape
 from stepcoder_dist.problems import ladder
 from stepcoder_dist.run.run_file import describe
 

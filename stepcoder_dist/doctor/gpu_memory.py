@@ -26,8 +26,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stepcoder_dist import model_shape
 from stepcoder_dist.config import ModelShape, RunConfig
+from stepcoder_dist.doctor import model_shape
 
 GIB = 2**30
 CONTEXT_BYTES = int(0.7 * GIB)

@@ -12,15 +12,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from stepcoder_dist import run_needs
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.doctor import Finding, Probe, examine
+from stepcoder_dist.doctor import run_needs
+from stepcoder_dist.doctor.examination import Finding, Probe, examine
+from stepcoder_dist.doctor.gpu_memory import GIB
 from stepcoder_dist.errors import UserError
-from stepcoder_dist.gpu_memory import GIB
 from stepcoder_dist.ray_session import demand
 from stepcoder_dist.runs_root import runs_root
 
-DEMO = Path(__file__).parents[1] / "deploy" / "runs" / "demo.toml"
+DEMO = Path(__file__).parents[2] / "deploy" / "runs" / "demo.toml"
 _RAY_LOGS_BYTES = 0.5 * GIB
 
 
@@ -47,7 +47,7 @@ def probes(config: RunConfig, *, local: bool) -> list[Probe]:
     found = [
         Probe(
             subject="machine",
-            module="stepcoder_dist.machine_probes",
+            module="stepcoder_dist.doctor.examination.machine_probes",
             calls=_machine_calls(config, run, local=local),
         ),
         Probe(

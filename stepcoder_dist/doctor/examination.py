@@ -21,7 +21,7 @@ from typing import Any
 
 _ANSWER = "stepcoder-doctor-answer:"
 """Begins the line of a child's output that is for us: libraries print what they like."""
-_CHILD = "from stepcoder_dist.doctor import answer; answer()"
+_CHILD = "from stepcoder_dist.doctor.examination import answer; answer()"
 _SEEN_CHARS = 200
 _AT_A_TIME = 6
 
