@@ -30,7 +30,7 @@ from actors.pool_slot import UP, WAKING, Place, Slot
 from actors.rollout_actor import ActorStats, RolloutActor
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ArrivalError, RunError, StepcoderError, last_line
-from stepcoder_dist.ray_session import shared_gpu
+from stepcoder_dist.ports import Placement, anywhere
 from stepcoder_dist.records import Completion, RolloutRequest
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,10 @@ class ActorPool:
     Raises `ConfigError` at once for a checkpoint folder with too small a context.
     """
 
-    def __init__(self, config: RunConfig, checkpoint: str | Path) -> None:
+    def __init__(
+        self, config: RunConfig, checkpoint: str | Path, *, placement: Placement = anywhere
+    ) -> None:
+        self._placement = placement
         self._checkpoint = str(checkpoint)
         if Path(checkpoint).exists():  # else a hub name: every actor's machine gets it itself
             CheckpointFolder(checkpoint).check_context(config.model.max_tokens)
@@ -247,7 +250,7 @@ class ActorPool:
             num_cpus=resources.num_cpus,
             num_gpus=resources.num_gpus,
             resources=dict(resources.custom),
-            **shared_gpu(self._config, self._slots.index(slot)),
+            **self._placement(self._slots.index(slot)),
             # The pool replaces processes itself: it must know when the weights are gone.
             max_restarts=0,
             max_task_retries=0,

@@ -42,8 +42,8 @@ from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import RunError
 from stepcoder_dist.host.console import Phase, open_console
 from stepcoder_dist.launch.processes import check_sandbox, open_pools
+from stepcoder_dist.launch.ray_session import ray_session
 from stepcoder_dist.loop import pipeline
-from stepcoder_dist.ray_session import ray_session
 from stepcoder_dist.records import Outcome, StepReport, Trajectory, WeightVersion
 from stepcoder_dist.run import run_file, session
 from stepcoder_dist.run.preflight import fitting, load_set, prompt_writer, sft_checkpoint

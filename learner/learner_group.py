@@ -15,6 +15,7 @@ from learner.ranks import RankGroup
 from learner.worker import LearnerWorker
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ArrivalError, WeightPushError, last_line
+from stepcoder_dist.ports import Placement, anywhere
 from stepcoder_dist.records import (
     Int32Array,
     StepReport,
@@ -37,7 +38,12 @@ class LearnerGroup:
     """
 
     def __init__(
-        self, config: RunConfig, checkpoint: str, probe_token_ids: Sequence[int] = ()
+        self,
+        config: RunConfig,
+        checkpoint: str,
+        probe_token_ids: Sequence[int] = (),
+        *,
+        placement: Placement = anywhere,
     ) -> None:
         """`checkpoint`: the Hugging Face folder of version 0 and of the reference.
 
@@ -46,7 +52,7 @@ class LearnerGroup:
         bfloat16; without it, ids are drawn from the vocabulary.
         """
         self._config = config
-        self._ranks = RankGroup(LearnerWorker, config, checkpoint)
+        self._ranks = RankGroup(LearnerWorker, config, checkpoint, placement=placement)
         self._probe = np.asarray(probe_token_ids, dtype=np.int32)
         self._turn = asyncio.Lock()
 

@@ -13,7 +13,7 @@ from learner.push_round import TransferLost
 from learner.rank import Rank
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import LearnerError, StepcoderError
-from stepcoder_dist.ray_session import shared_gpu
+from stepcoder_dist.ports import Placement, anywhere
 
 CPU_ENVIRONMENT = {
     # DeepSpeed chooses its accelerator when it is imported: before any code of ours
@@ -32,9 +32,16 @@ class RankGroup:
     """
 
     def __init__(
-        self, worker: type[Rank], config: RunConfig, checkpoint: str, *, name: str = "learner"
+        self,
+        worker: type[Rank],
+        config: RunConfig,
+        checkpoint: str,
+        *,
+        name: str = "learner",
+        placement: Placement = anywhere,
     ) -> None:
         self._worker = worker
+        self._placement = placement
         self._config = config
         self._checkpoint = checkpoint
         self._names = [f"{name}-rank-{rank}" for rank in range(config.learner.ranks)]
@@ -77,7 +84,7 @@ class RankGroup:
                 num_cpus=resources.num_cpus,
                 num_gpus=resources.num_gpus,
                 resources=resources.custom,
-                **shared_gpu(self._config, rank),
+                **self._placement(rank),
                 max_restarts=0,
                 runtime_env={"env_vars": environment},
             )

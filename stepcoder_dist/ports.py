@@ -23,6 +23,14 @@ from stepcoder_dist.records import (
     WeightVersion,
 )
 
+Placement = Callable[[int], dict[str, Any]]
+"""Ray's options that say where the process of this index in its pool runs."""
+
+
+def anywhere(_index: int) -> dict[str, Any]:
+    """Leave the place of a process to Ray."""
+    return {}
+
 
 class Tokenizer(Protocol):
     """Text to ids with the place of every token in the text."""

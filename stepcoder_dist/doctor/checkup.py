@@ -17,7 +17,7 @@ from stepcoder_dist.doctor import run_needs
 from stepcoder_dist.doctor.examination import Finding, Probe, examine
 from stepcoder_dist.doctor.gpu_memory import GIB
 from stepcoder_dist.errors import UserError
-from stepcoder_dist.ray_session import demand
+from stepcoder_dist.run.reservations import demand
 from stepcoder_dist.runs_root import runs_root
 
 DEMO = Path(__file__).parents[2] / "deploy" / "runs" / "demo.toml"
@@ -70,7 +70,7 @@ def probes(config: RunConfig, *, local: bool) -> list[Probe]:
         found.append(nccl)
     session = Probe(
         subject="Ray",
-        module="stepcoder_dist.ray_probe",
+        module="stepcoder_dist.launch.ray_probe",
         calls={"session": {"demand": demand(config)}, "authentication": {}},
         mend="make setup; what Ray printed is under /tmp/ray",
     )

@@ -16,7 +16,7 @@ from stepcoder_dist.config import RunConfig
 from stepcoder_dist.doctor import gpu_memory, model_shape
 from stepcoder_dist.doctor.examination import Finding, Mark
 from stepcoder_dist.doctor.gpu_memory import GIB, gib
-from stepcoder_dist.ray_session import demand
+from stepcoder_dist.run.reservations import demand
 
 LOWEST_PYTHON = (3, 11)
 PACKAGES = ("torch", "vllm", "transformers", "ray", "deepspeed", "pydantic", "docker")

@@ -18,8 +18,8 @@ from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample
 from stepcoder_dist.host.interruption import run_until_done
 from stepcoder_dist.launch.evaluate import evaluate_in
 from stepcoder_dist.launch.processes import check_sandbox, console, open_pools
+from stepcoder_dist.launch.ray_session import ray_session
 from stepcoder_dist.launch.train import train_in
-from stepcoder_dist.ray_session import ray_session
 from stepcoder_dist.records import Outcome, Problem, WeightVersion
 from stepcoder_dist.run.preflight import fitting, prompt_writer, sft_checkpoint, without_given_code
 from stepcoder_dist.run.run_folder import RunFolder

@@ -13,9 +13,9 @@ from stepcoder_dist.evaluation.table import scores_table
 from stepcoder_dist.host.interruption import StopRequest, run_until_done
 from stepcoder_dist.launch.evaluate import evaluate_in
 from stepcoder_dist.launch.processes import check_sandbox, console, open_pools
+from stepcoder_dist.launch.ray_session import ray_session
 from stepcoder_dist.launch.train import train_in
 from stepcoder_dist.launch.warm_start import warm_start, warm_start_from
-from stepcoder_dist.ray_session import ray_session
 from stepcoder_dist.run.preflight import (
     fitting,
     load_set,

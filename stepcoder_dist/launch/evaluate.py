@@ -19,7 +19,7 @@ from stepcoder_dist.evaluation.table import scores_table
 from stepcoder_dist.host.console import Phase
 from stepcoder_dist.host.interruption import run_until_done
 from stepcoder_dist.launch.processes import check_sandbox, console, open_pools
-from stepcoder_dist.ray_session import ray_session
+from stepcoder_dist.launch.ray_session import ray_session
 from stepcoder_dist.records import Problem
 from stepcoder_dist.run.preflight import (
     existing,

@@ -7,7 +7,7 @@ from pathlib import Path
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.host.interruption import run_until_done
 from stepcoder_dist.launch.processes import console, open_learner
-from stepcoder_dist.ray_session import ray_session
+from stepcoder_dist.launch.ray_session import ray_session
 from stepcoder_dist.run.preflight import sft_checkpoint
 from stepcoder_dist.run.run_file import load as load_config
 from stepcoder_dist.run.run_folder import checkpoints

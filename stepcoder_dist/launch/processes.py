@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.host.console import open_console
+from stepcoder_dist.launch.ray_session import shared_gpu
 from stepcoder_dist.run.session import Pools
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ async def open_pools(config: RunConfig, checkpoint: str) -> AsyncIterator[Pools]
     async with AsyncExitStack() as stack:
         executor = ExecutorPool(config)
         stack.push_async_callback(executor.close)
-        sampler = ActorPool(config, checkpoint)
+        sampler = ActorPool(config, checkpoint, placement=partial(shared_gpu, config))
         stack.push_async_callback(sampler.close)
         await asyncio.gather(executor.start(), sampler.start())
         yield Pools(sampler, executor)
@@ -40,7 +42,9 @@ async def open_learner(
     """Start the learner's ranks; close them whatever happens. `LearnerGroup` has the arguments."""
     from learner.learner_group import LearnerGroup
 
-    learner = LearnerGroup(config, checkpoint, probe_token_ids)
+    learner = LearnerGroup(
+        config, checkpoint, probe_token_ids, placement=partial(shared_gpu, config)
+    )
     try:
         await learner.start()
         yield learner

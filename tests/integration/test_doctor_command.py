@@ -16,7 +16,7 @@ pytest.importorskip("deepspeed")
 
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import MissingEngine
-from stepcoder_dist.ray_session import demand
+from stepcoder_dist.run.reservations import demand
 from stepcoder_dist.run.run_file import load
 
 pytestmark = [

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ from actors.actor_pool import ActorPool
 from actors.rollout_actor import ActorStats
 from learner.weight_publisher import make_publisher
 from sandbox.process_executor import ProcessExecutor
-from stepcoder_dist import ray_session
 from stepcoder_dist.config import RunConfig, SandboxConfig
+from stepcoder_dist.launch import ray_session
 from stepcoder_dist.loop.fakes import FakeLearner
 from stepcoder_dist.loop.run import Run
 from stepcoder_dist.records import Fate, Problem, StepReport, TestSuite, Trajectory, WeightVersion
@@ -116,7 +117,7 @@ def bundles(pool: ActorPool) -> list[str]:
 def test_a_run_in_turns_outlives_an_actor_lost_at_rest_and_one_lost_in_a_push(
     config: RunConfig, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    pool = ActorPool(config, tiny_checkpoint)
+    pool = ActorPool(config, tiny_checkpoint, placement=partial(ray_session.shared_gpu, config))
     learner = LearnerOfARealModel(pool, tiny_checkpoint)
     executor = ProcessExecutor(SandboxConfig(backend="process", containers=1))
     run = compose(config, pool, executor, learner)

@@ -8,7 +8,8 @@ import pytest
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.ray_session import demand, ray_session
+from stepcoder_dist.launch.ray_session import ray_session
+from stepcoder_dist.run.reservations import demand
 
 
 def config() -> RunConfig:

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from stepcoder_dist.config import ProcessResources, RunConfig
+from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError, Interrupted
 from stepcoder_dist.host import interruption, scratch
 from stepcoder_dist.loop.metrics import METRICS
+from stepcoder_dist.run.reservations import demand, reserved
 
 PLACEMENT_TIMEOUT_S = 60
 
@@ -87,7 +88,7 @@ def _reserve_shared_gpus(config: RunConfig) -> None:
 
     each: dict[str, float] = {}
     for resources in (config.actors.resources, config.learner.resources):
-        for name, amount in _reserved(resources).items():
+        for name, amount in reserved(resources).items():
             each[name] = each.get(name, 0.0) + amount
     group = placement_group([each or {"CPU": 0.001}] * config.learner.ranks, name=_SHARED)
     try:
@@ -134,26 +135,6 @@ def check_answers(address: str) -> None:
             f"RAY_ADDRESS = {address}: no Ray cluster answers there ({error}); start one "
             "(`ray start --head`), or unset it for a Ray of the run's own"
         ) from None
-
-
-def demand(config: RunConfig, *, learner: bool = True, pools: bool = True) -> dict[str, float]:
-    """What the run's processes reserve, by Ray's resource names."""
-    processes: list[tuple[int, ProcessResources]] = []
-    if learner:
-        processes.append((config.learner.ranks, config.learner.resources))
-    if pools:
-        processes.append((config.actors.number, config.actors.resources))
-        processes.append((config.sandbox.number, config.sandbox.resources))
-    total: dict[str, float] = {}
-    for number, each in processes:
-        for name, amount in _reserved(each).items():
-            total[name] = total.get(name, 0.0) + number * amount
-    return total
-
-
-def _reserved(each: ProcessResources) -> dict[str, float]:
-    wanted = {"CPU": each.num_cpus, "GPU": each.num_gpus, **each.custom}
-    return {name: amount for name, amount in wanted.items() if amount}
 
 
 def check_size(needed: Mapping[str, float], present: Mapping[str, float]) -> None:
