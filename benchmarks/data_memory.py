@@ -29,18 +29,19 @@ TEST_CHARS = 1200
 
 COMMANDS = {
     "inspect": (
-        "from stepcoder_dist import cli; done = cli.run(['data', 'inspect', path, '--json'])"
+        "from stepcoder_dist.cli import commands as cli; "
+        "done = cli.run(['data', 'inspect', path, '--json'])"
     ),
     "curriculum": (
-        "from stepcoder_dist import cli; "
+        "from stepcoder_dist.cli import commands as cli; "
         "done = cli.run(['data', 'inspect', path, '--curriculum', '--json'])"
     ),
     "overlap": (
-        "from stepcoder_dist import cli; "
+        "from stepcoder_dist.cli import commands as cli; "
         "done = cli.run(['data', 'overlap', path, 'ladder:heldout?count=100', '--json'])"
     ),
     "refine": (
-        "from stepcoder_dist import cli; out = str(path) + '.out/set.jsonl'; "
+        "from stepcoder_dist.cli import commands as cli; out = str(path) + '.out/set.jsonl'; "
         "done = cli.run(['data', 'refine', str(path), '--out', out])"
     ),
     "judge's problems": (

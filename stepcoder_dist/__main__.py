@@ -8,7 +8,7 @@ import sys
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 bad usage or config."""
-    from stepcoder_dist.cli import run
+    from stepcoder_dist.cli.commands import run
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         # a set's texts hold what no terminal can show, such as half a surrogate pair

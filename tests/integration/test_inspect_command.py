@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stepcoder_dist import cli
+from stepcoder_dist.cli import commands as cli
 
 SIGN = "n = int(input())\nif n < 0:\n    print(-1)\nelse:\n    print(1)\n"
 CALL = {"problem_id": "t/call", "fn_name": "f", "inputs": [[1]], "outputs": [2]}

@@ -16,7 +16,7 @@ ROW_BYTES = 100_000
 PROBE = """
 import sys
 from pathlib import Path
-from stepcoder_dist import cli
+from stepcoder_dist.cli import commands as cli
 assert cli.run(sys.argv[1:]) == 0
 status = Path("/proc/self/status").read_text()
 print(status.partition("VmHWM:")[2].split()[0], file=sys.stderr)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stepcoder_dist.cli import run
+from stepcoder_dist.cli.commands import run
 from stepcoder_dist.doctor import checkup, machine_probes, run_needs
 from stepcoder_dist.doctor.examination import (
     Finding,

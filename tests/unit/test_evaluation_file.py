@@ -10,7 +10,7 @@ import pytest
 from evaluated_samples import sample
 from typer.testing import CliRunner
 
-from stepcoder_dist.cli import app
+from stepcoder_dist.cli.commands import app
 from stepcoder_dist.config import PromptConfig, RunConfig
 from stepcoder_dist.errors import ConfigError, UserError
 from stepcoder_dist.evaluation import file as evaluation_file, scores_file as evaluation_json

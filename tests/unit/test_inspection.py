@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, strategies as st
 from rich.console import Console
 
-from stepcoder_dist import cli, problems
+from stepcoder_dist import problems
+from stepcoder_dist.cli import commands as cli
 from stepcoder_dist.data.inspect import inspection, problem_view, table as inspection_table
 from stepcoder_dist.data.inspect.reference_run import ReferenceRun
 from stepcoder_dist.problems import ladder

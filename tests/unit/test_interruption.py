@@ -112,7 +112,7 @@ def test_work_that_ends_is_returned_and_work_that_is_given_up_is_cancelled():
 
 COMMAND = """
     import asyncio, sys
-    from stepcoder_dist import cli
+    from stepcoder_dist.cli import commands as cli
     from stepcoder_dist.host import interruption
 
     async def command(stop):

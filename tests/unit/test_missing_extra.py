@@ -7,7 +7,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from stepcoder_dist import missing_extra
+from stepcoder_dist.cli import missing_extra
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
@@ -15,7 +15,7 @@ PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 def test_a_command_whose_package_is_not_installed_names_the_extra_and_ends_with_2():
     probe = (
         "import sys; sys.modules['docker'] = None\n"  # as Python treats what is not there
-        "from stepcoder_dist import cli\n"
+        "from stepcoder_dist.cli import commands as cli\n"
         "sys.exit(cli.run('judge --problems p --programs c --out v'.split()))"
     )
     done = subprocess.run(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from stepcoder_dist import cli
+from stepcoder_dist.cli import commands as cli
 from stepcoder_dist.data.overlap.overlap import BINS, Found, distribution, measures, overlap
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"

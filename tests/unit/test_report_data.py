@@ -14,7 +14,7 @@ from rich.console import Console
 from run_for_tests import config, write_run
 
 from stepcoder_dist import report
-from stepcoder_dist.cli import run as stepcoder
+from stepcoder_dist.cli.commands import run as stepcoder
 from stepcoder_dist.errors import UserError
 from stepcoder_dist.report.page_data import MAX_POINTS, MAX_PROBLEMS, MAX_SAMPLES, page_data
 from stepcoder_dist.report.run_reading import read_run
@@ -276,7 +276,7 @@ def test_problems_stand_on_the_map_as_a_stair_those_that_moved_on_first_on_top(t
 
 def test_the_command_imports_nothing_heavy(folder: Path):
     probe = (
-        "import sys; from stepcoder_dist.cli import run; "
+        "import sys; from stepcoder_dist.cli.commands import run; "
         f"code = run(['report', {str(folder)!r}]); "
         "print(code, sorted({'ray', 'torch', 'vllm', 'deepspeed', 'docker', 'transformers',"
         " 'tokenizers'} & set(sys.modules)))"

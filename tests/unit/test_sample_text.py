@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stepcoder_dist import cli
+from stepcoder_dist.cli import commands as cli
 
 SHORT = {"step": 3, "problem_id": "p/1", "level": "interview", "stage": 1, "weights": [2, 2]}
 PASSED = {**SHORT, "sample_id": "s1", "outcome": "passed", "reward": 1.0, "kept_share": 1.0}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stepcoder_dist import cli
+from stepcoder_dist.cli import commands as cli
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.run.run_folder import InUse

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from stepcoder_dist import data_commands, missing_extra
-from stepcoder_dist.data_commands import SandboxBackend, SandboxImage
+from stepcoder_dist.cli import data_commands, missing_extra
+from stepcoder_dist.cli.data_commands import SandboxBackend, SandboxImage
 from stepcoder_dist.errors import Interrupted, StepcoderError, UserError
 from stepcoder_dist.host import interruption
 

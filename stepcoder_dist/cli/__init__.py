@@ -1,0 +1,1 @@
+"""The command line: it parses arguments, then imports what the command needs."""
