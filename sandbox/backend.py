@@ -1,7 +1,7 @@
 """Which backend a run uses: decided once, before anything is started, never changed afterwards.
 
 Another one (gVisor through another engine, machines of somebody else's): a `slot.Worker` that runs
-orders, a `WorkerPool` of them made in `make_pool`, its name in stepcoder_dist/sandbox_backend.py.
+orders, a `WorkerPool` of them made in `make_pool`, its name in stepcoder_dist/config.py.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from sandbox.container import check_image, connect
 from sandbox.container_pool import ContainerPool
 from sandbox.process_executor import ProcessExecutor
 from sandbox.worker_pool import WorkerPool
-from stepcoder_dist.config import SandboxConfig
+from stepcoder_dist.config import Backend, SandboxConfig
 from stepcoder_dist.errors import MissingEngine
-from stepcoder_dist.sandbox_backend import Backend
 
 
 def choose(config: SandboxConfig) -> Backend:

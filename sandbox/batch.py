@@ -16,7 +16,7 @@ from typing import Any
 from sandbox.backend import choose, make_pool
 from sandbox.guest.statement_lines import physical_lines
 from sandbox.verdict_file import DUPLICATE, Standing, VerdictFile
-from stepcoder_dist.config import SandboxConfig
+from stepcoder_dist.config import Backend, SandboxConfig
 from stepcoder_dist.errors import CheckerFault, ProblemError, SandboxFault, UserError
 from stepcoder_dist.host.console import Phase, open_console
 from stepcoder_dist.method.coverage_mask import kept_lines
@@ -24,7 +24,6 @@ from stepcoder_dist.ports import Executor
 from stepcoder_dist.problems.files import MEND, rows
 from stepcoder_dist.problems.store import read_problems
 from stepcoder_dist.records import Problem, Verdict
-from stepcoder_dist.sandbox_backend import Backend
 
 Problems = Mapping[str, Problem | ProblemError]
 """By id; a row that cannot be used is in it as the error that tells why."""

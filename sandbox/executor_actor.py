@@ -11,10 +11,9 @@ from sandbox.backend import make_pool
 from sandbox.container import look_for_engine
 from sandbox.pool_metrics import ContainerMetrics
 from sandbox.worker_pool import WorkerPool
-from stepcoder_dist.config import SandboxConfig
+from stepcoder_dist.config import Backend, SandboxConfig
 from stepcoder_dist.errors import SandboxFault
 from stepcoder_dist.records import TestSuite, Verdict
-from stepcoder_dist.sandbox_backend import Backend
 
 
 @ray.remote

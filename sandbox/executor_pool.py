@@ -22,10 +22,9 @@ from sandbox.backend import choose
 from sandbox.executor_actor import ExecutorActor
 from sandbox.fair_queue import FairQueue
 from sandbox.pool_metrics import ProgramMetrics
-from stepcoder_dist.config import RunConfig
+from stepcoder_dist.config import Backend, RunConfig
 from stepcoder_dist.errors import CheckerFault, SandboxFault, StepcoderError
 from stepcoder_dist.records import TestSuite, Verdict
-from stepcoder_dist.sandbox_backend import Backend
 
 _CLOSE_TIMEOUT_S = 20.0
 

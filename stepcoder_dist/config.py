@@ -15,12 +15,15 @@ from stepcoder_dist import methods
 from stepcoder_dist.methods import Method
 from stepcoder_dist.records import Limits
 from stepcoder_dist.runs_root import runs_root
-from stepcoder_dist.sandbox_backend import Backend
 
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+Backend = Literal["docker", "process"]
+"""What may judge programs: warm containers, or plain processes of this machine, which are no
+security boundary. `sandbox/backend.py` makes each, and says how to add one."""
 
 
 def _divides(section: BaseModel, part: str, whole: str) -> None:

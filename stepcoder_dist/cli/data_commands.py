@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from stepcoder_dist.config import Backend
 from stepcoder_dist.errors import UserError
-from stepcoder_dist.sandbox_backend import Backend
 
 app = typer.Typer(help="Problem sets.", no_args_is_help=True)
 

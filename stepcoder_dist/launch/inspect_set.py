@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from stepcoder_dist.config import SandboxConfig
+from stepcoder_dist.config import Backend, SandboxConfig
 from stepcoder_dist.data.inspect import inspection, problem_view, table as inspection_table
 from stepcoder_dist.data.inspect.reference_run import ReferenceRun, SetRuns, reference_runs
 from stepcoder_dist.errors import ConfigError, SandboxFault, UserError
@@ -16,7 +16,6 @@ from stepcoder_dist.host.console import Phase, open_console
 from stepcoder_dist.host.interruption import run_until_done
 from stepcoder_dist.problems import Account, stream
 from stepcoder_dist.records import Problem
-from stepcoder_dist.sandbox_backend import Backend
 
 _IN_FLIGHT = 4
 """References for each container: runs come out in order, and a slow one must not stop the rest."""

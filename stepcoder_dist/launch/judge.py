@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stepcoder_dist.config import Backend
 from stepcoder_dist.host.interruption import run_until_done
-from stepcoder_dist.sandbox_backend import Backend
 
 
 def judge(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from stepcoder_dist.config import Backend
 from stepcoder_dist.data.refine import outputs
 from stepcoder_dist.data.refine.context_length import ContextLength
 from stepcoder_dist.data.refine.majority import Majority
@@ -17,7 +18,6 @@ from stepcoder_dist.data.refine.stages import Stage
 from stepcoder_dist.errors import UserError
 from stepcoder_dist.host.console import open_console
 from stepcoder_dist.host.interruption import run_until_done
-from stepcoder_dist.sandbox_backend import Backend
 
 HASH_SEEDS = (0, 1)
 """Of the two sandboxes: the order of a set differs between them."""
