@@ -23,7 +23,7 @@ from stepcoder_dist.doctor.examination import (
 )
 from stepcoder_dist.run.run_file import load
 
-RUNS = Path(__file__).parents[2] / "deploy" / "runs"
+RUNS = Path(__file__).parents[3] / "deploy" / "runs"
 GIB = 2**30
 
 

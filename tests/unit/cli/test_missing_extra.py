@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stepcoder_dist.cli import missing_extra
 
-PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
+PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
 
 
 def test_a_command_whose_package_is_not_installed_names_the_extra_and_ends_with_2():

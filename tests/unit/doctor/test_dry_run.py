@@ -14,7 +14,7 @@ from stepcoder_dist.config import RunConfig
 from stepcoder_dist.doctor import dry_run
 from stepcoder_dist.run.run_file import load
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)

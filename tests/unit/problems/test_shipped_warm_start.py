@@ -12,7 +12,7 @@ from stepcoder_dist.config import RunConfig
 from stepcoder_dist.problems import ladder
 from stepcoder_dist.run import run_file
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from stepcoder_dist.config import ModelConfig, ModelShape, RunConfig, TinyModel
 from stepcoder_dist.doctor import gpu_memory, model_shape
 from stepcoder_dist.run.run_file import load
 
-RUNS = Path(__file__).parents[2] / "deploy" / "runs"
+RUNS = Path(__file__).parents[3] / "deploy" / "runs"
 GIB = 2**30
 SMALL = ModelShape(
     hidden_size=64,

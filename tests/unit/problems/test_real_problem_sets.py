@@ -14,7 +14,7 @@ import pytest
 from stepcoder_dist import problems
 from stepcoder_dist.records import Problem
 
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"real problem sets are not at {DATA}")
 
 

@@ -27,7 +27,7 @@ from stepcoder_dist.run.run_file import load
 from stepcoder_dist.run.run_folder import RunFolder
 from stepcoder_dist.text.program import PromptWriter
 
-ONE_GPU = Path(__file__).parents[2] / "deploy" / "runs" / "one_gpu.toml"
+ONE_GPU = Path(__file__).parents[3] / "deploy" / "runs" / "one_gpu.toml"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from stepcoder_dist.launch import ablate_cell
 from stepcoder_dist.launch.ablate import Inputs
 from stepcoder_dist.run.run_folder import InUse, RunFolder
 
-SHIPPED = Path(__file__).parents[2] / "deploy/models/ladder-sft"
+SHIPPED = Path(__file__).parents[3] / "deploy/models/ladder-sft"
 HERE = (
     RUN.replace('path = "nowhere"', f'path = "{SHIPPED}"\nmax_tokens = 448')
     .replace("[sampling]", "[sampling]\nmax_new_tokens = 192")

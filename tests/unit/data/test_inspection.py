@@ -19,7 +19,7 @@ from stepcoder_dist.data.inspect.reference_run import ReferenceRun
 from stepcoder_dist.problems import ladder
 from stepcoder_dist.records import Problem, TestSuite
 
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"real problem sets are not at {DATA}")
 
 REFERENCE = "n = int(input())\nif n > 1:\n    n += 1\nfor i in range(3):\n    n += i\nprint(n)\n"

@@ -19,7 +19,7 @@ from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.method.curriculum import Curriculum, Stages, conditional_lines
 from stepcoder_dist.records import Problem, TestSuite
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = Path(__file__).parents[4] / "shared" / "data"
 
 
 def problem(reference: str, problem_id: str = "p/1") -> Problem:

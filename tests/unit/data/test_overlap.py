@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 from stepcoder_dist.cli import commands as cli
 from stepcoder_dist.data.overlap.overlap import BINS, Found, distribution, measures, overlap
 
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"real problem sets are not at {DATA}")
 
 GCD = "def gcd(a, b):\n    while b:\n        a, b = b, a % b\n    return a\n"
