@@ -1,4 +1,4 @@
-"""`stepcoder data`: what can be asked of a problem set. Imports as late as `cli.py` does."""
+"""`stepcoder data`: what can be asked of a problem set. Imports as late as `commands.py` does."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@
     MBPP                           `test_list`
     HumanEval                      `test` and `entry_point`
 
-Only names and places differ here; what the values mean is settled in `problems.py`.
+Only names and places differ here; what the values mean is settled in `tests.py`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ for JSON has no tuples, sets or bytes."""
 
 
 class RowError(ValueError):
-    """What is wrong with a row, without its place; `problems.py` adds file, line and id."""
+    """What is wrong with a row, without its place; the reader adds file, line and id."""
 
 
 @dataclass(slots=True, kw_only=True)

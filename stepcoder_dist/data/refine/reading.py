@@ -1,7 +1,7 @@
 """A row → the readings of it that could be run, or why there is none.
 
 A row can have many solutions, and a solution can decide how the expected values are to be read
-(`problem_tests.py`); each pair that makes sense is a *reading*, a `Problem` of its own.
+(`problems/tests.py`); each pair that makes sense is a *reading*, a `Problem` of its own.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     problems.load("ladder:train?conditionals=2-3&count=400&seed=1&kinds=if,if-else&calls=0")
 
 A problem is one number taken through k conditional statements, told in a controlled English
-(`ladder_language.py`). Levels go by k. Everything about a problem follows from its program and
+(`language.py`). Levels go by k. Everything about a problem follows from its program and
 its split: a program always belongs to the same one split, by its hash, so splits are disjoint for
 all seeds and options, and it has the same id and the same tests wherever it comes up.
 """
@@ -62,11 +62,11 @@ class Options:
     tests: int | None = None
     """Tests of each problem; `COUNTS` and `TESTS` say what None is."""
     off_by_one: float = 0.0
-    """Share of comparisons that the references of the sft split get wrong (`ladder_slips.py`)."""
+    """Share of comparisons that the references of the sft split get wrong (`slips.py`)."""
     thorough: bool | None = None
     """Tests go every way of every conditional; None: those of the heldout split do."""
     unreached: int = 0
-    """Branches of the reference that no test reaches (`ladder_inputs.py`)."""
+    """Branches of the reference that no test reaches (`inputs.py`)."""
     slips: float = 1.0
     """Share of the reference's off-by-one slips that the tests are made to tell."""
 

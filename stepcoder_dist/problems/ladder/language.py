@@ -61,7 +61,7 @@ class Condition:
     test: str
     number: int = 0
     inclusive: bool = False
-    """Above and below let the number itself in: no statement asks for it (`ladder_slips.py`)."""
+    """Above and below let the number itself in: no statement asks for it (`slips.py`)."""
 
     def holds(self, n: int) -> bool:
         match self.test:
