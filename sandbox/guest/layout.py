@@ -130,8 +130,8 @@ class Order:
         return len(self.sizes) - 1
 
 
-def whole_file(descriptor: int) -> bytes:
-    """Read a file in memory from its beginning, wherever its position is."""
+def read_all(descriptor: int) -> bytes:
+    """Read a file in memory from its beginning, without using or moving its position."""
     size = os.fstat(descriptor).st_size
     parts, offset = [], 0
     while offset < size:

@@ -39,9 +39,9 @@ from sandbox.guest.layout import (
     START,
     Claim,
     Phase,
+    read_all,
     record_offset,
     stride,
-    whole_file,
 )
 from sandbox.guest.line_tracer import LineTracer, lines_with_code
 from sandbox.guest.statement_lines import physical_lines
@@ -95,7 +95,7 @@ class _Child:
     def run(self) -> None:
         files = self._files
         files.block[PHASE] = Phase.COMPILING
-        spec = json.loads(whole_file(files.program))
+        spec = json.loads(read_all(files.program))
         source, self._fn_name = spec["source"].removeprefix("\ufeff"), spec["fn_name"]
         warnings.simplefilter("ignore")
         try:
@@ -220,7 +220,7 @@ class _Child:
         return Claim.FINE, "", value
 
     def _called(self, test: int) -> object:
-        arguments = plain_data.decode(whole_file(self._files.inputs[test]))
+        arguments = plain_data.decode(read_all(self._files.inputs[test]))
         return function_calls.find(self._kept[0], self._fn_name or "")(*arguments)
 
     def _answer(self, test: int, value: object) -> tuple[Claim, str]:

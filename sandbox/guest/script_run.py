@@ -20,7 +20,7 @@ from types import CodeType
 from typing import Any, NoReturn
 
 from sandbox.guest import messages, plain_data, program_state
-from sandbox.guest.layout import ScriptEnd, whole_file
+from sandbox.guest.layout import ScriptEnd, read_all
 
 _FILE_NAME = "<test_code>"
 _FROM_PROGRAM = "stepcoder_detail"
@@ -130,7 +130,7 @@ class _Caller:
 def run(script: int, verdict: int, pipes: tuple[int, int], nothing: int, most: int) -> NoReturn:
     """Run the script and leave the process; the verdict stands in its file before the end."""
     caller = _Caller(pipes, most)
-    end, detail = _judged(json.loads(whole_file(script)), caller, nothing)
+    end, detail = _judged(json.loads(read_all(script)), caller, nothing)
     told = json.dumps([end, detail]).encode("ascii")
     os.pwrite(verdict, told, 0)
     caller.end()

@@ -11,7 +11,7 @@ from stepcoder_dist.ablation import figures, made_on, tables
 from stepcoder_dist.ablation.plan import Plan
 from stepcoder_dist.ablation.result import Result
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.host import whole_file
+from stepcoder_dist.host import atomic_file
 
 BEGIN = "<!-- stepcoder ablate: from here to the end marker, written from the results -->"
 END = "<!-- stepcoder ablate: end -->"
@@ -36,12 +36,12 @@ def write(plan: Plan, results: Mapping[str, Sequence[Result]]) -> list[Path]:
             body += tables.tables(plan, found)
             for name, title, svg in figures.figures(plan, found):
                 path = plan.out / f"{setting.name}-{name}.svg"
-                whole_file.write_text(path, svg)
+                atomic_file.write_text(path, svg)
                 written.append(path)
                 link = os.path.relpath(path, plan.page.parent)
                 body += [f"![{title}, setting {setting.name}]({link})", ""]
         body += [*made_on.section(plan, results), END]
-        whole_file.write_text(plan.page, _with(plan, "\n".join(body)))
+        atomic_file.write_text(plan.page, _with(plan, "\n".join(body)))
     except OSError as error:
         raise ConfigError(
             f"{error.filename}: cannot be written: {error.strerror}; choose another out or page"

@@ -19,7 +19,7 @@ from typing import Any
 from stepcoder_dist.ablation.plan import SFT, Cell
 from stepcoder_dist.config import ModelConfig, ProblemsConfig, RunConfig
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.host import whole_file
+from stepcoder_dist.host import atomic_file
 from stepcoder_dist.records import Problem
 from stepcoder_dist.run import digests, resumption
 
@@ -188,7 +188,7 @@ def prepare(path: Path) -> None:
 def write(path: Path, result: Result) -> None:
     """Write the file whole. Raises `ConfigError` where it cannot be written."""
     try:
-        whole_file.write_text(path, _pretty(asdict(result)) + "\n")
+        atomic_file.write_text(path, _pretty(asdict(result)) + "\n")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
 

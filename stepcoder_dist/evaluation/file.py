@@ -10,7 +10,7 @@ from typing import Any
 
 from stepcoder_dist.errors import ConfigError, RunError
 from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample
-from stepcoder_dist.host import whole_file
+from stepcoder_dist.host import atomic_file
 from stepcoder_dist.records import Outcome, Verdict
 
 FAULT = "sandbox_fault"
@@ -78,7 +78,7 @@ def write(path: Path, samples: Sequence[EvaluatedSample]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all. Raises `RunError`."""
     try:
-        whole_file.write_text(path, text)
+        atomic_file.write_text(path, text)
     except OSError as error:
         raise RunError(f"{path}: cannot be written: {error.strerror}") from None
 

@@ -27,7 +27,7 @@ from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError, RunError
 from stepcoder_dist.evaluation import file as evaluation_file
 from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample
-from stepcoder_dist.host import whole_file
+from stepcoder_dist.host import atomic_file
 from stepcoder_dist.records import JudgedSample, Trajectory, WeightVersion
 from stepcoder_dist.run.run_file import describe
 from stepcoder_dist.run.sample_rows import sample_rows
@@ -58,7 +58,7 @@ class RunFolder:
 
     def write_config(self) -> None:
         """Write the resolved config: when a run begins, or a resumed one has been checked."""
-        whole_file.write_text(self.path / "config.toml", describe(self._config) + "\n")
+        atomic_file.write_text(self.path / "config.toml", describe(self._config) + "\n")
 
     @classmethod
     def fresh(cls, config: RunConfig) -> RunFolder:
@@ -125,7 +125,9 @@ class RunFolder:
             path = self.path / name
             if path.exists():
                 rows = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-                whole_file.write_text(path, "".join(row for row in rows if step_of(row) <= version))
+                atomic_file.write_text(
+                    path, "".join(row for row in rows if step_of(row) <= version)
+                )
 
     def write_evaluation(self, label: str, samples: Sequence[EvaluatedSample]) -> Path:
         """Write `eval/<label>.jsonl` whole."""
@@ -151,7 +153,7 @@ class RunFolder:
                 f"{draft / 'learner'}: the learner's ranks wrote nothing there; run_dir has to be "
                 "on a file system that driver and learner share"
             )
-        whole_file.write_text(draft / "run.json", json.dumps(state))
+        atomic_file.write_text(draft / "run.json", json.dumps(state))
         final = draft.with_name(draft.name.removeprefix("."))
         shutil.rmtree(final, ignore_errors=True)
         draft.rename(final)

@@ -18,7 +18,7 @@ from typing import Any
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError, RunError
-from stepcoder_dist.host import whole_file
+from stepcoder_dist.host import atomic_file
 from stepcoder_dist.run.resumption import flat
 from stepcoder_dist.run.run_folder import append_jsonl, step_of
 from stepcoder_dist.sft.examples import SftExamples
@@ -101,7 +101,7 @@ class SftWork:
                 )
         metrics = self.path / METRICS
         lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-        whole_file.write_text(metrics, "".join(line for line in lines if step_of(line) <= updates))
+        atomic_file.write_text(metrics, "".join(line for line in lines if step_of(line) <= updates))
         self.updates, self.resumed = updates, newest / "learner"
 
     def record(self, row: Mapping[str, Any]) -> None:
@@ -128,7 +128,7 @@ class SftWork:
                 "to be on a file system that all nodes share"
             )
         state = {"updates": updates, "identity": self._identity}
-        whole_file.write_text(draft / _STATE, json.dumps(state, indent=1) + "\n")
+        atomic_file.write_text(draft / _STATE, json.dumps(state, indent=1) + "\n")
         before = _checkpoints(self.path)
         done = draft.with_name(draft.name.removeprefix("."))
         draft.rename(done)
@@ -137,7 +137,7 @@ class SftWork:
 
     def finish(self, folder: Path) -> None:
         """Give the rows to the finished folder and go."""
-        whole_file.write_text(folder / METRICS, (self.path / METRICS).read_text(encoding="utf-8"))
+        atomic_file.write_text(folder / METRICS, (self.path / METRICS).read_text(encoding="utf-8"))
         shutil.rmtree(self.path)
 
     def close(self) -> None:

@@ -25,7 +25,7 @@ from rich.table import Table
 from stepcoder_dist.data.refine.settled_file import SettledFile
 from stepcoder_dist.data.refine.stages import Candidate, Reason, Stage
 from stepcoder_dist.errors import UserError
-from stepcoder_dist.host import installed, whole_file
+from stepcoder_dist.host import atomic_file, installed
 from stepcoder_dist.method.curriculum import conditional_lines
 from stepcoder_dist.problems.assert_script import parse
 from stepcoder_dist.problems.own_format import row_from_problem
@@ -86,7 +86,7 @@ def conditionals(source: str) -> list[tuple[int, int]]:
 def report(out: Path, source: Path, settled: SettledFile, stages: Sequence[Stage]) -> Account:
     """Count what became of the rows and write the report. Raises `UserError`."""
     account = _account(out, settled, stages)
-    with _writing(account.report), whole_file.written(account.report) as file:
+    with _writing(account.report), atomic_file.written(account.report) as file:
         _write_report(file, account, source, settled)
     return account
 
@@ -94,7 +94,7 @@ def report(out: Path, source: Path, settled: SettledFile, stages: Sequence[Stage
 def write(account: Account, source: Path, settled: SettledFile, about: Mapping[str, Any]) -> None:
     """Write the set and its manifest. Raises `UserError`."""
     out = account.out
-    with _writing(out), whole_file.written(out) as file:
+    with _writing(out), atomic_file.written(out) as file:
         found = hashlib.sha256()
         for row in _kept_rows(settled):
             line = json.dumps(row) + "\n"
@@ -102,7 +102,7 @@ def write(account: Account, source: Path, settled: SettledFile, about: Mapping[s
             file.write(line)
         file.flush()
         told = _manifest(account, source, about, found.hexdigest(), file.tell())
-        with whole_file.written(out.with_name(f"{out.stem}.manifest.json")) as manifest:
+        with atomic_file.written(out.with_name(f"{out.stem}.manifest.json")) as manifest:
             manifest.write(json.dumps(told, indent=2) + "\n")
 
 

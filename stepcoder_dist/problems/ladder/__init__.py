@@ -22,7 +22,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from stepcoder_dist.errors import ProblemError
-from stepcoder_dist.host import whole_file
+from stepcoder_dist.host import atomic_file
 from stepcoder_dist.problems.ladder import tokenizer as ladder_tokenizer
 from stepcoder_dist.problems.ladder.inputs import draw_inputs
 from stepcoder_dist.problems.ladder.language import Task
@@ -130,7 +130,7 @@ def write(folder: Path, *, seed: int = 0) -> list[Path]:
     written = []
     for split in SPLITS:
         path = folder / f"{split}.jsonl"
-        with whole_file.written(path) as file:
+        with atomic_file.written(path) as file:
             for problem in problems(split, seed=seed):
                 file.write(json.dumps(row_from_problem(problem)) + "\n")
         written.append(path)

@@ -1,4 +1,4 @@
-"""Text files that appear whole or not at all."""
+"""Atomic text files: a reader sees the complete old text or the complete new one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import IO
 
 @contextmanager
 def written(path: Path) -> Iterator[IO[str]]:
-    """A file beside `path` to write to, which takes its place at the end: a reader sees the old
-    text or the new one, and an error leaves the old one. Raises `OSError`.
+    """Yield a draft next to `path` to write to; at the end it replaces `path`.
+
+    After an error `path` is as it was. Raises `OSError`.
     """
     # the process in the name: two that write the same file do not write into one draft
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
@@ -25,6 +26,6 @@ def written(path: Path) -> Iterator[IO[str]]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """All of it at once, as `written`."""
+    """Replace the text of `path` at once, as `written` does."""
     with written(path) as file:
         file.write(text)
