@@ -56,7 +56,7 @@ lint: setup ## ruff, mypy, import contracts
 check: lint ## lint and the unit tests: a minute
 	@$(BIN)/pytest -q tests/unit $(PYTEST_ARGS)
 
-format: setup ## format and mend what ruff can
+format: setup ## format, and fix what ruff can
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
 docs: setup ## write docs/config.md from the config tree

@@ -38,7 +38,7 @@ class CheckpointFolder:
             reason = str(error).strip().partition("\n")[0]
             raise ConfigError(
                 f"{path_or_name}: no such folder, and the hub does not give it ({reason}); "
-                "mend model.path"
+                "fix model.path"
             ) from None
 
     def check_context(self, max_tokens: int) -> None:

@@ -103,7 +103,7 @@ def load_reference(folder: str, model: ModelConfig) -> Policy:
 def _load(auto_class: Any, folder: str, model: ModelConfig) -> Any:
     if folder.startswith((".", "/")) and not (Path(folder) / "config.json").is_file():
         raise ConfigError(
-            f"model folder {folder} has no config.json; run `stepcoder sft`, or mend model.path"
+            f"model folder {folder} has no config.json; run `stepcoder sft`, or fix model.path"
         )
     try:
         return auto_class.from_pretrained(folder, dtype=getattr(torch, model.dtype))

@@ -21,7 +21,7 @@ from stepcoder_dist.errors import CheckerFault, ProblemError, SandboxFault, User
 from stepcoder_dist.host.console import Phase, open_console
 from stepcoder_dist.method.coverage_mask import kept_lines
 from stepcoder_dist.ports import Executor
-from stepcoder_dist.problems.files import MEND, rows
+from stepcoder_dist.problems.files import FIX, rows
 from stepcoder_dist.problems.store import read_problems
 from stepcoder_dist.records import Problem, Verdict
 
@@ -251,7 +251,7 @@ def verdict_row(verdict: Verdict, source: str, tests_total: int) -> dict[str, An
 def _program_rows(path: Path) -> Iterable[Any]:
     for item in rows(path):
         if isinstance(item, ProblemError):
-            told = str(item).removeprefix(f"{path}:").removesuffix(f"; {MEND}")
+            told = str(item).removeprefix(f"{path}:").removesuffix(f"; {FIX}")
             yield ProblemError(f"line {told}")
         else:
             yield item[1]

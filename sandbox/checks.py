@@ -31,10 +31,10 @@ def check_suite(tests: TestSuite) -> None:
     kind = str if tests.fn_name is None else list | tuple
     if not all(isinstance(i, kind) for i in tests.inputs):
         raise ProblemError(
-            "without fn_name every input is text, with it a list of arguments; mend the row"
+            "without fn_name every input is text, with it a list of arguments; fix the row"
         )
     if tests.fn_name is None and not all(isinstance(o, str) for o in tests.outputs):
-        raise ProblemError("without fn_name every output is text; mend the row")
+        raise ProblemError("without fn_name every output is text; fix the row")
 
 
 def _check_limits(tests: TestSuite) -> None:

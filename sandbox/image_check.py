@@ -47,10 +47,10 @@ _STANDARD = (
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why the image will not do, and a way to mend it."""
+    """Why the image will not do, and a way to fix it."""
 
     seen: str
-    mend: str
+    fix: str
 
 
 def examine(
@@ -119,7 +119,7 @@ def _from_inside(
         if kind == "ModuleNotFoundError":
             build = f"make sandbox-image PACKAGES={name}"
             return Trouble(f"it lacks the package {name}", f"{build}, or RUN pip install {name}")
-        return Trouble(f"import {name} fails there: {kind}: {why}", "mend or drop the package")
+        return Trouble(f"import {name} fails there: {kind}: {why}", "fix or drop the package")
     listed = "".join(f", {name} {found[name]}".rstrip() for name in packages)
     return f"Python {version}{listed}; programs run as user {user}"
 

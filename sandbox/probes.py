@@ -31,8 +31,8 @@ def docker(image: str, *, auto: bool, packages: Sequence[str] = ()) -> list[Find
     try:
         client = connect()
     except MissingEngine as error:
-        seen, _, mend = str(error).partition("; ")
-        return [Finding("Docker", Mark.CAUTION if auto else Mark.FAILS, seen, mend)]
+        seen, _, fix = str(error).partition("; ")
+        return [Finding("Docker", Mark.CAUTION if auto else Mark.FAILS, seen, fix)]
     try:
         findings = [_engine(client)]
         try:
@@ -43,7 +43,7 @@ def docker(image: str, *, auto: bool, packages: Sequence[str] = ()) -> list[Find
         trouble = image_check.examine(client, image, packages, LIMITS)
         if isinstance(trouble, image_check.Trouble):
             seen = f"{image}: {trouble.seen}"
-            return [*findings, Finding("sandbox image", Mark.FAILS, seen, trouble.mend)]
+            return [*findings, Finding("sandbox image", Mark.FAILS, seen, trouble.fix)]
         findings.append(Finding("sandbox image", Mark.WORKS, f"{image}: {trouble}"))
         worker = Container(client, image, LIMITS)
         # the engine took our seccomp profile, or the container would not have started
@@ -65,8 +65,8 @@ def _engine(client: Any) -> Finding:
         f"groups v{told.get('CgroupVersion', '1')}, storage {told.get('Driver', '?')}"
     )
     if not any("seccomp" in option for option in told.get("SecurityOptions") or ()):
-        mend = "use a kernel with CONFIG_SECCOMP_FILTER and an engine that uses it"
-        return Finding("Docker", Mark.CAUTION, f"{seen}; no seccomp", mend)
+        fix = "use a kernel with CONFIG_SECCOMP_FILTER and an engine that uses it"
+        return Finding("Docker", Mark.CAUTION, f"{seen}; no seccomp", fix)
     return Finding("Docker", Mark.WORKS, seen)
 
 

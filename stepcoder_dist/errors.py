@@ -30,7 +30,7 @@ class StepcoderError(Exception):
 
 
 class UserError(StepcoderError):
-    """A mistake that the user can mend. The command line prints it as one line."""
+    """A mistake that the user can fix. The command line prints it as one line."""
 
     exit_code = 2
 

@@ -95,7 +95,7 @@ class TestSuite:
     cpu_limit_s: float | None = None
     memory_limit_bytes: int | None = None
     keep_answers: bool = False
-    """Have each result tell what the program answered: to make or mend tests, not to judge."""
+    """Have each result tell what the program answered: to make or fix tests, not to judge."""
 
     def __len__(self) -> int:
         return len(self.inputs) + bool(self.test_code)

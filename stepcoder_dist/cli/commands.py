@@ -215,7 +215,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
     overrides: Overrides = None,
 ) -> None:
-    """What works on this machine, and how to mend what does not; 1 if RUN.toml cannot work here."""
+    """What works on this machine, and how to fix what does not; 1 if RUN.toml cannot work here."""
     from stepcoder_dist.doctor import checkup, examination as frame
     from stepcoder_dist.run import run_file as files
 

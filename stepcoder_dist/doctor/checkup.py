@@ -55,24 +55,24 @@ def probes(config: RunConfig, *, local: bool) -> list[Probe]:
             module="actors.probes",
             calls={"vllm": {}},
             environment={"VLLM_LOGGING_LEVEL": "CRITICAL", "VLLM_NO_USAGE_STATS": "1"},
-            mend=setup,
+            fix=setup,
         ),
         Probe(
             subject="torch, DeepSpeed",
             module="learner.probes",
             calls={"torch": {"on_gpu": on_gpu}, "deepspeed": {}},
             environment=cpu,
-            mend=setup,
+            fix=setup,
         ),
     ]
     if config.weights.transport == "nccl" and local:
-        nccl = Probe(subject="NCCL push", module="learner.probes", calls={"nccl": {}}, mend=setup)
+        nccl = Probe(subject="NCCL push", module="learner.probes", calls={"nccl": {}}, fix=setup)
         found.append(nccl)
     session = Probe(
         subject="Ray",
         module="stepcoder_dist.launch.ray_probe",
         calls={"session": {"demand": demand(config)}, "authentication": {}},
-        mend="make setup; what Ray printed is under /tmp/ray",
+        fix="make setup; what Ray printed is under /tmp/ray",
     )
     return [*found, session, *_sandbox(config)]
 
@@ -112,7 +112,7 @@ def _sandbox(config: RunConfig) -> list[Probe]:
                 "auto": backend == "auto",
             }
         },
-        mend="make setup",
+        fix="make setup",
     )
     process = Probe(subject="without Docker", module="sandbox.probes", calls={"process": {}})
     return {"docker": [docker], "process": [process], "auto": [docker, process]}[backend]

@@ -63,7 +63,7 @@ def _model(config: RunConfig) -> str:
     if model_shape.config_json(start) is not None:
         return f"model: {start}: on this machine"
     if Path(start).is_absolute() or start.startswith((".", "~", "runs/")):
-        return f"model: {start}: ABSENT; `stepcoder sft` makes it, or mend model.path"
+        return f"model: {start}: ABSENT; `stepcoder sft` makes it, or fix model.path"
     return f"model: {start}: not on this machine; a hub name, downloaded when a run starts"
 
 

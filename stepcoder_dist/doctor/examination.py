@@ -1,4 +1,4 @@
-"""`stepcoder doctor`: what works on this machine, one line each, with a way to mend the rest.
+"""`stepcoder doctor`: what works on this machine, one line each, with a way to fix the rest.
 
 A probe is a small function of the role that it is about (`sandbox/probes.py`, …) that returns
 `Finding`s. It runs in a process of its own with a time limit: a package that raises at import, or
@@ -39,16 +39,16 @@ _SIGNS = {Mark.WORKS: "✓", Mark.CAUTION: "!", Mark.FAILS: "✗"}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: about what, how it stands, what was seen, and a command that mends it."""
+    """One line: about what, how it stands, what was seen, and a command that fixes it."""
 
     subject: str
     mark: Mark
     seen: str
-    mend: str = ""
+    fix: str = ""
 
     def __str__(self) -> str:
         line = f"{_SIGNS[self.mark]} {self.subject:<16} {self.seen}"
-        return f"{line}\n  {'':<16} → {self.mend}" if self.mend else line
+        return f"{line}\n  {'':<16} → {self.fix}" if self.fix else line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class Probe:
     """Function -> its keyword arguments, as JSON knows them."""
     environment: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float = 60
-    mend: str = ""
+    fix: str = ""
     """Of the lines that are written when the process gives no answer or a function raises."""
 
 
@@ -79,7 +79,7 @@ def run_probe(probe: Probe) -> list[Finding]:
         "subject": probe.subject,
         "module": probe.module,
         "calls": probe.calls,
-        "mend": probe.mend,
+        "fix": probe.fix,
     }
     child = subprocess.Popen(  # noqa: S603 (our own code)
         [sys.executable, "-c", _CHILD, json.dumps(order)],
@@ -97,10 +97,10 @@ def run_probe(probe: Probe) -> list[Finding]:
         os.killpg(child.pid, signal.SIGKILL)
         child.communicate()
         seen = f"no answer within {probe.timeout_s:g} s"
-        return [Finding(probe.subject, Mark.FAILS, seen, probe.mend)]
+        return [Finding(probe.subject, Mark.FAILS, seen, probe.fix)]
     answers = [line for line in output.splitlines() if line.startswith(_ANSWER)]
     if not answers:
-        return [Finding(probe.subject, Mark.FAILS, _ending(child.returncode), probe.mend)]
+        return [Finding(probe.subject, Mark.FAILS, _ending(child.returncode), probe.fix)]
     rows = json.loads(answers[-1].removeprefix(_ANSWER))
     return [Finding(**{**row, "mark": Mark(row["mark"])}) for row in rows]
 
@@ -114,7 +114,7 @@ def answer() -> None:
             function = getattr(importlib.import_module(order["module"]), name)
             findings += function(**arguments)
         except Exception as error:  # noqa: BLE001 (a broken package raises what it likes)
-            findings.append(Finding(order["subject"], Mark.FAILS, first_line(error), order["mend"]))
+            findings.append(Finding(order["subject"], Mark.FAILS, first_line(error), order["fix"]))
     rows = json.dumps([asdict(finding) for finding in findings])
     sys.stdout.write(f"\n{_ANSWER}{rows}\n")
     sys.stdout.flush()
@@ -142,7 +142,7 @@ def summary(findings: Sequence[Finding], run_file: str) -> str:
 
 
 def as_json(findings: Sequence[Finding], run_file: str | None) -> str:
-    """For machines: `{"run_file", "works", "findings": [{"subject", "mark", "seen", "mend"}]}`."""
+    """For machines: `{"run_file", "works", "findings": [{"subject", "mark", "seen", "fix"}]}`."""
     rows = [asdict(finding) for finding in findings]
     return json.dumps({"run_file": run_file, "works": works(findings), "findings": rows})
 

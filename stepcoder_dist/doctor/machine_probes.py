@@ -85,8 +85,8 @@ def memory(needed: float) -> list[Finding]:
         return [Finding("memory", Mark.WORKS, seen)]
     seen += f"; the run needs up to {gib(needed)} by estimate"
     if present < needed:
-        mend = "lower actors.number, sandbox.containers or learner.microbatch_samples"
-        return [Finding("memory", Mark.FAILS, seen, mend)]
+        fix = "lower actors.number, sandbox.containers or learner.microbatch_samples"
+        return [Finding("memory", Mark.FAILS, seen, fix)]
     mark = Mark.WORKS if available >= needed else Mark.CAUTION
     return [Finding("memory", mark, seen, "" if mark is Mark.WORKS else "end other processes")]
 
@@ -111,8 +111,8 @@ def shared_memory(needed: float, path: str = "/dev/shm") -> list[Finding]:  # no
     usage = shutil.disk_usage(path)
     seen = f"{gib(usage.free)} free at {path}; Ray and a push need {gib(needed)}"
     if usage.free < needed:
-        mend = f"mount -o remount,size={-(-int(2 * needed) // GIB)}G {path} (Docker: --shm-size)"
-        return [Finding("shared memory", Mark.CAUTION, f"{seen}: Ray takes to the disk", mend)]
+        fix = f"mount -o remount,size={-(-int(2 * needed) // GIB)}G {path} (Docker: --shm-size)"
+        return [Finding("shared memory", Mark.CAUTION, f"{seen}: Ray takes to the disk", fix)]
     return [Finding("shared memory", Mark.WORKS, seen)]
 
 
@@ -158,13 +158,13 @@ def gpus(run: dict[str, Any], *, local: bool) -> list[Finding]:
         seen = f"none (nvidia-smi does not tell of any){asks}"
         if not needs:
             return [Finding("GPU", Mark.WORKS, seen)]
-        mend = "install the NVIDIA driver (nvidia-smi), or use a run file without GPUs"
-        return [Finding("GPU", Mark.FAILS, seen, mend)]
+        fix = "install the NVIDIA driver (nvidia-smi), or use a run file without GPUs"
+        return [Finding("GPU", Mark.FAILS, seen, fix)]
     cards = "; ".join(f"{name}, {mib:,} MiB, compute {cc}" for name, mib, cc, _ in found)
     seen = f"{len(found)}: {cards}; driver {found[0][3]}{asks}"
     if needs and len(found) < asked:
-        mend = "lower number, ranks or num_gpus, or use a cluster"
-        return [Finding("GPU", Mark.FAILS, seen, mend)]
+        fix = "lower number, ranks or num_gpus, or use a cluster"
+        return [Finding("GPU", Mark.FAILS, seen, fix)]
     smallest = min(mib for _, mib, _, _ in found) / 1024
     return [Finding("GPU", Mark.WORKS, seen), *(_fits(config, smallest) if needs else [])]
 
@@ -176,7 +176,7 @@ def _fits(config: RunConfig, gib_each: float) -> list[Finding]:
         return [Finding("GPU memory", Mark.CAUTION, seen)]
     complaints = gpu_memory.complaints(config, known.shape, gib_each)
     split = [text.partition("; ") for text in complaints]
-    return [Finding("GPU memory", Mark.FAILS, seen, mend) for seen, _, mend in split] or [
+    return [Finding("GPU memory", Mark.FAILS, seen, fix) for seen, _, fix in split] or [
         Finding("GPU memory", Mark.WORKS, f"the estimate fits {gib_each:.1f} GiB")
     ]
 

@@ -46,7 +46,7 @@ def find(model: ModelConfig, folders: tuple[str, ...] = ()) -> KnownShape | None
             return KnownShape(
                 shape=shape,
                 source=f"config.json of {folder}",
-                warning="[model.shape] of the run file says otherwise; mend it" if differs else "",
+                warning="[model.shape] of the run file says otherwise; fix it" if differs else "",
             )
     if model.shape is not None:
         return KnownShape(shape=model.shape, source="[model.shape]; config.json is not here")

@@ -27,8 +27,8 @@ def _problem_set(key: str, spec: str, config: RunConfig) -> Finding:
     try:
         first = load(spec, max_bad_share=config.problems.max_bad_share, limit=1)
     except (ProblemError, OSError) as error:
-        seen, _, mend = str(error).partition("; ")
-        return Finding(key, Mark.FAILS, seen, mend)
+        seen, _, fix = str(error).partition("; ")
+        return Finding(key, Mark.FAILS, seen, fix)
     names = [problem.problem_id for problem in first]
     return Finding(key, Mark.WORKS, f"{spec}: readable, from {names[0] if names else 'nothing'} on")
 
@@ -37,10 +37,10 @@ def _model(config: RunConfig, run_file: Path) -> Finding:
     sft = f"stepcoder sft {run_file}"
     if config.model.path:
         try:
-            base = existing(config.model.path, "mend model.path")
+            base = existing(config.model.path, "fix model.path")
         except UserError as error:
-            seen, _, mend = str(error).partition("; ")
-            return Finding("model", Mark.FAILS, seen, mend)
+            seen, _, fix = str(error).partition("; ")
+            return Finding("model", Mark.FAILS, seen, fix)
         if model_shape.config_json(base) is None:
             seen = f"{base} is not on this machine: downloaded when a run starts"
             return Finding("model", Mark.CAUTION, seen, f"hf download {base}")

@@ -39,7 +39,7 @@ def evaluate(config: RunConfig, model: str, out: Path | None, *, as_json: bool =
     """`stepcoder eval`. Raises `ConfigError` before anything starts, also where `out` cannot be."""
     console.stderr = as_json  # standard output is the object's alone
     whole = load_set(config, config.problems.heldout, console)
-    checkpoint = existing(model, "mend --model") if model else sft_checkpoint(config)
+    checkpoint = existing(model, "fix --model") if model else sft_checkpoint(config)
     name = Path(checkpoint).name
     out = evaluation_file.prepare(out or runs_root() / "eval" / f"{config.name}-{name}.jsonl")
     writer = prompt_writer(config, checkpoint)

@@ -53,8 +53,8 @@ def _cluster(address: str, demand: dict[str, float]) -> list[Finding]:
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # noqa: BLE001 (Ray raises many kinds: a token, a version)
-        mend = "use the head's Ray version and token (RAY_AUTH_MODE, RAY_AUTH_TOKEN)"
-        return [Finding("Ray", Mark.FAILS, f"{address}: {first_line(error)}", mend)]
+        fix = "use the head's Ray version and token (RAY_AUTH_MODE, RAY_AUTH_TOKEN)"
+        return [Finding("Ray", Mark.FAILS, f"{address}: {first_line(error)}", fix)]
     try:
         present = ray.cluster_resources()
         nodes = sum(1 for node in ray.nodes() if node["Alive"])

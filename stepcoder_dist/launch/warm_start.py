@@ -119,7 +119,7 @@ def loss_table(rows: Sequence[dict[str, Any]]) -> Table:
 def base_checkpoint(config: RunConfig) -> str:
     """What SFT starts from; the tiny model is made when it is asked for."""
     if config.model.tiny is None:
-        return existing(config.model.path, "mend model.path")
+        return existing(config.model.path, "fix model.path")
     from learner import tiny_model
     from stepcoder_dist.problems import ladder
 

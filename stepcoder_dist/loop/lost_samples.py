@@ -14,7 +14,7 @@ MAX_CHECKER_FAULTS = 8
 
 class Losses:
     """Counts what the sandbox fails on, and what a problem's own checker fails on apart from it:
-    one broken checker says nothing about the sandbox, and a sandbox that works does not mend it."""
+    one broken checker says nothing about the sandbox, and a sandbox that works does not fix it."""
 
     def __init__(self) -> None:
         self._in_a_row = 0
@@ -32,7 +32,7 @@ class Losses:
             if self._checker_faults[problem_id] >= MAX_CHECKER_FAULTS:
                 raise RunError(
                     f"problem {problem_id}: its checker failed on {MAX_CHECKER_FAULTS} programs in "
-                    f"a row, the last time so: {fault}; mend it (`check` must return False for an "
+                    f"a row, the last time so: {fault}; fix it (`check` must return False for an "
                     "answer that it cannot read) or leave the problem out"
                 ) from fault
             return

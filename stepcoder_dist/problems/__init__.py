@@ -17,7 +17,7 @@ from typing import Any, TypeVar, overload
 
 from stepcoder_dist.errors import ProblemError
 from stepcoder_dist.problems import ladder, reference_code
-from stepcoder_dist.problems.files import MEND, rows
+from stepcoder_dist.problems.files import FIX, rows
 from stepcoder_dist.problems.formats import (
     Draft,
     RowError,
@@ -137,7 +137,7 @@ def _admitted(
     if not total:
         raise ProblemError(f"{spec}: holds no problems; give a set with at least one")
     if len(account.bad) > max_bad_share * total or not account.good:
-        named = "; ".join(str(e).removesuffix(f"; {MEND}") for e in account.bad[:_NAMED_IN_ERROR])
+        named = "; ".join(str(e).removesuffix(f"; {FIX}") for e in account.bad[:_NAMED_IN_ERROR])
         more = len(account.bad) - _NAMED_IN_ERROR
         tolerated = f", more than the tolerated share of {max_bad_share:g}" if account.good else ""
         raise ProblemError(
@@ -192,7 +192,7 @@ def rewrapped(problem: Problem) -> Problem:
 def _error(where: str, name: str | None, what: str) -> ProblemError:
     shown = name if name is None or name.isprintable() else reprlib.repr(name)[1:-1]
     named = f' (problem "{shown}")' if shown else ""
-    return ProblemError(f"{where}: {what}{named}; {MEND}")
+    return ProblemError(f"{where}: {what}{named}; {FIX}")
 
 
 def problem_of(found: Draft, reference: str) -> tuple[Problem, bool]:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from stepcoder_dist.errors import ProblemError
 
-MEND = "fix the row or pass --max-bad-share (in a run file: problems.max_bad_share)"
+FIX = "fix the row or pass --max-bad-share (in a run file: problems.max_bad_share)"
 _CHUNK_CHARS = 1 << 16
 _BLANK = re.compile("[ \t\r\n\ufeff]*")
 _BROKEN_FILE = (OSError, EOFError, zlib.error)
@@ -90,7 +90,7 @@ def _lines(path: Path, file: BinaryIO | gzip.GzipFile) -> Iterator[Row | Problem
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             yield where, json.loads(text.rstrip("\r\n"))
         except (ValueError, RecursionError) as error:
-            yield ProblemError(f"{where}: not valid JSON: {_reason(error)}; {MEND}")
+            yield ProblemError(f"{where}: not valid JSON: {_reason(error)}; {FIX}")
 
 
 def _reason(error: Exception) -> str:
@@ -149,7 +149,7 @@ class _Window:
             what = repr(seen) if seen else "the end of the file"
             raise ProblemError(
                 f"{self._path}:{self.line}: not a JSON list: expected {character!r}, found {what}; "
-                "mend the file from there on"
+                "fix the file from there on"
             )
         self._move_to(self._at + 1)
 
@@ -166,12 +166,12 @@ class _Window:
                 line = self.line + self._text.count("\n", self._at, error.pos)
                 place = f"{self._path}:{line}"
                 raise ProblemError(
-                    f"{place}: not valid JSON: {_reason(error)} (row at {where}); mend the file "
+                    f"{place}: not valid JSON: {_reason(error)} (row at {where}); fix the file "
                     "from there on"
                 ) from None
             except (ValueError, RecursionError) as error:
                 raise ProblemError(
-                    f"{where}: not valid JSON: {_reason(error)}; mend the file from there on"
+                    f"{where}: not valid JSON: {_reason(error)}; fix the file from there on"
                 ) from None
             self._move_to(end)
             return value
@@ -214,7 +214,7 @@ def _apps_folders(folder: Path) -> Iterator[Row | ProblemError]:
         try:
             yield str(child), _apps_row(child)
         except (OSError, ValueError, RecursionError) as error:
-            yield ProblemError(f"{child}: {_reason(error)}; {MEND}")
+            yield ProblemError(f"{child}: {_reason(error)}; {FIX}")
 
 
 def _of_apps(folder: Path) -> bool:

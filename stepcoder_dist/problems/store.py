@@ -17,7 +17,7 @@ from typing import Self
 
 from stepcoder_dist.errors import ProblemError, RunError
 from stepcoder_dist.problems import problem_from_row
-from stepcoder_dist.problems.files import MEND, rows
+from stepcoder_dist.problems.files import FIX, rows
 from stepcoder_dist.problems.formats import problem_id
 from stepcoder_dist.records import Problem
 
@@ -114,7 +114,7 @@ def read_problems(path: Path) -> ProblemStore:
             problem = problem_from_row(row, where)
         except ProblemError as error:
             # told anew: the one that was raised holds the whole row by its traceback
-            told = ProblemError(str(error).removesuffix(f"; {MEND}"))
+            told = ProblemError(str(error).removesuffix(f"; {FIX}"))
             complaint = complaint or told
             name = problem_id(row, where)
             if name is not None:
@@ -124,7 +124,7 @@ def read_problems(path: Path) -> ProblemStore:
     if not len(store):
         if complaint is None:
             raise ProblemError(f"{path}: holds no problems; give a set with at least one")
-        first = str(complaint).removesuffix(f"; {MEND}")
+        first = str(complaint).removesuffix(f"; {FIX}")
         raise ProblemError(f"{first}; no row of {path} can be used, this is the first")
     return store
 

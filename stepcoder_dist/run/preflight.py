@@ -110,12 +110,12 @@ def sft_checkpoint(config: RunConfig) -> str:
     return existing(config.sft_folder, "run `stepcoder sft` on this run file first")
 
 
-def existing(checkpoint: str, mend: str) -> str:
+def existing(checkpoint: str, fix: str) -> str:
     """A checkpoint folder, or a hub name. Raises `ConfigError` for a folder without a model."""
     folder = Path(checkpoint)
     looks_local = folder.exists() or checkpoint.startswith(("/", ".", "~", "runs/"))
     if looks_local and not (folder.expanduser() / "config.json").is_file():
-        raise ConfigError(f"{checkpoint}: no model there (config.json is missing); {mend}")
+        raise ConfigError(f"{checkpoint}: no model there (config.json is missing); {fix}")
     # whole, because actors and ranks read it from other working folders
     return str(folder.expanduser().resolve()) if looks_local else checkpoint
 

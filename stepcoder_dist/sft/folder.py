@@ -44,13 +44,13 @@ def writing(config: RunConfig) -> Iterator[None]:
         os.close(lock)
 
 
-def refuse_to_replace(folder: Path, mend: str) -> None:
+def refuse_to_replace(folder: Path, fix: str) -> None:
     """A checkpoint takes the place of what is there, whole: that must be nothing of worth.
 
     Raises `ConfigError` for a file and for a folder that is not empty.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder}: is there already and would be replaced; {mend}")
+        raise ConfigError(f"{folder}: is there already and would be replaced; {fix}")
 
 
 @contextmanager

@@ -101,7 +101,7 @@ def load_tokenizer(path: str | Path) -> FolderTokenizer:
     if not file.is_file():
         raise ConfigError(
             f"{folder}: holds no tokenizer.json; save the checkpoint's fast tokenizer there "
-            "(AutoTokenizer.from_pretrained(...).save_pretrained(...)), or mend "
+            "(AutoTokenizer.from_pretrained(...).save_pretrained(...)), or fix "
             "model.path (or --model)"
         )
     content = _json(file)
@@ -130,7 +130,7 @@ def checkpoint_folder(path: str) -> Path:
         return folder
     if not _HUB_NAME.fullmatch(path) or path.startswith("."):
         raise ConfigError(
-            f"{path}: no such checkpoint folder; run `stepcoder sft RUN.toml` first, or mend "
+            f"{path}: no such checkpoint folder; run `stepcoder sft RUN.toml` first, or fix "
             "model.path (or --model)"
         )
     # imported here: only a hub name needs it, and it takes a while
@@ -143,7 +143,7 @@ def checkpoint_folder(path: str) -> Path:
         reason = str(error).strip().partition("\n")[0]
         raise ConfigError(
             f"{path}: no such checkpoint folder, and the hub does not give it ({reason}); run "
-            "`stepcoder sft RUN.toml` first, or mend "
+            "`stepcoder sft RUN.toml` first, or fix "
             "model.path (or --model)"
         ) from None
 

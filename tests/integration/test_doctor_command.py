@@ -69,7 +69,7 @@ def test_an_engine_without_the_image_fails_though_auto_would_go_without_an_engin
     image = "sandbox.image=stepcoder-none:latest"
     found = doctor("deploy/runs/demo.toml", "--set", image, code=1)
     assert found["sandbox image"]["mark"] == "fails"
-    assert found["sandbox image"]["mend"].startswith("docker pull stepcoder-none:latest, or ")
+    assert found["sandbox image"]["fix"].startswith("docker pull stepcoder-none:latest, or ")
 
 
 def test_a_cluster_is_asked_for_its_size_and_held_against_the_run(local_ray: None) -> None:

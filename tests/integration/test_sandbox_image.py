@@ -98,17 +98,17 @@ BAD = {
     "no-python": ((), "python3", "Python 3.12 or newer"),
     "unreadable": ((), "cannot import hashlib", "chmod -R a+rX"),
     "package": (("numpy",), "lacks the package numpy", "make sandbox-image PACKAGES=numpy"),
-    "broken-package": (("doubling",), "import doubling fails there: ZeroDivisionError", "mend"),
+    "broken-package": (("doubling",), "import doubling fails there: ZeroDivisionError", "fix"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_doctor_says_what_is_wrong_with_an_image_and_how_to_mend_it(images, name):
-    packages, seen, mend = BAD[name]
+    packages, seen, fix = BAD[name]
     told = finding(images.make(name), *packages)
     assert told.mark is Mark.FAILS
     assert seen in told.seen
-    assert mend in told.mend
+    assert fix in told.fix
     assert len(str(told)) < 400
     assert "\n" not in told.seen
 
@@ -120,4 +120,4 @@ def test_a_missing_image_comes_with_the_commands_that_bring_it():
         pytest.skip(str(error))
     told = finding("mine/none:1")
     assert told.mark is Mark.FAILS
-    assert told.mend == "docker pull mine/none:1, or make sandbox-image IMAGE=mine/none:1"
+    assert told.fix == "docker pull mine/none:1, or make sandbox-image IMAGE=mine/none:1"

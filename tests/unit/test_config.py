@@ -1,4 +1,4 @@
-"""Run files: what is refused, in one line with the key and the way to mend it."""
+"""Run files: what is refused, in one line with the key and the way to fix it."""
 
 # ruff: noqa: E501  # tables of messages, one a line
 
@@ -115,7 +115,7 @@ def test_every_shipped_run_file_loads(path: Path) -> None:
         ("weights.transport=nccl", 'weights.transport = "nccl" needs GPUs on both sides, but actors.resources.num_gpus = 0; use "object_store"'),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_line_with_the_file_the_key_and_the_mend(
+def test_a_mistake_is_one_line_with_the_file_the_key_and_the_fix(
     run_file: Path, override: str, line: str
 ) -> None:
     assert refusal(run_file, override) == f"{run_file}: {line}"

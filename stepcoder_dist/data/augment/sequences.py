@@ -81,7 +81,7 @@ class Items:
         return self._made(items, rng)
 
     def _made(self, items: list[Any], rng: Random) -> Any:
-        """Mended towards the properties; `fits` decides whether that was enough."""
+        """Adjust towards the properties; `fits` decides whether that was enough."""
         wanted = self.properties
         if invariants.permutation in wanted:
             first = 0 if 0 in items else 1
@@ -130,7 +130,7 @@ class Record:
         return self._made([rng.choice(pair) for pair in zip(value, other, strict=True)], rng)
 
     def _made(self, fields: list[Any], rng: Random) -> Any:
-        """Mended where the relation is one of lengths; `fits` decides over the others."""
+        """Adjust where the relation is one of lengths; `fits` decides over the others."""
         for relation in self.relations:
             left, right = relation.left, relation.right
             shape = self.fields[right]

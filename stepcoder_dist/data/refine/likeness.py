@@ -14,7 +14,7 @@ from typing import Any
 
 from stepcoder_dist.errors import MissingEngine, ProblemError
 from stepcoder_dist.problems import drafts
-from stepcoder_dist.problems.files import MEND
+from stepcoder_dist.problems.files import FIX
 from stepcoder_dist.records import Problem
 
 WORDS = 4
@@ -72,8 +72,8 @@ class Likeness:
                 stated = item.statement.strip()
                 self.add(item.problem_id, stated or "".join(item.solutions[:1]))
         if len(lost) == total:
-            raise ProblemError(f"{spec}: holds no problem that could be read; mend --against")
-        why = str(lost[0]).removesuffix(f"; {MEND}") if lost else ""
+            raise ProblemError(f"{spec}: holds no problem that could be read; fix --against")
+        why = str(lost[0]).removesuffix(f"; {FIX}") if lost else ""
         return why and (
             f"{spec}: {len(lost)} of {total} rows cannot be read and are not compared: {why}"
         )

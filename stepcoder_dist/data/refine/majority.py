@@ -27,7 +27,7 @@ MOST_VOTERS = 9
 
 
 @dataclass(frozen=True, slots=True)
-class Mended:
+class Repaired:
     """The readings, with corrected outputs where the votes say so, and what to note about it."""
 
     options: list[Reading]
@@ -40,9 +40,9 @@ class Majority:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
 
-    async def mend(self, options: Sequence[Reading]) -> Mended:
+    async def repair(self, options: Sequence[Reading]) -> Repaired:
         """Correct the outputs of the readings. Raises `SandboxFault`."""
-        untouched = Mended(list(options), {})
+        untouched = Repaired(list(options), {})
         if len(options) < LEAST_VOTES:
             return untouched
         base = options[0].problem
@@ -64,7 +64,7 @@ class Majority:
         for test, (value, count) in sorted(corrections.items()):
             noted.append(_note(test, outputs[test], value, count))
             outputs[test] = value
-        return Mended(
+        return Repaired(
             [_corrected(o, outputs) if o in voters else o for o in options],
             {"mended_tests": noted},
         )

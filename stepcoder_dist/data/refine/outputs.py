@@ -1,7 +1,7 @@
 """What a refining leaves: the set, its report, its manifest. Each is there whole or not at all.
 
     apps_plus.jsonl             rows of our format (`problems/own_format.py`) with more fields
-    refine_report.json          counts, and every row that was left out, changed or mended, by id
+    refine_report.json          counts, and every row that was left out, changed or repaired, by id
     apps_plus.manifest.json     digests of source and set, options, versions, counts
 
 The set comes last: where its digest is the manifest's, the two belong together.
@@ -192,5 +192,5 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be written ({error.strerror}); mend that and go on with --resume"
+            f"{path}: cannot be written ({error.strerror}); fix that and go on with --resume"
         ) from None

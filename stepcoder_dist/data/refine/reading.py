@@ -17,7 +17,7 @@ from stepcoder_dist.data.refine.stages import Candidate, Reason, Rejection
 from stepcoder_dist.errors import ProblemError
 from stepcoder_dist.problems import problem_of, reference_code, rewrapped
 from stepcoder_dist.problems.assert_script import parse
-from stepcoder_dist.problems.files import MEND
+from stepcoder_dist.problems.files import FIX
 from stepcoder_dist.problems.formats import Draft, RowError, draft
 from stepcoder_dist.problems.tests import listed
 from stepcoder_dist.records import Problem
@@ -92,7 +92,7 @@ def distinct(source: str) -> str:
 
 
 def without_place(error: ProblemError) -> str:
-    return str(error).removesuffix(f"; {MEND}")
+    return str(error).removesuffix(f"; {FIX}")
 
 
 def _one(found: Draft, solution: str, seen: set[str], fits: Fits) -> list[Reading] | Rejection:

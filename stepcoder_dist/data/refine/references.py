@@ -51,8 +51,8 @@ class ReferencePasses:
         notes = dict(found.notes)
         if self._majority is not None:
             every = list(options)
-            mended = await self._majority.mend([r for r in every if isinstance(r, Reading)])
-            options, notes = iter(mended.options or every), notes | mended.notes
+            repaired = await self._majority.repair([r for r in every if isinstance(r, Reading)])
+            options, notes = iter(repaired.options or every), notes | repaired.notes
         failures: list[Rejection] = []
         for option in options:
             if isinstance(option, Rejection):

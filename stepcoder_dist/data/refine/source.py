@@ -31,7 +31,7 @@ def digest(path: Path) -> dict[str, Any]:
             found = hashlib.sha256()
             length = file_digest.update(found, path)
     except OSError as error:
-        raise ProblemError(f"{path}: cannot be read ({error.strerror}); mend the path") from None
+        raise ProblemError(f"{path}: cannot be read ({error.strerror}); fix the path") from None
     return {"bytes": length, "sha256": found.hexdigest()}
 
 

@@ -1,4 +1,4 @@
-"""`stepcoder doctor` where things are broken: a line each, a mend, and never a traceback."""
+"""`stepcoder doctor` where things are broken: a line each, a fix, and never a traceback."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def probe(function: str, *, timeout_s: float = 60, **arguments: object) -> list[
             module="broken_probes",
             calls={function: arguments},
             timeout_s=timeout_s,
-            mend="make setup",
+            fix="make setup",
         )
     )
 
@@ -63,7 +63,7 @@ def test_findings_come_through_whatever_a_library_prints() -> None:
         ("raises_a_page", {}, "RuntimeError: the first line says it"),
     ],
 )
-def test_what_breaks_its_process_is_one_line_with_a_mend(
+def test_what_breaks_its_process_is_one_line_with_a_fix(
     function: str, arguments: dict[str, object], seen: str
 ) -> None:
     assert probe(function, **arguments) == [Finding("it", Mark.FAILS, seen, "make setup")]
@@ -105,8 +105,8 @@ def test_for_machines_there_is_one_object() -> None:
         "run_file": "run.toml",
         "works": True,
         "findings": [
-            {"subject": "a", "mark": "works", "seen": "x", "mend": ""},
-            {"subject": "b", "mark": "caution", "seen": "y", "mend": "z"},
+            {"subject": "a", "mark": "works", "seen": "x", "fix": ""},
+            {"subject": "b", "mark": "caution", "seen": "y", "fix": "z"},
         ],
     }
     assert not works([*found, Finding("c", Mark.FAILS, "w")])
@@ -123,7 +123,7 @@ def test_little_shared_memory_is_a_caution_with_a_larger_mount(
     (finding,) = machine_probes.shared_memory(needed=2 * GIB)
     assert finding.mark is Mark.CAUTION
     assert finding.seen.startswith("0.1 GiB free at /dev/shm; Ray and a push need 2.0 GiB")
-    assert "size=4G /dev/shm" in finding.mend
+    assert "size=4G /dev/shm" in finding.fix
 
 
 def test_a_package_of_another_version_is_told_with_the_pin(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +222,7 @@ def test_an_engine_that_does_not_answer_is_one_line(
     (finding,) = docker_probe("stepcoder-sandbox:latest", backend=backend)
     assert (finding.mark, finding.subject) == (mark, "Docker")
     assert finding.seen.startswith("no Docker engine answers (")
-    assert finding.mend.startswith("start one")
+    assert finding.fix.startswith("start one")
 
 
 # ---- the run file ----
@@ -233,7 +233,7 @@ def test_absent_problems_fail_and_a_missing_sft_checkpoint_is_a_caution(tmp_path
     found = {f.subject: f for f in run_needs.findings(load(RUNS / "demo.toml", settings), RUNS)}
     assert found["problems.train"].mark is Mark.FAILS
     assert found["problems.heldout"].mark is Mark.WORKS
-    assert (found["model"].mark, found["model"].mend) == (Mark.CAUTION, f"stepcoder sft {RUNS}")
+    assert (found["model"].mark, found["model"].fix) == (Mark.CAUTION, f"stepcoder sft {RUNS}")
 
 
 def test_a_model_folder_that_is_not_there_fails(tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ def test_a_checkpoint_on_this_machine_speaks_before_the_run_file(tmp_path: Path)
     assert known is not None
     assert model_shape.parameters(known.shape) == 80_704
     assert known.source == f"config.json of {tmp_path}"
-    assert "mend it" in known.warning
+    assert "fix it" in known.warning
     agreed = model_shape.find(ModelConfig(path=str(tmp_path), shape=SMALL))
     assert agreed is not None
     assert agreed.warning == ""

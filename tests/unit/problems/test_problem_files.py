@@ -35,9 +35,9 @@ def test_a_json_list_gives_every_item_with_the_line_it_begins_on(tmp_path: Path)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[{"a": 1}\n{"b": 2}]', ":2: not a JSON list: expected ',', found '{'; mend"),
+        ('[{"a": 1}\n{"b": 2}]', ":2: not a JSON list: expected ',', found '{'; fix"),
         ('[{"a": 1},', ":1: not valid JSON: expecting value at column 11"),
-        ('[{"a": 1}', ":1: not a JSON list: expected ',', found the end of the file; mend"),
+        ('[{"a": 1}', ":1: not a JSON list: expected ',', found the end of the file; fix"),
         ('[\n{"a": 1,\n "b": tru}]', ":3: not valid JSON: expecting value at column 7"),
         ('[{"a": "\n"}]', ":1: not valid JSON: invalid control character at at column 9"),
         ("[] x", ":1: text after the end of the list; remove it"),

@@ -108,7 +108,7 @@ def refusal(row: Any) -> str:
     ],
 )
 def test_a_bad_row_is_told_in_one_line_with_its_place(row: Any, message: str):
-    assert refusal(row) == message + f"; {problem_files.MEND}"
+    assert refusal(row) == message + f"; {problem_files.FIX}"
 
 
 def test_broken_json_is_told_with_its_line_and_column(tmp_path: Path):

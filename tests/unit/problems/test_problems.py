@@ -235,7 +235,7 @@ def test_an_apps_folder_is_read_problem_by_problem(tmp_path: Path):
     with pytest.raises(ProblemError) as caught:
         problems.load(folder)
     assert str(caught.value) == (
-        f'{folder}/0007: no tests (problem "apps/0007"); {problem_files.MEND}'
+        f'{folder}/0007: no tests (problem "apps/0007"); {problem_files.FIX}'
     )
 
 

@@ -69,7 +69,7 @@ def test_code_that_is_only_given_after_a_failure_has_to_fit_too():
 
 def test_a_folder_without_a_model_is_one_line_and_a_model_folder_is_made_whole(tmp_path: Path):
     with pytest.raises(ConfigError, match="no model there"):
-        preflight.existing(str(tmp_path), "mend model.path")
+        preflight.existing(str(tmp_path), "fix model.path")
     (tmp_path / "config.json").write_text("{}")
     assert preflight.existing(str(tmp_path / "." / ""), "") == str(tmp_path)
     assert preflight.existing("org/model", "") == "org/model"

@@ -246,7 +246,7 @@ def test_a_missing_checkpoint_folder_says_how_to_make_it(tmp_path: Path):
         load_tokenizer(tmp_path / "runs" / "demo" / "sft")
     assert str(caught.value) == (
         f"{tmp_path}/runs/demo/sft: no such checkpoint folder; run `stepcoder sft RUN.toml` "
-        "first, or mend model.path (or --model)"
+        "first, or fix model.path (or --model)"
     )
 
 
@@ -275,7 +275,7 @@ def test_a_name_that_the_hub_does_not_give_is_one_line(monkeypatch: pytest.Monke
         load_tokenizer("acme/tiny-coder")
     assert str(caught.value) == (
         "acme/tiny-coder: no such checkpoint folder, and the hub does not give it (offline); run "
-        "`stepcoder sft RUN.toml` first, or mend model.path (or --model)"
+        "`stepcoder sft RUN.toml` first, or fix model.path (or --model)"
     )
 
 
