@@ -20,6 +20,7 @@ What a step does, in the order of the files:
           manifest.py          what a checkpoint says about itself
           hf_folder.py         the policy as an ordinary Hugging Face folder
           weight_publisher.py  the learner's side of a weight push
+          nccl_publisher.py    the same over NCCL, by vLLM's transfer
             weight_buckets.py    a module's parameters in pieces, gathered from all ranks
             push_round.py        who still takes part in a push, and who failed
     sft.py               the supervised warm start, on the same engines
