@@ -17,9 +17,9 @@ import torch
 import torch.distributed
 from ray.exceptions import GetTimeoutError, RayError
 
+from learner.agreement import agree
 from learner.push_round import PushRound, TransferLost
 from learner.weight_buckets import plan_buckets, whole_tensors
-from learner.weight_publisher import agree
 from stepcoder_dist.errors import MissingEngine, StepcoderError, WeightPushError, last_line
 from stepcoder_dist.records import WeightVersion
 

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 import torch.distributed
 
+from learner.agreement import agree
 from learner.push_round import PushRound
 from learner.weight_buckets import gather_bucket, plan_buckets
 from stepcoder_dist.errors import WeightPushError
@@ -81,12 +82,3 @@ class ObjectStorePublisher:
 
     def _agree(self, word: str) -> str:
         return agree(word, self._world_size)
-
-
-def agree(word: str, world_size: int) -> str:
-    """What rank 0 says, on every rank. A collective."""
-    if world_size == 1:
-        return word
-    box = [word]
-    torch.distributed.broadcast_object_list(box, src=0)
-    return box[0]

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 
 from stepcoder_dist.config import ModelShape, RunConfig
 from stepcoder_dist.doctor import model_shape
+from stepcoder_dist.doctor.push_memory import push_memory
 
 GIB = 2**30
 CONTEXT_BYTES = int(0.7 * GIB)
@@ -104,7 +105,9 @@ def sft_memory(config: RunConfig, shape: ModelShape) -> RankMemory:
     if config.sft.packing:
         layers = 1 if config.learner.gradient_checkpointing else shape.layers
         tokens = config.sft.microbatch_samples * config.model.max_tokens
-        activations += tokens * layers * _bytes_each(config) * model_shape.query_size(shape)
+        activations += (
+            tokens * layers * model_shape.bytes_each(config) * model_shape.query_size(shape)
+        )
     trained = (model_shape.parameters(shape),)
     return _rank_memory(config, shape, trained, frozen=0, activations=activations)
 
@@ -119,7 +122,7 @@ def _rank_memory(
 ) -> RankMemory:
     """`networks`: parameters of each that is trained, the largest first."""
     learner = config.learner
-    stage, ranks, size = learner.zero_stage, learner.ranks, _bytes_each(config)
+    stage, ranks, size = learner.zero_stage, learner.ranks, model_shape.bytes_each(config)
     trained = sum(networks)
     adam = 12 if stage > 0 or size == 2 else 8  # noqa: PLR2004 (bytes)
     optimizer = adam * trained // (ranks if stage > 0 else 1)
@@ -146,7 +149,11 @@ def _rank_memory(
 
 def _working(config: RunConfig, policy: int) -> int:
     """DeepSpeed's temporary buffers around the larger network, at their largest."""
-    stage, ranks, size = config.learner.zero_stage, config.learner.ranks, _bytes_each(config)
+    stage, ranks, size = (
+        config.learner.zero_stage,
+        config.learner.ranks,
+        model_shape.bytes_each(config),
+    )
     if stage == 0:
         return 0
     bucket = size * min(policy, _LARGEST_BUCKET)
@@ -161,7 +168,7 @@ def activation_bytes(config: RunConfig, shape: ModelShape, *, sequences: int | N
 
     `sequences`: of the micro-batch; RL's where None.
     """
-    size = _bytes_each(config)
+    size = model_shape.bytes_each(config)
     tokens = (sequences or config.learner.microbatch_samples) * config.model.max_tokens
     hidden = shape.hidden_size
     norm = (4 + 2 * size) * hidden
@@ -177,7 +184,7 @@ def activation_bytes(config: RunConfig, shape: ModelShape, *, sequences: int | N
 
 def actor_memory(config: RunConfig, shape: ModelShape) -> ActorMemory:
     """One of `actors.tensor_parallel` GPUs of one engine."""
-    size, parallel = _bytes_each(config), config.actors.tensor_parallel
+    size, parallel = model_shape.bytes_each(config), config.actors.tensor_parallel
     weights = size * model_shape.parameters(shape) // parallel
     # with fewer heads than GPUs, each GPU still holds one
     key = model_shape.key_size(shape) // min(parallel, shape.kv_heads)
@@ -207,7 +214,7 @@ def host_bytes(config: RunConfig, shape: ModelShape) -> int:
     A process on a GPU holds on the host what it loads, once, and an offloaded optimiser.
     """
     rank, actor = rank_memory(config, shape), actor_memory(config, shape)
-    loaded = _bytes_each(config) * model_shape.parameters(shape)
+    loaded = model_shape.bytes_each(config) * model_shape.parameters(shape)
     learning = loaded + rank.host_optimizer
     if not config.learner.resources.num_gpus:
         learning = rank.peak
@@ -228,7 +235,9 @@ def complaints(config: RunConfig, shape: ModelShape, gpu_gib: float) -> list[str
     """What does not fit GPUs of `gpu_gib`, a sentence each with what to change; empty: it fits."""
     gpu, actor, rank = gpu_gib * GIB, actor_memory(config, shape), rank_memory(config, shape)
     share = config.actors.gpu_memory_share * gpu
+    push = push_memory(config, shape)
     stepping, rolling_out = rank.peak + CONTEXT_BYTES, share + CONTEXT_BYTES
+    sending, receiving = rank.stays + push.sender + CONTEXT_BYTES, rolling_out + push.receiver
     if config.colocate:
         stepping += ASLEEP_BYTES
         rolling_out += rank.stays + CONTEXT_BYTES
@@ -249,16 +258,22 @@ def complaints(config: RunConfig, shape: ModelShape, gpu_gib: float) -> list[str
         found.append(
             f"rollouts need {gib(rolling_out)} of {gib(gpu)}{beside}; lower actors.gpu_memory_share"
         )
+    if push.sender and sending > gpu:
+        found.append(
+            f"rank 0 needs {gib(sending)} of {gib(gpu)} while it pushes weights; lower "
+            "weights.bucket_mib"
+        )
+    if push.receiver and rolling_out <= gpu < receiving:
+        found.append(
+            f"an engine needs {gib(receiving)} of {gib(gpu)} while it takes new weights; lower "
+            "weights.bucket_mib or actors.gpu_memory_share"
+        )
     return found
 
 
 def gib(count: float) -> str:
     """Bytes as a reader wants them."""
     return f"{count / GIB:.1f} GiB"
-
-
-def _bytes_each(config: RunConfig) -> int:
-    return 2 if config.model.dtype == "bfloat16" else 4
 
 
 def _logit_bytes(shape: ModelShape) -> int:

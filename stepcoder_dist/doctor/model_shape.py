@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stepcoder_dist.config import ModelConfig, ModelShape, TinyModel
+from stepcoder_dist.config import ModelConfig, ModelShape, RunConfig, TinyModel
 
 GATED_DECODERS = frozenset({"llama", "mistral", "qwen2"})
 """`model_type`s whose parameters `parameters` counts exactly."""
@@ -148,3 +148,8 @@ def _sizes(shape: ModelShape) -> tuple[int, int, int, int, int]:
 def _hub_cache() -> Path:
     home = os.environ.get("HF_HOME") or "~/.cache/huggingface"
     return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
+
+
+def bytes_each(config: RunConfig) -> int:
+    """Of a parameter on the device."""
+    return 2 if config.model.dtype == "bfloat16" else 4

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stepcoder_dist.config import ModelConfig, ModelShape, RunConfig, TinyModel
-from stepcoder_dist.doctor import gpu_memory, model_shape
+from stepcoder_dist.doctor import gpu_memory, model_shape, push_memory
 from stepcoder_dist.run.run_file import load
 
 RUNS = Path(__file__).parents[3] / "deploy" / "runs"
@@ -27,6 +27,12 @@ SMALL = ModelShape(
 norm 64: 80,704. Queries are 64 wide, keys 32."""
 
 
+ON_GPUS = {
+    "learner__resources": {"num_gpus": 1.0},
+    "actors__resources": {"num_gpus": 1.0},
+}
+
+
 def config(**changes: object) -> RunConfig:
     learner = {
         "samples_per_step": 16,
@@ -43,7 +49,7 @@ def config(**changes: object) -> RunConfig:
     }
     for key, value in changes.items():
         section, _, name = key.partition("__")
-        tree[section] = {**tree[section], name: value}  # type: ignore[dict-item]
+        tree[section] = {**tree.get(section, {}), name: value}  # type: ignore[dict-item]
     return RunConfig.model_validate(tree)
 
 
@@ -291,3 +297,24 @@ def test_activations_are_what_autograd_saves(dtype: str, *, checkpointing: bool)
         norm = 200 * 256 * (12 if dtype == "float32" else 8)
         estimate = layers + norm
     assert 0.9 * estimate <= sum(saved.values()) <= 1.1 * estimate
+
+
+def test_a_push_over_nccl_needs_packed_buffers_on_both_sides() -> None:
+    # two buffers of a 1 MiB bucket and the largest tensor, the embedding: 2 bytes x 100 x 64
+    packed = 2 * (2**20 + 12_800)
+    nccl = {**ON_GPUS, "weights__transport": "nccl", "weights__bucket_mib": 1}
+    push = push_memory.push_memory(config(**nccl), SMALL)
+    assert (push.sender, push.receiver) == (packed, packed)
+    # at stage 3 rank 0 holds the bucket twice more: gathered, and its copy
+    split = push_memory.push_memory(config(learner__zero_stage=3, **nccl), SMALL)
+    assert split.sender == packed + 2 * 2**20
+    assert push_memory.push_memory(config(), SMALL) == push_memory.PushMemory(sender=0, receiver=0)
+
+
+def test_a_push_that_does_not_fit_names_the_bucket() -> None:
+    nccl = {"weights__transport": "nccl", "weights__bucket_mib": 8192}
+    on_gpus = config(learner__resources={"num_gpus": 1}, actors__resources={"num_gpus": 1}, **nccl)
+    told = " ".join(gpu_memory.complaints(on_gpus, SMALL, 16.0))
+    assert "rank 0 needs" in told
+    assert "an engine needs" in told
+    assert told.count("weights.bucket_mib") == 2
