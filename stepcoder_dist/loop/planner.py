@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,8 @@ def group_of(sample_id: str) -> str:
 class Planner:
     """Walks through the problems in seeded epochs and writes one ticket for each sample.
 
-    The problems of a step depend on the seed alone; their stages are the curriculum's at the
-    time of planning. So there is no data position to lose: it follows from the step.
+    The problems of a step depend on the seed and the step alone; their stages are the
+    curriculum's at the time of planning. A checkpoint needs no position in the data.
     """
 
     def __init__(
@@ -49,7 +50,10 @@ class Planner:
 
     def plan(self, step: int) -> list[tuple[StartPoint, list[Ticket]]]:
         """The groups of one learner step: each a start point and its samples' tickets."""
-        return [self._group(step, index) for index in range(self._problems_per_step)]
+        return [
+            self._group(step, index, problem_id)
+            for index, problem_id in enumerate(self._problems(step))
+        ]
 
     def replace(self, ticket: Ticket) -> Ticket:
         """Another sample of the same problem and stage, for one that was lost."""
@@ -57,8 +61,8 @@ class Planner:
         sample_id = f"{ticket.sample_id.partition('+')[0]}+{self._replacements:04d}"
         return replace(ticket, sample_id=sample_id, seed=sample_seed(self._seed, sample_id))
 
-    def _group(self, step: int, index: int) -> tuple[StartPoint, list[Ticket]]:
-        start = self._curriculum.start_point(self._problem(step, index))
+    def _group(self, step: int, index: int, problem_id: str) -> tuple[StartPoint, list[Ticket]]:
+        start = self._curriculum.start_point(problem_id)
         tickets = []
         for sample in range(self._samples_per_problem):
             sample_id = f"s{step:06d}-{index:04d}-{sample:04d}"
@@ -73,11 +77,32 @@ class Planner:
             )
         return start, tickets
 
-    def _problem(self, step: int, index: int) -> str:
-        drawn = step * self._problems_per_step + index
-        epoch, position = divmod(drawn, len(self._problem_ids))
-        order = np.random.default_rng((self._seed, epoch)).permutation(len(self._problem_ids))
-        return self._problem_ids[int(order[position])]
+    def _problems(self, step: int) -> list[str]:
+        """The step's problems, all different unless the set is smaller than a step.
+
+        Where an epoch ends inside the step, the next one may begin with problems that the step
+        already has: those after the step stand in for them, and come again in their own place.
+        """
+        row = self._row(step * self._problems_per_step)
+        drawn = list(islice(row, self._problems_per_step))
+        if len(self._problem_ids) < self._problems_per_step:
+            return drawn
+        held, seen = frozenset(drawn), set[str]()
+        others = (problem_id for problem_id in row if problem_id not in held)
+        different = []
+        for problem_id in drawn:
+            different.append(next(others) if problem_id in seen else problem_id)
+            seen.add(problem_id)
+        return different
+
+    def _row(self, place: int) -> Iterator[str]:
+        """The endless row of epochs, each a permutation of all problems, from a place on."""
+        epoch, position = divmod(place, len(self._problem_ids))
+        while True:
+            order = np.random.default_rng((self._seed, epoch)).permutation(len(self._problem_ids))
+            for index in order[position:].tolist():
+                yield self._problem_ids[index]
+            epoch, position = epoch + 1, 0
 
     def state_dict(self) -> dict[str, Any]:
         """Plain JSON data."""
