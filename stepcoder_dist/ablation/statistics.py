@@ -7,12 +7,12 @@ replacement: the interval covers other seeds and other problems of the same kind
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import ttest_1samp
 
 from stepcoder_dist.evaluation.paired_gain import sign_test
 from stepcoder_dist.evaluation.pass_at_k import BOOTSTRAP_DRAWS
@@ -87,36 +87,21 @@ def compare(a: Shares, b: Shares) -> Comparison:
 def t_test(gains: Shares) -> float | None:
     """p of a two-sided t test that the mean of gains [S] is 0; None where it knows nothing of their
     spread: S = 1, or a gain that is the same in all of a few seeds, as coarse shares can be."""
-    freedom = len(gains) - 1
-    if freedom == 0:
+    if len(gains) == 1:
         return None
-    error = float(gains.std(ddof=1)) / math.sqrt(len(gains))
-    if error == 0:
+    if gains.std() == 0:
         return None if gains.any() else 1.0
-    return 1 - _within(abs(float(gains.mean())) / error, freedom)
-
-
-def _within(t: float, freedom: int) -> float:
-    """P[|T| <= t] of Student's T: the finite sums of Abramowitz and Stegun, 26.7.3 and 26.7.4."""
-    angle = math.atan(t / math.sqrt(freedom))
-    sine, cosine = math.sin(angle), math.cos(angle)
-    odd = freedom % 2
-    term, total = (cosine if odd else 1.0), 0.0
-    for power in range(odd, freedom - 1, 2):
-        total += term
-        term *= (power + 1) / (power + 2) * cosine**2
-    return 2 / math.pi * (angle + sine * total) if odd else sine * total
+    return float(ttest_1samp(gains, 0).pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjustment for testing several pairs (Holm 1979, Scand. J. Stat. 6:65)."""
-    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
-    adjusted = [0.0] * len(p_values)
-    highest = 0.0
-    for rank, index in enumerate(order):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = highest
-    return adjusted
+    # scipy adjusts for the false discovery rate alone, not for the family-wise error
+    p = np.asarray(p_values, float)
+    order = p.argsort()
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.maximum.accumulate(np.arange(len(p), 0, -1) * p[order]).clip(max=1)
+    return [float(each) for each in adjusted]
 
 
 def samples_to_reach(

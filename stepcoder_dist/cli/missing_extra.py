@@ -12,6 +12,8 @@ _EXTRAS = {
     "transformers": "learner",
     "docker": "sandbox",
     "datasketch": "data",
+    "scipy": "report",
+    "matplotlib": "report",
 }
 """Heavy packages and the extras of pyproject.toml that bring them."""
 

@@ -10,8 +10,10 @@ from ablation_cases import ABLATION, evaluation, load, made, some_results
 
 from stepcoder_dist.ablation import page
 from stepcoder_dist.ablation.plan import Plan
-from stepcoder_dist.ablation.svg_chart import Line, chart, ticks
+from stepcoder_dist.ablation.svg_chart import Line, chart
 from stepcoder_dist.errors import ConfigError
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture
@@ -129,9 +131,7 @@ def test_every_figure_is_linked_and_is_xml_with_a_line_an_arm(plan: Plan):
     ]
     for name in figures:
         assert f"]({name})" in text
-        names = [
-            each.text for each in ET.parse(plan.out / name).iter("{http://www.w3.org/2000/svg}text")
-        ]
+        names = [each.text for each in ET.parse(plan.out / name).iter(f"{SVG}text")]
         assert names[-2:] == ["a", "b"]
 
 
@@ -160,26 +160,16 @@ def test_a_page_with_one_marker_is_refused_and_left_as_it_is(plan: Plan):
     assert plan.page.read_text() == f"# Mine\n{page.BEGIN}\n"
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [
-        (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
-        (128, 3072, [0, 1000, 2000, 3000, 4000]),
-        (0.245, 0.78, [0.2, 0.4, 0.6, 0.8]),
-        (-0.3, -0.3, [-0.5, -0.4, -0.3, -0.2, -0.1]),
-        (0, 0, [-0.6, -0.4, -0.2, 0, 0.2, 0.4, 0.6]),
-    ],
-)
-def test_ticks_are_round_and_hold_the_data(low: float, high: float, expected: list[float]):
-    found = ticks(low, high)
-    assert found[0] <= low <= high <= found[-1]
-    assert found == pytest.approx(expected)
-
-
 def test_a_chart_says_its_names_as_text_and_draws_a_single_point():
-    line = Line(name="a<b", x=[1], y=[0.5], low=[0.25], high=[0.75])
+    line = Line(name="a<$b$", x=[1], y=[0.5], low=[0.25], high=[0.75])
     tree = ET.fromstring(chart("T & T", "x", [line], percent=True))
-    texts = [each.text for each in tree.iter("{http://www.w3.org/2000/svg}text")]
-    assert texts[0] == "T & T"
-    assert texts[-1] == "a<b"
-    assert "50%" in texts
+    texts = [each.text for each in tree.iter(f"{SVG}text")]
+    assert {"T & T", "x", "a<$b$", "50%"} <= set(texts)
+    dots = [use for use in tree.iter(f"{SVG}use") if "stroke:" in use.get("style", "")]
+    assert len(dots) == 2  # in the frame and beside its name
+
+
+def test_a_chart_has_no_date_and_no_random_name():
+    lines = [Line(name="a", x=[1, 2], y=[3, 4], low=[3, 4], high=[3, 4])]
+    assert chart("t", "x", lines, percent=False) == chart("t", "x", lines, percent=False)
+    assert "date" not in chart("t", "x", lines, percent=False)

@@ -7,24 +7,38 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from stepcoder_dist.cli import missing_extra
 
-PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
+ROOT = Path(__file__).parents[3]
+PYPROJECT = ROOT / "pyproject.toml"
+ABLATION = ROOT / "deploy/runs/ablation.toml"
 
 
-def test_a_command_whose_package_is_not_installed_names_the_extra_and_ends_with_2():
+@pytest.mark.parametrize(
+    ("package", "extra", "command"),
+    [
+        ("docker", "sandbox", "judge --problems p --programs c --out v"),
+        ("matplotlib", "report", f"ablate {ABLATION} --report"),
+        ("scipy", "report", f"ablate {ABLATION} --report"),
+    ],
+)
+def test_a_command_whose_package_is_not_installed_names_the_extra_and_ends_with_2(
+    package: str, extra: str, command: str
+):
     probe = (
-        "import sys; sys.modules['docker'] = None\n"  # as Python treats what is not there
+        f"import sys; sys.modules[{package!r}] = None\n"  # as Python treats what is not there
         "from stepcoder_dist.cli import commands as cli\n"
-        "sys.exit(cli.run('judge --problems p --programs c --out v'.split()))"
+        f"sys.exit(cli.run({command!r}.split()))"
     )
     done = subprocess.run(
         [sys.executable, "-c", probe], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 2
     assert done.stderr == (
-        "stepcoder: docker is not installed; `make setup` installs everything from the lock, "
-        "pip install 'stepcoder-dist[sandbox]' this part\n"
+        f"stepcoder: {package} is not installed; `make setup` installs everything from the lock, "
+        f"pip install 'stepcoder-dist[{extra}]' this part\n"
     )
 
 
