@@ -25,11 +25,17 @@ import ray
 from ray.exceptions import RayActorError, RayError
 
 from actors.checkpoint_folder import CheckpointFolder
-from actors.failures import AwaitsWeights, EngineLost
 from actors.pool_slot import UP, WAKING, Place, Slot
 from actors.rollout_actor import ActorStats, RolloutActor
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import ArrivalError, RunError, StepcoderError, last_line
+from stepcoder_dist.errors import (
+    ArrivalError,
+    AwaitsWeights,
+    EngineLost,
+    RunError,
+    StepcoderError,
+    last_line,
+)
 from stepcoder_dist.ports import Placement, anywhere
 from stepcoder_dist.records import Completion, RolloutRequest
 

@@ -20,8 +20,7 @@ from vllm import SamplingParams
 from vllm.outputs import RequestOutput
 from vllm.v1.engine.llm_engine import LLMEngine
 
-from actors.failures import EngineLost
-from stepcoder_dist.errors import RunError, StepcoderError
+from stepcoder_dist.errors import EngineLost, RunError, StepcoderError
 
 Result = TypeVar("Result")
 

@@ -20,11 +20,10 @@ from vllm.v1.engine.llm_engine import LLMEngine
 from actors.checkpoint_folder import CheckpointFolder
 from actors.engine import make_engine
 from actors.engine_thread import EngineThread
-from actors.failures import AwaitsWeights
 from actors.translation import completion_of, probe_of, probe_params, sampling_params
 from actors.weight_receiver import State, WeightReceiver, check_vllm
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import RunError, WeightPushError
+from stepcoder_dist.errors import AwaitsWeights, RunError, WeightPushError
 from stepcoder_dist.records import (
     Completion,
     RolloutRequest,

@@ -18,9 +18,15 @@ import torch.distributed
 from ray.exceptions import GetTimeoutError, RayError
 
 from learner.agreement import agree
-from learner.push_round import PushRound, TransferLost
+from learner.push_round import PushRound
 from learner.weight_buckets import plan_buckets, whole_tensors
-from stepcoder_dist.errors import MissingEngine, StepcoderError, WeightPushError, last_line
+from stepcoder_dist.errors import (
+    MissingEngine,
+    StepcoderError,
+    TransferLost,
+    WeightPushError,
+    last_line,
+)
 from stepcoder_dist.records import WeightVersion
 
 

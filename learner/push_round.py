@@ -13,15 +13,11 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError
 
-from stepcoder_dist.errors import WeightPushError, last_line
+from stepcoder_dist.errors import last_line
 from stepcoder_dist.records import WeightBucket, WeightVersion
 
 _ABORT_S = 10.0
 """How long a failed push waits for its targets to hear of it."""
-
-
-class TransferLost(WeightPushError):
-    """A transfer between ranks and actors broke in the middle: some may wait in it for ever."""
 
 
 class PushRound:

@@ -9,10 +9,9 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from learner.push_round import TransferLost
 from learner.rank import Rank
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import LearnerError, StepcoderError
+from stepcoder_dist.errors import LearnerError, StepcoderError, TransferLost
 from stepcoder_dist.ports import Placement, anywhere
 
 CPU_ENVIRONMENT = {

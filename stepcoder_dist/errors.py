@@ -1,21 +1,33 @@
-"""Every exception that this project raises on purpose.
+"""Every exception that this project raises on purpose and that leaves the module that raises it.
 
-    StepcoderError
-    ├── UserError           the user's mistake: one line, exit code 2, never a traceback
-    │   ├── ConfigError     a run file: unknown key, impossible combination, missing file
-    │   ├── ProblemError    a row of a problem set: file, line, what is wrong
-    │   └── MissingEngine   a component that this machine lacks, with the way to get it
-    └── RunError            something broke while running: exit code 1
-        ├── SandboxFault    the sandbox's own failure; never a verdict about a program
-        │   ├── CheckerFault  a problem's own checker failed: another try would not help
-        │   └── EngineAway  no engine answers: waited for, and no try of any program's
-        ├── WeightPushError a push that did not reach every actor whole
-        │   └── ArrivalError  an actor took it, and does not answer as the learner does
-        └── LearnerError    the learner's ranks could not do a step
+    StepcoderError              what a command ends with
+    ├── UserError               the user's mistake: one line, exit code 2, never a traceback
+    │   ├── ConfigError         a run file: unknown key, impossible combination, missing file
+    │   │   └── InUse           a folder that a live run holds
+    │   ├── ProblemError        a row of a problem set: file, line, what is wrong
+    │   └── MissingEngine       a component that this machine lacks, with the way to get it
+    └── RunError                something broke while running: exit code 1
+        ├── SandboxFault        the sandbox's own failure; never a verdict about a program
+        │   ├── CheckerFault    a problem's own checker failed: another try would not help
+        │   └── EngineAway      no engine answers: waited for, and no try of any program's
+        ├── EngineLost          a rollout actor's engine broke: the pool replaces the process
+        ├── AwaitsWeights       a rollout actor without one complete weight version
+        ├── WeightPushError     a push that did not reach every actor complete
+        │   ├── ArrivalError    an actor took it, and does not answer as the learner does
+        │   └── TransferLost    it broke in the middle: ranks and actors may wait for ever
+        └── LearnerError        the learner's ranks could not do a step
 
-    Interrupted             a signal ended the command: exit code 130 (SIGINT) or 143 (SIGTERM)
+    How a command ends early:
+    Interrupted                 a signal ended the command: exit code 130 (SIGINT) or 143 (SIGTERM)
+    StopAsked                   a run that was asked to stop has come to a safe place
 
-A message says what was wrong, what was seen, and what to do.
+    Answers of a reader to its caller, caught inside the package that raises them:
+    RowError                    problems/: what is wrong with a row, without its place
+    NotPlain                    problems/: source that is no plain data
+    Unlike                      data/augment/: an input that is not of the format
+
+The guest has its own, for it imports nothing of ours. A message says what was wrong, what was seen,
+and what to do.
 """
 
 from __future__ import annotations
@@ -39,6 +51,10 @@ class ConfigError(UserError):
     """A run file that cannot be used as it stands."""
 
 
+class InUse(ConfigError):
+    """A live run holds the folder."""
+
+
 class ProblemError(UserError):
     """A row of a problem set that cannot be used as it stands."""
 
@@ -53,6 +69,10 @@ class Interrupted(BaseException):
     def __init__(self, by: signal.Signals, what: str = "") -> None:
         super().__init__(f"stopped by {by.name}" + (f"; {what}" if what else ""))
         self.exit_code = 128 + by
+
+
+class StopAsked(Exception):
+    """Raised inside a run at its next safe place after somebody asked it to stop."""
 
 
 class RunError(StepcoderError):
@@ -71,16 +91,40 @@ class EngineAway(SandboxFault):
     """The container engine does not answer: nothing that a program could have done."""
 
 
+class EngineLost(RunError):
+    """vLLM's engine broke: this process will not sample again; the pool replaces it."""
+
+
+class AwaitsWeights(RunError):
+    """The actor does not hold one complete weight version: only a complete push helps."""
+
+
 class WeightPushError(RunError):
-    """A weight version did not reach a rollout actor whole."""
+    """A weight version did not reach a rollout actor complete."""
 
 
 class ArrivalError(WeightPushError):
     """An actor took a weight version and does not answer as the learner does: no use sampling."""
 
 
+class TransferLost(WeightPushError):
+    """A transfer between ranks and actors broke in the middle: some may wait in it for ever."""
+
+
 class LearnerError(RunError):
     """The learner's ranks could not complete a step."""
+
+
+class RowError(ValueError):
+    """What is wrong with a row, without its place; the reader adds file, line and id."""
+
+
+class NotPlain(Exception):
+    """A node that is no plain data, or an assert of no known form."""
+
+
+class Unlike(ValueError):
+    """An input, or arguments, that are not of the format."""
 
 
 def last_line(error: Exception) -> str:

@@ -18,17 +18,13 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TypeVar
 
-from stepcoder_dist.errors import Interrupted
+from stepcoder_dist.errors import Interrupted, StopAsked
 
 Result = TypeVar("Result")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE = 3
 """The signal that is not handled any more."""
-
-
-class StopAsked(Exception):
-    """Raised inside a run at its next safe place after somebody asked it to stop."""
 
 
 class StopRequest:

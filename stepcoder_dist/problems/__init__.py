@@ -15,12 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from stepcoder_dist.errors import ProblemError
+from stepcoder_dist.errors import ProblemError, RowError
 from stepcoder_dist.problems import ladder, reference_code
 from stepcoder_dist.problems.files import FIX, rows
 from stepcoder_dist.problems.formats import (
     Draft,
-    RowError,
     draft,
     problem_id,
 )

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from stepcoder_dist.errors import NotPlain
+
 _ABSOLUTE_TOLERANCE = (1e-7, 1e-5)
 """`abs(call - value) < t` is turned for these t: the sandbox compares floats at 1e-6."""
 _MAX_ITEMS = 1_000_000
@@ -43,10 +45,6 @@ _CALLS: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (bool, bytes, complex, dict, float, frozenset, int, list, set, str, tuple)
 }
-
-
-class NotPlain(Exception):
-    """A node that is no plain data, or an assert of no known form."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from stepcoder_dist.errors import RowError
 from stepcoder_dist.problems import python_values
 from stepcoder_dist.problems.assert_script import parse
 
@@ -29,10 +30,6 @@ about APPS's habits is guessed."""
 PYTHON_TEXT = "python"
 """The value of `values` in rows of ours whose inputs and outputs are each a Python literal as text,
 for JSON has no tuples, sets or bytes."""
-
-
-class RowError(ValueError):
-    """What is wrong with a row, without its place; the reader adds file, line and id."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -13,7 +13,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from stepcoder_dist.problems.assert_script import NotPlain, evaluate
+from stepcoder_dist.errors import NotPlain
+from stepcoder_dist.problems.assert_script import evaluate
 
 
 def write(value: Any) -> str:

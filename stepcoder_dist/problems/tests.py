@@ -21,9 +21,10 @@ import reprlib
 from collections.abc import Sequence
 from typing import Any
 
+from stepcoder_dist.errors import RowError
 from stepcoder_dist.problems import reference_code
 from stepcoder_dist.problems.assert_script import call_tests, called_name
-from stepcoder_dist.problems.formats import Draft, RowError, a_type
+from stepcoder_dist.problems.formats import Draft, a_type
 from stepcoder_dist.records import TestSuite
 
 LEETCODE_IMPORTS = (

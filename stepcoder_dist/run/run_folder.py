@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import ConfigError, RunError
+from stepcoder_dist.errors import ConfigError, InUse, RunError
 from stepcoder_dist.evaluation import file as evaluation_file
 from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample
 from stepcoder_dist.host import atomic_file
@@ -32,10 +32,6 @@ from stepcoder_dist.records import JudgedSample, Trajectory, WeightVersion
 from stepcoder_dist.run.run_file import describe
 from stepcoder_dist.run.sample_rows import sample_rows
 from stepcoder_dist.runs_root import runs_root
-
-
-class InUse(ConfigError):
-    """A live run holds the folder."""
 
 
 class RunFolder:

@@ -11,10 +11,10 @@ from typing import Any
 from rich.console import Console
 
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import ConfigError, Interrupted, StepcoderError
+from stepcoder_dist.errors import ConfigError, Interrupted, StepcoderError, StopAsked
 from stepcoder_dist.evaluation.table import status
 from stepcoder_dist.host.console import Phase
-from stepcoder_dist.host.interruption import StopAsked, StopRequest
+from stepcoder_dist.host.interruption import StopRequest
 from stepcoder_dist.loop import pipeline
 from stepcoder_dist.loop.planner import Planner
 from stepcoder_dist.loop.run import STATE_KEYS, Run

@@ -23,11 +23,10 @@ import torch
 from rollouts_for_tests import greedy_ids, make_request, rollout_config, tempered_logprobs
 
 from actors.actor_pool import ActorPool
-from actors.failures import AwaitsWeights
 from learner.weight_buckets import pack, plan_buckets
 from learner.weight_publisher import make_publisher
 from stepcoder_dist.config import ProcessResources
-from stepcoder_dist.errors import MissingEngine, RunError, WeightPushError
+from stepcoder_dist.errors import AwaitsWeights, MissingEngine, RunError, WeightPushError
 from stepcoder_dist.records import Completion, RolloutRequest, WeightBucket
 
 # The workers of Ray cannot import a test module: send its classes along.

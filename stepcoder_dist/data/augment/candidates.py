@@ -7,10 +7,11 @@ from random import Random
 from typing import Any
 
 from stepcoder_dist.data.augment.format_search import infer
-from stepcoder_dist.data.augment.input_format import Format, Unlike
+from stepcoder_dist.data.augment.input_format import Format
 from stepcoder_dist.data.augment.learning import record
 from stepcoder_dist.data.augment.sequences import Record
 from stepcoder_dist.data.augment.shapes import Reach
+from stepcoder_dist.errors import Unlike
 from stepcoder_dist.records import TestSuite
 
 _TRIES_A_CANDIDATE = 30

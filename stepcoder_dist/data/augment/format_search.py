@@ -22,13 +22,13 @@ from stepcoder_dist.data.augment.input_format import (
     Row,
     Rows,
     Segment,
-    Unlike,
     Vector,
     Word,
     decimals_of,
     split,
     value_of,
 )
+from stepcoder_dist.errors import Unlike
 
 _MOST_LINES = 20_000
 _MOST_SEGMENTS = 8

@@ -18,6 +18,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from stepcoder_dist.errors import Unlike
+
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"-?(?:0|[1-9][0-9]{0,14})\.[0-9]{1,9}")
 MOST_PLAIN_ROWS = 4
@@ -28,10 +30,6 @@ Lines = list[list[str]]
 Place = tuple[int, int]
 """Of a token: segment and column."""
 Counts = dict[Place, int]
-
-
-class Unlike(ValueError):
-    """An input, or arguments, that are not of the format."""
 
 
 class Segment(Protocol):

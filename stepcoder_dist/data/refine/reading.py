@@ -14,11 +14,11 @@ from typing import Any
 
 from stepcoder_dist.data.refine.normalisation import changes
 from stepcoder_dist.data.refine.stages import Candidate, Reason, Rejection
-from stepcoder_dist.errors import ProblemError
+from stepcoder_dist.errors import ProblemError, RowError
 from stepcoder_dist.problems import problem_of, reference_code, rewrapped
 from stepcoder_dist.problems.assert_script import parse
 from stepcoder_dist.problems.files import FIX
-from stepcoder_dist.problems.formats import Draft, RowError, draft
+from stepcoder_dist.problems.formats import Draft, draft
 from stepcoder_dist.problems.tests import listed
 from stepcoder_dist.records import Problem
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from ablation_cases import ABLATION, RUN, load
 
-from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.errors import ConfigError, InUse
 from stepcoder_dist.launch import ablate_cell
 from stepcoder_dist.launch.ablate import Inputs
-from stepcoder_dist.run.run_folder import InUse, RunFolder
+from stepcoder_dist.run.run_folder import RunFolder
 
 SHIPPED = Path(__file__).parents[3] / "deploy/models/ladder-sft"
 HERE = (

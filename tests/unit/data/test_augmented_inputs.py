@@ -9,9 +9,10 @@ from hypothesis import given, settings, strategies as st
 
 from stepcoder_dist.data.augment.candidates import candidates
 from stepcoder_dist.data.augment.format_search import infer
-from stepcoder_dist.data.augment.input_format import Format, Unlike
+from stepcoder_dist.data.augment.input_format import Format
 from stepcoder_dist.data.augment.learning import learn
 from stepcoder_dist.data.augment.shapes import Reach
+from stepcoder_dist.errors import Unlike
 from stepcoder_dist.records import TestSuite
 
 ATOMS = st.one_of(

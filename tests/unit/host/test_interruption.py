@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from runs_for_tests import Scene, config, rows
 
-from stepcoder_dist.errors import Interrupted
-from stepcoder_dist.host.interruption import StopAsked, StopRequest
+from stepcoder_dist.errors import Interrupted, StopAsked
+from stepcoder_dist.host.interruption import StopRequest
 from stepcoder_dist.run import session
 from stepcoder_dist.run.run_folder import checkpoints
 

@@ -15,8 +15,7 @@ pytest.importorskip("torch")
 
 from learner import nccl_publisher
 from learner.nccl_publisher import NcclPublisher
-from learner.push_round import TransferLost
-from stepcoder_dist.errors import WeightPushError
+from stepcoder_dist.errors import TransferLost, WeightPushError
 
 RANKS = 2
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import ConfigError, RunError
-from stepcoder_dist.run.run_folder import InUse, RunFolder, checkpoints
+from stepcoder_dist.errors import ConfigError, InUse, RunError
+from stepcoder_dist.run.run_folder import RunFolder, checkpoints
 
 
 def config(name: str = "clamp", **more: object) -> RunConfig:

@@ -9,8 +9,7 @@ import pytest
 
 from stepcoder_dist.cli import commands as cli
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.run.run_folder import InUse
+from stepcoder_dist.errors import ConfigError, InUse
 from stepcoder_dist.sft import folder as sft_folder
 
 
