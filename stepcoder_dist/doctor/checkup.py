@@ -47,7 +47,7 @@ def probes(config: RunConfig, *, local: bool) -> list[Probe]:
     found = [
         Probe(
             subject="machine",
-            module="stepcoder_dist.doctor.examination.machine_probes",
+            module="stepcoder_dist.doctor.machine_probes",
             calls=_machine_calls(config, run, local=local),
         ),
         Probe(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import os
 import sys
@@ -268,3 +270,11 @@ def test_the_exit_code_is_1_where_the_chosen_run_file_cannot_work_and_else_0(
     assert run(["doctor"]) == 0
     assert run(["doctor", chosen, "--json"]) == 1
     assert run(["doctor", "none.toml"]) == 2
+
+
+@pytest.mark.parametrize("run_file", sorted(path.name for path in RUNS.glob("[!a]*.toml")))
+def test_every_probe_names_functions_that_exist_and_take_its_arguments(run_file: str) -> None:
+    for each in checkup.probes(load(RUNS / run_file), local=True):
+        module = importlib.import_module(each.module)
+        for name, arguments in each.calls.items():
+            inspect.signature(getattr(module, name)).bind(**arguments)
