@@ -1,38 +1,53 @@
 """What a program finds when it starts, and what happens when it ends, as in a process of its own.
 
 `fresh` gives a new `__main__`, new standard streams on descriptors 0 and 1 and the interpreter's
-usual settings. `finish` does what the interpreter does at exit: waits for threads, runs `atexit`,
-flushes, lets go of the program's objects so that buffered files are written.
+usual settings. `script_ended` and `finish` do what the interpreter does after the last line, in its
+order (`_PyRun_SimpleFile`, `Py_FinalizeEx`): what a program leaves to them is written, or lost, as
+in a process of its own.
 """
 
 from __future__ import annotations
 
+import _io
+import _signal  # type: ignore[import-not-found]  # `signal` makes an enumeration of each answer
 import _thread
 import atexit
 import builtins
+import contextlib
 import gc
 import io
 import os
 import sys
 import threading
+import typing
 import weakref
+from collections.abc import Callable
 from types import ModuleType
+
+from sandbox.guest.layout import Claim
 
 FILE_NAME = "program.py"
 RECURSION_LIMIT = 1000
 _MOST_CHARS = 300
 """Of what an exception says."""
 
+_standard: list[weakref.ref[object]] = []
+"""Every layer of the standard streams."""
+_IN_MEMORY = (io.BytesIO, io.StringIO)
 _MAIN_MODULE = sys.modules.get("__main__")
 _builtins = vars(builtins)
 _builtins_before = dict(_builtins)
 _int_digits = sys.get_int_max_str_digits()
+_signals = sorted(map(int, _signal.valid_signals()))
+_forget_types: tuple[Callable[[], None], ...] = tuple(getattr(typing, "_cleanups", ()))
+"""Empty the caches of `typing`, where `List[Node]` holds a program's class and all its globals."""
 
 
 def fresh(name: str, stdin: int, stdout: int) -> ModuleType:
     """Return an empty module by this name, with descriptors 0 and 1 and all settings in place."""
     os.dup2(stdin, 0)
     os.dup2(stdout, 1)
+    _standard.clear()
     sys.stdin = sys.__stdin__ = _text_stream(0, "r", "<stdin>")  # type: ignore[misc]
     sys.stdout = sys.__stdout__ = _text_stream(1, "w", "<stdout>")  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = _text_stream(2, "w", "<stderr>")  # type: ignore[misc]
@@ -40,9 +55,7 @@ def fresh(name: str, stdin: int, stdout: int) -> ModuleType:
     # our own frames below the program's do not count against it
     sys.setrecursionlimit(RECURSION_LIMIT + _depth() - 1)
     sys.set_int_max_str_digits(_int_digits)
-    if any(_builtins.get(key) is not value for key, value in _builtins_before.items()):
-        _builtins.clear()
-        _builtins.update(_builtins_before)
+    _restore_builtins()
     module = ModuleType(name)
     module.__file__ = FILE_NAME
     module.__builtins__ = builtins  # type: ignore[attr-defined]
@@ -52,34 +65,123 @@ def fresh(name: str, stdin: int, stdout: int) -> ModuleType:
     return module
 
 
-def finish(kept: list[ModuleType]) -> None:
-    """Do what the interpreter does at exit. Raises what flushing raises: the exit code is 120.
+def script_ended() -> None:
+    """Flush when the last line has run, before threads are waited for. Errors come up at exit."""
+    for name in ("stderr", "stdout"):
+        with contextlib.suppress(BaseException):
+            getattr(sys, name).flush()
+
+
+def finish(kept: list[ModuleType]) -> tuple[Claim, str] | None:
+    """Do what the interpreter does at exit. Returns why it cannot flush: the exit code is 120.
 
     `kept` holds the only reference to the module beside `sys.modules`, and loses it: finalizers
     and suspended generators find their globals as they were.
     """
-    if _thread._count():  # noqa: SLF001 - threads that `threading` does not know count as well
-        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
-    atexit._run_exitfuncs()  # noqa: SLF001
-    _flush()
+    with contextlib.suppress(BaseException):
+        if _thread._count():  # noqa: SLF001 - threads that `threading` does not know count as well
+            threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
+    with contextlib.suppress(BaseException):
+        atexit._run_exitfuncs()  # noqa: SLF001
+    trouble = _flush()
+    _forget_signal_handlers()
+    # while the module lives, for what it does to the order of what is still reachable: a text file
+    # comes before the files that it wraps, and so is finalized before them when all is garbage
+    if gc.isenabled():
+        gc.collect()
+    for name in ("stdin", "stdout", "stderr"):
+        setattr(sys, name, getattr(sys, f"__{name}__", None))
+    _let_go(kept)
+    _close_what_is_left()
+    # what finalizers have printed; by now nobody is told that it cannot be written
+    sys.stdin = sys.__stdin__ = None  # type: ignore[misc]
+    sys.stdout = sys.__stdout__ = None  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = None  # type: ignore[misc]
+    return trouble
+
+
+def _flush() -> tuple[Claim, str] | None:
+    trouble = None
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name, None)
+        try:
+            if stream is not None and not _closed(stream):
+                stream.flush()
+        except BaseException as error:
+            # told now: a kept exception would keep frames of the program, and what they hold
+            trouble = trouble or ended_by(error)
+    return trouble
+
+
+def _closed(stream: object) -> bool:
+    try:
+        return bool(stream.closed)  # type: ignore[attr-defined]
+    except BaseException:
+        return False
+
+
+def _forget_signal_handlers() -> None:
+    """A handler of the program's holds all its globals."""
+    for number in _signals:
+        handler = _signal.getsignal(number)
+        if callable(handler) and handler is not _signal.default_int_handler:
+            with contextlib.suppress(OSError, ValueError):
+                _signal.signal(number, _signal.SIG_DFL)
+
+
+def _let_go(kept: list[ModuleType]) -> None:
+    """Drop the module and what else holds its objects, then collect them."""
     for name in ("__main__", "solution"):
         if sys.modules.get(name) is kept[0]:
             del sys.modules[name]
     left = weakref.ref(kept.pop())
+    _restore_builtins()
+    for forget in _forget_types:
+        forget()
     gc.enable()
     gc.collect()
     module = left()
-    if module is not None:  # something else holds it
-        vars(module).clear()
-    _flush()
-    sys.stdin = sys.__stdin__ = None  # type: ignore[misc]
-    sys.stdout = sys.__stdout__ = None  # type: ignore[misc]
+    if module is None:
+        return
+    globals_ = vars(module)  # something else holds it
+    names = [n for n in globals_ if isinstance(n, str) and n != "__builtins__"]
+    private = [n for n in names if n.startswith("_") and not n.startswith("__")]
+    for name in private + names:
+        globals_[name] = None
 
 
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None and not getattr(stream, "closed", False):
-            stream.flush()
+def _close_what_is_left() -> None:
+    """Close files that something of the interpreter's own holds, such as an attribute of a module.
+
+    The interpreter takes its modules apart at exit; ours are needed for the next test, whose
+    descriptors such a file would close if it came to its end later.
+    """
+    with contextlib.suppress(BaseException):
+        standard = {id(layer()) for layer in _standard}
+        for found in gc.get_objects():
+            kind = type(found)
+            if (
+                issubclass(kind, _io._IOBase)  # noqa: SLF001 - of C: asks nothing of the program's
+                and kind not in _IN_MEMORY
+                and id(found) not in standard
+            ):
+                with contextlib.suppress(BaseException):
+                    found.close()
+
+
+def _restore_builtins() -> None:
+    if len(_builtins) != len(_builtins_before) or any(
+        _builtins.get(key) is not value for key, value in _builtins_before.items()
+    ):
+        kept = dict(_builtins)  # finalizers of what it holds need the built-ins  # noqa: F841
+        _builtins.clear()
+        _builtins.update(_builtins_before)
+
+
+def ended_by(error: BaseException) -> tuple[Claim, str]:
+    """What a test ends with for an exception."""
+    claim = Claim.OUT_OF_MEMORY if isinstance(error, MemoryError) else Claim.FAILED
+    return claim, told(error)
 
 
 def told(error: BaseException, file_name: str = FILE_NAME, source: str = "") -> str:
@@ -119,6 +221,7 @@ def _text_stream(descriptor: int, mode: str, name: str) -> io.TextIOWrapper:
     buffer = io.BufferedReader(raw) if mode == "r" else io.BufferedWriter(raw)
     errors = "backslashreplace" if descriptor == 2 else "surrogateescape"  # noqa: PLR2004
     stream = io.TextIOWrapper(buffer, "utf-8", errors, "\n", line_buffering=descriptor == 2)  # noqa: PLR2004
+    _standard.extend(map(weakref.ref, (stream, buffer, raw)))
     # the interpreter sets it on its own streams, and contest programs with readers of their own ask
     stream.mode = mode  # type: ignore[misc]
     return stream

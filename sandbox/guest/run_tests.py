@@ -180,11 +180,13 @@ class _Child:
             claim, detail = self._answer(test, value)
         del value
         try:
-            program_state.finish(self._kept)
+            trouble = program_state.finish(self._kept)
         except BaseException as error:
+            trouble = program_state.ended_by(error)
+        if trouble is not None:
             self.exit_code = self.exit_code or _CANNOT_FLUSH
             if claim is Claim.FINE:
-                claim, detail = _claim_of(error), program_state.told(error)
+                claim, detail = trouble
         if not own:
             os._exit(self.exit_code)  # a forked child that came back out of the program
         if self._fn_name is not None and os.fstat(self._files.scratch).st_size > self._output_bytes:
@@ -198,12 +200,15 @@ class _Child:
         self.exit_code = 0
         value: object = None
         try:
-            exec(setup, vars(self._kept[0]))
-            exec(code, vars(self._kept[0]))
-            if self._files.calls is not None:
-                ScriptServer(self._files.calls, self._kept[0], self._output_bytes).serve()
-            elif self._fn_name is not None:
-                value = self._called(test)
+            try:
+                exec(setup, vars(self._kept[0]))
+                exec(code, vars(self._kept[0]))
+                if self._files.calls is not None:
+                    ScriptServer(self._files.calls, self._kept[0], self._output_bytes).serve()
+                elif self._fn_name is not None:
+                    value = self._called(test)
+            finally:
+                program_state.script_ended()
         except function_calls.NoAnswer as error:
             return error.claim, error.detail, None
         except SystemExit as left:
@@ -214,9 +219,9 @@ class _Child:
                 return Claim.FAILED, "it left before the function returned", None
         except BaseException as error:
             self.exit_code = 1
-            told = _claim_of(error), program_state.told(error), None
+            told = program_state.ended_by(error)
             _call_own_hook(error)
-            return told
+            return *told, None
         return Claim.FINE, "", value
 
     def _called(self, test: int) -> object:
@@ -238,10 +243,6 @@ class _Child:
         while view:
             view = view[os.write(self._files.structure, view) :]
         fcntl.fcntl(self._files.structure, fcntl.F_ADD_SEALS, SEALS)
-
-
-def _claim_of(error: BaseException) -> Claim:
-    return Claim.OUT_OF_MEMORY if isinstance(error, MemoryError) else Claim.FAILED
 
 
 def _exit_code(code: object) -> int:
