@@ -1,7 +1,7 @@
 """Advantages without a critic: a sample's score against its group's. Pure functions, float32 [S].
 
 S = samples of a whole optimiser step (of all ranks). `groups` int64 [S] numbers the samples' groups
-from 0: same problem, same stage, planned for the same step. A group of one has nothing to be
+from 0 (`Ticket.group`). A group of one has nothing to be
 compared with, and advantage 0. Sums are in float64 and through a matrix product: equal scores
 cancel exactly, and no order of atomic additions makes two ranks differ.
 """

@@ -26,7 +26,7 @@ class StepTensors:
     blame: Tensor
     """bool [S, T]: tokens that carry it if it is; both are part of `mask`."""
     groups: Tensor
-    """int64 [S]: the sample's group, numbered from 0: same problem, stage and planned step."""
+    """int64 [S]: the sample's group, numbered from 0 (`Ticket.group`)."""
     rollout_logprobs: Tensor
     """float32 [S, T]."""
     scores: Tensor
@@ -87,10 +87,9 @@ class Targets:
 
 
 def _groups(batch: Sequence[Trajectory]) -> list[int]:
-    """A number for each sample's group, from 0; a replacement is in the group of what it replaces.
+    """A number for each sample's group, from 0.
 
     With staleness a group can be spread over steps: these are the members that this step has.
     """
-    numbers: dict[tuple[str, int, int], int] = {}
-    keys = [(t.ticket.problem_id, t.ticket.stage, t.ticket.planned_step) for t in batch]
-    return [numbers.setdefault(key, len(numbers)) for key in keys]
+    numbers: dict[str, int] = {}
+    return [numbers.setdefault(t.ticket.group, len(numbers)) for t in batch]

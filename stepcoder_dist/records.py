@@ -136,6 +136,9 @@ class Ticket:
     sample_id: str
     """`s<step>-<problem index in the step>-<sample index in the group>`, zero-padded: sorting
     sample ids gives the order in which they were planned."""
+    group: str
+    """Shared by the samples of one problem in one step: curriculum and learner compare these. What
+    replaces a lost sample is in its group."""
     problem_id: str
     stage: int
     seed: int

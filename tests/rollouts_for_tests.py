@@ -43,7 +43,12 @@ def make_request(
 ) -> RolloutRequest:
     return RolloutRequest(
         ticket=Ticket(
-            sample_id=f"s{seed}", problem_id="ladder/1", stage=0, seed=seed, planned_step=1
+            sample_id=f"s{seed}",
+            group="g",
+            problem_id="ladder/1",
+            stage=0,
+            seed=seed,
+            planned_step=1,
         ),
         prompt_ids=np.asarray(prompt_ids, dtype=np.int32),
         given="",

@@ -152,6 +152,7 @@ def _request(
     return RolloutRequest(
         ticket=Ticket(
             sample_id=sample_id,
+            group=f"eval/{problem.problem_id}",
             problem_id=problem.problem_id,
             stage=0,
             seed=sample_seed(config.seed, sample_id),

@@ -24,7 +24,6 @@ from typing import Protocol
 from stepcoder_dist.errors import RunError, SandboxFault, first_error
 from stepcoder_dist.loop.lost_samples import Losses
 from stepcoder_dist.loop.metrics import PhaseClock, summarise
-from stepcoder_dist.loop.planner import group_of
 from stepcoder_dist.loop.run import Run
 from stepcoder_dist.loop.sampling import sample_whole
 from stepcoder_dist.method.credit import credited_tokens
@@ -57,7 +56,7 @@ class RolloutLoop:
         """
         run = self._run
         async with asyncio.TaskGroup() as shares:
-            left = groupby(run.open_tickets(), key=lambda ticket: group_of(ticket.sample_id))
+            left = groupby(run.open_tickets(), key=lambda ticket: ticket.group)
             for _, group in left:
                 shares.create_task(self._roll_out([self._request(ticket) for ticket in group]))
             for step in range(run.planned_steps, run.config.train.steps):

@@ -20,11 +20,6 @@ def sample_seed(run_seed: int, sample_id: str) -> int:
     return int.from_bytes(digest) >> 1
 
 
-def group_of(sample_id: str) -> str:
-    """The part of an id that the samples of one problem in one step share."""
-    return sample_id.rpartition("-")[0]
-
-
 class Planner:
     """Walks through the problems in seeded epochs and writes one ticket for each sample.
 
@@ -56,19 +51,21 @@ class Planner:
         ]
 
     def replace(self, ticket: Ticket) -> Ticket:
-        """Another sample of the same problem and stage, for one that was lost."""
+        """Another sample for the group of one that was lost."""
         self._replacements += 1
         sample_id = f"{ticket.sample_id.partition('+')[0]}+{self._replacements:04d}"
         return replace(ticket, sample_id=sample_id, seed=sample_seed(self._seed, sample_id))
 
     def _group(self, step: int, index: int, problem_id: str) -> tuple[StartPoint, list[Ticket]]:
         start = self._curriculum.start_point(problem_id)
+        group = f"s{step:06d}-{index:04d}"
         tickets = []
         for sample in range(self._samples_per_problem):
-            sample_id = f"s{step:06d}-{index:04d}-{sample:04d}"
+            sample_id = f"{group}-{sample:04d}"
             tickets.append(
                 Ticket(
                     sample_id=sample_id,
+                    group=group,
                     problem_id=start.problem_id,
                     stage=start.stage,
                     seed=sample_seed(self._seed, sample_id),

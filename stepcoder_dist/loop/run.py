@@ -13,7 +13,7 @@ from typing import Any
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.host.interruption import StopRequest
 from stepcoder_dist.loop.buffer import Ledger, TrajectoryBuffer, VersionGate
-from stepcoder_dist.loop.planner import Planner, group_of
+from stepcoder_dist.loop.planner import Planner
 from stepcoder_dist.method.curriculum import Curriculum
 from stepcoder_dist.ports import Executor, Learner, Sampler
 from stepcoder_dist.records import (
@@ -112,7 +112,7 @@ class Run:
         stages: dict[str, tuple[str, int]] = {}
         for trajectory in batch:
             ticket = trajectory.ticket
-            group = group_of(ticket.sample_id)
+            group = ticket.group
             stages[group] = (ticket.problem_id, ticket.stage)
             passed = trajectory.outcome is Outcome.PASSED
             self.groups.setdefault(group, {})[ticket.sample_id] = passed
@@ -141,7 +141,12 @@ class Run:
         self.planner.load_state_dict(state["planner"])
         self.planned_steps = state["planned_steps"]
         for fields in state["on_their_way"]:
-            self.plan(Ticket(**fields))
+            self.plan(_ticket(fields))
         self.groups = {group: dict(members) for group, members in state["groups"].items()}
         self.ledger.counts.update({Fate(name): number for name, number in state["samples"].items()})
         await self._begin_at(state["version"])
+
+
+def _ticket(fields: Mapping[str, Any]) -> Ticket:
+    """A checkpoint's ticket. An old one does not name its group: there it is the id's beginning."""
+    return Ticket(**{"group": fields["sample_id"].rpartition("-")[0], **fields})

@@ -65,7 +65,7 @@ def test_without_coverage_a_program_finds_no_tracer(backend):
 def test_without_coverage_no_token_is_masked(backend):
     source = "def f(x):\n    if x:\n        return 1\n    return 2\n"
     (verdict,) = judged(backend, (source, call_tests("f", ([True], 1))))
-    ticket = Ticket(sample_id="s", problem_id="p", stage=0, seed=0, planned_step=0)
+    ticket = Ticket(sample_id="s", group="g", problem_id="p", stage=0, seed=0, planned_step=0)
     ids = np.arange(len(source), dtype=np.int32)
     completion = Completion(
         request=RolloutRequest(

@@ -56,6 +56,7 @@ def trajectories(
             Trajectory(
                 ticket=Ticket(
                     sample_id=f"s{seed}-{index}",
+                    group="g",
                     problem_id="p",
                     stage=0,
                     seed=index,

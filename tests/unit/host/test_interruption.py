@@ -97,6 +97,27 @@ def test_a_group_that_is_spread_over_an_interruption_enters_the_curriculum_once(
     assert again.run.groups == scene.run.groups
 
 
+def test_the_tickets_of_an_old_checkpoint_are_in_the_group_that_their_id_begins_with(
+    tmp_path: Path,
+):
+    scene = Scene(tmp_path, config())
+    planned = [ticket for _, tickets in scene.run.planner.plan(0) for ticket in tickets]
+    for ticket in (*planned[1:], scene.run.planner.replace(planned[0])):
+        scene.run.plan(ticket)
+    state = scene.run.state()
+    for fields in state["on_their_way"]:
+        del fields["group"]
+    again = Scene(tmp_path / "again", config())
+    asyncio.run(again.run.load_state(state))
+    assert again.run.open_tickets() == scene.run.open_tickets()
+    assert [ticket.group for ticket in again.run.open_tickets()] == [
+        "s000000-0000",
+        "s000000-0000",
+        "s000000-0001",
+        "s000000-0001",
+    ]
+
+
 def test_work_that_ends_is_returned_and_work_that_is_given_up_is_cancelled():
     async def scenario() -> None:
         stop = StopRequest()

@@ -102,27 +102,20 @@ def test_a_step_whose_signs_leave_nothing_to_keep_changes_nothing() -> None:
     assert policy.updates == 0
 
 
-def test_samples_of_one_problem_stage_and_planned_step_are_a_group_replacements_too() -> None:
+def test_samples_are_compared_within_the_group_that_their_tickets_name() -> None:
     sample = batch()[0]
 
-    def of(sample_id: str, problem: str, stage: int, planned: int) -> Any:
-        ticket = replace(
-            sample.ticket,
-            sample_id=sample_id,
-            problem_id=problem,
-            stage=stage,
-            planned_step=planned,
-        )
+    def of(sample_id: str, group: str, problem: str = "a") -> Any:
+        ticket = replace(sample.ticket, sample_id=sample_id, group=group, problem_id=problem)
         return replace(sample, ticket=ticket)
 
     tensors = StepTensors.of(
         [
-            of("s000004-0000-0000", "a", 1, 4),
-            of("s000004-0001-0000", "b", 1, 4),
-            of("s000004-0000-0001+0007", "a", 1, 4),
-            of("s000005-0000-0000", "a", 1, 5),
-            of("s000004-0002-0000", "a", 0, 4),
+            of("s000004-0000-0000", "s000004-0000"),
+            of("s000004-0001-0000", "s000004-0001", problem="b"),
+            of("s000004-0000-0001+0007", "s000004-0000"),
+            of("s000004-0002-0000", "s000004-0002"),  # the first group's problem, drawn again
         ],
         torch.device("cpu"),
     )
-    assert tensors.groups.tolist() == [0, 1, 0, 2, 3]
+    assert tensors.groups.tolist() == [0, 1, 0, 2]

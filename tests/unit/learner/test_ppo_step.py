@@ -84,7 +84,9 @@ def process_group() -> Iterator[None]:
 
 def trajectory(ids: list[int], rollout: list[float], keep: list[bool], reward: float) -> Trajectory:
     return Trajectory(
-        ticket=Ticket(sample_id=f"s{ids[0]}", problem_id="p", stage=0, seed=0, planned_step=1),
+        ticket=Ticket(
+            sample_id=f"s{ids[0]}", group="g", problem_id="p", stage=0, seed=0, planned_step=1
+        ),
         level="introductory",
         prompt_ids=np.array([7, 7, 7][: ids[0]], dtype=np.int32),
         completion_ids=np.array(ids, dtype=np.int32),

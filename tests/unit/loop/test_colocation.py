@@ -141,7 +141,7 @@ def test_a_fake_at_rest_samples_only_after_a_push() -> None:
 
 def request() -> RolloutRequest:
     ids, _ = ByteTokenizer().encode("say 1")
-    ticket = Ticket(sample_id="s", problem_id="p", stage=0, seed=0, planned_step=0)
+    ticket = Ticket(sample_id="s", group="g", problem_id="p", stage=0, seed=0, planned_step=0)
     return RolloutRequest(
         ticket=ticket, prompt_ids=ids, given="", temperature=1.0, top_p=1.0, max_new_tokens=8
     )

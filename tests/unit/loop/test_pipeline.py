@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 from runs_for_tests import config
 
+from learner.step_tensors import StepTensors
 from sandbox.process_executor import ProcessExecutor
 from stepcoder_dist.config import RunConfig, SandboxConfig
 from stepcoder_dist.errors import CheckerFault, RunError, SandboxFault
@@ -38,7 +40,7 @@ REFERENCE = "n = int(input())\nif n > 5:\n    n = 5\nif n < 0:\n    n = 0\nprint
 TESTS = TestSuite(inputs=("7\n", "-1\n", "3\n"), outputs=("5\n", "0\n", "3\n"))
 
 
-def problems(count: int = 4) -> list[Problem]:
+def problems(count: int) -> list[Problem]:
     return [
         Problem(
             problem_id=f"clamp/{i}",
@@ -51,6 +53,9 @@ def problems(count: int = 4) -> list[Problem]:
     ]
 
 
+FOUR = problems(4)
+
+
 def right(request: RolloutRequest) -> str:
     return REFERENCE[len(request.given) :] + "```"
 
@@ -60,10 +65,11 @@ def make_run(
     executor: Executor,
     policy: Callable[[RolloutRequest], str] = right,
     sampler: FakeSampler | None = None,
+    problems: Sequence[Problem] = FOUR,
 ) -> Run:
     pools = session.Pools(sampler or FakeSampler(policy, width=2), executor)
     writer = PromptWriter(ByteTokenizer(), settings.prompt)
-    return session.compose(settings, problems(), writer, pools, FakeLearner())
+    return session.compose(settings, problems, writer, pools, FakeLearner())
 
 
 def run_loops(run: Run, folder: Path, executor: ProcessExecutor) -> RunFolder:
@@ -111,6 +117,18 @@ def test_right_programs_pass_move_the_start_points_back_and_every_sample_is_acco
     assert [{t.ticket.stage for t in batch} for batch in batches(run)] == [{1}, {1}, {0}, {0}]
 
 
+def test_a_problem_that_a_step_draws_twice_is_two_groups_for_the_curriculum_and_the_learner(
+    executor: ProcessExecutor, tmp_path: Path
+):
+    run = make_run(config(steps=1), executor, problems=problems(1))
+    recorded = []
+    record = run.curriculum.record
+    run.curriculum.record = lambda *group: recorded.append(group) or record(*group)
+    run_loops(run, tmp_path, executor)
+    assert recorded == [("clamp/0", 1, [True, True]), ("clamp/0", 1, [True, True])]
+    assert StepTensors.of(batches(run)[0], torch.device("cpu")).groups.tolist() == [0, 0, 1, 1]
+
+
 def test_a_batch_comes_in_ticket_order_and_is_never_older_than_the_bound(
     executor: ProcessExecutor, tmp_path: Path
 ):
@@ -142,7 +160,7 @@ def test_between_steps_the_sampler_has_the_new_weights_and_nothing_is_on_its_way
         request = run.writer.request(
             run.problems["clamp/0"],
             run.curriculum.start_point("clamp/0"),
-            Ticket(sample_id="x", problem_id="clamp/0", stage=0, seed=0, planned_step=0),
+            Ticket(sample_id="x", group="g", problem_id="clamp/0", stage=0, seed=0, planned_step=0),
             run.config.sampling,
         )
         made_by = [completion.newest_weights async for completion in sampler.sample([request])]

@@ -106,6 +106,7 @@ def test_a_group_shares_one_start_point_and_has_a_seed_for_each_sample():
     assert start.line == 4
     assert {t.stage for t in tickets} == {1}
     assert len({t.seed for t in tickets}) == 3
+    assert {t.group for t in tickets} == {"s000000-0000"}
     assert [t.sample_id for t in tickets] == [
         "s000000-0000-0000",
         "s000000-0000-0001",
@@ -122,9 +123,10 @@ def test_a_replacement_is_a_new_sample_of_the_same_stage():
     ticket = five.plan(0)[0][1][0]
     again = five.replace(ticket)
     assert (again.problem_id, again.stage) == (ticket.problem_id, ticket.stage)
+    assert again.group == five.replace(again).group == "s000000-0000"
     assert again.sample_id == "s000000-0000-0000+0001"
     assert again.seed != ticket.seed
-    assert five.replace(again).sample_id == "s000000-0000-0000+0002"
+    assert five.replace(again).sample_id == "s000000-0000-0000+0003"
 
 
 def test_seeds_fit_in_31_bits():

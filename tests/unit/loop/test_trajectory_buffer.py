@@ -14,7 +14,9 @@ from stepcoder_dist.records import Fate, Outcome, Ticket, Trajectory
 
 def trajectory(sample_id: str, version: int = 0) -> Trajectory:
     return Trajectory(
-        ticket=Ticket(sample_id=sample_id, problem_id="p", stage=0, seed=0, planned_step=0),
+        ticket=Ticket(
+            sample_id=sample_id, group="g", problem_id="p", stage=0, seed=0, planned_step=0
+        ),
         level="introductory",
         prompt_ids=np.array([1], dtype=np.int32),
         completion_ids=np.array([2], dtype=np.int32),

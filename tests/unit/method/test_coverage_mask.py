@@ -27,7 +27,7 @@ from stepcoder_dist.records import (
 )
 from stepcoder_dist.text.program import assemble
 
-TICKET = Ticket(sample_id="s0-0-0", problem_id="p/1", stage=0, seed=7, planned_step=0)
+TICKET = Ticket(sample_id="s0-0-0", group="g", problem_id="p/1", stage=0, seed=7, planned_step=0)
 
 
 def structure(follows: Iterable[Iterable[int]], comments: Iterable[int] = ()) -> LineStructure:

@@ -33,7 +33,7 @@ from stepcoder_dist.records import (
 from stepcoder_dist.text.program import assemble, line_starts
 from stepcoder_dist.text.tokenization import FolderTokenizer
 
-TICKET = Ticket(sample_id="s0-0-0", problem_id="p/1", stage=0, seed=7, planned_step=0)
+TICKET = Ticket(sample_id="s0-0-0", group="g", problem_id="p/1", stage=0, seed=7, planned_step=0)
 VISIBLE = re.compile(r"\S")
 PROSE = "\n\nIt works: 变.\n"
 

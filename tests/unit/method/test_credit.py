@@ -133,7 +133,9 @@ def sampled(source: str) -> Completion:
     """One token a character, and the end of sequence."""
     ends = np.arange(1, len(source) + 1)
     spans = [*zip(ends - 1, ends, strict=True), (len(source), len(source))]
-    ticket = Ticket(sample_id="s0-0-0", problem_id="p/1", stage=0, seed=7, planned_step=0)
+    ticket = Ticket(
+        sample_id="s0-0-0", group="g", problem_id="p/1", stage=0, seed=7, planned_step=0
+    )
     return Completion(
         request=RolloutRequest(
             ticket=ticket,

@@ -36,7 +36,12 @@ SHORT = {
 def sample(index: int = 0, outcome: Outcome = Outcome.PASSED) -> tuple[Trajectory, JudgedSample]:
     """`if a:` given; five tokens write `b`, an emoji of two tokens, a line end, the fence."""
     ticket = Ticket(
-        sample_id=f"s000000-0000-{index:04d}", problem_id="p/1", stage=1, seed=0, planned_step=0
+        sample_id=f"s000000-0000-{index:04d}",
+        group="g",
+        problem_id="p/1",
+        stage=1,
+        seed=0,
+        planned_step=0,
     )
     ids = np.arange(5, dtype=np.int32)
     logprobs = np.array([-0.12345, -1, -2, 0, -0.5], dtype=np.float32)

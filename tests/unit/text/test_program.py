@@ -21,7 +21,7 @@ from stepcoder_dist.records import (
 )
 from stepcoder_dist.text.program import PromptWriter, assemble, line_of, line_starts
 
-TICKET = Ticket(sample_id="s0-0-0", problem_id="p/1", stage=0, seed=7, planned_step=0)
+TICKET = Ticket(sample_id="s0-0-0", group="g", problem_id="p/1", stage=0, seed=7, planned_step=0)
 
 REFERENCE = (
     "n = int(input())\n"
