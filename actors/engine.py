@@ -17,17 +17,36 @@ from vllm.v1.engine.llm_engine import LLMEngine
 
 from actors.weight_receiver import TRANSFER_BACKENDS, WORKER_EXTENSION
 from stepcoder_dist.config import RunConfig
+from stepcoder_dist.errors import ConfigError
 
 PREFILL_TOKENS_ON_CPU = 8192
 """Prompt tokens of one engine step."""
+
+
+def check_platform(config: RunConfig, platform: Any = current_platform) -> None:
+    """Raise `ConfigError` where the installed vLLM is not for what the run file reserves."""
+    gpus = config.actors.resources.num_gpus
+    if gpus == 0 and not platform.is_cpu():
+        raise ConfigError(
+            "actors.resources.num_gpus = 0, and the vLLM that is installed here runs on GPUs only; "
+            "reserve GPUs (deploy/runs/demo_gpu.toml, one_gpu.toml), or install the CPU set: "
+            "make setup"
+        )
+    if gpus > 0 and platform.is_cpu():
+        raise ConfigError(
+            f"actors.resources.num_gpus = {gpus:g}, and the vLLM that is installed here is built "
+            "for CPUs; install the GPU set: make setup GPU=1"
+        )
 
 
 def make_engine(checkpoint: Path, config: RunConfig) -> LLMEngine:
     """Load the checkpoint into an engine. Must be called by the thread that will step it.
 
     OpenMP keeps a thread pool for each calling thread: an engine made on one thread and stepped
-    on another would run with another number of threads. Raises whatever vLLM raises.
+    on another would run with another number of threads. Raises `ConfigError`, and whatever vLLM
+    raises.
     """
+    check_platform(config)
     arguments: dict[str, Any] = {
         "model": str(checkpoint),
         # Spans and text are made from ids (char_spans.py): vLLM needs no tokenizer.

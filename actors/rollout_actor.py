@@ -8,7 +8,6 @@ the actor's own process, after the environment that it reads is set.
 from __future__ import annotations
 
 import asyncio
-import getpass
 import os
 import shutil
 import tempfile
@@ -22,7 +21,7 @@ import ray
 from ray.util import metrics
 
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.host import scratch
+from stepcoder_dist.host import scratch, visible_gpus
 from stepcoder_dist.records import (
     Completion,
     RolloutRequest,
@@ -73,6 +72,7 @@ class RolloutActor:
         self, name: str, checkpoint: str, config: RunConfig, *, awaits_weights: bool
     ) -> None:
         begun = time.monotonic()
+        visible_gpus.show_only(ray.get_gpu_ids())
         os.environ.update(environment(config))
         self._scratch = _own_temporary_folder()
         from actors.vllm_sampler import VllmSampler
@@ -167,8 +167,8 @@ class RolloutActor:
 
 def _own_temporary_folder() -> Path:
     """Where this process's libraries put temporary files: vLLM leaves one for each engine."""
-    # torch's own place for kernels that it compiled: they are worth keeping
-    kept = Path(tempfile.gettempdir()) / f"torchinductor_{getpass.getuser()}"
+    # Kernels that torch compiled are worth keeping. By number: a container may have no user name.
+    kept = Path(tempfile.gettempdir()) / f"torchinductor_{os.getuid()}"
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(kept))
     folder = scratch.make("rollout")
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)

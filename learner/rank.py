@@ -13,12 +13,15 @@ from transformers.utils import logging as transformers_logging
 
 from learner import zero_engine
 from stepcoder_dist.config import RunConfig
+from stepcoder_dist.host import visible_gpus
 
 
 class Rank:
     """Base of the Ray actors: finds the other ranks, owns the device and the random state."""
 
     def __init__(self, config: RunConfig, checkpoint: str, rank: int, ranks: int) -> None:
+        # before CUDA is asked for anything
+        visible_gpus.show_only(ray.get_gpu_ids())
         self.config = config
         self.checkpoint = checkpoint
         """Hugging Face folder or hub name that the networks start from."""
