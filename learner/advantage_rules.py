@@ -2,7 +2,8 @@
 
 A rule is a pure function of the whole step's tensors, the same on all ranks. It says what a token's
 advantage is; ratio clip, correction weight, credit mask and normalisers are the same for all of
-them (ppo_step.py). A new rule is a function here, a line in `RULES` and a word in `config.py`.
+them (ppo_step.py). A new rule is a function here, a line in `RULES` and a word in
+`config/learner.py`.
 """
 
 from __future__ import annotations

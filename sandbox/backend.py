@@ -1,7 +1,7 @@
 """Which backend a run uses: decided once, before anything is started, never changed afterwards.
 
 Another one (gVisor through another engine, machines of somebody else's): a `slot.Worker` that runs
-orders, a `WorkerPool` of them made in `make_pool`, its name in stepcoder_dist/config.py.
+orders, a `WorkerPool` of them made in `make_pool`, its name in stepcoder_dist/config/pools.py.
 """
 
 from __future__ import annotations

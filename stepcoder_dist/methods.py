@@ -5,7 +5,7 @@
     learner.advantage    what a token's advantage is          learner/advantage_rules.py
 
 A preset fills in the keys that a run file leaves out, and nothing else: learning rates, batch sizes
-and sampling are the same for every method. Imports nothing, so that `config.py` can.
+and sampling are the same for every method. Imports nothing, so that `config/` can.
 """
 
 from __future__ import annotations

@@ -1,0 +1,58 @@
+"""What a run file can say: a frozen pydantic tree. Unknown keys are refused, units are in names.
+
+`run_file.load` reads it from TOML. The docstrings of the keys are docs/config.md (`make docs`).
+Imports nothing heavy: a mistake is refused before torch, ray or vllm are touched. Open, in this
+order:
+
+    run.py          the tree: its sections, and every check that spans them
+    model.py          [model]
+    problems.py       [problems], [prompt]
+    method.py         [curriculum], [credit], [reward], [sampling]
+    pools.py          [actors], [sandbox]
+    learner.py        [learner], [weights]
+    commands.py       [train], [sft], [evaluation]
+    section.py      what a section is
+"""
+
+from stepcoder_dist.config.commands import EvalConfig, SftConfig, SftPhase, TrainConfig
+from stepcoder_dist.config.learner import LearnerConfig, WeightsConfig
+from stepcoder_dist.config.method import (
+    CreditConfig,
+    CurriculumConfig,
+    RewardConfig,
+    SamplingConfig,
+)
+from stepcoder_dist.config.model import VLLM_CPU_HEAD_SIZES, ModelConfig, ModelShape, TinyModel
+from stepcoder_dist.config.pools import ActorsConfig, Backend, ProcessResources, SandboxConfig
+from stepcoder_dist.config.problems import ProblemsConfig, PromptConfig
+from stepcoder_dist.config.run import RunConfig
+from stepcoder_dist.config.section import NonNegativeFloat, Positive, PositiveFloat, Section, Share
+
+__all__ = [
+    "VLLM_CPU_HEAD_SIZES",
+    "ActorsConfig",
+    "Backend",
+    "CreditConfig",
+    "CurriculumConfig",
+    "EvalConfig",
+    "LearnerConfig",
+    "ModelConfig",
+    "ModelShape",
+    "NonNegativeFloat",
+    "Positive",
+    "PositiveFloat",
+    "ProblemsConfig",
+    "ProcessResources",
+    "PromptConfig",
+    "RewardConfig",
+    "RunConfig",
+    "SamplingConfig",
+    "SandboxConfig",
+    "Section",
+    "SftConfig",
+    "SftPhase",
+    "Share",
+    "TinyModel",
+    "TrainConfig",
+    "WeightsConfig",
+]

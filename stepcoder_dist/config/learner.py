@@ -1,0 +1,79 @@
+"""`[learner]` and `[weights]`: how the policy is updated, and how it reaches the actors."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from stepcoder_dist.config.pools import ProcessResources
+from stepcoder_dist.config.section import (
+    NonNegativeFloat,
+    Positive,
+    PositiveFloat,
+    Section,
+    Share,
+    divides,
+)
+
+
+class LearnerConfig(Section):
+    ranks: Positive = 1
+    resources: ProcessResources = ProcessResources()
+    threads: Positive | None = None
+    """CPU threads of a rank; default: as many as `resources.num_cpus`, rounded down, at least 1."""
+    zero_stage: Annotated[int, Field(ge=0, le=3)] = 2
+    offload_optimizer: bool = False
+    samples_per_step: Positive = 64
+    minibatch_samples: Positive = 64
+    """Samples of one optimiser update, over all ranks."""
+    microbatch_samples: Positive = 8
+    """Samples of one forward and backward pass on one rank."""
+    epochs: Positive = 1
+    """Passes over a step's samples."""
+    advantage: Literal["gae", "grpo", "rloo"] = "gae"
+    """GAE with a critic; or, without one, the score against its group's: normalised, with the KL
+    penalty as a loss (`grpo`), or less the others' mean, with the KL inside the score (`rloo`)."""
+    policy_lr: PositiveFloat = 5e-7
+    critic_lr: PositiveFloat = 1.5e-6
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    critic_warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """First steps that train the critic only; ignored where there is none, as are `critic_lr`,
+    `value_clip`, `value_weight`, and the advantages' `gamma` and `gae_lambda`."""
+    weight_decay: NonNegativeFloat = 0.0
+    adam_betas: tuple[Share, Share] = (0.9, 0.95)
+    """Of every optimiser, SFT's too."""
+    max_grad_norm: PositiveFloat = 1.0
+    kl_beta: NonNegativeFloat = 0.05
+    gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
+    gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.95
+    ratio_clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    value_clip: PositiveFloat = 0.2
+    value_weight: PositiveFloat = 1.0
+    correction_cap: PositiveFloat = 2.0
+    """Cap of π_old/π_rollout, which multiplies the loss."""
+    gradient_checkpointing: bool = False
+    start_timeout_s: PositiveFloat = 600
+
+    @model_validator(mode="after")
+    def _batches_divide(self) -> LearnerConfig:
+        divides(self, "minibatch_samples", "samples_per_step")
+        divides(self, "ranks", "minibatch_samples")
+        return self
+
+    @property
+    def has_critic(self) -> bool:
+        """False: no critic is built, trained or saved."""
+        return self.advantage == "gae"
+
+
+class WeightsConfig(Section):
+    transport: Literal["object_store", "nccl"] = "object_store"
+    """Through Ray's object store, for any device; or NCCL from GPU to GPU."""
+    bucket_mib: Positive = 256
+    deadline_s: PositiveFloat = 120
+    """For a push, with the wait until the engines have finished what they decode: with
+    `max_staleness` that is a step's samples."""
+    probe_tolerance: PositiveFloat = 0.1
+    """Difference in log-prob, nats a token, between learner and actor after a push: the largest in
+    float32, the mean in bfloat16."""

@@ -1,0 +1,48 @@
+"""`[curriculum]`, `[credit]`, `[reward]`, `[sampling]`: the method, but for the learner's part."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stepcoder_dist.config.section import Positive, PositiveFloat, Section
+
+
+class CurriculumConfig(Section):
+    kind: Literal["cccs", "none", "fixed", "on_failure"] = "cccs"
+    """Where the policy starts to write: after a prefix that shrinks as a problem is mastered; from
+    nothing; at `fixed_stage`; after a prefix only while all of a problem's samples fail."""
+    fixed_stage: Annotated[int, Field(ge=0)] | None = None
+    """Of kind `fixed`, or a problem's easiest where it has fewer; not set: the easiest."""
+    alpha: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Weight of the newest outcome in a problem's moving average (decision 0003)."""
+    threshold: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Advance when the average is above this."""
+    group_update: Literal["mean", "each"] = "mean"
+    """How a group of samples enters the average: once with its pass share, or one by one."""
+
+
+class CreditConfig(Section):
+    rule: Literal["executed", "all", "failing_tests"] = "executed"
+    """Which completion tokens carry policy loss: those on executed lines (FGO); all; or, where
+    their advantage is negative, those on lines that only failing tests executed, else the others
+    that were executed."""
+    comments: Literal["block", "keep", "mask"] = "block"
+    """Comment and blank lines: follow the block they stand in, always kept, never kept."""
+    prose: Literal["mask", "keep"] = "mask"
+    """Tokens after the closing fence."""
+
+
+class RewardConfig(Section):
+    kind: Literal["tiered", "binary", "pass_ratio"] = "tiered"
+    """By outcome: passed +1, wrong answer −0.3, error or limit −0.6, does not compile −1 (the
+    paper's); 1 or 0; or by the share of tests passed, from −0.3 to 1 (decision
+    0006)."""
+
+
+class SamplingConfig(Section):
+    samples_per_problem: Positive = 16
+    temperature: PositiveFloat = 0.8
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.9
+    max_new_tokens: Positive = 1024

@@ -1,0 +1,103 @@
+"""`[actors]` and `[sandbox]`: the two pools, and what Ray reserves for a process."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from stepcoder_dist.config.section import NonNegativeFloat, Positive, PositiveFloat, Section
+from stepcoder_dist.records import Limits
+
+Backend = Literal["docker", "process"]
+"""What may judge programs: warm containers, or plain processes of this machine, which are no
+security boundary. `sandbox/backend.py` makes each, and says how to add one."""
+
+
+class ProcessResources(Section):
+    """What Ray reserves for each process of a pool."""
+
+    num_cpus: NonNegativeFloat = 1
+    num_gpus: NonNegativeFloat = 0
+    custom: dict[str, PositiveFloat] = Field(default_factory=dict)
+    """Custom Ray resources, to pin a pool to some nodes: `{ sandbox_node = 0.1 }`."""
+
+
+class ActorsConfig(Section):
+    """The rollout pool."""
+
+    number: Positive = 1
+    resources: ProcessResources = ProcessResources()
+    tensor_parallel: Positive = 1
+    kv_cache_gib: PositiveFloat = 1.0
+    """Memory for vLLM's KV cache on the CPU."""
+    gpu_memory_share: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    max_batch: Positive = 256
+    """Sequences that one engine decodes together."""
+    start_timeout_s: PositiveFloat = 300
+
+    @model_validator(mode="after")
+    def _gpus_fit(self) -> ActorsConfig:
+        if self.resources.num_gpus > 1 and self.resources.num_gpus != self.tensor_parallel:
+            raise ValueError(
+                f"resources.num_gpus = {self.resources.num_gpus:g} of an actor is not "
+                f"tensor_parallel = {self.tensor_parallel}; make them equal"
+            )
+        if self.tensor_parallel > max(self.resources.num_gpus, 1):
+            raise ValueError(
+                f"tensor_parallel = {self.tensor_parallel} needs that many GPUs, but "
+                f"resources.num_gpus = {self.resources.num_gpus:g}; make them equal"
+            )
+        return self
+
+
+class SandboxConfig(Section):
+    """The pool of executors, each owning some warm containers."""
+
+    number: Positive = 1
+    resources: ProcessResources = ProcessResources()
+    backend: Literal[Backend, "auto"] = "docker"
+    """`auto`: docker where an engine answers, else plain processes (no security boundary)."""
+    image: str = "stepcoder-sandbox:latest"
+    """Any image with Python 3.12 or newer as `python3`: nothing of ours is in it."""
+    packages: tuple[str, ...] = ()
+    """Modules that programs may import beyond the standard library (`["numpy"]`): `doctor` checks
+    that the image has them."""
+    containers: Positive = 2
+    """Warm containers of one executor."""
+    cpu_limit_s: PositiveFloat = 4.0
+    wall_limit_s: PositiveFloat = 10.0
+    memory_limit_mib: Positive = 512
+    output_limit_mib: Positive = 16
+    processes: Positive = 32
+    attempts: Positive = 3
+    """Tries at a program when the sandbox itself fails."""
+    coverage: bool = True
+    """False: executed lines are not recorded, so there is no coverage mask and no
+    coverage in an evaluation's table."""
+    hash_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Python's `PYTHONHASHSEED` for the programs: fixed, so that a verdict can be repeated."""
+    engine_wait_s: PositiveFloat = 120.0
+    """How long to wait for a container engine that was there and is away, before programs fail."""
+    start_timeout_s: PositiveFloat = 300
+    """For an executor: to be placed by Ray and to have its containers up."""
+
+    @model_validator(mode="after")
+    def _wall_is_a_backstop(self) -> SandboxConfig:
+        if self.wall_limit_s < self.cpu_limit_s:
+            raise ValueError(
+                f"wall_limit_s = {self.wall_limit_s} is below cpu_limit_s = {self.cpu_limit_s}; "
+                "raise it: wall time is the back-stop"
+            )
+        return self
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(
+            cpu_s=self.cpu_limit_s,
+            wall_s=self.wall_limit_s,
+            memory_bytes=self.memory_limit_mib * 2**20,
+            output_bytes=self.output_limit_mib * 2**20,
+            processes=self.processes,
+            coverage=self.coverage,
+        )

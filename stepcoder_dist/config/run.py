@@ -1,0 +1,151 @@
+"""A run file as one tree, and every check that spans its sections."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from stepcoder_dist import methods
+from stepcoder_dist.config.commands import EvalConfig, SftConfig, TrainConfig
+from stepcoder_dist.config.learner import LearnerConfig, WeightsConfig
+from stepcoder_dist.config.method import (
+    CreditConfig,
+    CurriculumConfig,
+    RewardConfig,
+    SamplingConfig,
+)
+from stepcoder_dist.config.model import ModelConfig
+from stepcoder_dist.config.pools import ActorsConfig, SandboxConfig
+from stepcoder_dist.config.problems import ProblemsConfig, PromptConfig
+from stepcoder_dist.config.section import PositiveFloat, Section, divides
+from stepcoder_dist.methods import Method
+from stepcoder_dist.runs_root import runs_root
+
+
+class RunConfig(Section):
+    """A whole run."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Of the run and its folders: letters, digits, `.`, `_`, `-`."""
+    method: Method = methods.DEFAULT
+    """A preset of `curriculum.kind`, `credit.rule` and `learner.advantage` (docs/methods.md). Keys
+    written in the file win over it; `--set method=…` wins over the file."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    run_dir: str = ""
+    """Empty: `runs/<name>`, or the next free `runs/<name>-2`, … `runs` is `$STEPCODER_RUNS` where
+    that is set; in a Ray job its default is `~/stepcoder-runs`."""
+    dashboard: bool = True
+    """Start Ray's dashboard with a Ray of the run's own."""
+    colocate: bool = False
+    """Rollout actor i and learner rank i share a GPU: vLLM sleeps while the learner steps, and
+    the push of the new weights wakes it. Needs `train.max_staleness = 0`."""
+    gpu_memory_gib: PositiveFloat | None = None
+    """Memory of the GPUs that the file is written for: what `--dry-run` holds its estimate to."""
+    model: ModelConfig
+    problems: ProblemsConfig
+    prompt: PromptConfig = PromptConfig()
+    curriculum: CurriculumConfig = CurriculumConfig()
+    credit: CreditConfig = CreditConfig()
+    reward: RewardConfig = RewardConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    actors: ActorsConfig = ActorsConfig()
+    sandbox: SandboxConfig = SandboxConfig()
+    learner: LearnerConfig = LearnerConfig()
+    weights: WeightsConfig = WeightsConfig()
+    train: TrainConfig = TrainConfig()
+    sft: SftConfig = SftConfig()
+    evaluation: EvalConfig = EvalConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _method_fills_in(cls, data: Any) -> Any:
+        return methods.filled_in(data) if isinstance(data, dict) else data
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> RunConfig:
+        divides(self, "sampling.samples_per_problem", "learner.samples_per_step")
+        if self.credit.rule != "all" and not self.sandbox.coverage:
+            raise ValueError(
+                "sandbox.coverage = false records no executed lines, and credit.rule = "
+                f'"{self.credit.rule}" is made from them; set it to true, or the rule to "all"'
+            )
+        if not self.learner.has_critic and self.sampling.samples_per_problem == 1:
+            raise ValueError(
+                f"sampling.samples_per_problem = 1 leaves learner.advantage = "
+                f'"{self.learner.advantage}" nothing to compare a sample with: every advantage '
+                "would be 0; sample at least 2"
+            )
+        if self.sampling.max_new_tokens >= self.model.max_tokens:
+            raise ValueError(
+                f"sampling.max_new_tokens = {self.sampling.max_new_tokens} leaves no room for a "
+                f"prompt in model.max_tokens = {self.model.max_tokens}; lower it"
+            )
+        for pool in ("actors", "learner"):
+            gpus = getattr(self, pool).resources.num_gpus
+            if self.weights.transport == "nccl" and gpus == 0:
+                raise ValueError(
+                    'weights.transport = "nccl" needs GPUs on both sides, but '
+                    f'{pool}.resources.num_gpus = 0; use "object_store"'
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _colocation_fits(self) -> RunConfig:
+        if not self.colocate:
+            return self
+        if self.train.max_staleness > 0:
+            raise ValueError(
+                f"train.max_staleness = {self.train.max_staleness} lets actors sample while the "
+                "learner steps, and with colocate = true they sleep then; set it to 0"
+            )
+        if self.weights.transport == "nccl":
+            raise ValueError(
+                'weights.transport = "nccl" cannot join two processes on one GPU, which colocate '
+                '= true makes; use "object_store"'
+            )
+        if self.actors.number != self.learner.ranks:
+            raise ValueError(
+                f"actors.number = {self.actors.number} is not learner.ranks = "
+                f"{self.learner.ranks}, and colocate = true pairs them; make them equal"
+            )
+        actor, rank = self.actors.resources.num_gpus, self.learner.resources.num_gpus
+        if (actor > 0) != (rank > 0) or actor + rank > 1:
+            raise ValueError(
+                f"actors.resources.num_gpus = {actor:g} and learner.resources.num_gpus = {rank:g} "
+                "do not share one GPU, which colocate = true asks for; give 0.5 to each"
+            )
+        return self
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """What a method is a preset of, by dotted key, as this run has it."""
+        values = (self.curriculum.kind, self.credit.rule, self.learner.advantage)
+        return dict(zip(methods.CHOICES, values, strict=True))
+
+    @property
+    def sft_folder(self) -> str:
+        """Where the policy starts from and the reference stays."""
+        if self.model.sft_path:
+            return self.model.sft_path
+        made = runs_root() / f"{self.name}-sft"
+        return str(made.resolve()) if self.model.tiny else self.model.path
+
+    @property
+    def problems_per_step(self) -> int:
+        return self.learner.samples_per_step // self.sampling.samples_per_problem
+
+    def derived(self) -> dict[str, int]:
+        """The batch sizes that follow from the rest, for `--dry-run`."""
+        learner = self.learner
+        per_rank = learner.minibatch_samples // learner.ranks
+        return {
+            "problems_per_step": self.problems_per_step,
+            "minibatches_per_epoch": learner.samples_per_step // learner.minibatch_samples,
+            "optimizer_updates_per_step": learner.epochs
+            * (learner.samples_per_step // learner.minibatch_samples),
+            "samples_per_rank_and_minibatch": per_rank,
+            "microbatches_per_rank_and_minibatch": -(-per_rank // learner.microbatch_samples),
+            "warm_containers": self.sandbox.number * self.sandbox.containers,
+            "samples_in_run": learner.samples_per_step * self.train.steps,
+        }

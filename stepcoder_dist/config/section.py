@@ -1,0 +1,44 @@
+"""What the sections of a run file have in common: how strict they are, and their numbers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    # strict: "64" is no number and 1 no boolean; a mistyped value is refused, not guessed at
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _arrays_are_tuples(cls, data: Any) -> Any:
+        """TOML knows arrays only; a frozen tree holds tuples."""
+        if not isinstance(data, dict):
+            return data
+        return {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+
+
+def divides(section: BaseModel, part: str, whole: str) -> None:
+    small, large = _value(section, part), _value(section, whole)
+    if large % small:
+        divisors = [d for d in range(1, large + 1) if large % d == 0]
+        near = sorted(sorted(divisors, key=lambda d: abs(d - small))[:2])
+        raise ValueError(
+            f"{part} = {small} does not divide {whole} = {large}; use {' or '.join(map(str, near))}"
+        )
+
+
+def _value(section: BaseModel, dotted: str) -> int:
+    node: Any = section
+    for name in dotted.split("."):
+        node = getattr(node, name)
+    return int(node)
