@@ -36,6 +36,7 @@ from stepcoder_dist.errors import (
     StepcoderError,
     last_line,
 )
+from stepcoder_dist.host import model_source
 from stepcoder_dist.ports import Placement, anywhere
 from stepcoder_dist.records import Completion, RolloutRequest
 
@@ -58,10 +59,10 @@ class ActorPool:
         self, config: RunConfig, checkpoint: str | Path, *, placement: Placement = anywhere
     ) -> None:
         self._placement = placement
-        self._checkpoint = str(checkpoint)
-        if Path(checkpoint).exists():  # else a hub name: every actor's machine gets it itself
-            CheckpointFolder(checkpoint).check_context(config.model.max_tokens)
-            self._checkpoint = str(Path(checkpoint).resolve())
+        source = model_source.find(checkpoint)
+        if source.folder is not None:  # else a hub name: every actor's machine gets it itself
+            CheckpointFolder(source).check_context(config.model.max_tokens)
+        self._checkpoint = source.text
         self._config = config
         self._slots = [Slot(f"rollout-{i}") for i in range(config.actors.number)]
         self._weights_were_pushed = False

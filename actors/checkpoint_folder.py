@@ -10,36 +10,16 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.host.model_source import ModelSource
 
 
 class CheckpointFolder:
     """The files of one checkpoint. Raises `ConfigError` where they are missing."""
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        if not (self.path / "config.json").is_file():
-            raise ConfigError(
-                f"{self.path}: no checkpoint there (config.json is missing); "
-                "set model.path or model.sft_path to a Hugging Face folder"
-            )
+    def __init__(self, source: ModelSource) -> None:
+        """Of a hub name, the files are downloaded to this machine's cache."""
+        self.path = source.checked().files(("*.json", "*.safetensors"))
         self._config = self._json("config.json")
-
-    @classmethod
-    def of(cls, path_or_name: str) -> CheckpointFolder:
-        """A local folder, or a hub name, whose files are downloaded to this machine's cache."""
-        if Path(path_or_name).exists() or path_or_name.startswith((".", "/", "~")):
-            return cls(path_or_name)
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-        try:
-            return cls(snapshot_download(path_or_name, allow_patterns=["*.json", "*.safetensors"]))
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise ConfigError(
-                f"{path_or_name}: no such folder, and the hub does not give it ({reason}); "
-                "fix model.path"
-            ) from None
 
     def check_context(self, max_tokens: int) -> None:
         """Raise `ConfigError` when the model was not made for `max_tokens` positions."""

@@ -24,6 +24,7 @@ from actors.translation import completion_of, probe_of, probe_params, sampling_p
 from actors.weight_receiver import State, WeightReceiver, check_vllm
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import AwaitsWeights, RunError, WeightPushError
+from stepcoder_dist.host import model_source
 from stepcoder_dist.records import (
     Completion,
     RolloutRequest,
@@ -81,7 +82,7 @@ class VllmSampler:
         check_vllm()
         self._name = name
         self._max_tokens = config.model.max_tokens
-        folder = CheckpointFolder.of(checkpoint)
+        folder = CheckpointFolder(model_source.find(checkpoint))
         tokenizer = load_tokenizer(folder.path)
         self._tokenizer, self._eos_ids = tokenizer.backend, sorted(tokenizer.eos_ids)
         shapes = folder.parameter_shapes()

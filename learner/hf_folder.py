@@ -13,6 +13,7 @@ import torch
 from transformers import AutoTokenizer
 
 from learner import zero_engine
+from stepcoder_dist.host import model_source
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -79,11 +80,12 @@ def copy_tokenizer(source: str, folder: Path) -> None:
     Loading and saving would not do: transformers rebuilds some tokenizers by its own rules for the
     model type, and the ids of a text would change under way.
     """
-    if not Path(source).is_dir():  # a hub name: its files are in the hub's cache
+    there = model_source.find(source).folder
+    if there is None:  # a hub name: its files are in the hub's cache
         AutoTokenizer.from_pretrained(source).save_pretrained(str(folder))
         return
     for name in TOKENIZER_FILES:
-        if (file := Path(source) / name).is_file():
+        if (file := there / name).is_file():
             shutil.copyfile(file, folder / name)
 
 

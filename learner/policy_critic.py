@@ -7,7 +7,6 @@ reach a head.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from transformers import AutoModel, AutoModelForCausalLM
 from learner.token_logprobs import TokenLogProbs
 from stepcoder_dist.config import ModelConfig
 from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.host import model_source
 
 LOGIT_TRANSFORMS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 """Config entries of models that change their logits after the head; `TokenLogProbs` would not."""
@@ -101,16 +101,14 @@ def load_reference(folder: str, model: ModelConfig) -> Policy:
 
 
 def _load(auto_class: Any, folder: str, model: ModelConfig) -> Any:
-    if folder.startswith((".", "/")) and not (Path(folder) / "config.json").is_file():
-        raise ConfigError(
-            f"model folder {folder} has no config.json; run `stepcoder sft`, or fix model.path"
-        )
+    source = model_source.find(folder).checked()
     try:
-        return auto_class.from_pretrained(folder, dtype=getattr(torch, model.dtype))
+        return auto_class.from_pretrained(source.text, dtype=getattr(torch, model.dtype))
     except (OSError, ValueError) as error:
         first_line = str(error).splitlines()[0]
         raise ConfigError(
-            f"model {folder} cannot be loaded ({first_line}); give a Hugging Face folder or name"
+            f"model {source.text} cannot be loaded ({first_line}); give a Hugging Face folder or "
+            "name"
         ) from error
 
 

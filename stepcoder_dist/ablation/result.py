@@ -119,7 +119,7 @@ def identity(cell: Cell, problems: Mapping[str, Sequence[Problem]]) -> dict[str,
         "config": config,
         "config_sha256": _digest(json.dumps(config, sort_keys=True)),
         "eval_every": cell.eval_every if cell.arm != SFT else 0,
-        "warm_start_sha256": digests.of_weights(Path(cell.config.sft_folder)),
+        "warm_start_sha256": digests.of_weights(cell.config.sft_folder),
         "problems_sha256": {
             name: digests.of_problems(each) for name, each in sorted(parts.items())
         },

@@ -12,6 +12,7 @@ from stepcoder_dist.config import RunConfig
 from stepcoder_dist.doctor import gpu_memory, model_shape
 from stepcoder_dist.doctor.gpu_memory import GIB, gib
 from stepcoder_dist.doctor.model_shape import KnownShape
+from stepcoder_dist.host import model_source
 from stepcoder_dist.problems import ladder
 from stepcoder_dist.run.run_file import describe
 
@@ -57,12 +58,12 @@ def _model(config: RunConfig) -> str:
     model = config.model
     start = model.sft_path or model.path
     if model.tiny is not None:
-        there = (Path(config.sft_folder) / "config.json").is_file()
+        there = model_source.holds_model(config.sft_folder)
         state = "present" if there else "absent; `stepcoder sft` or `stepcoder demo` makes it"
         return f"SFT checkpoint: {config.sft_folder}: {state}"
     if model_shape.config_json(start) is not None:
         return f"model: {start}: on this machine"
-    if Path(start).is_absolute() or start.startswith((".", "~", "runs/")):
+    if model_source.find(start).folder is not None:
         return f"model: {start}: ABSENT; `stepcoder sft` makes it, or fix model.path"
     return f"model: {start}: not on this machine; a hub name, downloaded when a run starts"
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_dist.config import ModelConfig, ModelShape, RunConfig, TinyModel
+from stepcoder_dist.host import model_source
 
 GATED_DECODERS = frozenset({"llama", "mistral", "qwen2"})
 """`model_type`s whose parameters `parameters` counts exactly."""
@@ -55,10 +56,11 @@ def find(model: ModelConfig, folders: tuple[str, ...] = ()) -> KnownShape | None
 
 def config_json(path_or_name: str) -> dict[str, Any] | None:
     """The config.json of a folder, or of a hub name in this machine's Hugging Face cache."""
-    folder = Path(path_or_name).expanduser()
-    candidates = [folder / "config.json"]
-    if not folder.exists():
-        snapshots = _hub_cache() / f"models--{path_or_name.replace('/', '--')}" / "snapshots"
+    source = model_source.find(path_or_name)
+    if source.folder is not None:
+        candidates = [source.folder / "config.json"]
+    else:
+        snapshots = _hub_cache() / f"models--{source.text.replace('/', '--')}" / "snapshots"
         candidates = sorted(snapshots.glob("*/config.json"), key=lambda file: file.stat().st_mtime)
     for file in reversed(candidates):
         try:

@@ -9,8 +9,8 @@ from stepcoder_dist.doctor import gpu_memory, model_shape
 from stepcoder_dist.doctor.examination import Finding, Mark
 from stepcoder_dist.doctor.gpu_memory import GIB
 from stepcoder_dist.errors import ProblemError, UserError
+from stepcoder_dist.host import model_source
 from stepcoder_dist.problems import load
-from stepcoder_dist.run.preflight import existing
 
 
 def findings(config: RunConfig, run_file: Path) -> list[Finding]:
@@ -37,7 +37,7 @@ def _model(config: RunConfig, run_file: Path) -> Finding:
     sft = f"stepcoder sft {run_file}"
     if config.model.path:
         try:
-            base = existing(config.model.path, "fix model.path")
+            base = model_source.find(config.model.path).checked("fix model.path").text
         except UserError as error:
             seen, _, fix = str(error).partition("; ")
             return Finding("model", Mark.FAILS, seen, fix)
@@ -47,7 +47,7 @@ def _model(config: RunConfig, run_file: Path) -> Finding:
     if config.sft_folder == config.model.path:
         return Finding("model", Mark.WORKS, config.model.path)
     try:
-        existing(config.sft_folder, sft)
+        model_source.find(config.sft_folder).checked()
     except UserError:
         return Finding("model", Mark.CAUTION, f"no SFT checkpoint yet at {config.sft_folder}", sft)
     return Finding("model", Mark.WORKS, f"SFT checkpoint at {config.sft_folder}")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import closing
-from pathlib import Path
 
 from stepcoder_dist import report
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.evaluation.paired_gain import paired_gain
 from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample, scores
 from stepcoder_dist.evaluation.table import scores_table
+from stepcoder_dist.host import model_source
 from stepcoder_dist.host.interruption import StopRequest, run_until_done
 from stepcoder_dist.launch.evaluate import evaluate_in
 from stepcoder_dist.launch.processes import check_sandbox, console, open_pools
@@ -30,7 +30,7 @@ from stepcoder_dist.sft.examples import SftExamples
 
 def demo(config: RunConfig) -> None:
     """`stepcoder demo`: SFT, unless model.sft_path is there already, evaluation, RL, evaluation."""
-    if config.model.sft_path and (Path(config.sft_folder) / "config.json").is_file():
+    if config.model.sft_path and model_source.holds_model(config.sft_folder):
         with sft_folder.reading(config):
             _demo(config, sft_checkpoint(config), None)
     else:

@@ -18,11 +18,11 @@ from stepcoder_dist.evaluation.pass_at_k import (
 from stepcoder_dist.evaluation.table import scores_table
 from stepcoder_dist.host.console import Phase
 from stepcoder_dist.host.interruption import run_until_done
+from stepcoder_dist.host.model_source import find
 from stepcoder_dist.launch.processes import check_sandbox, console, open_pools
 from stepcoder_dist.launch.ray_session import ray_session
 from stepcoder_dist.records import Problem
 from stepcoder_dist.run.preflight import (
-    existing,
     fitting,
     load_set,
     prompt_writer,
@@ -39,7 +39,7 @@ def evaluate(config: RunConfig, model: str, out: Path | None, *, as_json: bool =
     """`stepcoder eval`. Raises `ConfigError` before anything starts, also where `out` cannot be."""
     console.stderr = as_json  # standard output is the object's alone
     whole = load_set(config, config.problems.heldout, console)
-    checkpoint = existing(model, "fix --model") if model else sft_checkpoint(config)
+    checkpoint = find(model).checked("fix --model").text if model else sft_checkpoint(config)
     name = Path(checkpoint).name
     out = evaluation_file.prepare(out or runs_root() / "eval" / f"{config.name}-{name}.jsonl")
     writer = prompt_writer(config, checkpoint)

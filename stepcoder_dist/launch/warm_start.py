@@ -11,11 +11,12 @@ from typing import Any
 from rich.table import Table
 
 from stepcoder_dist.config import RunConfig
+from stepcoder_dist.host import model_source
 from stepcoder_dist.host.console import Phase
 from stepcoder_dist.host.interruption import StopRequest, run_until_done
 from stepcoder_dist.launch.processes import console
 from stepcoder_dist.launch.ray_session import ray_session
-from stepcoder_dist.run.preflight import existing, load_set, prompt_writer, tell_about_ray_job
+from stepcoder_dist.run.preflight import load_set, prompt_writer, tell_about_ray_job
 from stepcoder_dist.sft import (
     examples as sft_examples,
     folder as sft_folder,
@@ -119,7 +120,7 @@ def loss_table(rows: Sequence[dict[str, Any]]) -> Table:
 def base_checkpoint(config: RunConfig) -> str:
     """What SFT starts from; the tiny model is made when it is asked for."""
     if config.model.tiny is None:
-        return existing(config.model.path, "fix model.path")
+        return model_source.find(config.model.path).checked("fix model.path").text
     from learner import tiny_model
     from stepcoder_dist.problems import ladder
 

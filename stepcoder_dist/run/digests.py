@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from stepcoder_dist.host import file_digest
+from stepcoder_dist.host import file_digest, model_source
 from stepcoder_dist.problems.own_format import row_from_problem
 from stepcoder_dist.records import Problem
 
@@ -27,9 +27,10 @@ def of_problems(problems: Iterable[Problem]) -> str:
     return digest.hexdigest()[:_LETTERS]
 
 
-def of_weights(folder: Path) -> str:
+def of_weights(checkpoint: str | Path) -> str:
     """Of a model's weights; empty where they are not files of this machine."""
-    files = sorted(folder.glob("*.safetensors"))
+    folder = model_source.find(checkpoint).folder
+    files = [] if folder is None else sorted(folder.glob("*.safetensors"))
     digest = hashlib.sha256()
     for file in files:
         file_digest.update(digest, file)
@@ -40,5 +41,5 @@ def sources(problems: Iterable[Problem], checkpoint: str) -> Mapping[str, str]:
     """What a run's samples and gradients come from, for its checkpoints."""
     return {
         "the training problems": of_problems(problems),
-        "the starting checkpoint": of_weights(Path(checkpoint)),
+        "the starting checkpoint": of_weights(checkpoint),
     }

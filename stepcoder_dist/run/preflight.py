@@ -9,13 +9,14 @@ from rich.console import Console
 
 from stepcoder_dist.config import CurriculumConfig, RunConfig
 from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.host import model_source
 from stepcoder_dist.method.curriculum import Curriculum
 from stepcoder_dist.problems import load as load_problems
 from stepcoder_dist.records import Problem
 from stepcoder_dist.runs_root import VARIABLE, in_ray_job, runs_root
 from stepcoder_dist.text import chat_template
 from stepcoder_dist.text.program import PromptWriter
-from stepcoder_dist.text.tokenization import checkpoint_folder, load_tokenizer
+from stepcoder_dist.text.tokenization import load_tokenizer, tokenizer_files
 
 JOB_STOP_WAIT = "RAY_JOB_STOP_WAIT_TIME_S"
 """Seconds that `ray job stop` gives a job between SIGTERM and SIGKILL."""
@@ -73,7 +74,7 @@ def tell_about_ray_job(config: RunConfig, console: Console) -> None:
     if not config.run_dir:
         console.print(f"runs are kept in {runs_root()} ({VARIABLE})", highlight=False)
     for key, path in (("run_dir", config.run_dir), ("model.sft_path", config.model.sft_path)):
-        uploaded = key == "model.sft_path" and (Path(path) / "config.json").is_file()
+        uploaded = key == "model.sft_path" and model_source.holds_model(path)
         if path and not Path(path).is_absolute() and not uploaded:
             console.print(
                 f"warning: {key} = {path} lies in the job's working folder, which goes when the "
@@ -102,27 +103,18 @@ def tell_if_the_policy_stands_still(config: RunConfig, console: Console) -> None
 def needs_warm_start(config: RunConfig) -> bool:
     """True for a tiny model that is made on the spot, as long as its SFT checkpoint is not."""
     made_here = config.model.tiny is not None and not config.model.sft_path
-    return made_here and not (Path(config.sft_folder) / "config.json").is_file()
+    return made_here and not model_source.holds_model(config.sft_folder)
 
 
 def sft_checkpoint(config: RunConfig) -> str:
     """Where the policy starts. Raises `ConfigError` when there is nothing yet."""
-    return existing(config.sft_folder, "run `stepcoder sft` on this run file first")
-
-
-def existing(checkpoint: str, fix: str) -> str:
-    """A checkpoint folder, or a hub name. Raises `ConfigError` for a folder without a model."""
-    folder = Path(checkpoint)
-    looks_local = folder.exists() or checkpoint.startswith(("/", ".", "~", "runs/"))
-    if looks_local and not (folder.expanduser() / "config.json").is_file():
-        raise ConfigError(f"{checkpoint}: no model there (config.json is missing); {fix}")
-    # whole, because actors and ranks read it from other working folders
-    return str(folder.expanduser().resolve()) if looks_local else checkpoint
+    fix = "run `stepcoder sft` on this run file first"
+    return model_source.find(config.sft_folder).checked(fix).text
 
 
 def prompt_writer(config: RunConfig, checkpoint: str) -> PromptWriter:
     """Raises `ConfigError` for a checkpoint without a usable tokenizer, or chat template."""
     tokenizer, frame = load_tokenizer(checkpoint), None
     if config.prompt.style == "chat":
-        frame = chat_template.frame(checkpoint_folder(checkpoint), config.prompt.system)
+        frame = chat_template.frame(tokenizer_files(checkpoint), config.prompt.system)
     return PromptWriter(tokenizer, config.prompt, frame)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.host import model_source
 from stepcoder_dist.run.run_folder import cannot_be_made, hold
 
 
@@ -24,12 +25,11 @@ def writing(config: RunConfig) -> Iterator[None]:
     Raises `ConfigError` while a live run writes or reads it, and where what would be replaced is
     the base or no model at all.
     """
-    if config.sft_folder == config.model.path:
-        raise ConfigError(
-            f"SFT would replace its base {config.model.path}; set model.sft_path to a new folder"
-        )
+    base = config.model.path
+    if base and model_source.find(config.sft_folder) == model_source.find(base):
+        raise ConfigError(f"SFT would replace its base {base}; set model.sft_path to a new folder")
     folder = Path(config.sft_folder)
-    if not (folder / "config.json").is_file():
+    if not model_source.holds_model(folder):
         refuse_to_replace(folder, "set model.sft_path to a new folder")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

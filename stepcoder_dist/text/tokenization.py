@@ -17,9 +17,9 @@ import numpy as np
 from tokenizers import Tokenizer as Backend
 
 from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.host import model_source
 from stepcoder_dist.records import Int32Array
 
-_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -96,7 +96,7 @@ def load_tokenizer(path: str | Path) -> FolderTokenizer:
     Raises `ConfigError` where the folder or its tokenizer.json is missing or broken, or nothing
     names an end-of-sequence token.
     """
-    folder = checkpoint_folder(str(path))
+    folder = tokenizer_files(path)
     file = folder / "tokenizer.json"
     if not file.is_file():
         raise ConfigError(
@@ -123,29 +123,12 @@ def load_tokenizer(path: str | Path) -> FolderTokenizer:
     return FolderTokenizer(backend, eos_ids, bos_ids)
 
 
-def checkpoint_folder(path: str) -> Path:
-    """The folder itself, or where the hub's copy of it lies. Raises `ConfigError`."""
-    folder = Path(path).expanduser()
-    if folder.is_dir():
-        return folder
-    if not _HUB_NAME.fullmatch(path) or path.startswith("."):
-        raise ConfigError(
-            f"{path}: no such checkpoint folder; run `stepcoder sft RUN.toml` first, or fix "
-            "model.path (or --model)"
-        )
-    # imported here: only a hub name needs it, and it takes a while
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+def tokenizer_files(checkpoint: str | Path) -> Path:
+    """The folder with what a checkpoint says about its texts; of a hub name, the hub's copy.
 
-    try:
-        return Path(snapshot_download(path, allow_patterns=list(_FILES)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ConfigError(
-            f"{path}: no such checkpoint folder, and the hub does not give it ({reason}); run "
-            "`stepcoder sft RUN.toml` first, or fix "
-            "model.path (or --model)"
-        ) from None
+    Raises `ConfigError` where there is none.
+    """
+    return model_source.find(checkpoint).files(_FILES)
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -155,7 +155,7 @@ def test_a_missing_model_is_the_users_mistake(local_ray: None, tmp_path: Path) -
 
     async def scenario() -> None:
         learner = LearnerGroup(run_config(), str(tmp_path / "nowhere"))
-        with pytest.raises(ConfigError, match=r"nowhere has no config.json; run `stepcoder sft`"):
+        with pytest.raises(ConfigError, match=r"nowhere: no model there \(no such folder\)"):
             await learner.start()
 
     asyncio.run(scenario())

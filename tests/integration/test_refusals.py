@@ -144,7 +144,7 @@ def test_a_run_whose_steps_are_done_says_so(place: Place):
 
 def test_a_missing_model_says_how_to_get_one(place: Place):
     line = place.refused("train", model__sft_path=place.folder / "nowhere")
-    assert "nowhere: no model there (config.json is missing); run `stepcoder sft`" in line
+    assert "nowhere: no model there (no such folder); run `stepcoder sft`" in line
 
 
 def test_resume_without_a_run_says_to_start_one(place: Place):

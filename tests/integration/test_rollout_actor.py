@@ -180,7 +180,7 @@ def test_a_context_longer_than_the_models_is_refused_before_anything_starts(
     )
     with pytest.raises(ConfigError, match="max_tokens = 4096 is above max_position_embeddings"):
         ActorPool(longer, tiny_checkpoint)
-    with pytest.raises(ConfigError, match="no checkpoint there"):
+    with pytest.raises(ConfigError, match="no model there"):
         ActorPool(config, tmp_path)
 
 

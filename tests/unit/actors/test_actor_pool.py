@@ -81,7 +81,7 @@ class PoolInProcess(ActorPool):
                 "actors": {"number": number},
             }
         )
-        super().__init__(config, "a model of the hub")
+        super().__init__(config, "a-model/of-the-hub")
         self.starts: list[str] = []
         self.may_start = asyncio.Event()
         self.may_start.set()

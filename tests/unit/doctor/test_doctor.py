@@ -242,7 +242,7 @@ def test_a_model_folder_that_is_not_there_fails(tmp_path: Path) -> None:
     config = load(RUNS / "one_gpu.toml", [f"model.path={tmp_path}/none"])
     model = run_needs.findings(config, RUNS)[-1]
     assert (model.subject, model.mark) == ("model", Mark.FAILS)
-    assert "config.json is missing" in model.seen
+    assert "no model there (no such folder)" in model.seen
 
 
 def test_a_broken_problem_file_fails_with_its_place(tmp_path: Path) -> None:

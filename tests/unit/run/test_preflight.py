@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -65,14 +64,6 @@ def test_code_that_is_only_given_after_a_failure_has_to_fit_too():
     deep = problem("p/deep", "add", reference)
     with pytest.raises(ConfigError, match=r"p/deep, \d+\); raise model.max_tokens"):
         preflight.fitting(config(kind="on_failure"), [deep], WRITER, Console(quiet=True))
-
-
-def test_a_folder_without_a_model_is_one_line_and_a_model_folder_is_made_whole(tmp_path: Path):
-    with pytest.raises(ConfigError, match="no model there"):
-        preflight.existing(str(tmp_path), "fix model.path")
-    (tmp_path / "config.json").write_text("{}")
-    assert preflight.existing(str(tmp_path / "." / ""), "") == str(tmp_path)
-    assert preflight.existing("org/model", "") == "org/model"
 
 
 @pytest.mark.parametrize(
