@@ -59,7 +59,7 @@ def packed(
     except (plain_data.TooLarge, MemoryError):
         raise NoAnswer(Claim.TOO_LARGE, "the return value is too large") from None
     except BaseException as error:
-        detail = f"the return value cannot be read: {program_state.told(error)}"
+        detail = f"the return value cannot be read: {program_state.describe(error)}"
         raise NoAnswer(Claim.FAILED, detail) from None
     if len(encoded) > most_bytes:
         raise NoAnswer(Claim.TOO_LARGE, "the return value is over the output limit")
@@ -113,7 +113,7 @@ class ScriptServer:
 
     def _raised(self, error: Exception) -> bytes:
         kinds = [k.__name__ for k in type(error).__mro__ if BUILTIN_TYPES.get(k.__name__) is k]
-        detail, text = program_state.told(error), program_state.text_of(error)
+        detail, text = program_state.describe(error), program_state.text_of(error)
         if type(error).__name__ == kinds[0]:
             with contextlib.suppress(NoAnswer):  # cannot be sent: the text will do
                 return packed(("raised", kinds, error.args, detail), self._most, self._packed)

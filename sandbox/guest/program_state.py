@@ -181,13 +181,13 @@ def _restore_builtins() -> None:
 def ended_by(error: BaseException) -> tuple[Claim, str]:
     """What a test ends with for an exception."""
     claim = Claim.OUT_OF_MEMORY if isinstance(error, MemoryError) else Claim.FAILED
-    return claim, told(error)
+    return claim, describe(error)
 
 
-def told(error: BaseException, file_name: str = FILE_NAME, source: str = "") -> str:
-    """`ValueError: no such thing (line 3)`, whatever the error does when it is asked.
+def describe(error: BaseException, file_name: str = FILE_NAME, source: str = "") -> str:
+    """One line, `ValueError: no such thing (line 3)`, whatever the error's own methods do.
 
-    With `source`, the text of that line as well.
+    With `source` it also has the text of that line.
     """
     text = f"{type(error).__name__}: {text_of(error)}".removesuffix(": ")
     line, trace = None, error.__traceback__
@@ -202,7 +202,7 @@ def told(error: BaseException, file_name: str = FILE_NAME, source: str = "") -> 
 
 
 def text_of(error: BaseException) -> str:
-    """What an exception says of itself, empty where it raises."""
+    """The exception's own text; empty where asking for it raises."""
     try:
         return str(error)[:_MOST_CHARS]
     except BaseException:

@@ -101,12 +101,12 @@ class _Child:
         try:
             code = compile(source, program_state.FILE_NAME, "exec", dont_inherit=True)
         except Exception as error:
-            self._seal({"error": program_state.told(error)})
+            self._seal({"error": program_state.describe(error)})
             return
         try:
             setup = compile(spec["setup_code"], "<setup>", "exec", dont_inherit=True)
         except Exception as error:
-            self._seal({"setup_error": program_state.told(error)})
+            self._seal({"setup_error": program_state.describe(error)})
             return
         alone = not spec["share"]
         if spec["describe"]:
@@ -219,9 +219,9 @@ class _Child:
                 return Claim.FAILED, "it left before the function returned", None
         except BaseException as error:
             self.exit_code = 1
-            told = program_state.ended_by(error)
+            claim, detail = program_state.ended_by(error)
             _call_own_hook(error)
-            return *told, None
+            return claim, detail, None
         return Claim.FINE, "", value
 
     def _called(self, test: int) -> object:

@@ -131,8 +131,7 @@ def run(script: int, verdict: int, pipes: tuple[int, int], nothing: int, most: i
     """Run the script and leave the process; the verdict stands in its file before the end."""
     caller = _Caller(pipes, most)
     end, detail = _judged(json.loads(read_all(script)), caller, nothing)
-    told = json.dumps([end, detail]).encode("ascii")
-    os.pwrite(verdict, told, 0)
+    os.pwrite(verdict, json.dumps([end, detail]).encode("ascii"), 0)
     caller.end()
     os._exit(0)
 
@@ -146,7 +145,7 @@ def _judged(spec: dict[str, str], caller: _Caller, nothing: int) -> tuple[Script
             script = compile(tree, _FILE_NAME, "exec", dont_inherit=True)
             setup = compile(spec["setup_code"], "<setup>", "exec", dont_inherit=True)
     except Exception as error:
-        return ScriptEnd.INVALID, f"does not compile: {program_state.told(error)}"
+        return ScriptEnd.INVALID, f"does not compile: {program_state.describe(error)}"
     names = vars(program_state.fresh("__main__", nothing, nothing))
     random.seed(0)  # the same inputs for each program and at each time
     try:
@@ -195,14 +194,14 @@ def _ended_by(error: BaseException, source: str) -> tuple[ScriptEnd, str]:
     if from_program is not None:
         out_of_memory = isinstance(error, MemoryError)
         return (ScriptEnd.OUT_OF_MEMORY if out_of_memory else ScriptEnd.FAILED), from_program
-    told = program_state.told(error, _FILE_NAME, source)
+    detail = program_state.describe(error, _FILE_NAME, source)
     if isinstance(error, AssertionError):
-        return ScriptEnd.WRONG, told
+        return ScriptEnd.WRONG, detail
     if isinstance(error, _Unsendable | ImportError):
-        return ScriptEnd.INVALID, f"cannot be run: {told}"
+        return ScriptEnd.INVALID, f"cannot be run: {detail}"
     if isinstance(error, MemoryError):
-        return ScriptEnd.OUT_OF_MEMORY, f"test_code: {told}"
-    return ScriptEnd.FAILED, f"test_code: {told}"
+        return ScriptEnd.OUT_OF_MEMORY, f"test_code: {detail}"
+    return ScriptEnd.FAILED, f"test_code: {detail}"
 
 
 def _packed(value: object) -> list[Any]:

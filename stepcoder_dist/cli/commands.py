@@ -45,10 +45,10 @@ def run(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"stepcoder: {stopped}\n")
         return stopped.exit_code
     except ModuleNotFoundError as error:
-        told = missing_extra.told(error)
-        if told is None:
+        message = missing_extra.message(error)
+        if message is None:
             raise
-        sys.stderr.write(f"stepcoder: {told}\n")
+        sys.stderr.write(f"stepcoder: {message}\n")
         return UserError.exit_code
     return 0
 

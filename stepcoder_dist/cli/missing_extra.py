@@ -18,7 +18,7 @@ _EXTRAS = {
 """Heavy packages and the extras of pyproject.toml that bring them."""
 
 
-def told(error: ModuleNotFoundError) -> str | None:
+def message(error: ModuleNotFoundError) -> str | None:
     """The line for the user; None where the module is no package of a role, and so a bug."""
     package = (error.name or "").partition(".")[0]
     extra = _EXTRAS.get(package)

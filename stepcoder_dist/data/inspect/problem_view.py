@@ -29,7 +29,7 @@ def show(problem: Problem, run: ReferenceRun | None = None) -> str:
     else:
         parts.append("no reference solution")
     if run is not None:
-        parts.append(run.told())
+        parts.append(run.summary())
     if tests.setup_code:
         parts.append("setup code\n" + tests.setup_code.rstrip())
     if tests.test_code:

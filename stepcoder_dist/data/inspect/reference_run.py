@@ -69,7 +69,7 @@ class ReferenceRun:
     def passed(self) -> bool:
         return self.outcome == Outcome.PASSED
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """One line for a reader."""
         share = self.executed_share
         covered = "coverage not known" if share is None else f"{share:.0%} of its lines executed"

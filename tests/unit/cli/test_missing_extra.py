@@ -1,4 +1,4 @@
-"""A machine that lacks a role's packages is told so in one line."""
+"""Where a role's packages are missing, one line names them and the extra that has them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_command_whose_package_is_not_installed_names_the_extra_and_ends_with_
 
 
 def test_a_missing_module_of_our_own_is_a_bug_and_keeps_its_traceback():
-    assert missing_extra.told(ModuleNotFoundError(name="stepcoder_dist.nowhere")) is None
+    assert missing_extra.message(ModuleNotFoundError(name="stepcoder_dist.nowhere")) is None
 
 
 def test_every_extra_that_is_named_exists():
