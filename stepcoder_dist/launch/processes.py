@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.host.console import open_console
-from stepcoder_dist.launch.ray_session import shared_gpu
+from stepcoder_dist.launch import placement
 from stepcoder_dist.run.session import Pools
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ async def open_pools(config: RunConfig, checkpoint: str) -> AsyncIterator[Pools]
     async with AsyncExitStack() as stack:
         executor = ExecutorPool(config)
         stack.push_async_callback(executor.close)
-        sampler = ActorPool(config, checkpoint, placement=partial(shared_gpu, config))
+        sampler = ActorPool(config, checkpoint, placement=partial(placement.of_rollout, config))
         stack.push_async_callback(sampler.close)
         await asyncio.gather(executor.start(), sampler.start())
         yield Pools(sampler, executor)
@@ -43,7 +43,7 @@ async def open_learner(
     from learner.learner_group import LearnerGroup
 
     learner = LearnerGroup(
-        config, checkpoint, probe_token_ids, placement=partial(shared_gpu, config)
+        config, checkpoint, probe_token_ids, placement=partial(placement.of_rank, config)
     )
     try:
         await learner.start()

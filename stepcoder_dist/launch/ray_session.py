@@ -13,10 +13,9 @@ from typing import Any
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError, Interrupted
 from stepcoder_dist.host import interruption, scratch
+from stepcoder_dist.launch import placement
 from stepcoder_dist.loop.metrics import METRICS
-from stepcoder_dist.run.reservations import demand, reserved
-
-PLACEMENT_TIMEOUT_S = 60
+from stepcoder_dist.run.reservations import demand
 
 
 @contextmanager
@@ -50,8 +49,7 @@ def ray_session(config: RunConfig, *, learner: bool = True, pools: bool = True) 
     try:
         _connect(common)
         check_size(needed, ray.cluster_resources())
-        if config.colocate and learner and pools:
-            _reserve_shared_gpus(config)
+        placement.reserve(config, learner=learner, pools=pools)
         yield
     finally:
         ray.shutdown()
@@ -73,54 +71,6 @@ def _connect(options: Mapping[str, Any]) -> None:
         raise Interrupted(signal.SIGTERM) from None
     finally:
         interruption.take_back()
-
-
-_SHARED = "shared-gpus"
-
-
-def _reserve_shared_gpus(config: RunConfig) -> None:
-    """One bundle for each pair of rollout actor and learner rank; it goes with the session.
-
-    A bundle of at most one GPU is always cut from a single one. Raises `ConfigError`.
-    """
-    import ray
-    from ray.util import placement_group
-
-    each: dict[str, float] = {}
-    for resources in (config.actors.resources, config.learner.resources):
-        for name, amount in reserved(resources).items():
-            each[name] = each.get(name, 0.0) + amount
-    group = placement_group([each or {"CPU": 0.001}] * config.learner.ranks, name=_SHARED)
-    try:
-        ray.get(group.ready(), timeout=PLACEMENT_TIMEOUT_S)
-    except ray.exceptions.GetTimeoutError:
-        raise ConfigError(
-            f"the Ray cluster cannot place {config.learner.ranks} pairs of rollout actor and "
-            f"learner rank ({each} each, whole on one node) within {PLACEMENT_TIMEOUT_S} s; lower "
-            "their resources, or wait until the nodes are free"
-        ) from None
-
-
-def shared_gpu(config: RunConfig, index: int) -> dict[str, Any]:
-    """Ray's options that put rollout actor or learner rank `index` into its pair's bundle.
-
-    Empty where nothing is shared: without `colocate`, and in commands that start only one of the
-    two (`sft`, `eval`, `export`).
-    """
-    if not config.colocate:
-        return {}
-    from ray.util import get_placement_group
-    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
-
-    try:
-        group = get_placement_group(_SHARED)
-    except ValueError:  # Ray's answer where this session reserved none
-        return {}
-    return {
-        "scheduling_strategy": PlacementGroupSchedulingStrategy(
-            placement_group=group, placement_group_bundle_index=index
-        )
-    }
 
 
 def check_answers(address: str) -> None:

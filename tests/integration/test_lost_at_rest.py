@@ -30,7 +30,7 @@ from actors.rollout_actor import ActorStats
 from learner.weight_publisher import make_publisher
 from sandbox.process_executor import ProcessExecutor
 from stepcoder_dist.config import RunConfig, SandboxConfig
-from stepcoder_dist.launch import ray_session
+from stepcoder_dist.launch import placement
 from stepcoder_dist.loop.fakes import FakeLearner
 from stepcoder_dist.loop.run import Run
 from stepcoder_dist.records import Fate, Problem, StepReport, TestSuite, Trajectory, WeightVersion
@@ -55,7 +55,7 @@ def config(tiny_checkpoint: Path) -> Iterator[RunConfig]:
     base["learner"] |= {"ranks": 2, "samples_per_step": 8}
     base["sampling"] |= {"max_new_tokens": 16}
     config = RunConfig.model_validate(base)
-    ray_session._reserve_shared_gpus(config)
+    placement.reserve(config, learner=True, pools=True)
     yield config
     remove_placement_group(get_placement_group("shared-gpus"))
 
@@ -117,7 +117,7 @@ def bundles(pool: ActorPool) -> list[str]:
 def test_a_run_in_turns_outlives_an_actor_lost_at_rest_and_one_lost_in_a_push(
     config: RunConfig, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    pool = ActorPool(config, tiny_checkpoint, placement=partial(ray_session.shared_gpu, config))
+    pool = ActorPool(config, tiny_checkpoint, placement=partial(placement.of_rollout, config))
     learner = LearnerOfARealModel(pool, tiny_checkpoint)
     executor = ProcessExecutor(SandboxConfig(backend="process", containers=1))
     run = compose(config, pool, executor, learner)

@@ -48,23 +48,21 @@ ON_ONE_GPU = {
 }
 PLACEMENT = """
 import json, os, ray
-from stepcoder_dist.launch import ray_session
+from stepcoder_dist.launch import placement
 from stepcoder_dist.run.run_file import load
 
 config = load("deploy/runs/one_gpu.toml", ["actors.number=2", "learner.ranks=2"])
 ray.init(address="local", num_cpus=8, num_gpus=2, namespace="pairs", include_dashboard=False)
-before = ray_session.shared_gpu(config, 0)
-ray_session._reserve_shared_gpus(config)
+before = placement.of_rollout(config, 0)
+placement.reserve(config, learner=True, pools=True)
 
 @ray.remote(num_cpus=1, num_gpus=0.5)
 class Member:
     def gpu(self):
         return os.environ["CUDA_VISIBLE_DEVICES"]
 
-pairs = [
-    [Member.options(**ray_session.shared_gpu(config, pair)).remote() for _ in range(2)]
-    for pair in range(2)
-]
+both = (placement.of_rollout, placement.of_rank)
+pairs = [[Member.options(**of(config, pair)).remote() for of in both] for pair in range(2)]
 told = [ray.get([member.gpu.remote() for member in pair]) for pair in pairs]
 print(json.dumps({"before": before, "told": told}))
 ray.shutdown()
