@@ -7,9 +7,12 @@ environment variables that this needs are set by `rollout_actor.py`, before vllm
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 from pathlib import Path
 from typing import Any
 
+from vllm import __version__ as vllm_version
 from vllm.config.weight_transfer import WeightTransferConfig
 from vllm.engine.arg_utils import EngineArgs
 from vllm.platforms import current_platform
@@ -19,7 +22,7 @@ from actors.weight_receiver import TRANSFER_BACKENDS, WORKER_EXTENSION
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
 
-PREFILL_TOKENS_ON_CPU = 8192
+PREFILL_TOKENS = 8192
 """Prompt tokens of one engine step."""
 
 
@@ -47,6 +50,50 @@ def make_engine(checkpoint: Path, config: RunConfig) -> LLMEngine:
     raises.
     """
     check_platform(config)
+    return LLMEngine.from_engine_args(EngineArgs(**engine_arguments(checkpoint, config)))
+
+
+def engine_arguments(
+    checkpoint: Path, config: RunConfig, platform: Any = current_platform
+) -> dict[str, Any]:
+    """What `EngineArgs` is made of: ours, and `actors.engine_args` over what is only a default.
+
+    Raises `ConfigError` for one that this vLLM does not know, or that the run file says elsewhere.
+    """
+    fixed = _fixed(checkpoint, config, platform)
+    given = config.actors.engine_args
+    known = {field.name for field in dataclasses.fields(EngineArgs)}
+    for name in given:
+        if name in fixed:
+            raise ConfigError(
+                f"actors.engine_args.{name}: set by the run itself"
+                f"{_SAID_BY.get(name, '')}; leave it out"
+            )
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            raise ConfigError(
+                f"actors.engine_args.{name}: vLLM {vllm_version} has no such engine argument"
+                f"{f'; did you mean {near[0]}?' if near else ''}"
+            )
+    return {**fixed, **_defaults(config, platform), **given}
+
+
+_SAID_BY = {
+    "dtype": " (model.dtype)",
+    "seed": " (seed)",
+    "max_model_len": " (model.max_tokens)",
+    "max_num_seqs": " (actors.max_batch)",
+    "tensor_parallel_size": " (actors.tensor_parallel)",
+    "gpu_memory_utilization": " (actors.gpu_memory_share)",
+    "kv_cache_memory_bytes": " (actors.kv_cache_gib)",
+    "enable_sleep_mode": " (colocate)",
+    "weight_transfer_config": " (weights.transport)",
+}
+"""The key of the run file that decides an argument, where there is one."""
+
+
+def _fixed(checkpoint: Path, config: RunConfig, platform: Any) -> dict[str, Any]:
+    """What the loop depends on, or another key of the run file decides."""
     arguments: dict[str, Any] = {
         "model": str(checkpoint),
         # Spans and text are made from ids (char_spans.py): vLLM needs no tokenizer.
@@ -59,24 +106,34 @@ def make_engine(checkpoint: Path, config: RunConfig) -> LLMEngine:
         "distributed_executor_backend": "uni" if config.actors.tensor_parallel == 1 else "mp",
         # The default reports log-probs before temperature and nucleus: not what was sampled from.
         "logprobs_mode": "processed_logprobs",
-        "enable_prefix_caching": True,
         "worker_extension_cls": WORKER_EXTENSION,
         "weight_transfer_config": WeightTransferConfig(
             backend=TRANSFER_BACKENDS[config.weights.transport]
         ),
-        "disable_log_stats": True,
-        "use_tqdm_on_load": False,
     }
-    if current_platform.is_cpu():
+    if platform.is_cpu():
         arguments["kv_cache_memory_bytes"] = int(config.actors.kv_cache_gib * 2**30)
-        # Compiling costs minutes at every start and gains nothing on models that fit a CPU.
-        arguments["enforce_eager"] = True
         # A seeded request whose prompt is cut into chunks rewinds its generator, which CPU
         # generators cannot ("CPU Generator does not use offset"): prompts go through whole.
         arguments["enable_chunked_prefill"] = False
-        arguments["max_num_batched_tokens"] = max(PREFILL_TOKENS_ON_CPU, config.model.max_tokens)
     else:
         arguments["gpu_memory_utilization"] = config.actors.gpu_memory_share
         # Weights and cache then live in memory that `sleep` gives back to the other processes.
         arguments["enable_sleep_mode"] = config.colocate
-    return LLMEngine.from_engine_args(EngineArgs(**arguments))
+    return arguments
+
+
+def _defaults(config: RunConfig, platform: Any) -> dict[str, Any]:
+    """What `actors.engine_args` may change."""
+    arguments: dict[str, Any] = {
+        "enable_prefix_caching": True,
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+        # vLLM's own default for an engine like this one is 2,048: thousands of prompts a step
+        # would take four times as many passes
+        "max_num_batched_tokens": max(PREFILL_TOKENS, config.model.max_tokens),
+    }
+    if platform.is_cpu():
+        # Compiling costs minutes at every start and gains nothing on models that fit a CPU.
+        arguments["enforce_eager"] = True
+    return arguments

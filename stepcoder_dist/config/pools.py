@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -34,6 +34,10 @@ class ActorsConfig(Section):
     gpu_memory_share: Annotated[float, Field(gt=0, lt=1)] = 0.9
     max_batch: Positive = 256
     """Sequences that one engine decodes together."""
+    engine_args: dict[str, Any] = Field(default_factory=dict)
+    """Passed to vLLM's `EngineArgs` as they are, over the defaults of `actors/engine.py`:
+    `{ enforce_eager = true, kv_cache_dtype = "fp8" }`. An argument that the installed vLLM does not
+    know is refused when the actors start."""
     start_timeout_s: PositiveFloat = 300
 
     @model_validator(mode="after")
