@@ -64,7 +64,7 @@ def completion_of(
         spans = np.vstack([spans, np.full((1, 2), len(text), dtype=np.int32)])
     versions = [int(span.version) for span in sampled.weight_versions]
     return Completion(
-        request=request,
+        sample_id=request.ticket.sample_id,
         text=text,
         token_ids=np.asarray(ids, dtype=np.int32),
         char_spans=spans,

@@ -164,7 +164,8 @@ class RolloutRequest:
 class Completion:
     """What one sampling of one request produced. T = number of sampled tokens, T ≥ 1."""
 
-    request: RolloutRequest
+    sample_id: str
+    """Of the request's ticket. The request itself stays with the one who asked."""
     text: str
     """The decoded tokens, without the end-of-sequence token that ended them."""
     token_ids: Int32Array
@@ -288,17 +289,6 @@ class Trajectory:
     def carriers(self) -> BoolArray:
         """bool [T]: tokens that carry policy loss under the one sign or the other."""
         return self.keep if self.blame is None else self.keep | self.blame
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class JudgedSample:
-    """What a trajectory was made from. Stays with the driver: for readers, not for the learner."""
-
-    completion: Completion
-    program: Program
-    verdict: Verdict
-    tests_total: int
-    """Of the problem: a program that does not compile has no test results."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -96,23 +96,23 @@ async def evaluate(
     Raises `RunError` when an engine is lost.
     """
     by_id = {problem.problem_id: problem for problem in problems}
-    requests = [
-        _request(config, writer, problem, index)
+    requests = {
+        request.ticket.sample_id: request
         for problem in problems
-        for index in range(config.evaluation.samples_per_problem)
-    ]
+        for request in _requests(config, writer, problem)
+    }
     done: dict[str, EvaluatedSample] = {}
 
     async def finish(completion: Completion) -> None:
-        ticket = completion.request.ticket
-        problem = by_id[ticket.problem_id]
-        source = assemble(completion, writer.stop).source
+        request = requests[completion.sample_id]
+        problem = by_id[request.ticket.problem_id]
+        source = assemble(request.given, completion.text, writer.stop).source
         try:
             verdict = await executor.judge(source, problem.tests)
         except SandboxFault:
             verdict = None
-        done[ticket.sample_id] = EvaluatedSample(
-            sample_id=ticket.sample_id,
+        done[completion.sample_id] = EvaluatedSample(
+            sample_id=completion.sample_id,
             problem_id=problem.problem_id,
             level=problem.level,
             source=source,
@@ -126,15 +126,15 @@ async def evaluate(
             async for completion in sample_whole(sampler, share):
                 judging.create_task(finish(completion))
 
-    width = max(sampler.width, 1)
+    width, planned = max(sampler.width, 1), list(requests.values())
     try:
         async with asyncio.TaskGroup() as shares:
             for engine in range(width):
-                if share := requests[engine::width]:
+                if share := planned[engine::width]:
                     shares.create_task(roll_out(share))
     except BaseExceptionGroup as errors:
         raise first_error(errors) from errors
-    return [done[request.ticket.sample_id] for request in requests]
+    return [done[sample_id] for sample_id in requests]
 
 
 def _executed_share(verdict: Verdict | None) -> float | None:
@@ -144,26 +144,29 @@ def _executed_share(verdict: Verdict | None) -> float | None:
     return len(lines & verdict.executed_lines) / len(lines) if lines else None
 
 
-def _request(
-    config: RunConfig, writer: PromptWriter, problem: Problem, index: int
-) -> RolloutRequest:
-    sample_id = f"eval/{problem.problem_id}/{index:04d}"
+def _requests(config: RunConfig, writer: PromptWriter, problem: Problem) -> list[RolloutRequest]:
+    """The samples of one problem: they share one prompt, encoded once."""
     prompt_ids, given = writer.encode(problem)
-    return RolloutRequest(
-        ticket=Ticket(
-            sample_id=sample_id,
-            group=f"eval/{problem.problem_id}",
-            problem_id=problem.problem_id,
-            stage=0,
-            seed=sample_seed(config.seed, sample_id),
-            planned_step=0,
-        ),
-        prompt_ids=prompt_ids,
-        given=given,
-        temperature=config.evaluation.temperature,
-        top_p=config.evaluation.top_p,
-        max_new_tokens=config.sampling.max_new_tokens,
-    )
+    group = f"eval/{problem.problem_id}"
+    ids = [f"{group}/{index:04d}" for index in range(config.evaluation.samples_per_problem)]
+    return [
+        RolloutRequest(
+            ticket=Ticket(
+                sample_id=sample_id,
+                group=group,
+                problem_id=problem.problem_id,
+                stage=0,
+                seed=sample_seed(config.seed, sample_id),
+                planned_step=0,
+            ),
+            prompt_ids=prompt_ids,
+            given=given,
+            temperature=config.evaluation.temperature,
+            top_p=config.evaluation.top_p,
+            max_new_tokens=config.sampling.max_new_tokens,
+        )
+        for sample_id in ids
+    ]
 
 
 def scores(samples: Sequence[EvaluatedSample], ks: Sequence[int]) -> list[LevelScore]:

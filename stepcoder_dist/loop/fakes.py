@@ -83,7 +83,7 @@ class FakeSampler:
             ids, spans = ids[: request.max_new_tokens], spans[: request.max_new_tokens]
             text = text[: int(spans[-1, 1])]
         return Completion(
-            request=request,
+            sample_id=request.ticket.sample_id,
             text=text,
             token_ids=ids,
             char_spans=spans,

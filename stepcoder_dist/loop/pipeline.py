@@ -18,10 +18,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import chain, groupby
 from typing import Protocol
 
 from stepcoder_dist.errors import RunError, SandboxFault, first_error
+from stepcoder_dist.loop.judged_sample import JudgedSample
 from stepcoder_dist.loop.lost_samples import Losses
 from stepcoder_dist.loop.metrics import PhaseClock, summarise
 from stepcoder_dist.loop.run import Run
@@ -31,9 +33,7 @@ from stepcoder_dist.method.reward import reward
 from stepcoder_dist.records import (
     Completion,
     Fate,
-    JudgedSample,
     RolloutRequest,
-    StartPoint,
     StepReport,
     Ticket,
     Trajectory,
@@ -58,7 +58,7 @@ class RolloutLoop:
         async with asyncio.TaskGroup() as shares:
             left = groupby(run.open_tickets(), key=lambda ticket: ticket.group)
             for _, group in left:
-                shares.create_task(self._roll_out([self._request(ticket) for ticket in group]))
+                shares.create_task(self._roll_out(self._requests(list(group))))
             for step in range(run.planned_steps, run.config.train.steps):
                 await run.gate.wait_for(step - run.config.train.max_staleness)
                 planned = self._shares(run.planner.plan(step))
@@ -66,77 +66,77 @@ class RolloutLoop:
                 for share in planned:
                     shares.create_task(self._roll_out(share))
 
-    async def replace(self, lost: Iterable[Ticket]) -> None:
-        """Sample again for tickets that will not be trained."""
-        requests = [self._planned(self._run.planner.replace(ticket)) for ticket in lost]
+    async def replace(self, lost: Iterable[RolloutRequest]) -> None:
+        """Sample again for requests whose samples will not be trained: same prompt, other seed."""
+        requests = [
+            replace(request, ticket=self._run.planner.replace(request.ticket)) for request in lost
+        ]
+        for request in requests:
+            self._run.plan(request.ticket)
         if requests:
             await self._roll_out(requests)
 
-    def _shares(
-        self, groups: Sequence[tuple[StartPoint, Sequence[Ticket]]]
-    ) -> list[list[RolloutRequest]]:
+    def _shares(self, groups: Sequence[Sequence[Ticket]]) -> list[list[RolloutRequest]]:
         """What goes to one engine together.
 
         Without staleness the composition of a batch has to be repeatable: each engine gets one
         share of the step. Otherwise a group is a share, so that the pool can balance them. A
         group always stays together: its prompt is computed once.
         """
-        requests = [
-            [self._planned(ticket, start) for ticket in tickets] for start, tickets in groups
-        ]
+        for ticket in chain.from_iterable(groups):
+            self._run.plan(ticket)
+        requests = [self._requests(group) for group in groups]
         if self._run.config.train.max_staleness > 0:
             return requests
         width = max(self._run.sampler.width, 1)
         shares = [list(chain.from_iterable(requests[engine::width])) for engine in range(width)]
         return [share for share in shares if share]
 
-    def _planned(self, ticket: Ticket, start: StartPoint | None = None) -> RolloutRequest:
-        self._run.plan(ticket)
-        return self._request(ticket, start)
-
-    def _request(self, ticket: Ticket, start: StartPoint | None = None) -> RolloutRequest:
-        run = self._run
-        if start is None:
-            start = run.curriculum.start_point(ticket.problem_id, ticket.stage)
+    def _requests(self, group: Sequence[Ticket]) -> list[RolloutRequest]:
+        """What a sampler is asked for tickets of one group."""
+        run, ticket = self._run, group[0]
+        start = run.curriculum.start_point(ticket.problem_id, ticket.stage)
         problem = run.problems[ticket.problem_id]
-        return run.writer.request(problem, start, ticket, run.config.sampling)
+        return run.writer.requests(problem, start, group, run.config.sampling)
 
     async def _roll_out(self, share: Sequence[RolloutRequest]) -> None:
         """Sample one share; hand every completion to the sandbox as it finishes."""
+        asked = {request.ticket.sample_id: request for request in share}
         async with asyncio.TaskGroup() as judging:
             async for completion in sample_whole(self._run.sampler, share):
-                judging.create_task(self._finish(completion))
+                judging.create_task(self._finish(asked[completion.sample_id], completion))
 
-    async def _finish(self, completion: Completion) -> None:
+    async def _finish(self, request: RolloutRequest, completion: Completion) -> None:
         """Judge, score, mask, buffer; a sample that is lost on the way is replaced."""
-        ticket = completion.request.ticket
+        ticket = request.ticket
         try:
-            trajectory = await self.judge(completion)
+            trajectory = await self.judge(request, completion)
         except SandboxFault as error:
             self._run.ledger.settle(ticket.sample_id, Fate.FAULT)
             self._losses.count(ticket.problem_id, error)
-            await self.replace([ticket])
+            await self.replace([request])
             return
         self._losses.none(ticket.problem_id)
         if not await self._run.buffer.put(trajectory):
             self._run.judged.pop(ticket.sample_id)
-            await self.replace([ticket])
+            await self.replace([request])
 
-    async def judge(self, completion: Completion) -> Trajectory:
+    async def judge(self, request: RolloutRequest, completion: Completion) -> Trajectory:
         """From a completion to what the learner trains on. Raises `SandboxFault`."""
-        run, request = self._run, completion.request
-        problem = run.problems[request.ticket.problem_id]
-        program = assemble(completion)
+        run, problem = self._run, self._run.problems[request.ticket.problem_id]
+        program = assemble(request.given, completion.text)
         clock = PhaseClock()
         with clock.phase("judge"):
             verdict = await run.executor.judge(program.source, problem.tests)
+        credit = credited_tokens(completion, program, verdict, run.config.credit)
         run.judged[request.ticket.sample_id] = JudgedSample(
+            request=request,
             completion=completion,
             program=program,
             verdict=verdict,
+            lines=credit.lines,
             tests_total=len(problem.tests),
         )
-        credit = credited_tokens(completion, program, verdict, run.config.credit)
         return Trajectory(
             ticket=request.ticket,
             level=problem.level,
@@ -198,27 +198,26 @@ class TrainLoop:
                 stale = await self._publish_and_record(report, batch, clock)
                 run.stop.check()
                 await run.between_steps(report.version)
-                replacements.create_task(self._rollouts.replace([t.ticket for t in stale]))
+                replacements.create_task(self._rollouts.replace(stale))
                 await run.gate.open(report.version)
 
     async def _publish_and_record(
         self, report: StepReport, batch: Sequence[Trajectory], clock: PhaseClock
-    ) -> list[Trajectory]:
-        """Return what the new version made too stale.
+    ) -> list[RolloutRequest]:
+        """Return the requests of what the new version made too stale.
 
         A push that fails must not cost the step: its rows and its checkpoint are there.
         """
         run = self._run
-        stale: list[Trajectory] = []
+        stale: list[RolloutRequest] = []
         if run.stop.asked or self._checkpoint_is_due(report.version):
             with clock.phase("checkpoint"):
                 await self._records.draft()
         try:
             if not run.stop.asked:
                 with clock.phase("publish"):
-                    stale = await run.buffer.advance(report.version)
-                    for trajectory in stale:
-                        run.judged.pop(trajectory.ticket.sample_id, None)
+                    refused = await run.buffer.advance(report.version)
+                    stale = [run.judged.pop(t.ticket.sample_id).request for t in refused]
                     await self._publish(report)
         finally:
             self._records.commit(self._metrics(report, batch, clock), batch)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from stepcoder_dist.method.curriculum import Curriculum
-from stepcoder_dist.records import StartPoint, Ticket
+from stepcoder_dist.records import Ticket
 
 
 def sample_seed(run_seed: int, sample_id: str) -> int:
@@ -43,8 +43,8 @@ class Planner:
         self._samples_per_problem = samples_per_problem
         self._replacements = 0
 
-    def plan(self, step: int) -> list[tuple[StartPoint, list[Ticket]]]:
-        """The groups of one learner step: each a start point and its samples' tickets."""
+    def plan(self, step: int) -> list[list[Ticket]]:
+        """The groups of one learner step, each the tickets of its samples."""
         return [
             self._group(step, index, problem_id)
             for index, problem_id in enumerate(self._problems(step))
@@ -56,23 +56,21 @@ class Planner:
         sample_id = f"{ticket.sample_id.partition('+')[0]}+{self._replacements:04d}"
         return replace(ticket, sample_id=sample_id, seed=sample_seed(self._seed, sample_id))
 
-    def _group(self, step: int, index: int, problem_id: str) -> tuple[StartPoint, list[Ticket]]:
-        start = self._curriculum.start_point(problem_id)
+    def _group(self, step: int, index: int, problem_id: str) -> list[Ticket]:
+        stage = self._curriculum.start_point(problem_id).stage
         group = f"s{step:06d}-{index:04d}"
-        tickets = []
-        for sample in range(self._samples_per_problem):
-            sample_id = f"{group}-{sample:04d}"
-            tickets.append(
-                Ticket(
-                    sample_id=sample_id,
-                    group=group,
-                    problem_id=start.problem_id,
-                    stage=start.stage,
-                    seed=sample_seed(self._seed, sample_id),
-                    planned_step=step,
-                )
+        ids = [f"{group}-{sample:04d}" for sample in range(self._samples_per_problem)]
+        return [
+            Ticket(
+                sample_id=sample_id,
+                group=group,
+                problem_id=problem_id,
+                stage=stage,
+                seed=sample_seed(self._seed, sample_id),
+                planned_step=step,
             )
-        return start, tickets
+            for sample_id in ids
+        ]
 
     def _problems(self, step: int) -> list[str]:
         """The step's problems, all different unless the set is smaller than a step.

@@ -13,12 +13,12 @@ from typing import Any
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.host.interruption import StopRequest
 from stepcoder_dist.loop.buffer import Ledger, TrajectoryBuffer, VersionGate
+from stepcoder_dist.loop.judged_sample import JudgedSample
 from stepcoder_dist.loop.planner import Planner
 from stepcoder_dist.method.curriculum import Curriculum
 from stepcoder_dist.ports import Executor, Learner, Sampler
 from stepcoder_dist.records import (
     Fate,
-    JudgedSample,
     Outcome,
     Problem,
     Ticket,

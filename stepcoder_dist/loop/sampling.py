@@ -25,7 +25,7 @@ async def sample_whole(
     while waiting:
         try:
             async for completion in sampler.sample(list(waiting.values())):
-                del waiting[completion.request.ticket.sample_id]
+                del waiting[completion.sample_id]
                 engines_lost = 0
                 yield completion
         except RunError as error:

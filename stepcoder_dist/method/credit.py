@@ -44,10 +44,12 @@ class CreditedLines:
 
 @dataclass(frozen=True, slots=True)
 class CreditedTokens:
-    """bool [T] each, over the sampled tokens."""
+    """bool [T] each, over the sampled tokens, and the lines that they were made from."""
 
     rewarded: BoolArray
     blamed: BoolArray
+    lines: CreditedLines | None
+    """None: every token carries loss."""
 
 
 def executed(
@@ -117,13 +119,13 @@ def credited_tokens(
     lines = credited_lines(verdict, config)
     if lines is None:
         every = np.ones(len(completion.token_ids), dtype=np.bool_)
-        return CreditedTokens(every, every)
+        return CreditedTokens(every, every, lines)
     keep_prose = config.prose == "keep"
     rewarded = token_mask(completion, program, lines.rewarded, keep_prose=keep_prose)
     if lines.blamed == lines.rewarded:
-        return CreditedTokens(rewarded, rewarded)
+        return CreditedTokens(rewarded, rewarded, lines)
     blamed = token_mask(completion, program, lines.blamed, keep_prose=keep_prose)
-    return CreditedTokens(rewarded, blamed)
+    return CreditedTokens(rewarded, blamed, lines)
 
 
 def _fired(tests: Sequence[TestResult]) -> frozenset[int]:

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from stepcoder_dist.config import CreditConfig, RunConfig
+from stepcoder_dist.config import RunConfig
 from stepcoder_dist.host.even_choice import evenly
-from stepcoder_dist.method.credit import credited_lines
-from stepcoder_dist.records import Int32Array, JudgedSample, Trajectory
+from stepcoder_dist.loop.judged_sample import JudgedSample
+from stepcoder_dist.records import Int32Array, Trajectory
 from stepcoder_dist.text.program import line_starts
 
 
@@ -30,7 +30,7 @@ def sample_rows(
         row = {"step": step, **_short(trajectory)}
         sample_id = trajectory.ticket.sample_id
         if sample_id in whole:
-            row |= _detail(trajectory, judged[sample_id], config.credit)
+            row |= _detail(trajectory, judged[sample_id])
         yield row
 
 
@@ -62,9 +62,9 @@ def _short(trajectory: Trajectory) -> dict[str, Any]:
     }
 
 
-def _detail(trajectory: Trajectory, sample: JudgedSample, credit: CreditConfig) -> dict[str, Any]:
+def _detail(trajectory: Trajectory, sample: JudgedSample) -> dict[str, Any]:
     completion, program, verdict = sample.completion, sample.program, sample.verdict
-    lines = credited_lines(verdict, credit)
+    lines = sample.lines
     every = range(1, len(line_starts(program.source)) + 1)
     detail = {
         "source": program.source,

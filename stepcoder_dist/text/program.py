@@ -20,7 +20,6 @@ import numpy as np
 from stepcoder_dist.config import PromptConfig, SamplingConfig
 from stepcoder_dist.ports import Tokenizer
 from stepcoder_dist.records import (
-    Completion,
     Int32Array,
     Problem,
     Program,
@@ -134,19 +133,26 @@ class PromptWriter:
         spans = np.concatenate([np.zeros((len(begin), 2), dtype=np.int32), spans])
         return ids, spans, end
 
-    def request(
-        self, problem: Problem, start: StartPoint, ticket: Ticket, sampling: SamplingConfig
-    ) -> RolloutRequest:
-        """What a sampler is asked for this ticket."""
+    def requests(
+        self,
+        problem: Problem,
+        start: StartPoint,
+        tickets: Sequence[Ticket],
+        sampling: SamplingConfig,
+    ) -> list[RolloutRequest]:
+        """What a sampler is asked for a group's tickets: they share one prompt, encoded once."""
         prompt_ids, given = self.encode(problem, start)
-        return RolloutRequest(
-            ticket=ticket,
-            prompt_ids=prompt_ids,
-            given=given,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            max_new_tokens=sampling.max_new_tokens,
-        )
+        return [
+            RolloutRequest(
+                ticket=ticket,
+                prompt_ids=prompt_ids,
+                given=given,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                max_new_tokens=sampling.max_new_tokens,
+            )
+            for ticket in tickets
+        ]
 
     def example(self, problem: Problem) -> SftExample:
         """The reference solution as an answer, closed by a fence and an end of sequence.
@@ -171,11 +177,11 @@ class PromptWriter:
         return SftExample(prompt_ids=own, completion_ids=np.concatenate([rest, eos]))
 
 
-def assemble(completion: Completion, stop: Sequence[str] = ()) -> Program:
-    """Join given code and completion; the program ends at the first closing fence, or before the
-    first of the `stop` strings."""
-    text = completion.text
-    given = completion.request.given
+def assemble(given: str, text: str, stop: Sequence[str] = ()) -> Program:
+    """Join the given code and a completion's text.
+
+    The program ends at the first closing fence, or before the first of the `stop` strings.
+    """
     # a fence must open its line: the completion's first line may go on with a given one
     on_new_line = not given[line_starts(given + " ")[-1] :].strip(" \t")
     for fence in _FENCE.finditer(text):

@@ -14,7 +14,7 @@ from sandbox.worker_pool import WorkerPool
 from stepcoder_dist.config import CreditConfig
 from stepcoder_dist.errors import MissingEngine
 from stepcoder_dist.method.credit import credited_tokens
-from stepcoder_dist.records import Completion, Outcome, Program, RolloutRequest, Ticket, Verdict
+from stepcoder_dist.records import Completion, Outcome, Program, Verdict
 
 TRACED = """\
 import sys
@@ -65,12 +65,9 @@ def test_without_coverage_a_program_finds_no_tracer(backend):
 def test_without_coverage_no_token_is_masked(backend):
     source = "def f(x):\n    if x:\n        return 1\n    return 2\n"
     (verdict,) = judged(backend, (source, call_tests("f", ([True], 1))))
-    ticket = Ticket(sample_id="s", group="g", problem_id="p", stage=0, seed=0, planned_step=0)
     ids = np.arange(len(source), dtype=np.int32)
     completion = Completion(
-        request=RolloutRequest(
-            ticket=ticket, prompt_ids=ids, given="", temperature=1.0, top_p=1.0, max_new_tokens=1
-        ),
+        sample_id="s",
         text=source,
         token_ids=ids,
         char_spans=np.stack([ids, ids + 1], axis=1),

@@ -123,9 +123,9 @@ def test_short_completions_arrive_while_a_long_one_is_still_decoding(
         return first, stats.decoding, [completion async for completion in stream]
 
     first, decoding, rest = runner.run(first_and_rest())
-    assert first.request.ticket.sample_id != "s99"
+    assert first.sample_id != "s99"
     assert decoding >= 1
-    assert rest[-1].request.ticket.sample_id == "s99"
+    assert rest[-1].sample_id == "s99"
     assert rest[-1].seconds > first.seconds
 
 

@@ -101,7 +101,7 @@ def test_the_tickets_of_an_old_checkpoint_are_in_the_group_that_their_id_begins_
     tmp_path: Path,
 ):
     scene = Scene(tmp_path, config())
-    planned = [ticket for _, tickets in scene.run.planner.plan(0) for ticket in tickets]
+    planned = [ticket for group in scene.run.planner.plan(0) for ticket in group]
     for ticket in (*planned[1:], scene.run.planner.replace(planned[0])):
         scene.run.plan(ticket)
     state = scene.run.state()

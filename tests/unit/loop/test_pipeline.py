@@ -20,6 +20,7 @@ from stepcoder_dist.loop import metrics
 from stepcoder_dist.loop.fakes import ByteTokenizer, FakeLearner, FakeSampler
 from stepcoder_dist.loop.lost_samples import MAX_CHECKER_FAULTS, Losses
 from stepcoder_dist.loop.run import Run
+from stepcoder_dist.method import credit
 from stepcoder_dist.ports import Executor
 from stepcoder_dist.records import (
     Fate,
@@ -157,13 +158,16 @@ def test_between_steps_the_sampler_has_the_new_weights_and_nothing_is_on_its_way
     seen = []
 
     async def note(version: int) -> None:
-        request = run.writer.request(
+        ticket = Ticket(
+            sample_id="x", group="g", problem_id="clamp/0", stage=0, seed=0, planned_step=0
+        )
+        requests = run.writer.requests(
             run.problems["clamp/0"],
             run.curriculum.start_point("clamp/0"),
-            Ticket(sample_id="x", group="g", problem_id="clamp/0", stage=0, seed=0, planned_step=0),
+            [ticket],
             run.config.sampling,
         )
-        made_by = [completion.newest_weights async for completion in sampler.sample([request])]
+        made_by = [completion.newest_weights async for completion in sampler.sample(requests)]
         seen.append((version, made_by, len(run.ledger.open_ids)))
 
     run.between_steps = note
@@ -249,6 +253,39 @@ def test_a_sample_that_the_sandbox_lost_has_no_reward_and_is_replaced(
     run_loops(run, tmp_path, executor)
     assert run.ledger.counts == {Fate.TRAINED: 16, Fate.FAULT: 3}
     assert all(len(batch) == 4 for batch in batches(run))
+
+
+def counted(target: object, name: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The name once more for every call from here on."""
+    calls, real = [], getattr(target, name)
+
+    def call(*arguments: object, **named: object) -> object:
+        calls.append(name)
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(target, name, call)
+    return calls
+
+
+def test_a_prompt_is_encoded_once_a_group_also_where_samples_are_replaced(
+    executor: ProcessExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    encoded = counted(ByteTokenizer, "encode", monkeypatch)
+    policy = FakeSampler(right, width=2)
+    run = make_run(config(), FaultyExecutor(executor, fails=[2, 5, 6]), sampler=policy)
+    run_loops(run, tmp_path, executor)
+    # 8 groups; the fake sampler spells out each of its 19 samples
+    assert len(encoded) == 8 + 19
+
+
+def test_the_lines_that_carry_loss_are_worked_out_once_a_program(
+    executor: ProcessExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    found = counted(credit, "credited_lines", monkeypatch)
+    run = make_run(config(), executor)
+    run_loops(run, tmp_path, executor)
+    written = (tmp_path / "samples.jsonl").read_text().splitlines()
+    assert len(found) == len(written) == sum("kept_lines" in row for row in written) == 16
 
 
 def test_a_sandbox_that_stays_away_ends_the_run_with_one_error(

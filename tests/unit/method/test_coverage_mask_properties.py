@@ -25,7 +25,6 @@ from stepcoder_dist.method.reward import reward
 from stepcoder_dist.records import (
     Completion,
     Outcome,
-    RolloutRequest,
     TestResult,
     Ticket,
     Verdict,
@@ -38,22 +37,14 @@ VISIBLE = re.compile(r"\S")
 PROSE = "\n\nIt works: 变.\n"
 
 
-def sampled(text: str, given_code: str, t: FolderTokenizer, *, ended: bool) -> Completion:
+def sampled(text: str, t: FolderTokenizer, *, ended: bool) -> Completion:
     """A completion as an engine would give it back, the end of sequence included."""
     ids, spans = t.encode(text)
     if ended:
         ids = np.append(ids, np.int32(t.eos_id))
         spans = np.append(spans, np.array([[len(text)] * 2], dtype=np.int32), axis=0)
-    request = RolloutRequest(
-        ticket=TICKET,
-        prompt_ids=np.zeros(1, dtype=np.int32),
-        given=given_code,
-        temperature=1.0,
-        top_p=1.0,
-        max_new_tokens=4096,
-    )
     return Completion(
-        request=request,
+        sample_id="s",
         text=text,
         token_ids=ids,
         char_spans=spans,
@@ -142,8 +133,8 @@ def check(program: Generated, seen: Seen, draw: Callable[[int, int], int]) -> No
     text = program.source[cut:] + ending
     fence = len(program.source) - cut if ending else -1
     for family in FAMILIES:
-        completion = sampled(text, program.source[:cut], tokenizer(family), ended=bool(ending))
-        joined = assemble(completion)
+        completion = sampled(text, tokenizer(family), ended=bool(ending))
+        joined = assemble(program.source[:cut], text)
         assert joined.source == program.source
         mask = credited_tokens(completion, joined, verdict(seen), config).rewarded
         assert mask.tolist() == expected_mask(program, cut, completion, fence, config), family

@@ -25,9 +25,7 @@ from stepcoder_dist.records import (
     Completion,
     LineStructure,
     Outcome,
-    RolloutRequest,
     TestResult,
-    Ticket,
     Verdict,
 )
 from stepcoder_dist.text.program import assemble
@@ -133,18 +131,8 @@ def sampled(source: str) -> Completion:
     """One token a character, and the end of sequence."""
     ends = np.arange(1, len(source) + 1)
     spans = [*zip(ends - 1, ends, strict=True), (len(source), len(source))]
-    ticket = Ticket(
-        sample_id="s0-0-0", group="g", problem_id="p/1", stage=0, seed=7, planned_step=0
-    )
     return Completion(
-        request=RolloutRequest(
-            ticket=ticket,
-            prompt_ids=np.zeros(1, dtype=np.int32),
-            given="",
-            temperature=1.0,
-            top_p=1.0,
-            max_new_tokens=999,
-        ),
+        sample_id="s",
         text=source,
         token_ids=np.arange(len(spans), dtype=np.int32),
         char_spans=np.array(spans, dtype=np.int32),
@@ -162,7 +150,7 @@ def test_the_two_masks_are_the_two_line_sets_and_the_answers_end_is_in_both() ->
     )
     seen = verdict((PASS, {1, 3}), (FAIL, {1, 2}), structure=structure)
     credit = credited_tokens(
-        completion, assemble(completion), seen, CreditConfig(rule="failing_tests")
+        completion, assemble("", completion.text), seen, CreditConfig(rule="failing_tests")
     )
     # a newline goes with the visible character after it
     marks = ["".join("-+"[int(kept)] for kept in mask) for mask in (credit.rewarded, credit.blamed)]
@@ -177,7 +165,7 @@ def test_rules_that_do_not_look_at_the_sign_have_one_mask(rule: str) -> None:
     )
     seen = verdict((FAIL, {1}), structure=structure)
     config = CreditConfig.model_validate({"rule": rule})
-    credit = credited_tokens(completion, assemble(completion), seen, config)
+    credit = credited_tokens(completion, assemble("", completion.text), seen, config)
     assert credit.rewarded is credit.blamed
 
 

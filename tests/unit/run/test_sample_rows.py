@@ -11,9 +11,10 @@ import pytest
 from run_for_tests import config, make_run, run_loops, write_run
 
 from stepcoder_dist.config import CreditConfig
+from stepcoder_dist.loop.judged_sample import JudgedSample
+from stepcoder_dist.method.credit import CreditedLines
 from stepcoder_dist.records import (
     Completion,
-    JudgedSample,
     LineStructure,
     Outcome,
     Program,
@@ -49,7 +50,7 @@ def sample(index: int = 0, outcome: Outcome = Outcome.PASSED) -> tuple[Trajector
         ticket=ticket, prompt_ids=ids, given="if a:\n", temperature=1.0, top_p=1.0, max_new_tokens=5
     )
     completion = Completion(
-        request=request,
+        sample_id=ticket.sample_id,
         text=" b#🙂\n```",
         token_ids=ids,
         char_spans=np.array([[0, 3], [3, 4], [3, 4], [4, 8], [8, 8]], dtype=np.int32),
@@ -83,7 +84,15 @@ def sample(index: int = 0, outcome: Outcome = Outcome.PASSED) -> tuple[Trajector
         oldest_weights=0,
         newest_weights=0,
     )
-    judged = JudgedSample(completion=completion, program=program, verdict=verdict, tests_total=3)
+    first = frozenset({1})
+    judged = JudgedSample(
+        request=request,
+        completion=completion,
+        program=program,
+        verdict=verdict,
+        lines=CreditedLines(rewarded=first, blamed=first),
+        tests_total=3,
+    )
     return trajectory, judged
 
 
@@ -114,32 +123,20 @@ def test_a_whole_row_tells_source_tokens_mask_lines_and_verdict():
 
 
 def test_with_the_mask_off_every_line_is_kept():
-    settings = config(Path("unused")).model_copy(update={"credit": CreditConfig(rule="all")})
     trajectory, judged = sample()
-    (row,) = sample_rows.sample_rows(
-        1, [trajectory], {trajectory.ticket.sample_id: judged}, settings
-    )
+    (row,) = rows(1, [(trajectory, replace(judged, lines=None))])
     assert row["kept_lines"] == [1, 2]
 
 
 def test_where_the_sign_decides_a_row_has_both_line_sets_and_keeps_what_either_keeps():
     trajectory, judged = sample()
-    settings = config(Path("unused")).model_copy(
-        update={"credit": CreditConfig(rule="failing_tests")}
-    )
-    one_of_each = (
-        TestResult(outcome=Outcome.PASSED, executed_lines=frozenset({1})),
-        TestResult(outcome=Outcome.WRONG_ANSWER, executed_lines=frozenset({1, 2})),
-    )
-    judged = replace(judged, verdict=replace(judged.verdict, tests=one_of_each))
+    lines = CreditedLines(rewarded=frozenset({1}), blamed=frozenset({2}))
     trajectory = replace(
         trajectory,
         keep=np.array([True, False, False, False, False]),
         blame=np.array([False, True, True, False, True]),
     )
-    (row,) = sample_rows.sample_rows(
-        1, [trajectory], {trajectory.ticket.sample_id: judged}, settings
-    )
+    (row,) = rows(1, [(trajectory, replace(judged, lines=lines))])
     assert (row["rewarded_lines"], row["blamed_lines"]) == ([1], [2])
     assert row["kept_lines"] == [1, 2]
     assert row["kept"] == [3, 1, 1]

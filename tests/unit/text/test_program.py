@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +14,8 @@ from tokenizers_for_tests import EOS, FAMILIES, tokenizer
 
 from stepcoder_dist.config import PromptConfig, SamplingConfig
 from stepcoder_dist.records import (
-    Completion,
     Int32Array,
     Problem,
-    RolloutRequest,
     StartPoint,
     TestSuite,
     Ticket,
@@ -75,27 +76,6 @@ def cut_at(cut: int) -> StartPoint:
     return StartPoint(problem_id="p/1", stage=1 if cut else 0, line=1, cut=cut)
 
 
-def completion(text: str, given_code: str = "") -> Completion:
-    request = RolloutRequest(
-        ticket=TICKET,
-        prompt_ids=np.zeros(1, dtype=np.int32),
-        given=given_code,
-        temperature=1.0,
-        top_p=1.0,
-        max_new_tokens=8,
-    )
-    return Completion(
-        request=request,
-        text=text,
-        token_ids=np.zeros(1, dtype=np.int32),
-        char_spans=np.array([[len(text), len(text)]], dtype=np.int32),
-        logprobs=np.zeros(1, dtype=np.float32),
-        ended=True,
-        oldest_weights=0,
-        newest_weights=0,
-    )
-
-
 # ---------------------------------------------------------------- what the policy reads
 
 
@@ -122,13 +102,44 @@ def test_at_stage_0_the_policy_reads_the_prompt_and_the_fence_only() -> None:
 
 def test_a_request_carries_the_ticket_the_given_code_and_the_sampling() -> None:
     t = tokenizer("word pieces")
+    writer = PromptWriter(t, PromptConfig())
     sampling = SamplingConfig(temperature=0.7, top_p=0.8, max_new_tokens=33)
     cut = REFERENCE.index("    for")
-    request = PromptWriter(t, PromptConfig()).request(problem(), cut_at(cut), TICKET, sampling)
+    (request,) = writer.requests(problem(), cut_at(cut), [TICKET], sampling)
     assert request.ticket is TICKET
     assert (request.temperature, request.top_p, request.max_new_tokens) == (0.7, 0.8, 33)
     assert t.decode(request.prompt_ids) == "Do it.\n```python\n" + request.given
     assert REFERENCE[:cut].startswith(request.given)
+
+
+class Counting:
+    """A tokenizer that counts what it is asked."""
+
+    def __init__(self) -> None:
+        self._real = tokenizer("word pieces")
+        self.calls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def encode(self, *arguments: Any) -> Any:
+        self.calls += 1
+        return self._real.encode(*arguments)
+
+
+def test_the_requests_of_a_group_share_one_prompt_that_is_encoded_once() -> None:
+    counting = Counting()
+    tickets = [replace(TICKET, sample_id=f"s0-0-{i}", seed=i) for i in range(16)]
+    cut = cut_at(REFERENCE.index("    for"))
+    requests = PromptWriter(counting, PromptConfig()).requests(
+        problem(), cut, tickets, SamplingConfig()
+    )
+    assert counting.calls == 1
+    assert [request.ticket for request in requests] == tickets
+    assert all(request.prompt_ids is requests[0].prompt_ids for request in requests)
+    # pickled together, as on the way to an actor, the prompt is there once
+    (first, *others) = pickle.loads(pickle.dumps(requests))
+    assert all(request.prompt_ids is first.prompt_ids for request in others)
 
 
 PROMPT = "P\n```python\n"
@@ -311,7 +322,7 @@ def test_an_sft_example_is_the_prompt_of_stage_0_and_the_fenced_reference(
 def test_the_program_ends_at_the_first_fence_that_opens_a_line(
     given_code: str, text: str, source: str, code_chars: int, fence: tuple[int, int]
 ) -> None:
-    program = assemble(completion(text, given_code))
+    program = assemble(given_code, text)
     assert program.source == source
     assert program.given_chars == len(given_code)
     assert program.code_chars == code_chars
@@ -325,7 +336,7 @@ def test_the_program_ends_at_the_first_fence_that_opens_a_line(
 def test_source_is_given_code_and_code_and_holds_no_fence_of_the_policys(
     text: str, given_code: str
 ) -> None:
-    program = assemble(completion(text, given_code))
+    program = assemble(given_code, text)
     assert program.source == given_code + text[: program.code_chars]
     start, end = program.fence_chars
     assert program.code_chars <= start <= end <= len(text)

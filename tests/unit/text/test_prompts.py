@@ -10,7 +10,7 @@ from typing import get_args
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
-from test_program import completion, cut_at, problem, references
+from test_program import cut_at, problem, references
 from tokenizers_for_tests import EOS, FAMILIES, TURNS, tokenizer
 
 from stepcoder_dist.config import PromptConfig
@@ -62,7 +62,7 @@ def test_a_signature_after_the_fence_is_given_code_and_the_start_of_the_program(
     assert SIGNATURE.lstrip().startswith(text)
     assert tokenizer(BYTES).decode(ids) == "```python\n" + text
     rest = (SIGNATURE.lstrip() + "    return [x]\n").removeprefix(text)
-    whole = assemble(completion(rest + "\n\ndef g():\n    broken(", text), writer.stop)
+    whole = assemble(text, rest + "\n\ndef g():\n    broken(", writer.stop)
     assert whole.source == SIGNATURE.lstrip() + "    return [x]\n\n"
 
 
