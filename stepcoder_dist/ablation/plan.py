@@ -21,7 +21,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from stepcoder_dist.config import RunConfig, Section, Share
+from stepcoder_dist.config import RunConfig, Section, Share, WrittenPath
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.run import resumption, run_file
 
@@ -53,7 +53,7 @@ class Setting(Section):
     """One sentence for the tables."""
     set: tuple[str, ...] = ()
     """Overrides `a.b=value`, the same for every arm."""
-    weak_tests: str = ""
+    weak_tests: WrittenPath = ""
     """The held-out problems again, with tests like the training ones: a program that passes these
     and fails the held-out ones would have been rewarded for being wrong."""
     arms: tuple[str, ...] = ()
@@ -66,12 +66,12 @@ class AblationFile(Section):
     """What an ablation file can say."""
 
     name: Name
-    run: str
+    run: WrittenPath
     """Run file of every cell; its path is relative to this file."""
     seeds: tuple[Seed, ...]
-    out: str = ""
+    out: WrittenPath = ""
     """Folder of the results; empty: docs/results/<name>."""
-    page: str = ""
+    page: WrittenPath = ""
     """Markdown file that gets the tables between two markers; empty: tables.md in `out`."""
     eval_every: Annotated[int, Field(ge=0)] = 0
     """Steps between evaluations on the held-out problems; 0: at the end only."""

@@ -12,6 +12,7 @@ import typer
 
 from stepcoder_dist.cli import data_commands, missing_extra
 from stepcoder_dist.cli.data_commands import SandboxBackend, SandboxImage
+from stepcoder_dist.cli.written import path_of, source_of
 from stepcoder_dist.errors import Interrupted, StepcoderError, UserError
 from stepcoder_dist.host import interruption
 
@@ -23,7 +24,12 @@ app = typer.Typer(
 )
 app.add_typer(data_commands.app, name="data")
 
-RunFile = Annotated[Path, typer.Argument(metavar="RUN.toml", help="A run file: deploy/runs/.")]
+RunFile = Annotated[
+    Path, typer.Argument(parser=path_of, metavar="RUN.toml", help="A run file: deploy/runs/.")
+]
+RunFolder = Annotated[
+    Path, typer.Argument(parser=path_of, metavar="RUN_DIR", help="What `train` wrote.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="A.B=V", help="Override one key of the file. Repeat."),
@@ -92,20 +98,32 @@ def sft(
 @app.command("eval")
 def evaluate(
     run_file: Annotated[
-        Path | None, typer.Argument(metavar="[RUN.toml]", help="A run file, unless --compare.")
+        Path | None,
+        typer.Argument(parser=path_of, metavar="[RUN.toml]", help="A run file, unless --compare."),
     ] = None,
     *,
     model: Annotated[
-        str, typer.Option(help="Checkpoint folder; default: the run file's SFT checkpoint.")
+        str,
+        typer.Option(
+            parser=source_of,
+            metavar="FOLDER",
+            help="Checkpoint folder; default: the run file's SFT checkpoint.",
+        ),
     ] = "",
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.jsonl", help="Samples; default: runs/eval/NAME-MODEL.jsonl."),
+        typer.Option(
+            parser=path_of,
+            metavar="FILE.jsonl",
+            help="Samples; default: runs/eval/NAME-MODEL.jsonl.",
+        ),
     ] = None,
     compare: Annotated[
         tuple[Path, Path] | None,
         typer.Option(
-            metavar="A B", help="Compare two evaluations instead: files, or folders of `demo`."
+            parser=path_of,
+            metavar="A B",
+            help="Compare two evaluations instead: files, or folders of `demo`.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
@@ -145,7 +163,8 @@ def demo(run_file: RunFile, *, overrides: Overrides = None) -> None:
 @app.command()
 def ablate(
     ablation_file: Annotated[
-        Path, typer.Argument(metavar="ABLATION.toml", help="deploy/runs/ablation.toml.")
+        Path,
+        typer.Argument(parser=path_of, metavar="ABLATION.toml", help="deploy/runs/ablation.toml."),
     ],
     *,
     setting: Annotated[str, typer.Option(metavar="S", help="This setting only.")] = "",
@@ -177,9 +196,15 @@ def ablate(
 @app.command()
 def judge(
     *,
-    problems: Annotated[Path, typer.Option(metavar="P.jsonl", help="Problems with their tests.")],
-    programs: Annotated[Path, typer.Option(metavar="C.jsonl", help="Programs to judge.")],
-    out: Annotated[Path, typer.Option(metavar="V.jsonl", help="Where the verdicts go.")],
+    problems: Annotated[
+        Path, typer.Option(parser=path_of, metavar="P.jsonl", help="Problems with their tests.")
+    ],
+    programs: Annotated[
+        Path, typer.Option(parser=path_of, metavar="C.jsonl", help="Programs to judge.")
+    ],
+    out: Annotated[
+        Path, typer.Option(parser=path_of, metavar="V.jsonl", help="Where the verdicts go.")
+    ],
     backend: SandboxBackend = "docker",
     jobs: Annotated[int, typer.Option(min=1, help="Programs judged at a time.")] = 2,
     image: SandboxImage = "stepcoder-sandbox:latest",
@@ -195,9 +220,9 @@ def judge(
 
 @app.command()
 def export(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="What `train` wrote.")],
+    run_dir: RunFolder,
     step: Annotated[int, typer.Argument(metavar="STEP", help="Of its checkpoints/.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")],
+    out: Annotated[Path, typer.Argument(parser=path_of, metavar="OUT", help="A new folder.")],
 ) -> None:
     """Write a checkpoint's policy as a Hugging Face folder."""
     from stepcoder_dist.launch import export as command
@@ -209,7 +234,7 @@ def export(
 def doctor(
     run_file: Annotated[
         Path | None,
-        typer.Argument(metavar="[RUN.toml]", help="Also: can this file work here?"),
+        typer.Argument(parser=path_of, metavar="[RUN.toml]", help="Also: can this file work here?"),
     ] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
@@ -235,10 +260,11 @@ def doctor(
 
 @app.command()
 def report(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="What `train` wrote.")],
+    run_dir: RunFolder,
     *,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Default: RUN_DIR/report.html.")
+        Path | None,
+        typer.Option(parser=path_of, metavar="FILE", help="Default: RUN_DIR/report.html."),
     ] = None,
 ) -> None:
     """Write one self-contained HTML page about a run, finished or not."""
@@ -249,7 +275,7 @@ def report(
 
 @app.command()
 def samples(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="What `train` wrote.")],
+    run_dir: RunFolder,
     sample_id: Annotated[
         str, typer.Argument(metavar="[SAMPLE_ID]", help="Default: list those kept whole.")
     ] = "",

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from stepcoder_dist.cli.written import path_of, source_of
 from stepcoder_dist.config import Backend
 from stepcoder_dist.errors import UserError
 
@@ -21,7 +22,10 @@ MaxBadShare = Annotated[
 
 @app.command()
 def inspect(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A file, folder or ladder:<split>.")],
+    file: Annotated[
+        str,
+        typer.Argument(parser=source_of, metavar="FILE", help="A file, folder or ladder:<split>."),
+    ],
     *,
     problem: Annotated[str, typer.Option(metavar="ID", help="Show one problem.")] = "",
     curriculum: Annotated[
@@ -38,7 +42,10 @@ def inspect(
     jobs: Annotated[int, typer.Option(min=1, help="References run at a time.")] = 2,
     image: SandboxImage = "stepcoder-sandbox:latest",
     tokenizer: Annotated[
-        str, typer.Option(metavar="FOLDER", help="Lengths in this checkpoint's tokens, too.")
+        str,
+        typer.Option(
+            parser=source_of, metavar="FOLDER", help="Lengths in this checkpoint's tokens, too."
+        ),
     ] = "",
     max_bad_share: MaxBadShare = 0.0,
 ) -> None:
@@ -66,8 +73,12 @@ def inspect(
 
 @app.command()
 def overlap(
-    training: Annotated[str, typer.Argument(metavar="TRAIN", help="The set that is trained on.")],
-    evaluated: Annotated[str, typer.Argument(metavar="EVAL", help="The set that is evaluated.")],
+    training: Annotated[
+        str, typer.Argument(parser=source_of, metavar="TRAIN", help="The set that is trained on.")
+    ],
+    evaluated: Annotated[
+        str, typer.Argument(parser=source_of, metavar="EVAL", help="The set that is evaluated.")
+    ],
     *,
     n: Annotated[
         int, typer.Option("--ngram", metavar="N", min=1, help="Tokens of an n-gram.")
@@ -92,13 +103,22 @@ def overlap(
 @app.command()
 def refine(
     source: Annotated[
-        Path, typer.Argument(metavar="SRC", help="APPS, APPS+, MBPP, HumanEval, or our rows.")
+        Path,
+        typer.Argument(
+            parser=path_of, metavar="SRC", help="APPS, APPS+, MBPP, HumanEval, or our rows."
+        ),
     ],
     *,
-    out: Annotated[Path, typer.Option(metavar="FILE.jsonl", help="Where the refined set goes.")],
+    out: Annotated[
+        Path, typer.Option(parser=path_of, metavar="FILE.jsonl", help="Where the refined set goes.")
+    ],
     against: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE", help="An evaluation set: leave out what is in it. Repeat."),
+        typer.Option(
+            parser=source_of,
+            metavar="FILE",
+            help="An evaluation set: leave out what is in it. Repeat.",
+        ),
     ] = None,
     repair: Annotated[
         Literal["no", "majority"],
@@ -116,7 +136,8 @@ def refine(
         float, typer.Option(min=0, max=1, help="Jaccard similarity; 0: only exact duplicates.")
     ] = 0.85,
     tokenizer: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Of the model, for --max-tokens.")
+        Path | None,
+        typer.Option(parser=path_of, metavar="FOLDER", help="Of the model, for --max-tokens."),
     ] = None,
     max_tokens: Annotated[
         int | None, typer.Option(min=1, help="The model's context: statement and reference.")

@@ -26,7 +26,14 @@ from stepcoder_dist.config.model import VLLM_CPU_HEAD_SIZES, ModelConfig, ModelS
 from stepcoder_dist.config.pools import ActorsConfig, Backend, ProcessResources, SandboxConfig
 from stepcoder_dist.config.problems import ProblemsConfig, PromptConfig
 from stepcoder_dist.config.run import RunConfig
-from stepcoder_dist.config.section import NonNegativeFloat, Positive, PositiveFloat, Section, Share
+from stepcoder_dist.config.section import (
+    NonNegativeFloat,
+    Positive,
+    PositiveFloat,
+    Section,
+    Share,
+    WrittenPath,
+)
 
 __all__ = [
     "VLLM_CPU_HEAD_SIZES",
@@ -55,4 +62,5 @@ __all__ = [
     "TinyModel",
     "TrainConfig",
     "WeightsConfig",
+    "WrittenPath",
 ]

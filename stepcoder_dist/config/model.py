@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from stepcoder_dist.config.section import Positive, Section, divides
+from stepcoder_dist.config.section import Positive, Section, WrittenPath, divides
 
 VLLM_CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256)
 
@@ -53,13 +53,13 @@ class ModelShape(Section):
 
 
 class ModelConfig(Section):
-    path: str = ""
+    path: WrittenPath = ""
     """Folder or hub name of the checkpoint that SFT starts from; empty: `tiny` is made."""
     tiny: TinyModel | None = None
     """Make a tiny model instead: the section below."""
     shape: ModelShape | None = None
     """Dimensions for estimates: the section below."""
-    sft_path: str = ""
+    sft_path: WrittenPath = ""
     """Folder of the SFT checkpoint: policy at version 0 and reference. Empty: `model.path`, or
     `runs/<name>-sft` where `tiny` is set."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"

@@ -6,17 +6,17 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from stepcoder_dist.config.section import Positive, Section, Share
+from stepcoder_dist.config.section import Positive, Section, Share, WrittenPath
 
 
 class ProblemsConfig(Section):
-    train: str
+    train: WrittenPath
     """A file (JSON list or JSONL: our schema, APPS+, MBPP, HumanEval), an APPS folder, or
     `ladder:<split>` for the shipped set (splits: sft, train, heldout)."""
-    heldout: str
-    sft: str = ""
+    heldout: WrittenPath
+    sft: WrittenPath = ""
     """Problems for the warm start; empty: `train`."""
-    sft_heldout: str = ""
+    sft_heldout: WrittenPath = ""
     """Problems on whose references the warm start's loss is measured, never trained; empty:
     `heldout`, the set that evaluations use."""
     max_bad_share: Share = 0.0

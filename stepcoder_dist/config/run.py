@@ -18,9 +18,9 @@ from stepcoder_dist.config.method import (
 from stepcoder_dist.config.model import ModelConfig
 from stepcoder_dist.config.pools import ActorsConfig, SandboxConfig
 from stepcoder_dist.config.problems import ProblemsConfig, PromptConfig
-from stepcoder_dist.config.section import PositiveFloat, Section, divides
+from stepcoder_dist.config.section import PositiveFloat, Section, WrittenPath, divides
 from stepcoder_dist.methods import Method
-from stepcoder_dist.runs_root import runs_root
+from stepcoder_dist.paths import runs_root
 
 
 class RunConfig(Section):
@@ -32,7 +32,7 @@ class RunConfig(Section):
     """A preset of `curriculum.kind`, `credit.rule` and `learner.advantage` (docs/methods.md). Keys
     written in the file win over it; `--set method=…` wins over the file."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    run_dir: str = ""
+    run_dir: WrittenPath = ""
     """Empty: `runs/<name>`, or the next free `runs/<name>-2`, … `runs` is `$STEPCODER_RUNS` where
     that is set; in a Ray job its default is `~/stepcoder-runs`."""
     dashboard: bool = True

@@ -1,15 +1,19 @@
-"""What the sections of a run file have in common: how strict they are, and their numbers."""
+"""What the sections of a run file have in common: how strict they are, their numbers and paths."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from stepcoder_dist import paths
 
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+WrittenPath = Annotated[str, AfterValidator(paths.expanded)]
+"""A path, or a name in the place of one (`ladder:train`, a hub name)."""
 
 
 class Section(BaseModel):

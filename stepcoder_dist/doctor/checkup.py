@@ -17,8 +17,8 @@ from stepcoder_dist.doctor import run_needs
 from stepcoder_dist.doctor.examination import Finding, Probe, examine
 from stepcoder_dist.doctor.gpu_memory import GIB
 from stepcoder_dist.errors import UserError
+from stepcoder_dist.paths import runs_root
 from stepcoder_dist.run.reservations import demand
-from stepcoder_dist.runs_root import runs_root
 
 DEMO = Path(__file__).parents[2] / "deploy" / "runs" / "demo.toml"
 _RAY_LOGS_BYTES = 0.5 * GIB

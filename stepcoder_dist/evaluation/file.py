@@ -60,7 +60,7 @@ def prepare(path: Path) -> Path:
 
     Raises `ConfigError` where it cannot be written.
     """
-    path = path.expanduser().resolve()
+    path = path.resolve()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

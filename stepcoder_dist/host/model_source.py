@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.paths import expanded
 
 FIX = "run `stepcoder sft RUN.toml` first, or fix model.path (or --model)"
 
@@ -65,7 +66,7 @@ def find(written: str | Path) -> ModelSource:
     A hub name is what has the form of one, does not begin as a path does, and is no folder here.
     """
     text = str(written)
-    path = Path(text).expanduser()
+    path = Path(expanded(text))
     named = _HUB_NAME.fullmatch(text) and not text.startswith(_MADE_HERE)
     return ModelSource(text if named and not path.exists() else str(path.resolve()))
 

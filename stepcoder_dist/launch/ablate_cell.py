@@ -20,11 +20,11 @@ from stepcoder_dist.launch.evaluate import evaluate_in
 from stepcoder_dist.launch.processes import check_sandbox, console, open_pools
 from stepcoder_dist.launch.ray_session import ray_session
 from stepcoder_dist.launch.train import train_in
+from stepcoder_dist.paths import runs_root
 from stepcoder_dist.records import Outcome, Problem, WeightVersion
 from stepcoder_dist.run.preflight import fitting, prompt_writer, sft_checkpoint, without_given_code
 from stepcoder_dist.run.run_folder import RunFolder
 from stepcoder_dist.run.session import Pools
-from stepcoder_dist.runs_root import runs_root
 from stepcoder_dist.sft import folder as sft_folder
 from stepcoder_dist.text.program import PromptWriter
 

@@ -21,6 +21,7 @@ from stepcoder_dist.host.interruption import run_until_done
 from stepcoder_dist.host.model_source import find
 from stepcoder_dist.launch.processes import check_sandbox, console, open_pools
 from stepcoder_dist.launch.ray_session import ray_session
+from stepcoder_dist.paths import runs_root
 from stepcoder_dist.records import Problem
 from stepcoder_dist.run.preflight import (
     fitting,
@@ -30,7 +31,6 @@ from stepcoder_dist.run.preflight import (
     without_given_code,
 )
 from stepcoder_dist.run.session import Pools
-from stepcoder_dist.runs_root import runs_root
 from stepcoder_dist.sft import folder as sft_folder
 from stepcoder_dist.text.program import PromptWriter
 

@@ -11,9 +11,9 @@ from stepcoder_dist.config import CurriculumConfig, RunConfig
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.host import model_source
 from stepcoder_dist.method.curriculum import Curriculum
+from stepcoder_dist.paths import VARIABLE, in_ray_job, runs_root
 from stepcoder_dist.problems import load as load_problems
 from stepcoder_dist.records import Problem
-from stepcoder_dist.runs_root import VARIABLE, in_ray_job, runs_root
 from stepcoder_dist.text import chat_template
 from stepcoder_dist.text.program import PromptWriter
 from stepcoder_dist.text.tokenization import load_tokenizer, tokenizer_files

@@ -118,8 +118,8 @@ def document() -> str:
         "",
         "One TOML tree. Unknown keys are refused; `stepcoder train RUN.toml --dry-run` prints the",
         "resolved tree with the sizes that follow from it. `--set section.key=value` overrides one",
-        "key. Relative paths start at the working folder. Made from `stepcoder_dist/config/` by",
-        "`make docs`.",
+        "key. Relative paths start at the working folder, `~` is the home folder. Made from",
+        "`stepcoder_dist/config/` by `make docs`.",
     ]
     for title, section in _sections(RunConfig, ""):
         lines += ["", f"## {title or 'top level'}", ""]

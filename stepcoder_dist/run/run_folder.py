@@ -29,10 +29,10 @@ from stepcoder_dist.evaluation import file as evaluation_file
 from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample
 from stepcoder_dist.host import atomic_file
 from stepcoder_dist.loop.judged_sample import JudgedSample
+from stepcoder_dist.paths import runs_root
 from stepcoder_dist.records import Trajectory, WeightVersion
 from stepcoder_dist.run.run_file import describe
 from stepcoder_dist.run.sample_rows import sample_rows
-from stepcoder_dist.runs_root import runs_root
 
 
 class RunFolder:

@@ -46,6 +46,43 @@ def refusal(path: Path, *overrides: str) -> str:
     return str(error.value)
 
 
+def test_every_path_of_a_run_file_may_begin_with_the_home_folder(
+    run_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    written = SMALLEST
+    for name in ("some/model", "train.jsonl", "heldout.jsonl"):
+        written = written.replace(f'"{name}', f'"~/{name}')
+    run_file.write_text(written)
+    paths = [
+        "run_dir=~/runs/x",
+        "model.sft_path=~/sft",
+        "problems.sft=~/a.jsonl",
+        "problems.sft_heldout=~/b",
+    ]
+    config = load(run_file, paths)
+    assert config.run_dir == "/home/ada/runs/x"
+    assert (config.model.path, config.model.sft_path) == ("/home/ada/some/model", "/home/ada/sft")
+    assert (config.problems.train, config.problems.heldout) == (
+        "/home/ada/train.jsonl",
+        "/home/ada/heldout.jsonl",
+    )
+    assert (config.problems.sft, config.problems.sft_heldout) == (
+        "/home/ada/a.jsonl",
+        "/home/ada/b",
+    )
+
+
+def test_a_path_without_the_home_folder_stays_as_it_was_written(run_file: Path) -> None:
+    config = load(
+        run_file,
+        ["run_dir=runs/../x", "problems.train=ladder:train?count=2", "model.path=org/model"],
+    )
+    assert config.run_dir == "runs/../x"
+    assert config.problems.train == "ladder:train?count=2"
+    assert config.model.path == "org/model"
+
+
 def test_the_smallest_run_file_takes_the_papers_values(run_file: Path) -> None:
     config = load(run_file)
     assert (config.sampling.samples_per_problem, config.sampling.temperature) == (16, 0.8)

@@ -39,6 +39,18 @@ def test_a_cells_config_is_the_run_file_with_its_settings_and_its_arms_keys_and_
     assert cell.selection == ["--setting", "short", "--arm", "a", "--seed", "1"]
 
 
+def test_the_paths_of_an_ablation_file_may_begin_with_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    written = 'run = "~/base.toml"\npage = "~/page.md"'
+    text = ABLATION.replace('run = "base.toml"', written)
+    text = text.replace('name = "short"', 'name = "short"\nweak_tests = "~/weak.jsonl"')
+    plan = load(tmp_path, text)
+    assert plan.page == tmp_path / "page.md"
+    assert plan.cells[-1].setting.weak_tests == f"{tmp_path}/weak.jsonl"
+
+
 def test_a_selection_leaves_only_what_was_asked_for(tmp_path: Path):
     plan = load(tmp_path)
     assert len(plan.select(arm="b")) == 4
