@@ -61,7 +61,9 @@ class ActorPool:
         self._placement = placement
         source = model_source.find(checkpoint)
         if source.folder is not None:  # else a hub name: every actor's machine gets it itself
-            CheckpointFolder(source).check_context(config.model.max_tokens)
+            folder = CheckpointFolder(source)
+            folder.check_context(config.model.max_tokens)
+            folder.check_tensor_parallel(config.actors.tensor_parallel)
         self._checkpoint = source.text
         self._config = config
         self._slots = [Slot(f"rollout-{i}") for i in range(config.actors.number)]

@@ -9,6 +9,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from stepcoder_dist.config import splits_over
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.host.model_source import ModelSource
 
@@ -28,6 +29,16 @@ class CheckpointFolder:
             raise ConfigError(
                 f"model.max_tokens = {max_tokens} is above max_position_embeddings = {positions} "
                 f"of {self.path}; lower it"
+            )
+
+    def check_tensor_parallel(self, parallel: int) -> None:
+        """Raise `ConfigError` when attention heads cannot be split over so many GPUs."""
+        heads = int(self._config.get("num_attention_heads") or 0)
+        kv_heads = int(self._config.get("num_key_value_heads") or heads)
+        if heads and not splits_over(heads, kv_heads, parallel):
+            raise ConfigError(
+                f"actors.tensor_parallel = {parallel} does not split the {heads} heads and "
+                f"{kv_heads} key-value heads of {self.path} evenly; choose a divisor of both"
             )
 
     def parameter_shapes(self) -> Mapping[str, tuple[int, ...]]:

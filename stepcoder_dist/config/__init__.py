@@ -23,7 +23,13 @@ from stepcoder_dist.config.method import (
     SamplingConfig,
 )
 from stepcoder_dist.config.model import VLLM_CPU_HEAD_SIZES, ModelConfig, ModelShape, TinyModel
-from stepcoder_dist.config.pools import ActorsConfig, Backend, ProcessResources, SandboxConfig
+from stepcoder_dist.config.pools import (
+    ActorsConfig,
+    Backend,
+    ProcessResources,
+    SandboxConfig,
+    splits_over,
+)
 from stepcoder_dist.config.problems import ProblemsConfig, PromptConfig
 from stepcoder_dist.config.run import RunConfig
 from stepcoder_dist.config.section import (
@@ -63,4 +69,5 @@ __all__ = [
     "TrainConfig",
     "WeightsConfig",
     "WrittenPath",
+    "splits_over",
 ]

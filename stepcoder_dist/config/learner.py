@@ -58,7 +58,15 @@ class LearnerConfig(Section):
     @model_validator(mode="after")
     def _batches_divide(self) -> LearnerConfig:
         divides(self, "minibatch_samples", "samples_per_step")
-        divides(self, "ranks", "minibatch_samples")
+        return self
+
+    @model_validator(mode="after")
+    def _one_gpu_a_rank(self) -> LearnerConfig:
+        if self.resources.num_gpus > 1:
+            raise ValueError(
+                f"resources.num_gpus = {self.resources.num_gpus:g} of a learner rank, which "
+                "computes on one GPU; set it to 1 and raise ranks"
+            )
         return self
 
     @property

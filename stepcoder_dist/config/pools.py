@@ -14,6 +14,12 @@ Backend = Literal["docker", "process"]
 security boundary. `sandbox/backend.py` makes each, and says how to add one."""
 
 
+def splits_over(heads: int, kv_heads: int, parallel: int) -> bool:
+    """Whether vLLM can split attention over so many GPUs; it repeats key-value heads that are
+    fewer."""
+    return heads % parallel == 0 and (kv_heads % parallel == 0 or parallel % kv_heads == 0)
+
+
 class ProcessResources(Section):
     """What Ray reserves for each process of a pool."""
 

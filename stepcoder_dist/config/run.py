@@ -16,7 +16,7 @@ from stepcoder_dist.config.method import (
     SamplingConfig,
 )
 from stepcoder_dist.config.model import ModelConfig
-from stepcoder_dist.config.pools import ActorsConfig, SandboxConfig
+from stepcoder_dist.config.pools import ActorsConfig, SandboxConfig, splits_over
 from stepcoder_dist.config.problems import ProblemsConfig, PromptConfig
 from stepcoder_dist.config.section import PositiveFloat, Section, WrittenPath, divides
 from stepcoder_dist.methods import Method
@@ -91,6 +91,25 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _gpus_are_whole(self) -> RunConfig:
+        """Two processes on one GPU take turns with `colocate`, or fight for its memory."""
+        for pool in ("actors", "learner"):
+            gpus = getattr(self, pool).resources.num_gpus
+            if not self.colocate and gpus % 1:
+                raise ValueError(
+                    f"{pool}.resources.num_gpus = {gpus:g} shares a GPU with other processes; set "
+                    "colocate = true, or reserve whole GPUs"
+                )
+        shape = self.model.shape or self.model.tiny
+        parallel = self.actors.tensor_parallel
+        if shape is not None and not splits_over(shape.heads, shape.kv_heads, parallel):
+            raise ValueError(
+                f"actors.tensor_parallel = {parallel} does not split the model's {shape.heads} "
+                f"heads and {shape.kv_heads} key-value heads evenly; choose a divisor of both"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _colocation_fits(self) -> RunConfig:
         if not self.colocate:
             return self
@@ -138,7 +157,7 @@ class RunConfig(Section):
     def derived(self) -> dict[str, int]:
         """The batch sizes that follow from the rest, for `--dry-run`."""
         learner = self.learner
-        per_rank = learner.minibatch_samples // learner.ranks
+        per_rank = -(-learner.minibatch_samples // learner.ranks)
         return {
             "problems_per_step": self.problems_per_step,
             "minibatches_per_epoch": learner.samples_per_step // learner.minibatch_samples,

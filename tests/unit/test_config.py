@@ -138,7 +138,8 @@ def test_every_shipped_run_file_loads(path: Path) -> None:
         # batches that do not divide
         ("learner.minibatch_samples=6", "learner.minibatch_samples = 6 does not divide samples_per_step = 64; use 4 or 8"),
         ("learner.minibatch_samples=128", "learner.minibatch_samples = 128 does not divide samples_per_step = 64; use 32 or 64"),
-        ("learner.ranks=3", "learner.ranks = 3 does not divide minibatch_samples = 64; use 2 or 4"),
+        ("learner.resources.num_gpus=2", "learner.resources.num_gpus = 2 of a learner rank, which computes on one GPU; set it to 1 and raise ranks"),
+        ("learner.resources.num_gpus=0.5", "learner.resources.num_gpus = 0.5 shares a GPU with other processes; set colocate = true, or reserve whole GPUs"),
         ("sampling.samples_per_problem=7", "sampling.samples_per_problem = 7 does not divide learner.samples_per_step = 64; use 4 or 8"),
         # parts that do not fit together
         ("model.path=", "model: needs either path or [model.tiny], and has neither; give one"),
@@ -171,6 +172,14 @@ def test_a_tiny_model_that_vllm_could_not_run_is_refused(
     run_file: Path, tiny: str, line: str
 ) -> None:
     assert refusal(run_file, "model.path=", f"model.tiny.{tiny}") == f"{run_file}: {line}"
+
+
+def test_heads_have_to_divide_over_the_gpus_of_an_engine(run_file: Path) -> None:
+    tiny = ("model.path=", "model.tiny.heads=4", "model.tiny.kv_heads=2")
+    assert refusal(run_file, *tiny, "actors.tensor_parallel=3", "actors.resources.num_gpus=3") == (
+        f"{run_file}: actors.tensor_parallel = 3 does not split the model's 4 heads and 2 "
+        "key-value heads evenly; choose a divisor of both"
+    )
 
 
 def test_a_template_and_a_task_are_two_wordings(run_file: Path) -> None:
@@ -327,7 +336,7 @@ sizes = st.integers(1, 48)
 def test_a_config_that_is_accepted_spends_every_sample_once_an_epoch(
     group: int, step: int, minibatch: int, ranks: int, micro: int
 ) -> None:
-    fits = step % minibatch == 0 and minibatch % ranks == 0 and step % group == 0
+    fits = step % minibatch == 0 and step % group == 0
     tree = {
         "name": "x",
         "model": {"path": "m"},
@@ -348,9 +357,10 @@ def test_a_config_that_is_accepted_spends_every_sample_once_an_epoch(
     sizes_of_run = RunConfig(**tree, learner=LearnerConfig(**learner)).derived()  # type: ignore[arg-type]
     assert sizes_of_run["problems_per_step"] * group == step
     assert sizes_of_run["minibatches_per_epoch"] * minibatch == step
-    assert sizes_of_run["samples_per_rank_and_minibatch"] * ranks == minibatch
+    most = sizes_of_run["samples_per_rank_and_minibatch"]
+    assert (most - 1) * ranks < minibatch <= most * ranks
     held = sizes_of_run["microbatches_per_rank_and_minibatch"] * micro
-    assert 0 <= held - sizes_of_run["samples_per_rank_and_minibatch"] < micro
+    assert 0 <= held - most < micro
     assert sizes_of_run["samples_in_run"] == 2 * step
 
 

@@ -47,8 +47,9 @@ def test_what_cannot_share_a_gpu_is_refused_in_one_line(overrides: list[str], li
     assert "\n" not in str(refused.value)
 
 
-def test_without_colocation_the_same_settings_are_taken() -> None:
-    config = load(ONE_GPU, ["colocate=false", "train.max_staleness=1", "actors.number=2"])
+def test_without_colocation_the_same_settings_are_taken_on_gpus_of_their_own() -> None:
+    whole = ["actors.resources.num_gpus=1", "learner.resources.num_gpus=1"]
+    config = load(ONE_GPU, [*whole, "colocate=false", "train.max_staleness=1", "actors.number=2"])
     assert config.actors.number == 2
 
 
