@@ -5,7 +5,7 @@
 
 A case is the run file with other keys. The loops of a real run sample and judge `--steps` batches
 of it; the learner is one that takes the gradient of each and never moves. Advantages are RLOO's
-(learner/group_advantages.py), so that no critic has to be trained first, and the same batch is
+(learner/advantage/rloo.py), so that no critic has to be trained first, and the same batch is
 taken twice: all tokens carry it, or those that FGO keeps.
 
 With g₁ … g_N the gradients of the batches, the signal is |E g|², by Σ_{i≠j} gᵢ·gⱼ / N(N − 1), which
@@ -33,8 +33,8 @@ from rich.table import Table
 from torch import Tensor
 
 from learner import batching, policy_critic
-from learner.advantage_rules import RULES
-from learner.group_advantages import flat_share
+from learner.advantage import rloo
+from learner.advantage.groups import flat_share
 from learner.ppo_step import PAD_ID
 from learner.step_tensors import Recomputed, StepTensors
 from learner.weight_publisher import make_publisher
@@ -89,7 +89,7 @@ class StandingLearner:
             reference_logprobs=tensors.rollout_logprobs,
             values=None,
         )
-        targets = RULES["rloo"].targets(tensors, sampled, self._config.learner)
+        targets = rloo.targets(tensors, sampled, self._config.learner)
         weights = {
             name: targets.advantages * mask / mask.sum().clamp(min=1)
             for name, mask in (("all", tensors.mask), ("executed", targets.keep))

@@ -12,10 +12,9 @@ What a step does, in the order of the files:
           batching.py          samples -> minibatches -> micro-batches of each rank
           ppo_step.py          one PPO step: recompute, advantages, epochs of minibatches
             step_tensors.py      what the step knows about every token
-            advantage_rules.py   `learner.advantage`: from those to what the losses aim at
-            advantages.py        gae: KL inside the reward, GAE, whitening: pure functions
-            group_advantages.py  grpo, rloo: a sample's score against its group's: pure functions
-            ppo_loss.py          clipped policy and value losses, correction weight: pure functions
+            advantage/           `learner.advantage`: from those to what the losses aim at
+            loss/                what the policy and the critic go down: pure functions
+            step_figures.py      the step's metrics
           checkpoint.py        save and load so that a run goes on bitwise; refuse what is foreign
           manifest.py          what a checkpoint says about itself
           hf_folder.py         the policy as an ordinary Hugging Face folder

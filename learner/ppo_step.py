@@ -1,6 +1,11 @@
-"""One step of one rank: recompute, aim (advantage_rules.py), then epochs of minibatches.
+"""One step of one rank: ask the networks, aim (learner/advantage), then epochs of minibatches.
 
-Every rank holds the whole batch, forwards its own micro-batches, and knows every count that a loss
+    run ─ _recompute     π_old, reference and values, once, before anything moves
+        ─ rule           what each token's losses aim at
+        ─ _train ─ _update, for each minibatch of each epoch
+                     ─ _policy_loss, _value_loss, for each micro-batch
+
+Every rank holds the entire batch, forwards its own micro-batches, and knows every count that a loss
 is divided by without asking the others (batching.py).
 """
 
@@ -9,21 +14,39 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from learner import advantages, batching, group_advantages, ppo_loss
-from learner.advantage_rules import RULES
+from learner import advantage, batching
 from learner.batching import MicroBatch
+from learner.loss.correction import correction_weights
+from learner.loss.kl import kl_from_old, reference_kl
+from learner.loss.policy import SURROGATES, PolicyTokens, policy_loss
+from learner.loss.value import value_loss
+from learner.step_figures import UpdateSums, before_update
 from learner.step_tensors import Recomputed, StepTensors, Targets
 from learner.zero_engine import ZeroEngine
+from stepcoder_dist import methods
 from stepcoder_dist.config import LearnerConfig
 from stepcoder_dist.records import Trajectory, WeightVersion
 
 PAD_ID = 0
 """Fills the right of short rows; causal attention never lets a real token see it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Step:
+    """One step under way: what it starts from and what its losses aim at."""
+
+    version: WeightVersion
+    """Of the weights before the first update."""
+    batch: Sequence[Trajectory]
+    tensors: StepTensors
+    known: Recomputed
+    targets: Targets
 
 
 class PpoStep:
@@ -47,10 +70,12 @@ class PpoStep:
         self._rank = rank
         self._seed = seed
         self._device = device
-        self._rule = RULES[learner.advantage]
+        self._rule = advantage.rule(learner.advantage)
+        self._kl_in_loss = methods.ADVANTAGES[learner.advantage].kl_in_loss
+        self._surrogate = SURROGATES["ppo"]
 
     def run(self, batch: Sequence[Trajectory], version: WeightVersion) -> dict[str, float]:
-        """Train on the whole batch from weights `version`; return metrics, the same on all ranks.
+        """Train on the entire batch from weights `version`; return metrics, the same on all ranks.
 
         A batch without a kept token changes nothing.
         """
@@ -61,15 +86,17 @@ class PpoStep:
             return counts
         tensors = StepTensors.of(batch, self._device)
         known = self._recompute(batch, tensors)
-        targets = self._rule.targets(tensors, known, self._learner)
+        targets = self._rule(tensors, known, self._learner)
         kept = int(targets.keep.sum())
         if kept == 0:
             return counts
         counts["kept_share"] = kept / response
-        updates = self._train(batch, tensors, known, targets, version)
+        updates = self._train(
+            _Step(version=version, batch=batch, tensors=tensors, known=known, targets=targets)
+        )
         tokens = sum(batching.lengths(batch)) * self._learner.epochs
         speed = {"learner_tokens_per_s": tokens / (time.perf_counter() - began)}
-        return counts | _before(tensors, known, targets, self._learner) | updates | speed
+        return counts | before_update(tensors, known, targets, self._learner) | updates | speed
 
     @torch.no_grad()
     def _recompute(self, batch: Sequence[Trajectory], tensors: StepTensors) -> Recomputed:
@@ -96,132 +123,95 @@ class PpoStep:
             values=values[0] if values else None,
         )
 
-    def _train(
-        self,
-        batch: Sequence[Trajectory],
-        tensors: StepTensors,
-        known: Recomputed,
-        targets: Targets,
-        version: WeightVersion,
-    ) -> dict[str, float]:
+    def _train(self, step: _Step) -> dict[str, float]:
         """All epochs and minibatches. Returns the means over the updates."""
-        sums: dict[str, list[float]] = defaultdict(list)
+        found: dict[str, list[float]] = defaultdict(list)
         for epoch in range(self._learner.epochs):
-            seed = (self._seed, version, epoch)
-            for part in batching.minibatches(len(batch), self._learner.minibatch_samples, seed):
-                update = self._update(part, batch, tensors, known, targets, version)
-                for name, value in update.items():
-                    sums[name].append(value)
-        return {name: sum(values) / len(values) for name, values in sums.items()}
+            seed = (self._seed, step.version, epoch)
+            size = self._learner.minibatch_samples
+            for part in batching.minibatches(len(step.batch), size, seed):
+                for name, value in self._update(part, step).items():
+                    found[name].append(value)
+        return {name: sum(values) / len(values) for name, values in found.items()}
 
-    def _update(
-        self,
-        part: batching.Indices,
-        batch: Sequence[Trajectory],
-        tensors: StepTensors,
-        known: Recomputed,
-        targets: Targets,
-        version: WeightVersion,
-    ) -> dict[str, float]:
+    def _update(self, part: batching.Indices, step: _Step) -> dict[str, float]:
         """One optimiser update of policy and critic on one minibatch."""
-        learner = self._learner
         rows = torch.tensor(part, device=self._device)
-        kept, response = int(targets.keep[rows].sum()), int(tensors.mask[rows].sum())
-        alone = learner.critic_warmup_steps if self._critic is not None else 0
+        kept, response = int(step.targets.keep[rows].sum()), int(step.tensors.mask[rows].sum())
         # without a kept token Adam's momentum would still move the policy
-        trains_policy = kept > 0 and version >= alone
-        totals = torch.zeros(5, dtype=torch.float64, device=self._device)
-        micros = self._micro_batches(part, batch)
+        trains_policy = kept > 0 and step.version >= self._critic_alone
+        sums = UpdateSums(self._device)
+        micros = self._micro_batches(part, step.batch)
         for number, micro in enumerate(micros):
             last = number == len(micros) - 1
             if trains_policy:
-                loss, figures = self._policy_loss(micro, tensors, known, targets, kept, response)
-                self._policy.backward(loss, last=last)
-                totals[:4] += figures.double()
+                self._policy.backward(
+                    self._policy_loss(micro, step, kept, response, sums), last=last
+                )
             if self._critic is not None:
-                loss = self._value_loss(self._critic, micro, known, targets, response)
+                loss = self._value_loss(self._critic, micro, step, response, sums)
                 self._critic.backward(loss, last=last)
-                totals[4] += loss.detach()
-        torch.distributed.all_reduce(totals)
-        policy_loss, clip_fraction, approx_kl, kl_loss, value_loss = totals.tolist()
+        figures = sums.over_ranks()
         metrics: dict[str, float] = {}
         if self._critic is not None:
-            metrics |= {
-                "value_loss": value_loss,
-                "grad_norm_critic": self._critic.step(learner.critic_lr * self._warmup(version)),
-            }
+            rate = self._learner.critic_lr * self._warmup(step.version)
+            metrics["value_loss"] = figures["value_loss"]
+            metrics["grad_norm_critic"] = self._critic.step(rate)
         if trains_policy:
-            metrics |= {
-                "policy_loss": policy_loss,
-                "clip_fraction": clip_fraction,
-                "approx_kl": approx_kl,
-                **({"kl_loss": kl_loss} if self._rule.kl_in_loss else {}),
-                "grad_norm_policy": self._policy.step(
-                    learner.policy_lr * self._warmup(version - alone)
-                ),
-            }
+            rate = self._learner.policy_lr * self._warmup(step.version - self._critic_alone)
+            metrics["policy_loss"] = figures["policy_loss"]
+            metrics["clip_fraction"] = figures["clip_fraction"]
+            metrics["approx_kl"] = figures["approx_kl"]
+            if self._kl_in_loss:
+                metrics["kl_loss"] = figures["kl_loss"]
+            metrics["grad_norm_policy"] = self._policy.step(rate)
         return metrics
 
     def _policy_loss(
-        self,
-        micro: MicroBatch,
-        tensors: StepTensors,
-        known: Recomputed,
-        targets: Targets,
-        kept: int,
-        response: int,
-    ) -> tuple[Tensor, Tensor]:
-        """This micro-batch's part of the loss to go down, and of four figures (float32 [4]).
-
-        The figures: policy loss, clip fraction, KL from π_old, and the loss of the KL to the
-        reference, which is 0 where the rule has none.
-        """
+        self, micro: MicroBatch, step: _Step, kept: int, response: int, sums: UpdateSums
+    ) -> Tensor:
+        """This micro-batch's part of the loss that goes down; its figures are added to `sums`."""
         place = (micro.samples, micro.offsets)
-        inputs = micro.policy_inputs(tensors.temperatures[micro.samples])
-        logprobs, _ = self._policy(**inputs)
-        old, aim, keep = known.old_logprobs[place], targets.advantages[place], targets.keep[place]
-        clip = self._learner.ratio_clip
-        loss = ppo_loss.policy_loss(
-            logprobs,
-            old,
-            aim,
-            ppo_loss.correction_weights(
-                old, tensors.rollout_logprobs[place], self._learner.correction_cap
+        temperatures = step.tensors.temperatures[micro.samples]
+        logprobs, _ = self._policy(**micro.policy_inputs(temperatures))
+        old = step.known.old_logprobs[place]
+        tokens = PolicyTokens(
+            logprobs=logprobs,
+            old_logprobs=old,
+            advantages=step.targets.advantages[place],
+            corrections=correction_weights(
+                old, step.tensors.rollout_logprobs[place], self._learner.correction_cap
             ),
-            keep,
-            ratio_clip=clip,
-            kept_tokens=kept,
+            keep=step.targets.keep[place],
+            samples=micro.samples,
         )
-        now = logprobs.detach()
-        clipped = ppo_loss.clipped_tokens(now, old, aim, keep, clip)
-        moved = ppo_loss.kl_from_old(now, old).sum()
-        figures = [loss.detach(), clipped / kept, moved / response, torch.zeros_like(moved)]
-        if self._rule.kl_in_loss:
-            reference = known.reference_logprobs[place]
-            kl_loss = self._learner.kl_beta * ppo_loss.reference_kl(logprobs, reference, response)
-            figures[3] = kl_loss.detach()
+        loss, clipped = policy_loss(tokens, self._surrogate, self._learner, kept_tokens=kept)
+        sums.add("policy_loss", loss)
+        sums.add("clip_fraction", clipped / kept)
+        sums.add("approx_kl", kl_from_old(logprobs.detach(), old).sum() / response)
+        if self._kl_in_loss:
+            reference = step.known.reference_logprobs[place]
+            kl_loss = self._learner.kl_beta * reference_kl(logprobs, reference, response)
+            sums.add("kl_loss", kl_loss)
             loss = loss + kl_loss
-        return loss, torch.stack(figures)
+        return loss
 
     def _value_loss(
-        self,
-        critic: ZeroEngine,
-        micro: MicroBatch,
-        known: Recomputed,
-        targets: Targets,
-        response: int,
+        self, critic: ZeroEngine, micro: MicroBatch, step: _Step, response: int, sums: UpdateSums
     ) -> Tensor:
-        """This micro-batch's part of the critic's loss."""
-        if known.values is None or targets.returns is None:
+        """This micro-batch's part of the critic's loss; it is added to `sums` too."""
+        if step.known.values is None or step.targets.returns is None:
             raise ValueError(f"learner.advantage = {self._learner.advantage} trains no critic")
         place = (micro.samples, micro.offsets)
-        return self._learner.value_weight * ppo_loss.value_loss(
+        loss = self._learner.value_weight * value_loss(
             critic(**micro.critic_inputs()),
-            known.values[place],
-            targets.returns[place],
+            step.known.values[place],
+            step.targets.returns[place],
             value_clip=self._learner.value_clip,
             response_tokens=response,
         )
+        sums.add("value_loss", loss)
+        return loss
 
     def _micro_batches(
         self, part: batching.Indices, batch: Sequence[Trajectory]
@@ -234,28 +224,11 @@ class PpoStep:
         )
         return [batching.pack(s, batch, PAD_ID).to(self._device) for s in plan[self._rank]]
 
+    @property
+    def _critic_alone(self) -> int:
+        """First steps that train the critic only."""
+        return self._learner.critic_warmup_steps if self._critic is not None else 0
+
     def _warmup(self, steps_done: int) -> float:
         steps = self._learner.warmup_steps
         return min(1.0, (steps_done + 1) / steps) if steps else 1.0
-
-
-def _before(
-    tensors: StepTensors, known: Recomputed, targets: Targets, learner: LearnerConfig
-) -> dict[str, float]:
-    """Metrics over the response tokens as they were before the first update."""
-    mask = tensors.mask
-    old, rollout = known.old_logprobs[mask], tensors.rollout_logprobs[mask]
-    corrections = ppo_loss.correction_weights(old, rollout, learner.correction_cap)
-    if known.values is not None and targets.returns is not None:
-        explained = advantages.explained_variance(targets.returns, known.values, mask)
-        by_rule = {"explained_variance": explained}
-    else:
-        by_rule = {"flat_share": group_advantages.flat_share(tensors.scores, tensors.groups)}
-    return {
-        "kl_reference": float((old - known.reference_logprobs[mask]).mean()),
-        "logprob_mismatch": float((old - rollout).abs().mean()),
-        "correction_mean": float(corrections.mean()),
-        "entropy": float(known.entropy[mask].mean()),
-        **by_rule,
-        "advantage_std": targets.advantage_std,
-    }

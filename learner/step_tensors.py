@@ -1,6 +1,8 @@
 """What one PPO step knows about every token of its batch: [S, T] tensors, the same on all ranks.
 
-S = samples of the step, T = its longest completion. Column t speaks of completion token t.
+S = samples of the step (of all ranks), T = its longest completion. Rows are right-padded. Column t
+speaks of completion token t: its reward is earned by sampling token t, its value is that of the
+state before token t.
 """
 
 from __future__ import annotations
@@ -74,7 +76,7 @@ class Recomputed:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Targets:
-    """What the losses aim at (advantage_rules.py): [S, T] each."""
+    """What the losses aim at (learner/advantage): [S, T] each."""
 
     advantages: Tensor
     """float32."""
@@ -84,6 +86,38 @@ class Targets:
     """float32: what the critic is to predict; None without a critic."""
     advantage_std: float
     """Over the response tokens, before whitening."""
+
+    @classmethod
+    def of(
+        cls,
+        tensors: StepTensors,
+        advantages: Tensor,
+        *,
+        before_whitening: Tensor | None = None,
+        returns: Tensor | None = None,
+    ) -> Targets:
+        """Choose each token's mask by the sign of its advantage.
+
+        `before_whitening`: the advantages as they were; `advantages` themselves if not given.
+        """
+        raw = advantages if before_whitening is None else before_whitening
+        return cls(
+            advantages=advantages,
+            keep=torch.where(advantages < 0, tensors.blame, tensors.keep),
+            returns=returns,
+            advantage_std=float(raw[tensors.mask].std(correction=0)),
+        )
+
+
+def check_step_shape(first: Tensor, mask: Tensor, *others: Tensor) -> None:
+    """Raise `ValueError` unless all are [S, T], `TypeError` unless `mask` is bool."""
+    for tensor in (first, *others):
+        if tensor.ndim != 2 or tensor.shape != mask.shape:  # noqa: PLR2004
+            raise ValueError(
+                f"expected [samples, tokens] {tuple(mask.shape)}, not {tuple(tensor.shape)}"
+            )
+    if mask.dtype != torch.bool:
+        raise TypeError(f"the mask is {mask.dtype}; give bool")
 
 
 def _groups(batch: Sequence[Trajectory]) -> list[int]:

@@ -1,7 +1,7 @@
 """DeepSpeed, as this learner uses it: one process group, some ZeRO engines, one update at a time.
 
 Everything that DeepSpeed would do to the loss is undone here, so that the losses of
-`ppo_loss.py` mean what they say: it would divide by accumulation steps (`scale_wrt_gas`) and
+`learner/loss` mean what they say: it would divide by accumulation steps (`scale_wrt_gas`) and
 average over ranks, but our losses are already divided by counts over all ranks.
 """
 

@@ -2,7 +2,7 @@
 
     curriculum.kind      where the policy starts to write     start_rules.py
     credit.rule          which tokens carry policy loss       credit.py
-    learner.advantage    what a token's advantage is          learner/advantage_rules.py
+    learner.advantage    what a token's advantage is          learner/advantage
 
 A preset fills in the keys that a run file leaves out, and nothing else: learning rates, batch sizes
 and sampling are the same for every method. Imports nothing, so that `config/` can.
@@ -11,7 +11,8 @@ and sampling are the same for every method. Imports nothing, so that `config/` c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 Method = Literal[
     "stepcoder",
@@ -41,6 +42,30 @@ _TABLE: dict[Method, tuple[str, str, str]] = {
 PRESETS: dict[Method, dict[str, str]] = {
     method: dict(zip(CHOICES, values, strict=True)) for method, values in _TABLE.items()
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advantage:
+    """What a value of `learner.advantage` needs. Its rule is learner/advantage/<value>.py."""
+
+    critic: bool = False
+    """A critic is built, trained and saved."""
+    groups: bool = False
+    """A sample is compared with the others of its group: alone its advantage would be 0."""
+    kl_in_loss: bool = False
+    """The KL to the reference is a loss of its own, not part of the reward."""
+
+
+ADVANTAGES: dict[str, Advantage] = {
+    "gae": Advantage(critic=True),
+    "grpo": Advantage(groups=True, kl_in_loss=True),
+    "rloo": Advantage(groups=True),
+}
+
+if TYPE_CHECKING:
+    AdvantageName = str
+else:  # one list of names: what a run file may say is what the table has
+    AdvantageName = Literal[tuple(ADVANTAGES)]
 
 
 def preset(method: object) -> Mapping[str, str]:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from stepcoder_dist import methods
 from stepcoder_dist.config.pools import ProcessResources
 from stepcoder_dist.config.section import (
     NonNegativeFloat,
@@ -15,6 +16,7 @@ from stepcoder_dist.config.section import (
     Share,
     divides,
 )
+from stepcoder_dist.methods import AdvantageName
 
 
 class LearnerConfig(Section):
@@ -31,7 +33,7 @@ class LearnerConfig(Section):
     """Samples of one forward and backward pass on one rank."""
     epochs: Positive = 1
     """Passes over a step's samples."""
-    advantage: Literal["gae", "grpo", "rloo"] = "gae"
+    advantage: AdvantageName = "gae"
     """GAE with a critic; or, without one, the score against its group's: normalised, with the KL
     penalty as a loss (`grpo`), or less the others' mean, with the KL inside the score (`rloo`)."""
     policy_lr: PositiveFloat = 5e-7
@@ -72,7 +74,7 @@ class LearnerConfig(Section):
     @property
     def has_critic(self) -> bool:
         """False: no critic is built, trained or saved."""
-        return self.advantage == "gae"
+        return methods.ADVANTAGES[self.advantage].critic
 
 
 class WeightsConfig(Section):

@@ -70,7 +70,8 @@ class RunConfig(Section):
                 "sandbox.coverage = false records no executed lines, and credit.rule = "
                 f'"{self.credit.rule}" is made from them; set it to true, or the rule to "all"'
             )
-        if not self.learner.has_critic and self.sampling.samples_per_problem == 1:
+        compares = methods.ADVANTAGES[self.learner.advantage].groups
+        if compares and self.sampling.samples_per_problem == 1:
             raise ValueError(
                 f"sampling.samples_per_problem = 1 leaves learner.advantage = "
                 f'"{self.learner.advantage}" nothing to compare a sample with: every advantage '

@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 from hypothesis import given, strategies as st
 
-from learner import advantage_rules
+from learner import advantage
 from stepcoder_dist import methods
 from stepcoder_dist.config import CreditConfig, CurriculumConfig, LearnerConfig, RunConfig
 from stepcoder_dist.doctor import dry_run
@@ -64,7 +64,17 @@ def test_every_method_and_every_rule_can_be_named_in_a_run_file() -> None:
     assert set(start_rules.RULES) == set(kinds)
     assert {"all", *credit.RULES} == set(get_args(CreditConfig.model_fields["rule"].annotation))
     advantages = get_args(LearnerConfig.model_fields["advantage"].annotation)
-    assert set(advantage_rules.RULES) == set(advantages)
+    assert set(methods.ADVANTAGES) == set(advantages)
+
+
+@pytest.mark.parametrize("name", methods.ADVANTAGES)
+def test_every_advantage_has_a_file_of_its_name_that_names_its_source(name: str) -> None:
+    assert "arXiv" in str(advantage.rule(name).__doc__)
+
+
+def test_an_advantage_that_there_is_not_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        advantage.rule("groups")
 
 
 def test_the_defaults_of_the_sections_are_the_default_methods() -> None:

@@ -9,8 +9,10 @@ import torch
 from hypothesis import given, strategies as st
 from torch import Tensor
 
-from learner import group_advantages
-from learner.group_advantages import flat_share, group_normalised, leave_one_out
+from learner.advantage.groups import flat_share, over_tokens
+from learner.advantage.grpo import group_normalised
+from learner.advantage.rewards import sequence_returns
+from learner.advantage.rloo import leave_one_out
 
 RULES = [group_normalised, leave_one_out]
 
@@ -50,9 +52,7 @@ def test_the_kl_of_all_real_tokens_is_inside_a_sequences_return() -> None:
     reference = torch.tensor([[-1.5, -1.0, -0.5, -2.5], [-2.0, -1.0, 0.0, 0.0]])
     mask = torch.tensor([[True] * 4, [True, True, False, False]])
 
-    returns = group_advantages.sequence_returns(
-        torch.tensor([1.0, -0.3]), policy, reference, mask, beta=0.1
-    )
+    returns = sequence_returns(torch.tensor([1.0, -0.3]), policy, reference, mask, beta=0.1)
 
     # 1 − 0.1·(0.5 − 1 + 0 + 1) = 0.95;  −0.3 − 0.1·(1 + 0.5) = −0.45
     assert returns.tolist() == pytest.approx([0.95, -0.45])
@@ -60,7 +60,7 @@ def test_the_kl_of_all_real_tokens_is_inside_a_sequences_return() -> None:
 
 def test_every_real_token_has_its_samples_advantage() -> None:
     mask = torch.tensor([[True, True], [True, False]])
-    spread = group_advantages.over_tokens(torch.tensor([0.5, -2.0]), mask)
+    spread = over_tokens(torch.tensor([0.5, -2.0]), mask)
     assert spread.tolist() == [[0.5, 0.5], [-2.0, 0.0]]
 
 

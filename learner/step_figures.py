@@ -1,0 +1,61 @@
+"""The figures of a step: sums over its updates, and what was so before the first of them."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from learner.advantage.groups import flat_share
+from learner.loss.correction import correction_weights
+from learner.loss.value import explained_variance
+from learner.step_tensors import Recomputed, StepTensors, Targets
+from stepcoder_dist.config import LearnerConfig
+
+Figure = Literal["policy_loss", "clip_fraction", "approx_kl", "kl_loss", "value_loss"]
+"""What is summed over the tokens of one update."""
+
+
+class UpdateSums:
+    """Named sums of one update: parts of micro-batches add up here, then those of all ranks.
+
+    A part is a scalar, already divided by the count of the entire update on all ranks.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._sums: dict[Figure, Tensor] = {
+            name: torch.zeros((), dtype=torch.float64, device=device) for name in get_args(Figure)
+        }
+
+    def add(self, name: Figure, part: Tensor) -> None:
+        """Add a micro-batch's part, in float64."""
+        self._sums[name] += part.detach()
+
+    def over_ranks(self) -> dict[Figure, float]:
+        """Return every sum over all ranks, 0 where nothing was added. A collective."""
+        totals = torch.stack(list(self._sums.values()))
+        torch.distributed.all_reduce(totals)
+        return dict(zip(self._sums, totals.tolist(), strict=True))
+
+
+def before_update(
+    tensors: StepTensors, known: Recomputed, targets: Targets, learner: LearnerConfig
+) -> dict[str, float]:
+    """Metrics over the response tokens as they were before the first update."""
+    mask = tensors.mask
+    old, rollout = known.old_logprobs[mask], tensors.rollout_logprobs[mask]
+    corrections = correction_weights(old, rollout, learner.correction_cap)
+    if known.values is not None and targets.returns is not None:
+        explained = explained_variance(targets.returns[mask], known.values[mask])
+        by_rule = {"explained_variance": explained}
+    else:
+        by_rule = {"flat_share": flat_share(tensors.scores, tensors.groups)}
+    return {
+        "kl_reference": float((old - known.reference_logprobs[mask]).mean()),
+        "logprob_mismatch": float((old - rollout).abs().mean()),
+        "correction_mean": float(corrections.mean()),
+        "entropy": float(known.entropy[mask].mean()),
+        **by_rule,
+        "advantage_std": targets.advantage_std,
+    }
