@@ -10,22 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer
 
 from learner import zero_engine
-from stepcoder_dist.host import model_source
-
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-)
-
+from stepcoder_dist.text import tokenizer_files
 
 RECORD = "stepcoder.json"
 """How the weights were made, beside them."""
@@ -57,7 +44,7 @@ def write(
         shutil.rmtree(partial, ignore_errors=True)
         partial.parent.mkdir(parents=True, exist_ok=True)
         causal_lm.save_pretrained(str(partial), state_dict=state)
-        copy_tokenizer(source, partial)
+        tokenizer_files.copy(source, partial)
         if record is not None:
             text = json.dumps({**record, "sha256": weights_sha256(partial)}, indent=1)
             (partial / RECORD).write_text(text + "\n", encoding="utf-8")
@@ -72,21 +59,6 @@ def weights_sha256(folder: Path) -> dict[str, str]:
         with path.open("rb") as file:
             digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
     return digests
-
-
-def copy_tokenizer(source: str, folder: Path) -> None:
-    """Copy the tokenizer's files as they are.
-
-    Loading and saving would not do: transformers rebuilds some tokenizers by its own rules for the
-    model type, and the ids of a text would change under way.
-    """
-    there = model_source.find(source).folder
-    if there is None:  # a hub name: its files are in the hub's cache
-        AutoTokenizer.from_pretrained(source).save_pretrained(str(folder))
-        return
-    for name in TOKENIZER_FILES:
-        if (file := there / name).is_file():
-            shutil.copyfile(file, folder / name)
 
 
 def replace(partial: Path, folder: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stepcoder_dist.config import TinyModel
+from stepcoder_dist.text import tokenizer_files
 from stepcoder_dist.text.tokenization import load_tokenizer
 
 
@@ -23,8 +24,6 @@ def create(
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
     from transformers.utils import logging
-
-    from learner.hf_folder import copy_tokenizer
 
     tokenizer = load_tokenizer(tokenizer_folder)
     config = Qwen2Config(
@@ -45,4 +44,4 @@ def create(
     logging.disable_progress_bar()
     model.save_pretrained(str(out))
     if out != tokenizer_folder:
-        copy_tokenizer(str(tokenizer_folder), out)
+        tokenizer_files.copy(str(tokenizer_folder), out)

@@ -24,6 +24,7 @@ from stepcoder_dist.sft import (
 )
 from stepcoder_dist.sft.examples import SftExamples
 from stepcoder_dist.sft.work import SftWork
+from stepcoder_dist.text import tokenizer_files
 
 
 def sft(config: RunConfig, *, resume: bool = False) -> None:
@@ -46,6 +47,7 @@ def warm_start_from(config: RunConfig, *, resume: bool = False) -> tuple[str, Sf
     problems = load_set(config, config.problems.sft or config.problems.train, console)
     base = base_checkpoint(config)
     writer = prompt_writer(config, base)
+    tokenizer_files.check(base)
     phases = sft_examples.phases(config, problems, writer, console)
     if not config.sft.heldout_samples:
         return base, SftExamples(phases=phases)
