@@ -19,6 +19,7 @@ from sandbox.verdict_file import DUPLICATE, Standing, VerdictFile
 from stepcoder_dist.config import Backend, SandboxConfig
 from stepcoder_dist.errors import CheckerFault, ProblemError, SandboxFault, UserError
 from stepcoder_dist.host.console import Phase, open_console
+from stepcoder_dist.host.fault_streak import FaultStreak
 from stepcoder_dist.method.coverage_mask import kept_lines
 from stepcoder_dist.ports import Executor
 from stepcoder_dist.problems.files import FIX, rows
@@ -41,16 +42,16 @@ async def judge_rows(
     *,
     in_flight: int,
     standing: Standing | None = None,
-    faults: FaultsInARow | None = None,
+    faults: FaultStreak | None = None,
 ) -> AsyncIterator[dict[str, Any]]:
     """Yield one verdict object for each row, exactly once, in the order in which they finish.
 
     A row is `{"program_id", "problem_id", "source"}`, or an exception that says why it could not
     be read. A row that cannot be judged yields outcome "invalid", a fault "sandbox_fault". Rows
-    whose verdict is in `standing` are left out; `faults` is told of every one.
+    whose verdict is in `standing` are left out. With `faults`, raises its error after the verdict
+    that is one too many.
     """
     coming = _orders(programs, problems, standing or Standing())
-    faults = faults or FaultsInARow()
     working: set[asyncio.Task[_Judged]] = set()
     try:
         more = True
@@ -67,8 +68,9 @@ async def judge_rows(
                 done, working = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     verdict, fault = task.result()
-                    faults.note(verdict["outcome"], fault)
                     yield verdict
+                    if faults is not None:
+                        count_fault(faults, verdict["outcome"], fault)
     finally:
         for task in working:
             task.cancel()
@@ -109,15 +111,14 @@ async def judge_files(
                 phase.advance("there already", counts.total())
             try:
                 async with make_pool(config, chosen) as pool:
-                    faults = FaultsInARow()
-                    tally = _Tally(phase, counts, faults)
+                    tally = _Tally(phase, counts)
                     async for verdict in judge_rows(
                         _program_rows(programs),
                         known,
                         pool,
                         in_flight=2 * jobs,
                         standing=file.standing,
-                        faults=faults,
+                        faults=sandbox_gone(),
                     ):
                         file.write(verdict)
                         tally.add(verdict)
@@ -129,48 +130,38 @@ async def judge_files(
     print(f"{out}: {counts.total()} verdicts ({shares})")  # noqa: T201 - the command's answer
 
 
-class FaultsInARow:
-    """Notices a sandbox that is gone. A checker that fails is no sign of it."""
+def sandbox_gone() -> FaultStreak:
+    """The programs in a row without a verdict after which a command ends with `SandboxFault`."""
+    return FaultStreak(
+        MOST_FAULTS_IN_A_ROW,
+        lambda n, last: SandboxFault(f"{n} programs in a row without a verdict; the last: {last}"),
+    )
 
-    def __init__(self) -> None:
-        self._in_a_row = 0
-        self._last = ""
 
-    def note(self, outcome: str, fault: SandboxFault | None) -> None:
-        """A row's outcome, and what the sandbox failed of."""
-        if fault is not None and not isinstance(fault, CheckerFault):
-            self._in_a_row += 1
-            self._last = str(fault)
-        elif outcome != "invalid":
-            self._in_a_row = 0
-
-    def check(self) -> None:
-        """Raises `SandboxFault` after too many faults in a row."""
-        if self._in_a_row >= MOST_FAULTS_IN_A_ROW:
-            raise SandboxFault(
-                f"{self._in_a_row} programs in a row without a verdict; the last: {self._last}"
-            )
+def count_fault(faults: FaultStreak, outcome: str, fault: SandboxFault | None) -> None:
+    """Count a row's outcome. A checker that fails is no sign of a sandbox that is gone; a row that
+    was not judged is no sign of anything."""
+    if fault is not None and not isinstance(fault, CheckerFault):
+        faults.fault(fault)
+    elif outcome != "invalid":
+        faults.success()
 
 
 class _Tally:
     """Counts verdicts and shows them."""
 
-    def __init__(self, phase: Phase, counts: Counter[str], faults: FaultsInARow) -> None:
+    def __init__(self, phase: Phase, counts: Counter[str]) -> None:
         self._phase = phase
         self._counts = counts
-        self._faults = faults
         self._done = 0
         self._start = time.monotonic()
 
     def add(self, verdict: dict[str, Any]) -> None:
-        """Raises `SandboxFault` when the sandbox is gone."""
         self._counts[verdict["outcome"]] += 1
         self._done += 1
         rate = self._done / max(time.monotonic() - self._start, 1e-3)
         faults = self._counts["sandbox_fault"]
         self._phase.advance(f"{rate:,.0f}/s" + (f", {faults} sandbox faults" if faults else ""))
-        if verdict["outcome"] == "sandbox_fault":
-            self._faults.check()
 
 
 def _survey(programs: Path, file: VerdictFile) -> int:

@@ -93,7 +93,7 @@ def run_references(
     away.
     """
     from sandbox.backend import choose, make_pool
-    from sandbox.batch import FaultsInARow
+    from sandbox.batch import count_fault, sandbox_gone
     from sandbox.process_executor import WARNING
 
     console = open_console(stderr=True)
@@ -101,7 +101,7 @@ def run_references(
     backend = choose(config)
     if backend == "process":
         console.print(f"warning: {WARNING}", style="bold red")
-    faults = FaultsInARow()
+    faults = sandbox_gone()
     in_flight = _IN_FLIGHT * sandbox.jobs
 
     async def command() -> None:
@@ -110,8 +110,7 @@ def run_references(
                 async for run in reference_runs(problems, pool, in_flight=in_flight):
                     note(run)
                     phase.advance()
-                    faults.note(run.outcome, _fault(run))
-                    faults.check()
+                    count_fault(faults, run.outcome, _fault(run))
 
     run_until_done(command())
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from stepcoder_dist.errors import CheckerFault, RunError, SandboxFault
+from stepcoder_dist.host.fault_streak import FaultStreak
 
 # What loses this many in a row will not recover by itself.
 MAX_LOST_IN_A_ROW = 32
@@ -17,28 +16,36 @@ class Losses:
     one broken checker says nothing about the sandbox, and a sandbox that works does not fix it."""
 
     def __init__(self) -> None:
-        self._in_a_row = 0
-        self._checker_faults: Counter[str] = Counter()
+        self._lost = FaultStreak(MAX_LOST_IN_A_ROW, _sandbox_gone)
+        self._by_checker: dict[str, FaultStreak] = {}
 
     def none(self, problem_id: str) -> None:
         """A sample of this problem got its verdict."""
-        self._in_a_row = 0
-        self._checker_faults.pop(problem_id, None)
+        self._lost.success()
+        self._by_checker.pop(problem_id, None)
 
     def count(self, problem_id: str, fault: SandboxFault) -> None:
         """A sample was lost. Raises `RunError` where more of them would not help."""
-        if isinstance(fault, CheckerFault):
-            self._checker_faults[problem_id] += 1
-            if self._checker_faults[problem_id] >= MAX_CHECKER_FAULTS:
-                raise RunError(
-                    f"problem {problem_id}: its checker failed on {MAX_CHECKER_FAULTS} programs in "
-                    f"a row, the last time so: {fault}; fix it (`check` must return False for an "
-                    "answer that it cannot read) or leave the problem out"
-                ) from fault
+        if not isinstance(fault, CheckerFault):
+            self._lost.fault(fault)
             return
-        self._in_a_row += 1
-        if self._in_a_row >= MAX_LOST_IN_A_ROW:
-            raise RunError(
-                f"{self._in_a_row} samples in a row were lost, the last to: {fault}; "
-                "what the processes printed is in /tmp/ray/session_latest/logs"
-            ) from fault
+        if problem_id not in self._by_checker:
+            self._by_checker[problem_id] = FaultStreak(
+                MAX_CHECKER_FAULTS, lambda n, last: _checker_broken(problem_id, n, last)
+            )
+        self._by_checker[problem_id].fault(fault)
+
+
+def _sandbox_gone(lost: int, last: Exception) -> RunError:
+    return RunError(
+        f"{lost} samples in a row were lost, the last to: {last}; "
+        "what the processes printed is in /tmp/ray/session_latest/logs"
+    )
+
+
+def _checker_broken(problem_id: str, faults: int, last: Exception) -> RunError:
+    return RunError(
+        f"problem {problem_id}: its checker failed on {faults} programs in "
+        f"a row, the last time so: {last}; fix it (`check` must return False for an "
+        "answer that it cannot read) or leave the problem out"
+    )

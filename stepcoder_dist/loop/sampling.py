@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 
 from stepcoder_dist.errors import RunError
+from stepcoder_dist.host.fault_streak import FaultStreak
 from stepcoder_dist.ports import Sampler
 from stepcoder_dist.records import Completion, RolloutRequest
 
@@ -21,20 +22,21 @@ async def sample_whole(
     lost in a row without a completion between them, or when a sampler leaves requests out.
     """
     waiting = {request.ticket.sample_id: request for request in share}
-    engines_lost = 0
+    lost = FaultStreak(
+        MAX_ENGINES_FOR_A_SHARE,
+        lambda n, last: RunError(
+            f"{n} engines in a row were lost on the same "
+            f"{len(waiting)} samples, the last so: {last}"
+        ),
+    )
     while waiting:
         try:
             async for completion in sampler.sample(list(waiting.values())):
                 del waiting[completion.sample_id]
-                engines_lost = 0
+                lost.success()
                 yield completion
         except RunError as error:
-            engines_lost += 1
-            if engines_lost == MAX_ENGINES_FOR_A_SHARE:
-                raise RunError(
-                    f"{engines_lost} engines in a row were lost on the same "
-                    f"{len(waiting)} samples, the last so: {error}"
-                ) from error
+            lost.fault(error)
         else:
             if waiting:
                 raise RunError(f"a sampler left out {len(waiting)} of {len(share)} requests")

@@ -28,6 +28,7 @@ from stepcoder_dist.data.refine.stages import Candidate, Reason, Rejection, Stag
 from stepcoder_dist.errors import ProblemError, SandboxFault
 from stepcoder_dist.host import installed
 from stepcoder_dist.host.console import Phase
+from stepcoder_dist.host.fault_streak import FaultStreak
 from stepcoder_dist.problems import problem_from_row
 from stepcoder_dist.problems.files import Row, rows
 from stepcoder_dist.problems.formats import problem_id
@@ -163,8 +164,10 @@ class _Refining:
         self._stages = stages
         self._settled = settled
         self._kept = kept
-        self._faults = 0
-        """Rows in a row that the sandbox failed on."""
+        self._faults = FaultStreak(
+            MOST_FAULTS_IN_A_ROW,
+            lambda n, last: SandboxFault(f"{n} rows in a row without a verdict; the last: {last}"),
+        )
         self._before_faults = 0
         """Rows that were settled before the first of them."""
 
@@ -254,16 +257,15 @@ class _Refining:
     def _count_faults(self, told: Candidate | Rejection) -> None:
         """Rows that never came to the sandbox tell nothing about it."""
         if isinstance(told, Candidate) or told.reason in _JUDGED:
-            self._faults = 0
-        if self._faults == 0:
+            self._faults.success()
+        if self._faults.length == 0:
             self._before_faults = self._settled.count
         if isinstance(told, Rejection) and told.reason is Reason.NOT_JUDGED:
-            self._faults += 1
-            if self._faults == MOST_FAULTS_IN_A_ROW:
+            try:
+                self._faults.fault(SandboxFault(told.detail))
+            except SandboxFault:
                 self._settled.forget(self._settled.count - self._before_faults)
-                raise SandboxFault(
-                    f"{self._faults} rows in a row without a verdict; the last: {told.detail}"
-                )
+                raise
 
 
 _MOST_DETAIL = 500
