@@ -8,18 +8,19 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stepcoder_dist.config import RunConfig
+from stepcoder_dist.config import RunConfig, keys
+from stepcoder_dist.config.counts import Counts, fixed_for_train
 from stepcoder_dist.errors import UserError
 from stepcoder_dist.records import WeightVersion
-from stepcoder_dist.run import resumption
 
 MANIFEST = "manifest.json"
+_SECTIONS = ("seed", "model", "learner")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,7 @@ class Manifest:
     config: dict[str, Any]
     """What the stored state depends on, by dotted key."""
     config_sha256: str
+    """Of `config`: to see at a glance that two checkpoints are of one config."""
     files: dict[str, list[int]]
     """Path in the folder -> [bytes, CRC-32]."""
 
@@ -50,22 +52,24 @@ def write(
     (folder / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
 
 
-def verify(folder: Path, config: RunConfig, *, contents: bool = True) -> Manifest:
+def verify(
+    folder: Path,
+    config: RunConfig,
+    question: Callable[[Counts], bool] = fixed_for_train,
+    *,
+    contents: bool = True,
+) -> Manifest:
     """Read the manifest and check every file against it; without `contents`, its size only.
 
+    Of the keys that it has, those that count for what `question` asks have to be as they are now.
     Raises `UserError` for a folder that is no checkpoint, is truncated or damaged, or comes from a
     run with other settings.
     """
     manifest = read(folder)
-    identity = _identity(config)
-    if manifest.config_sha256 != _sha256(identity):
-        for key in sorted(identity.keys() | manifest.config.keys()):
-            here, there = identity.get(key), manifest.config.get(key)
-            if here != there:
-                raise UserError(
-                    f"{folder} comes from another run: {key} = {there!r} there, {here!r} here; "
-                    "set it back, or start in a new run_dir"
-                )
+    for different in keys.differences(manifest.config, _identity(config), question):
+        raise UserError(
+            f"{folder} comes from another run: {different}; set it back, or start in a new run_dir"
+        )
     found = _fingerprints(folder) if contents else _sizes(folder)
     for name, expected in manifest.files.items():
         seen_here = found.get(name, [])
@@ -96,9 +100,12 @@ def read(folder: Path) -> Manifest:
 
 
 def _identity(config: RunConfig) -> dict[str, Any]:
-    """What the stored state depends on, as JSON would give it back, by dotted key."""
-    whole = config.model_dump(mode="json")
-    return resumption.meaning({key: whole[key] for key in ("seed", "model", "learner")})
+    """What the stored state depends on, by dotted key: all that RL needs, also of a warm start's.
+
+    Of the sections that a rank alone acts on; run.json has the others.
+    """
+    counting = keys.counting(keys.values(config), fixed_for_train)
+    return {key: value for key, value in counting.items() if key.partition(".")[0] in _SECTIONS}
 
 
 def _sha256(identity: Mapping[str, Any]) -> str:

@@ -25,6 +25,7 @@ from learner.batching import Indices, Lengths, MicroBatch
 from learner.ppo_step import PAD_ID
 from learner.rank import Rank
 from learner.zero_engine import ZeroEngine
+from stepcoder_dist.config.counts import fixed_for_sft
 from stepcoder_dist.records import SftExample
 from stepcoder_dist.sft.examples import SftExamples
 
@@ -115,7 +116,7 @@ class SftWorker(Rank):
 
     def verify(self, folder: str) -> None:
         """Raises `UserError` for a checkpoint that is not whole. No collective."""
-        manifest.verify(Path(folder), self.config)
+        manifest.verify(Path(folder), self.config, fixed_for_sft)
 
     def load(self, folder: str) -> None:
         """Go on from a verified checkpoint."""

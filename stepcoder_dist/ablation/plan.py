@@ -21,9 +21,10 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from stepcoder_dist.config import RunConfig, Section, Share, WrittenPath
+from stepcoder_dist.config import RunConfig, Section, Share, WrittenPath, keys
+from stepcoder_dist.config.counts import fixed_for_arms
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.run import resumption, run_file
+from stepcoder_dist.run import run_file
 
 SFT = "sft"
 """The arm that is not trained: what the others start from, evaluated once in each setting."""
@@ -268,29 +269,13 @@ def _resolve(base: Path, overrides: Sequence[str], where: str) -> RunConfig:
         )
 
 
-SHARED = (
-    "model",
-    "problems",
-    "prompt",
-    "sampling.max_new_tokens",
-    "sandbox",
-    "evaluation",
-    "train.steps",
-    "learner.samples_per_step",
-)
-"""Keys and sections that no arm may have of its own: the comparison would be of something else."""
-
-
 def _comparable(path: Path, setting: Setting, arms: Sequence[tuple[str, RunConfig]]) -> None:
     """Every arm starts from the same model, sees as many samples and is judged alike."""
-    (_, first), *others = (
-        (name, resumption.flat(config.model_dump(mode="json"))) for name, config in arms
-    )
+    (_, first), *others = ((name, keys.values(config)) for name, config in arms)
     for name, each in others:
-        for key in sorted(first.keys() | each.keys()):
-            shared = any(key == part or key.startswith(part + ".") for part in SHARED)
-            if shared and first.get(key) != each.get(key):
-                raise ConfigError(
-                    f"{path}: {setting.name} / {name}: {key} = {each.get(key)!r}, and "
-                    f"{first.get(key)!r} for the others; an arm may not change it"
-                )
+        # the seed counts for an evaluation, and is each cell's own
+        for key in keys.differences(first, each | {"seed": first["seed"]}, fixed_for_arms):
+            raise ConfigError(
+                f"{path}: {setting.name} / {name}: {key.key} = {key.here!r}, and {key.there!r} "
+                "for the others; an arm may not change it"
+            )

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_dist.ablation.plan import SFT, Cell
-from stepcoder_dist.config import ModelConfig, ProblemsConfig, RunConfig
+from stepcoder_dist.config import keys
+from stepcoder_dist.config.counts import kept_with_trained, kept_with_untrained
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.host import atomic_file
 from stepcoder_dist.records import Problem
-from stepcoder_dist.run import digests, resumption
+from stepcoder_dist.run import digests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,46 +68,6 @@ class Result:
     made_on: Mapping[str, Any]
 
 
-_NO_MATTER = (
-    "name",
-    "run_dir",
-    "dashboard",
-    "gpu_memory_gib",
-    "problems.sft",
-    "sft",
-    "actors.resources",
-    "actors.start_timeout_s",
-    "learner.resources",
-    "learner.start_timeout_s",
-    "sandbox.number",
-    "sandbox.resources",
-    "sandbox.backend",
-    "sandbox.image",
-    "sandbox.packages",
-    "sandbox.containers",
-    "sandbox.attempts",
-    "sandbox.engine_wait_s",
-    "sandbox.start_timeout_s",
-    "train.checkpoint_every",
-    "train.detailed_samples",
-    "weights",
-)
-"""Keys of a run file that say where and how fast, and nothing about what comes out."""
-_OF_EVALUATION = (
-    "seed",
-    "model",
-    "problems.heldout",
-    "problems.max_bad_share",
-    "problems.limit",
-    "prompt",
-    "sampling.max_new_tokens",
-    "sandbox",
-    "actors",
-    "evaluation",
-)
-"""All that the untrained model's evaluation depends on."""
-
-
 _MADE_ON = frozenset(("wall_s", "commit", "dirty", "python", "versions", "processor", "cores"))
 """What a page says of every result."""
 
@@ -127,15 +88,9 @@ def identity(cell: Cell, problems: Mapping[str, Sequence[Problem]]) -> dict[str,
 
 
 def _config_of(cell: Cell) -> dict[str, Any]:
-    flat = resumption.flat(cell.config.model_dump(mode="json"))
-    kept = {key: value for key, value in flat.items() if not _among(key, _NO_MATTER)}
-    if cell.arm == SFT:
-        kept = {key: value for key, value in kept.items() if _among(key, _OF_EVALUATION)}
-    return kept
-
-
-def _among(key: str, names: Sequence[str]) -> bool:
-    return any(key == name or key.startswith(name + ".") for name in names)
+    return keys.counting(
+        keys.values(cell.config), kept_with_untrained if cell.arm == SFT else kept_with_trained
+    )
 
 
 def _digest(text: str) -> str:
@@ -145,32 +100,16 @@ def _digest(text: str) -> str:
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What changed between two identities, a phrase each.
 
-    A config key that came later counts as having had its default: a result stays valid when a
-    new version of the software learns another key.
+    A result stays valid when a new version of the software learns another key, or finds that one
+    does not count.
     """
-    old, new = then["config"], now["config"]
-    defaults = _defaults()
-    found = []
-    for key in sorted(old.keys() | new.keys()):
-        before = old.get(key, defaults.get(key))
-        after = new.get(key, defaults.get(key))
-        if before != after:
-            found.append(f"{key} = {before!r} there, {after!r} here")
+    config = keys.differences(then["config"], now["config"], kept_with_trained)
     others = ("eval_every", "warm_start_sha256", "problems_sha256")
-    return found + [
+    return [*map(str, config)] + [
         f"{key} = {then.get(key)!r} there, {now.get(key)!r} here"
         for key in others
         if then.get(key) != now.get(key)
     ]
-
-
-def _defaults() -> dict[str, Any]:
-    plain = RunConfig(
-        name="defaults",
-        model=ModelConfig(path="-"),
-        problems=ProblemsConfig(train="-", heldout="-"),
-    )
-    return resumption.flat(plain.model_dump(mode="json"))
 
 
 def prepare(path: Path) -> None:
@@ -261,4 +200,4 @@ def not_the_same(one: Measured, other: Measured) -> list[str]:
 
 def _flat_lists(tree: Mapping[str, Any]) -> dict[str, Any]:
     evaluations = {f"step {each['step']}": each for each in tree["evaluations"]}
-    return resumption.flat({**tree, "evaluations": evaluations})
+    return keys.flat({**tree, "evaluations": evaluations})

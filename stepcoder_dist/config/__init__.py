@@ -12,6 +12,8 @@ order:
     learner.py        [learner], [weights]
     commands.py       [train], [sft], [evaluation]
     section.py      what a section is
+    counts.py       what a key counts for: may another value resume a run, which results are others
+    keys.py         the tree as dotted keys, and where two of them differ in what counts
 """
 
 from stepcoder_dist.config.commands import EvalConfig, SftConfig, SftPhase, TrainConfig

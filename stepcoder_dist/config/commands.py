@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
+from stepcoder_dist.config.counts import BITS, EVALUATION, NO, NOTHING, SFT, TRAIN, Counts
 from stepcoder_dist.config.section import NonNegativeFloat, Positive, PositiveFloat, Section
 
 
 class TrainConfig(Section):
-    steps: Positive = 100
+    counts: ClassVar[Counts] = TRAIN
+
+    steps: Annotated[Positive, Counts(train=BITS, sft=NO, evaluation=NO, every_arm=True)] = 100
     max_staleness: Annotated[int, Field(ge=0)] = 0
     """A sample may be trained at most this many versions after the one that made it."""
-    checkpoint_every: Annotated[int, Field(ge=0)] = 0
+    checkpoint_every: Annotated[int, Field(ge=0), NOTHING] = 0
     """Steps between checkpoints; 0: only at the end."""
-    detailed_samples: Annotated[int, Field(ge=0)] = 16
+    detailed_samples: Annotated[int, Field(ge=0), NOTHING] = 16
     """Samples of a step that samples.jsonl keeps whole (source, tokens, lines), evenly over the
     outcomes; of the others a short row. Steps whose number has more than two significant digits
     keep none, so that a long run's file stays small."""
@@ -23,6 +26,8 @@ class TrainConfig(Section):
 
 class SftPhase(Section):
     """One leg of a staged warm start."""
+
+    counts: ClassVar[Counts] = SFT
 
     steps: Positive
     learning_rate: PositiveFloat
@@ -32,14 +37,16 @@ class SftPhase(Section):
 
 
 class SftConfig(Section):
+    counts: ClassVar[Counts] = SFT
+
     phases: tuple[SftPhase, ...] = ()
     """Legs of a staged warm start, a `[[sft.phases]]` table each, in place of `epochs`."""
     batch_samples: Positive = 64
     """Examples of one optimiser update, over all ranks."""
-    microbatch_samples: Positive = 8
+    microbatch_samples: Annotated[Positive, Counts(train=NO, sft=BITS, evaluation=NO)] = 8
     """Examples of one forward and backward pass on one rank; with `packing`, as many tokens as
     this times `model.max_tokens`."""
-    packing: bool = True
+    packing: Annotated[bool, Counts(train=NO, sft=BITS, evaluation=NO)] = True
     """Examples stand one after the other in one row, unpadded and unseen by each other. The
     gradients are the same; sums are formed in another order."""
     learning_rate: PositiveFloat = 2e-5
@@ -47,15 +54,17 @@ class SftConfig(Section):
     """Passes over the problems; ignored where `phases` are given."""
     warmup_epochs: NonNegativeFloat = 0.3
     weight_decay: NonNegativeFloat = 0.0
-    heldout_samples: Annotated[int, Field(ge=0)] = 256
+    heldout_samples: Annotated[int, Field(ge=0), NOTHING] = 256
     """Measure the loss on at most so many references of `problems.sft_heldout`: at the start and
     after each pass or phase. 0: do not."""
-    checkpoint_every: Annotated[int, Field(ge=0)] = 0
+    checkpoint_every: Annotated[int, Field(ge=0), NOTHING] = 0
     """Updates between checkpoints that `stepcoder sft --resume` goes on from; 0: only when a signal
     stops it."""
 
 
 class EvalConfig(Section):
+    counts: ClassVar[Counts] = EVALUATION
+
     samples_per_problem: Positive = 1
     temperature: NonNegativeFloat = 0.2
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95

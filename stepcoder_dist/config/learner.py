@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from stepcoder_dist import methods
+from stepcoder_dist.config.counts import BITS, NO, NOTHING, TRAIN, TRAIN_AND_SFT, Counts
 from stepcoder_dist.config.pools import ProcessResources
 from stepcoder_dist.config.section import (
     NonNegativeFloat,
@@ -18,18 +19,22 @@ from stepcoder_dist.config.section import (
 )
 from stepcoder_dist.methods import AdvantageName
 
+_SUMS = Counts(train=BITS, sft=BITS, evaluation=NO)
+
 
 class LearnerConfig(Section):
-    ranks: Positive = 1
+    counts: ClassVar[Counts] = TRAIN
+
+    ranks: Annotated[Positive, TRAIN_AND_SFT] = 1  # a checkpoint has a file for each
     resources: ProcessResources = ProcessResources()
-    threads: Positive | None = None
+    threads: Annotated[Positive | None, _SUMS] = None
     """CPU threads of a rank; default: as many as `resources.num_cpus`, rounded down, at least 1."""
-    zero_stage: Annotated[int, Field(ge=0, le=3)] = 2
-    offload_optimizer: bool = False
-    samples_per_step: Positive = 64
+    zero_stage: Annotated[int, Field(ge=0, le=3), TRAIN_AND_SFT] = 2  # which files those are
+    offload_optimizer: Annotated[bool, TRAIN_AND_SFT] = False
+    samples_per_step: Annotated[Positive, Counts(sft=NO, evaluation=NO, every_arm=True)] = 64
     minibatch_samples: Positive = 64
     """Samples of one optimiser update, over all ranks."""
-    microbatch_samples: Positive = 8
+    microbatch_samples: Annotated[Positive, Counts(train=BITS, sft=NO, evaluation=NO)] = 8
     """Samples of one forward and backward pass on one rank."""
     epochs: Positive = 1
     """Passes over a step's samples."""
@@ -43,9 +48,9 @@ class LearnerConfig(Section):
     """First steps that train the critic only; ignored where there is none, as are `critic_lr`,
     `value_clip`, `value_weight`, and the advantages' `gamma` and `gae_lambda`."""
     weight_decay: NonNegativeFloat = 0.0
-    adam_betas: tuple[Share, Share] = (0.9, 0.95)
+    adam_betas: Annotated[tuple[Share, Share], TRAIN_AND_SFT] = (0.9, 0.95)
     """Of every optimiser, SFT's too."""
-    max_grad_norm: PositiveFloat = 1.0
+    max_grad_norm: Annotated[PositiveFloat, TRAIN_AND_SFT] = 1.0
     kl_beta: NonNegativeFloat = 0.05
     gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
     gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.95
@@ -54,8 +59,8 @@ class LearnerConfig(Section):
     value_weight: PositiveFloat = 1.0
     correction_cap: PositiveFloat = 2.0
     """Cap of π_old/π_rollout, which multiplies the loss."""
-    gradient_checkpointing: bool = False
-    start_timeout_s: PositiveFloat = 600
+    gradient_checkpointing: Annotated[bool, _SUMS] = False
+    start_timeout_s: Annotated[PositiveFloat, NOTHING] = 600
 
     @model_validator(mode="after")
     def _batches_divide(self) -> LearnerConfig:
@@ -78,6 +83,9 @@ class LearnerConfig(Section):
 
 
 class WeightsConfig(Section):
+    # every way brings the same weights: the learner compares what arrived
+    counts: ClassVar[Counts] = NOTHING
+
     transport: Literal["object_store", "nccl"] = "object_store"
     """Through Ray's object store, for any device; or NCCL from GPU to GPU."""
     bucket_mib: Positive = 256

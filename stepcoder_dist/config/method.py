@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from stepcoder_dist.config.counts import TRAIN, TRAIN_AND_EVALUATION, Counts
 from stepcoder_dist.config.section import Positive, PositiveFloat, Section
 
 
 class CurriculumConfig(Section):
+    counts: ClassVar[Counts] = TRAIN
+
     kind: Literal["cccs", "none", "fixed", "on_failure"] = "cccs"
     """Where the policy starts to write: after a prefix that shrinks as a problem is mastered; from
     nothing; at `fixed_stage`; after a prefix only while all of a problem's samples fail."""
@@ -24,6 +27,8 @@ class CurriculumConfig(Section):
 
 
 class CreditConfig(Section):
+    counts: ClassVar[Counts] = TRAIN
+
     rule: Literal["executed", "all", "failing_tests"] = "executed"
     """Which completion tokens carry policy loss: those on executed lines (FGO); all; or, where
     their advantage is negative, those on lines that only failing tests executed, else the others
@@ -35,6 +40,8 @@ class CreditConfig(Section):
 
 
 class RewardConfig(Section):
+    counts: ClassVar[Counts] = TRAIN
+
     kind: Literal["tiered", "binary", "pass_ratio"] = "tiered"
     """By outcome: passed +1, wrong answer −0.3, error or limit −0.6, does not compile −1 (the
     paper's); 1 or 0; or by the share of tests passed, from −0.3 to 1 (decision
@@ -42,7 +49,9 @@ class RewardConfig(Section):
 
 
 class SamplingConfig(Section):
+    counts: ClassVar[Counts] = TRAIN
+
     samples_per_problem: Positive = 16
     temperature: PositiveFloat = 0.8
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.9
-    max_new_tokens: Positive = 1024
+    max_new_tokens: Annotated[Positive, TRAIN_AND_EVALUATION] = 1024

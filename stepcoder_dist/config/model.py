@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import model_validator
 
+from stepcoder_dist.config.counts import NOTHING, TRAIN_AND_EVALUATION, Counts
 from stepcoder_dist.config.section import Positive, Section, WrittenPath, divides
 
 VLLM_CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256)
@@ -38,6 +39,8 @@ class ModelShape(Section):
     """What `config.json` says about a Llama-like decoder (gated MLP, RMSNorm). Used to estimate
     memory while the checkpoint is not on this machine; nothing else reads it."""
 
+    counts: ClassVar[Counts] = NOTHING
+
     hidden_size: Positive
     layers: Positive
     heads: Positive
@@ -59,7 +62,8 @@ class ModelConfig(Section):
     """Make a tiny model instead: the section below."""
     shape: ModelShape | None = None
     """Dimensions for estimates: the section below."""
-    sft_path: WrittenPath = ""
+    # of a warm start it is the place only
+    sft_path: Annotated[WrittenPath, TRAIN_AND_EVALUATION] = ""
     """Folder of the SFT checkpoint: policy at version 0 and reference. Empty: `model.path`, or
     `runs/<name>-sft` where `tiny` is set."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"

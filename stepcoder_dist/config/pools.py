@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from stepcoder_dist.config.counts import BITS, NO, NOTHING, TRAIN_AND_EVALUATION, Counts
 from stepcoder_dist.config.section import NonNegativeFloat, Positive, PositiveFloat, Section
 from stepcoder_dist.records import Limits
 
@@ -23,6 +24,8 @@ def splits_over(heads: int, kv_heads: int, parallel: int) -> bool:
 class ProcessResources(Section):
     """What Ray reserves for each process of a pool."""
 
+    counts: ClassVar[Counts] = NOTHING
+
     num_cpus: NonNegativeFloat = 1
     num_gpus: NonNegativeFloat = 0
     custom: dict[str, PositiveFloat] = Field(default_factory=dict)
@@ -32,6 +35,9 @@ class ProcessResources(Section):
 class ActorsConfig(Section):
     """The rollout pool."""
 
+    # which sequences are decoded together decides in which order vLLM sums
+    counts: ClassVar[Counts] = Counts(train=BITS, sft=NO, evaluation=BITS)
+
     number: Positive = 1
     resources: ProcessResources = ProcessResources()
     tensor_parallel: Positive = 1
@@ -40,11 +46,11 @@ class ActorsConfig(Section):
     gpu_memory_share: Annotated[float, Field(gt=0, lt=1)] = 0.9
     max_batch: Positive = 256
     """Sequences that one engine decodes together."""
-    engine_args: dict[str, Any] = Field(default_factory=dict)
+    engine_args: Annotated[dict[str, Any], Counts(train=BITS, sft=NO)] = Field(default_factory=dict)
     """Passed to vLLM's `EngineArgs` as they are, over the defaults of `actors/engine.py`:
     `{ enforce_eager = true, kv_cache_dtype = "fp8" }`. An argument that the installed vLLM does not
     know is refused when the actors start."""
-    start_timeout_s: PositiveFloat = 300
+    start_timeout_s: Annotated[PositiveFloat, NOTHING] = 300
 
     @model_validator(mode="after")
     def _gpus_fit(self) -> ActorsConfig:
@@ -64,32 +70,34 @@ class ActorsConfig(Section):
 class SandboxConfig(Section):
     """The pool of executors, each owning some warm containers."""
 
-    number: Positive = 1
+    counts: ClassVar[Counts] = TRAIN_AND_EVALUATION
+
+    number: Annotated[Positive, NOTHING] = 1
     resources: ProcessResources = ProcessResources()
-    backend: Literal[Backend, "auto"] = "docker"
+    backend: Annotated[Literal[Backend, "auto"], NOTHING] = "docker"  # one contract holds for both
     """`auto`: docker where an engine answers, else plain processes (no security boundary)."""
-    image: str = "stepcoder-sandbox:latest"
+    image: Annotated[str, NOTHING] = "stepcoder-sandbox:latest"
     """Any image with Python 3.12 or newer as `python3`: nothing of ours is in it."""
-    packages: tuple[str, ...] = ()
+    packages: Annotated[tuple[str, ...], NOTHING] = ()
     """Modules that programs may import beyond the standard library (`["numpy"]`): `doctor` checks
     that the image has them."""
-    containers: Positive = 2
+    containers: Annotated[Positive, NOTHING] = 2
     """Warm containers of one executor."""
     cpu_limit_s: PositiveFloat = 4.0
     wall_limit_s: PositiveFloat = 10.0
     memory_limit_mib: Positive = 512
     output_limit_mib: Positive = 16
     processes: Positive = 32
-    attempts: Positive = 3
+    attempts: Annotated[Positive, NOTHING] = 3
     """Tries at a program when the sandbox itself fails."""
     coverage: bool = True
     """False: executed lines are not recorded, so there is no coverage mask and no
     coverage in an evaluation's table."""
     hash_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Python's `PYTHONHASHSEED` for the programs: fixed, so that a verdict can be repeated."""
-    engine_wait_s: PositiveFloat = 120.0
+    engine_wait_s: Annotated[PositiveFloat, NOTHING] = 120.0
     """How long to wait for a container engine that was there and is away, before programs fail."""
-    start_timeout_s: PositiveFloat = 300
+    start_timeout_s: Annotated[PositiveFloat, NOTHING] = 300
     """For an executor: to be placed by Ray and to have its containers up."""
 
     @model_validator(mode="after")

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import model_validator
 
+from stepcoder_dist.config.counts import EVALUATION, NO, NOTHING, SFT, Counts
 from stepcoder_dist.config.section import Positive, Section, Share, WrittenPath
 
 
 class ProblemsConfig(Section):
-    train: WrittenPath
+    # a warm start without `sft` reads it too, as its `sft` (sft/work.py)
+    train: Annotated[WrittenPath, Counts(sft=NO, evaluation=NO, every_arm=True)]
     """A file (JSON list or JSONL: our schema, APPS+, MBPP, HumanEval), an APPS folder, or
     `ladder:<split>` for the shipped set (splits: sft, train, heldout)."""
-    heldout: WrittenPath
-    sft: WrittenPath = ""
+    heldout: Annotated[WrittenPath, EVALUATION]
+    sft: Annotated[WrittenPath, SFT] = ""
     """Problems for the warm start; empty: `train`."""
-    sft_heldout: WrittenPath = ""
+    sft_heldout: Annotated[WrittenPath, NOTHING] = ""  # measured, never trained
     """Problems on whose references the warm start's loss is measured, never trained; empty:
     `heldout`, the set that evaluations use."""
-    max_bad_share: Share = 0.0
+    max_bad_share: Annotated[Share, NOTHING] = 0.0  # refuses a file, or reads the same rows
     """Share of unusable rows that is tolerated (each is counted and named in the log)."""
     limit: Positive | None = None
     """Use the first N problems only."""

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from stepcoder_dist import methods
 from stepcoder_dist.config.commands import EvalConfig, SftConfig, TrainConfig
+from stepcoder_dist.config.counts import NOTHING
 from stepcoder_dist.config.learner import LearnerConfig, WeightsConfig
 from stepcoder_dist.config.method import (
     CreditConfig,
@@ -26,21 +27,21 @@ from stepcoder_dist.paths import runs_root
 class RunConfig(Section):
     """A whole run."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"), NOTHING]
     """Of the run and its folders: letters, digits, `.`, `_`, `-`."""
-    method: Method = methods.DEFAULT
+    method: Annotated[Method, NOTHING] = methods.DEFAULT  # a name for what other keys say
     """A preset of `curriculum.kind`, `credit.rule` and `learner.advantage` (docs/methods.md). Keys
     written in the file win over it; `--set method=…` wins over the file."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    run_dir: WrittenPath = ""
+    run_dir: Annotated[WrittenPath, NOTHING] = ""
     """Empty: `runs/<name>`, or the next free `runs/<name>-2`, … `runs` is `$STEPCODER_RUNS` where
     that is set; in a Ray job its default is `~/stepcoder-runs`."""
-    dashboard: bool = True
+    dashboard: Annotated[bool, NOTHING] = True
     """Start Ray's dashboard with a Ray of the run's own."""
-    colocate: bool = False
+    colocate: Annotated[bool, NOTHING] = False  # who waits for whom, not for what
     """Rollout actor i and learner rank i share a GPU: vLLM sleeps while the learner steps, and
     the push of the new weights wakes it. Needs `train.max_staleness = 0`."""
-    gpu_memory_gib: PositiveFloat | None = None
+    gpu_memory_gib: Annotated[PositiveFloat | None, NOTHING] = None
     """Memory of the GPUs that the file is written for: what `--dry-run` holds its estimate to."""
     model: ModelConfig
     problems: ProblemsConfig

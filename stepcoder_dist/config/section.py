@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from stepcoder_dist import paths
+from stepcoder_dist.config.counts import EVERYTHING, Counts
 
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -17,6 +18,9 @@ WrittenPath = Annotated[str, AfterValidator(paths.expanded)]
 
 
 class Section(BaseModel):
+    counts: ClassVar[Counts] = EVERYTHING
+    """What those of its keys count for that say nothing themselves."""
+
     # strict: "64" is no number and 1 no boolean; a mistyped value is refused, not guessed at
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True

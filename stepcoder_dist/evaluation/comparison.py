@@ -112,10 +112,11 @@ def comparison_table(found: Comparison) -> Table:
 
 
 def _unlike(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[str, ...]:
+    """Of the settings that both have: an earlier version wrote fewer."""
     return tuple(
-        f"{key} = {first.get(key)!r} in A, {second.get(key)!r} in B"
-        for key in dict.fromkeys([*first, *second])
-        if first.get(key) != second.get(key)
+        f"{key} = {first[key]!r} in A, {second[key]!r} in B"
+        for key in first
+        if key in second and first[key] != second[key]
     )
 
 

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stepcoder_dist.config import RunConfig
+from stepcoder_dist.config import RunConfig, keys
+from stepcoder_dist.config.counts import fixed_for_evaluations
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.evaluation.paired_gain import PairedGain
 from stepcoder_dist.evaluation.pass_at_k import LevelScore
@@ -33,20 +34,9 @@ def of_scores(
     too_long: Sequence[str] = (),
 ) -> dict[str, Any]:
     """`eval --json`; `too_long` are the ids of problems whose prompts did not fit."""
-    settings = {
-        "problems": config.problems.heldout,
-        "prompt": config.prompt.model_dump(mode="json"),
-        "temperature": config.evaluation.temperature,
-        "top_p": config.evaluation.top_p,
-        "max_new_tokens": config.sampling.max_new_tokens,
-        "cpu_limit_s": config.sandbox.cpu_limit_s,
-        "wall_limit_s": config.sandbox.wall_limit_s,
-        "memory_limit_mib": config.sandbox.memory_limit_mib,
-        "backend": config.sandbox.backend,
-    }
     return {
         "model": model,
-        "settings": settings,
+        "settings": _settings(config),
         "seed": config.seed,
         "samples_per_problem": config.evaluation.samples_per_problem,
         "k": list(config.evaluation.k),
@@ -55,6 +45,24 @@ def of_scores(
         "too_long": list(too_long),
         "levels": [_row(score) for score in scores],
     }
+
+
+_MODEL = ("model.path", "model.tiny", "model.sft_path")
+_OUTSIDE = ("seed", "evaluation.samples_per_problem", "evaluation.k", *_MODEL)
+"""What the object says outside of its settings; of the model, its name."""
+
+
+def _settings(config: RunConfig) -> dict[str, Any]:
+    """What has to be alike in two evaluations of whatever model, by the last word of a key."""
+    found: dict[str, Any] = {"problems": config.problems.heldout, "prompt": {}}
+    for key, value in keys.counting(keys.values(config), fixed_for_evaluations).items():
+        section, _, name = key.rpartition(".")
+        if section == "prompt":
+            found["prompt"][name] = value
+        elif not key.startswith(("problems.heldout", *_OUTSIDE)):
+            found[name] = value
+    # verdicts do not depend on it, but whoever doubts one wants to know
+    return found | {"backend": config.sandbox.backend}
 
 
 def of_gain(level: str, gain: PairedGain) -> dict[str, Any]:

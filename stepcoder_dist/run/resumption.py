@@ -1,70 +1,35 @@
-"""Which keys of a run file may change between a checkpoint and the run that resumes it.
+"""What has to be the same in a checkpoint and in the run that resumes it: config and files.
 
 A resumed run writes into the same rows and curves: what gives a sample, a reward or a gradient
-another meaning is refused. What only says how far, how often and on which machines is not.
+another meaning is refused. What only says how far, how often and on which machines is not; each
+key of the config says so itself (`config/counts.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from stepcoder_dist.config import RunConfig, keys
+from stepcoder_dist.config.counts import fixed_for_train
 from stepcoder_dist.errors import ConfigError
-
-MAY_CHANGE = (
-    "run_dir",
-    "dashboard",
-    "method",
-    "train.steps",
-    "train.checkpoint_every",
-    "actors",
-    "sandbox.number",
-    "sandbox.containers",
-    "sandbox.resources",
-    "sandbox.attempts",
-    "sandbox.backend",
-    "sandbox.image",
-    "sandbox.packages",
-    "sandbox.engine_wait_s",
-    "sandbox.start_timeout_s",
-    "learner.resources",
-    "learner.threads",
-    "learner.start_timeout_s",
-    "learner.microbatch_samples",
-    "learner.gradient_checkpointing",
-    "weights",
-    "problems.heldout",
-    "problems.sft",
-    "problems.sft_heldout",
-    "problems.max_bad_share",
-    "sft",
-    "evaluation",
-)
-"""Keys, and sections with all their keys. `method` is a name for what other keys say."""
 
 _NAMED = 4
 """Differences that are named; the rest is counted."""
 
 
-def meaning(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """What must not change, by dotted key, of a config as JSON would give it back."""
-    return {key: value for key, value in flat(tree).items() if not _may_change(key)}
+def check(saved: Mapping[str, Any], now: RunConfig, where: str) -> None:
+    """Compare a checkpoint's config, as JSON, with the run's.
 
-
-def check(saved: Mapping[str, Any], now: Mapping[str, Any], where: str) -> None:
-    """Compare two configs. Raises `ConfigError` that names the keys that differ."""
-    there, here = meaning(saved), meaning(now)
-    differences = [
-        f"{key} = {there.get(key)!r} there, {here.get(key)!r} here"
-        for key in sorted(there.keys() | here.keys())
-        if there.get(key) != here.get(key)
-    ]
-    if differences:
-        more = len(differences) - _NAMED
-        rest = f"; and {more} more" if more > 0 else ""
+    Raises `ConfigError` that names the keys that differ.
+    """
+    different = keys.differences(keys.flat(saved), keys.values(now), fixed_for_train)
+    if different:
+        more = len(different) - _NAMED
+        named = "; ".join(map(str, different[:_NAMED])) + (f"; and {more} more" if more > 0 else "")
         raise ConfigError(
-            f"{where} comes from another config: {'; '.join(differences[:_NAMED])}{rest}; set "
-            "back what differs, or start a new run (docs/cluster.md lists what may change)"
+            f"{where} comes from another config: {named}; set back what differs, or start a new "
+            "run (docs/config.md marks what may change)"
         )
 
 
@@ -81,20 +46,3 @@ def check_sources(saved: Mapping[str, str], now: Mapping[str, str], where: str) 
             f"{where} was made from other files: {' and '.join(changed)} changed since, under the "
             "same name; put back what was there, or start a new run"
         )
-
-
-def _may_change(key: str) -> bool:
-    return any(key == name or key.startswith(name + ".") for name in MAY_CHANGE)
-
-
-def flat(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """A tree of tables as one table of dotted keys."""
-    return dict(_flat(tree, ""))
-
-
-def _flat(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value

@@ -9,16 +9,18 @@ from __future__ import annotations
 import inspect
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import tomli_w
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from stepcoder_dist import methods
-from stepcoder_dist.config import RunConfig
+from stepcoder_dist.config import RunConfig, keys
+from stepcoder_dist.config.counts import fixed_for_train
+from stepcoder_dist.config.keys import Key
 from stepcoder_dist.errors import ConfigError
 
 
@@ -111,6 +113,9 @@ def describe(config: RunConfig) -> str:
     return f"{tomli_w.dumps(tree)}\n# derived\n{derived}".rstrip()
 
 
+_MAY_CHANGE = "↻"
+
+
 def document() -> str:
     """docs/config.md: every key with its default and meaning."""
     lines = [
@@ -118,41 +123,29 @@ def document() -> str:
         "",
         "One TOML tree. Unknown keys are refused; `stepcoder train RUN.toml --dry-run` prints the",
         "resolved tree with the sizes that follow from it. `--set section.key=value` overrides one",
-        "key. Relative paths start at the working folder, `~` is the home folder. Made from",
+        "key. Relative paths start at the working folder, `~` is the home folder.",
+        f"{_MAY_CHANGE}: `train --resume` takes another value too. Made from",
         "`stepcoder_dist/config/` by `make docs`.",
     ]
-    for title, section in _sections(RunConfig, ""):
+    for table in keys.tables():
+        title = (f"[[{table.path}]]" if table.repeated else f"[{table.path}]") if table.path else ""
         lines += ["", f"## {title or 'top level'}", ""]
-        if title and section.__doc__:
-            lines += [inspect.cleandoc(section.__doc__), ""]
-        lines += ["| key | default | meaning |", "|---|---|---|"]
-        for name, field in section.model_fields.items():
-            inner = _is_section(field.annotation)
-            if inner is None or field.default is None or _is_repeated(field):
-                value = field.get_default(call_default_factory=True)
-                default = "not set" if value is None else f"`{_shown(value)}`"
-                default = "required" if field.is_required() else default
-                meaning = " ".join((field.description or "").split()).replace("|", "\\|")
-                cells = [f"`{name}`", default, " ".join(filter(None, [meaning, _choices(field)]))]
-                lines.append(f"| {' | '.join(cells)} |")
+        if title and table.section.__doc__:
+            lines += [inspect.cleandoc(table.section.__doc__), ""]
+        lines += ["| key | default | meaning |", "|---|---|---|", *map(_row, table.keys)]
     return "\n".join(lines) + "\n"
 
 
-def _sections(
-    model: type[BaseModel], path: str, *, repeated: bool = False
-) -> Iterator[tuple[str, type[BaseModel]]]:
-    """A section and those inside it, under the headings that TOML gives them."""
-    heading = f"[[{path}]]" if repeated else f"[{path}]"
-    yield heading if path else "", model
-    for name, field in model.model_fields.items():
-        inner = _is_section(field.annotation)
-        if inner is not None:
-            inside = f"{path}.{name}" if path else name
-            yield from _sections(inner, inside, repeated=_is_repeated(field))
-
-
-def _is_repeated(field: FieldInfo) -> bool:
-    return get_origin(field.annotation) is tuple
+def _row(key: Key) -> str:
+    field = key.field
+    value = field.get_default(call_default_factory=True)
+    default = "not set" if value is None else f"`{_shown(value)}`"
+    default = "required" if field.is_required() else default
+    meaning = " ".join((field.description or "").split()).replace("|", "\\|")
+    mark = f" {_MAY_CHANGE}" if not fixed_for_train(key.counts) else ""
+    name = key.path.rpartition(".")[2]
+    cells = [f"`{name}`{mark}", default, " ".join(filter(None, [meaning, _choices(field)]))]
+    return f"| {' | '.join(cells)} |"
 
 
 def _choices(field: FieldInfo) -> str:
@@ -160,14 +153,6 @@ def _choices(field: FieldInfo) -> str:
     if get_origin(field.annotation) is not Literal:
         return ""
     return f"One of {', '.join(f'`{_shown(choice)}`' for choice in get_args(field.annotation))}."
-
-
-def _is_section(annotation: Any) -> type[BaseModel] | None:
-    """The section class in an annotation: itself, optional, or repeated in an array."""
-    for candidate in (annotation, *getattr(annotation, "__args__", ())):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None
 
 
 def _shown(default: Any) -> str:

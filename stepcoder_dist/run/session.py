@@ -171,7 +171,7 @@ def saved_state(config: RunConfig, folder: RunFolder, sources: Mapping[str, str]
             f"{newest / 'run.json'} is damaged ({type(error).__name__}: {error}); remove "
             f"{newest.name} to resume from the checkpoint before it"
         ) from None
-    resumption.check(saved, config.model_dump(mode="json"), str(newest))
+    resumption.check(saved, config, str(newest))
     resumption.check_sources(state["sources"], sources, str(newest))
     if config.train.steps <= version:
         raise ConfigError(

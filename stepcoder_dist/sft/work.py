@@ -16,23 +16,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stepcoder_dist.config import RunConfig
+from stepcoder_dist.config import RunConfig, keys
+from stepcoder_dist.config.counts import fixed_for_sft
 from stepcoder_dist.errors import ConfigError, RunError
 from stepcoder_dist.host import atomic_file
-from stepcoder_dist.run.resumption import flat
 from stepcoder_dist.run.run_folder import append_jsonl, step_of
 from stepcoder_dist.sft.examples import SftExamples
 
 METRICS = "metrics.jsonl"
 _STATE = "state.json"
-
-_MAY_CHANGE = (
-    "sft.microbatch_samples",
-    "sft.packing",
-    "sft.heldout_samples",
-    "sft.checkpoint_every",
-)
-"""Keys of `[sft]` that change no gradient, or only the order in which its parts are summed."""
 
 
 def folder_of(config: RunConfig) -> Path:
@@ -92,13 +84,11 @@ class SftWork:
                 f"{newest / _STATE} is damaged ({type(error).__name__}: {error}); remove "
                 f"{self.path} to begin again"
             ) from None
-        for key in sorted(saved.keys() | self._identity.keys()):
-            there, here = saved.get(key), self._identity.get(key)
-            if there != here:
-                raise ConfigError(
-                    f"{newest} comes from another warm start: {key} = {there!r} there, {here!r} "
-                    f"here; set it back, or remove {self.path} to begin again"
-                )
+        for different in keys.differences(saved, self._identity, fixed_for_sft):
+            raise ConfigError(
+                f"{newest} comes from another warm start: {different}; set it back, or remove "
+                f"{self.path} to begin again"
+            )
         metrics = self.path / METRICS
         lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True)
         atomic_file.write_text(metrics, "".join(line for line in lines if step_of(line) <= updates))
@@ -148,18 +138,11 @@ class SftWork:
 
 def _identity(config: RunConfig, examples: SftExamples) -> dict[str, Any]:
     """What the weights depend on, by dotted key, as JSON would give it back."""
-    whole = config.model_dump(mode="json")
-    learner = ("ranks", "zero_stage", "offload_optimizer", "adam_betas", "max_grad_norm")
-    tree = {
-        "seed": whole["seed"],
-        "model": {key: whole["model"][key] for key in ("path", "tiny", "dtype", "max_tokens")},
-        "learner": {key: whole["learner"][key] for key in learner},
-        "prompt": whole["prompt"],
-        "problems": {"sft": config.problems.sft or config.problems.train},
-        "sft": whole["sft"],
+    read = {"problems.sft": config.problems.sft or config.problems.train}
+    return {
+        **keys.counting(keys.values(config) | read, fixed_for_sft),
+        "examples (SHA-256 of their tokens)": _digest(examples),
     }
-    meaning = {key: value for key, value in flat(tree).items() if key not in _MAY_CHANGE}
-    return meaning | {"examples (SHA-256 of their tokens)": _digest(examples)}
 
 
 def _digest(examples: SftExamples) -> str:

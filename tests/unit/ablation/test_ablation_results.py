@@ -19,10 +19,12 @@ from ablation_cases import (
     write,
 )
 
-from stepcoder_dist.ablation import curve, result
+from stepcoder_dist.ablation import curve, plan as plans, result
 from stepcoder_dist.errors import ConfigError, RunError
 from stepcoder_dist.launch import ablate
 from stepcoder_dist.launch.ablate import Inputs
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_a_result_reads_back_as_it_was_written(tmp_path: Path):
@@ -230,3 +232,25 @@ def test_results_of_the_same_problems_are_written_for_every_cell(tmp_path: Path)
     plan = load(tmp_path)
     write(plan, some_results(plan))
     assert result.read(tmp_path / "out/plain/sft.json").measured.problems == PROBLEMS
+
+
+def test_every_committed_result_is_of_the_config_that_its_cell_has_today(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.chdir(ROOT)
+    cells = [c for c in plans.load(ROOT / "deploy/runs/ablation.toml").cells if c.path.exists()]
+    assert len(cells) == 55
+    for cell in cells:
+        identity = result.identity(cell, {})  # without the problems, which take seconds to make
+        changed = result.differences(result.read(cell.path).identity, identity)
+        assert [phrase.partition(" ")[0] for phrase in changed] == ["problems_sha256"], cell
+
+
+def test_a_result_that_has_a_key_which_counts_no_longer_stays_valid(tmp_path: Path):
+    now = Inputs().identity(load(tmp_path).select("plain", "b", 0)[0])
+    assert (
+        not {"method", "colocate", "model.shape", "problems.max_bad_share"} & now["config"].keys()
+    )
+    then = json.loads(json.dumps(now))
+    then["config"] |= {"colocate": True, "model.shape.layers": 2, "problems.max_bad_share": 0.1}
+    assert result.differences(then, now) == []

@@ -120,6 +120,16 @@ def test_a_comparison_says_where_the_two_were_not_made_alike(tmp_path: Path):
     assert found["unlike"] == ["prompt.style = 'plain' in A, 'chat' in B"]
     assert {gain["k"] for gain in found["gains"]} == {1, 2}  # those that were asked for too
     assert "not made alike: prompt.style" in compare(*files)
+    told["settings"] |= {"hash_seed": 7, "processes": 1, "backend": "auto"}
+    (tmp_path / "b.scores.json").write_text(json.dumps(told))
+    earlier = json.loads((tmp_path / "a.scores.json").read_text())
+    del earlier["settings"]["processes"]  # an earlier version did not write it: it says nothing
+    (tmp_path / "a.scores.json").write_text(json.dumps(earlier))
+    assert json.loads(compare(*files, flags=("--json",)))["unlike"] == [
+        "hash_seed = 0 in A, 7 in B",
+        "backend = 'docker' in A, 'auto' in B",
+        "prompt.style = 'plain' in A, 'chat' in B",
+    ]
     (tmp_path / "a.scores.json").write_text("{}")
     with pytest.raises(UserError, match=r"a\.scores\.json: cannot be read"):
         compare(*files)

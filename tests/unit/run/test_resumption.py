@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -11,15 +12,20 @@ from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.run import resumption
 
 
-def tree(**sections: dict[str, Any]) -> dict[str, Any]:
+def config(**sections: Any) -> RunConfig:
     base: dict[str, Any] = {
         "name": "resumed",
         "model": {"path": "m"},
         "problems": {"train": "t", "heldout": "h"},
     }
     for name, keys in sections.items():
-        base[name] = base.get(name, {}) | keys
-    return RunConfig.model_validate(base).model_dump(mode="json")
+        base[name] = base.get(name, {}) | keys if isinstance(keys, dict) else keys
+    return RunConfig.model_validate(base)
+
+
+def saved(made: RunConfig) -> dict[str, Any]:
+    """As run.json has it."""
+    return json.loads(made.model_dump_json())
 
 
 @pytest.mark.parametrize(
@@ -34,7 +40,7 @@ def tree(**sections: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_what_says_how_far_how_often_and_where_may_change(changed: dict[str, Any]):
-    resumption.check(tree(), tree(**changed), "step_000003")
+    resumption.check(saved(config()), config(**changed), "step_000003")
 
 
 @pytest.mark.parametrize(
@@ -50,23 +56,50 @@ def test_what_says_how_far_how_often_and_where_may_change(changed: dict[str, Any
 )
 def test_what_gives_a_row_another_meaning_is_refused_by_name(changed: dict[str, Any], message: str):
     with pytest.raises(ConfigError, match="step_000003 comes from another config") as refused:
-        resumption.check(tree(), tree(**changed), "step_000003")
+        resumption.check(saved(config()), config(**changed), "step_000003")
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
 def test_another_name_for_the_same_choices_is_the_same_run():
     choices = {"curriculum": {"kind": "none"}, "credit": {"rule": "all"}}
-    renamed = tree(**choices) | {"method": "ppo"}
-    resumption.check(tree(**choices), renamed, "step_000003")
+    renamed = config(**choices).model_copy(update={"method": "ppo"})
+    resumption.check(saved(config(**choices)), renamed, "step_000003")
 
 
-def test_every_key_that_may_change_is_a_key():
-    keys = tree()
-    for name in resumption.MAY_CHANGE:
-        node: Any = keys
-        for part in name.split("."):
-            node = node[part]
+SHAPE = {
+    "hidden_size": 8,
+    "layers": 1,
+    "heads": 1,
+    "kv_heads": 1,
+    "intermediate_size": 8,
+    "vocabulary": 9,
+}
+
+
+@pytest.mark.parametrize(
+    ("there", "here"),
+    [
+        ({}, {"gpu_memory_gib": 80.0}),
+        ({"gpu_memory_gib": 24.0}, {"gpu_memory_gib": 80.0}),
+        ({}, {"model": {"shape": SHAPE}}),
+        ({"model": {"shape": SHAPE}}, {"model": {"shape": SHAPE | {"layers": 2}}}),
+        ({"model": {"shape": SHAPE}}, {}),
+        ({}, {"name": "another"}),
+        ({}, {"colocate": True}),
+        ({}, {"train": {"detailed_samples": 0}}),
+    ],
+)
+def test_what_feeds_an_estimate_or_chooses_name_and_machine_does_not_block(
+    there: dict[str, Any], here: dict[str, Any]
+):
+    resumption.check(saved(config(**there)), config(**here), "step_000003")
+
+
+def test_a_key_that_this_version_does_not_know_blocks():
+    other = saved(config()) | {"another": {"key": 1}}
+    with pytest.raises(ConfigError, match=r"another\.key = 1 there, None here"):
+        resumption.check(other, config(), "step_000003")
 
 
 def test_what_changed_under_the_same_name_is_named() -> None:

@@ -375,7 +375,7 @@ def test_the_resolved_config_of_a_run_directory_reads_back_the_same(
 
 
 def test_the_documented_keys_are_the_keys_that_there_are():
-    written = (Path(__file__).parents[2] / "docs" / "config.md").read_text(encoding="utf-8")
+    written = (Path(__file__).parents[3] / "docs" / "config.md").read_text(encoding="utf-8")
     assert written == document(), "run `make docs`"
     assert 'One of `"tiered"`, `"binary"`, `"pass_ratio"`. |' in written
     assert "| `limit` | not set | Use the first N problems only. |" in written
