@@ -9,8 +9,8 @@ BASE ?= auto
 IMAGE ?= stepcoder-sandbox:latest
 LOCK := deploy/locks/$(if $(GPU),gpu,cpu).txt
 
-# torch's CPU wheels are on PyTorch's own index; a machine that keeps them in a folder names it
-# in PIP_FIND_LINKS, as pip does. uv stops at an index that it cannot reach, so it gets only one.
+# torch's CPU wheels are on PyTorch's own index. A machine that keeps them in a folder names the folder
+# in PIP_FIND_LINKS, as for pip. uv stops at an index that it cannot reach, so it gets only one of the two.
 TORCH := $(if $(GPU),,$(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--extra-index-url https://download.pytorch.org/whl/cpu --index-strategy unsafe-best-match))
 
 export PYTHONDONTWRITEBYTECODE :=
@@ -34,26 +34,26 @@ $(VENV)/.installed-%: deploy/locks/%.txt pyproject.toml
 sandbox-image: ## make the sandbox image (BASE=public|debian|auto, PACKAGES="numpy", IMAGE=name:tag)
 	@SANDBOX_PACKAGES="$(PACKAGES)" deploy/images/build_sandbox_image.sh $(BASE) $(IMAGE)
 
-demo: setup ## evaluation, RL, evaluation of a tiny model, every part real (SEED=n)
+demo: setup ## evaluate a tiny model, train it by RL, evaluate it again; every part real (SEED=n)
 	@deploy/images/build_sandbox_image.sh auto $(IMAGE) || true
 	@$(BIN)/stepcoder demo deploy/runs/demo.toml --set seed=$(SEED)
 
 demo-sft: setup ## make the demo's warm start, deploy/models/ladder-sft, again
 	@$(BIN)/stepcoder sft deploy/runs/demo.toml
 
-test: setup ## every test but the long ones
+test: setup ## run every test but the long ones
 	@deploy/images/build_sandbox_image.sh auto $(IMAGE) || true
 	@$(BIN)/pytest -m "not long" $(PYTEST_ARGS)
 
-test-long: setup ## the long suites
+test-long: setup ## run the long suites: soak, overload, large corpora
 	@$(BIN)/pytest -m long $(PYTEST_ARGS)
 
-lint: setup ## ruff, mypy, import contracts
+lint: setup ## run ruff, mypy and the import contracts
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-cache > /dev/null || $(BIN)/lint-imports --no-cache
 
-check: lint ## lint and the unit tests: a minute
+check: lint ## lint, and run the unit tests: a minute
 	@$(BIN)/pytest -q tests/unit $(PYTEST_ARGS)
 
 format: setup ## format, and fix what ruff can
