@@ -1,4 +1,4 @@
-"""The driver's side of Ray: join the cluster or start one, check its size, show metrics."""
+"""The driver's side of Ray: join the cluster or start one, check its size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError, Interrupted
 from stepcoder_dist.host import interruption, scratch
 from stepcoder_dist.launch import placement
-from stepcoder_dist.loop.metrics import METRICS
 from stepcoder_dist.run.reservations import demand
 
 
@@ -99,24 +98,3 @@ def check_size(needed: Mapping[str, float], present: Mapping[str, float]) -> Non
             "lower number or resources of [actors], [sandbox] or [learner], or add nodes (on one "
             "machine reservations are names: `ray start --head --num-cpus=N` takes any N)"
         )
-
-
-class RayMetrics:
-    """A sink for the Ray dashboard and Prometheus: gauges named `stepcoder_<name>`."""
-
-    def __init__(self) -> None:
-        from ray.util.metrics import Gauge
-
-        self._gauges = {
-            name: Gauge(f"stepcoder_{name.replace('/', '_')}", description=meaning)
-            for name, meaning in METRICS.items()
-        }
-
-    def write(self, step: int, figures: Mapping[str, float]) -> None:
-        del step  # a gauge's time is when it is read
-        for name, value in figures.items():
-            if name in self._gauges:
-                self._gauges[name].set(value)
-
-    def close(self) -> None:
-        pass
