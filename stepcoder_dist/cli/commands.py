@@ -30,6 +30,7 @@ RunFile = Annotated[
 RunFolder = Annotated[
     Path, typer.Argument(parser=path_of, metavar="RUN_DIR", help="What `train` wrote.")
 ]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume at the last checkpoint.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="A.B=V", help="Override one key of the file. Repeat."),
@@ -63,7 +64,7 @@ def run(arguments: Sequence[str]) -> int:
 def train(
     run_file: RunFile,
     *,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on at the last checkpoint.")] = False,
+    resume: Resume = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the config and stop.")] = False,
     overrides: Overrides = None,
 ) -> None:
@@ -72,9 +73,9 @@ def train(
 
     settings = files.load(run_file, overrides or ())
     if dry_run:
-        from stepcoder_dist.doctor import dry_run as report
+        from stepcoder_dist.doctor.dry_run import report
 
-        typer.echo(report.report(settings))
+        typer.echo(report(settings))
         return
     from stepcoder_dist.launch import train as command
 
@@ -85,7 +86,7 @@ def train(
 def sft(
     run_file: RunFile,
     *,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on at the last checkpoint.")] = False,
+    resume: Resume = False,
     overrides: Overrides = None,
 ) -> None:
     """Warm-start the policy on the reference solutions."""

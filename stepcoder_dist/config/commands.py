@@ -1,4 +1,4 @@
-"""`[train]`, `[sft]`, `[evaluation]`: how far each of the three commands goes."""
+"""`[train]`, `[sft]`, `[evaluation]`: what concerns one of the three commands alone."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class TrainConfig(Section):
     checkpoint_every: Annotated[int, Field(ge=0), NOTHING] = 0
     """Steps between checkpoints; 0: only at the end."""
     detailed_samples: Annotated[int, Field(ge=0), NOTHING] = 16
-    """Samples of a step that samples.jsonl keeps whole (source, tokens, lines), evenly over the
-    outcomes; of the others a short row. Steps whose number has more than two significant digits
-    keep none, so that a long run's file stays small."""
+    """Samples of a step that samples.jsonl keeps completely (source, tokens, lines), evenly over
+    the outcomes. The others get a short row. Steps whose number has more than two significant
+    digits keep none, so that a long run's file stays small."""
 
 
 class SftPhase(Section):
@@ -42,13 +42,13 @@ class SftConfig(Section):
     phases: tuple[SftPhase, ...] = ()
     """Legs of a staged warm start, a `[[sft.phases]]` table each, in place of `epochs`."""
     batch_samples: Positive = 64
-    """Examples of one optimiser update, over all ranks."""
+    """Examples of one optimizer update, over all ranks."""
     microbatch_samples: Annotated[Positive, Counts(train=NO, sft=BITS, evaluation=NO)] = 8
     """Examples of one forward and backward pass on one rank; with `packing`, as many tokens as
     this times `model.max_tokens`."""
     packing: Annotated[bool, Counts(train=NO, sft=BITS, evaluation=NO)] = True
-    """Examples stand one after the other in one row, unpadded and unseen by each other. The
-    gradients are the same; sums are formed in another order."""
+    """Put examples one after the other into a row, unpadded and unseen by each other. The gradients
+    are the same; sums are formed in another order."""
     learning_rate: PositiveFloat = 2e-5
     epochs: PositiveFloat = 3
     """Passes over the problems; ignored where `phases` are given."""
@@ -58,8 +58,8 @@ class SftConfig(Section):
     """Measure the loss on at most so many references of `problems.sft_heldout`: at the start and
     after each pass or phase. 0: do not."""
     checkpoint_every: Annotated[int, Field(ge=0), NOTHING] = 0
-    """Updates between checkpoints that `stepcoder sft --resume` goes on from; 0: only when a signal
-    stops it."""
+    """Updates between checkpoints from which `stepcoder sft --resume` continues; 0: only when a
+    signal stops it."""
 
 
 class EvalConfig(Section):

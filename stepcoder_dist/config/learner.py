@@ -33,7 +33,7 @@ class LearnerConfig(Section):
     offload_optimizer: Annotated[bool, TRAIN_AND_SFT] = False
     samples_per_step: Annotated[Positive, Counts(sft=NO, evaluation=NO, every_arm=True)] = 64
     minibatch_samples: Positive = 64
-    """Samples of one optimiser update, over all ranks."""
+    """Samples of one optimizer update, over all ranks."""
     microbatch_samples: Annotated[Positive, Counts(train=BITS, sft=NO, evaluation=NO)] = 8
     """Samples of one forward and backward pass on one rank."""
     epochs: Positive = 1
@@ -49,9 +49,11 @@ class LearnerConfig(Section):
     `value_clip`, `value_weight`, and the advantages' `gamma` and `gae_lambda`."""
     weight_decay: NonNegativeFloat = 0.0
     adam_betas: Annotated[tuple[Share, Share], TRAIN_AND_SFT] = (0.9, 0.95)
-    """Of every optimiser, SFT's too."""
+    """Betas of every optimizer, including SFT's."""
     max_grad_norm: Annotated[PositiveFloat, TRAIN_AND_SFT] = 1.0
+    """Gradients are clipped to this norm, including SFT's."""
     kl_beta: NonNegativeFloat = 0.05
+    """Weight of the KL to the reference."""
     gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
     gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.95
     ratio_clip: Annotated[float, Field(gt=0, lt=1)] = 0.2

@@ -16,6 +16,7 @@ class ProblemsConfig(Section):
     """A file (JSON list or JSONL: our schema, APPS+, MBPP, HumanEval), an APPS folder, or
     `ladder:<split>` for the shipped set (splits: sft, train, heldout)."""
     heldout: Annotated[WrittenPath, EVALUATION]
+    """Problems that evaluations ask, never trained."""
     sft: Annotated[WrittenPath, SFT] = ""
     """Problems for the warm start; empty: `train`."""
     sft_heldout: Annotated[WrittenPath, NOTHING] = ""  # measured, never trained
@@ -31,11 +32,11 @@ class PromptConfig(Section):
     """What the policy reads; the opening code fence follows, always (docs/evaluation.md)."""
 
     style: Literal["plain", "deepseek-instruct", "chat"] = "plain"
-    """What stands around the task: nothing, the paper's instruction format, or what the
+    """What is written around the task: nothing, the paper's instruction format, or what the
     checkpoint's own chat template makes of it."""
     task: Literal["statement", "humaneval", "humaneval-completion", "mbpp"] = "statement"
     """How a problem is put: its statement and starter code, or as is usual for the set; with
-    `humaneval-completion` the statement is code after the fence, to go on with."""
+    `humaneval-completion` the statement is code after the fence, to be continued."""
     template: str = ""
     """Your own wording instead of `task`'s, with `{statement}` and `{starter_code}`."""
     system: str = ""

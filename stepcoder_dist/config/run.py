@@ -25,14 +25,15 @@ from stepcoder_dist.paths import runs_root
 
 
 class RunConfig(Section):
-    """A whole run."""
+    """One run: what every command reads."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"), NOTHING]
-    """Of the run and its folders: letters, digits, `.`, `_`, `-`."""
+    """Name of the run and its folders: letters, digits, `.`, `_`, `-`."""
     method: Annotated[Method, NOTHING] = methods.DEFAULT  # a name for what other keys say
     """A preset of `curriculum.kind`, `credit.rule` and `learner.advantage` (docs/methods.md). Keys
     written in the file win over it; `--set method=…` wins over the file."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of all that is drawn: problems, samples, minibatches, new weights."""
     run_dir: Annotated[WrittenPath, NOTHING] = ""
     """Empty: `runs/<name>`, or the next free `runs/<name>-2`, … `runs` is `$STEPCODER_RUNS` where
     that is set; in a Ray job its default is `~/stepcoder-runs`."""
