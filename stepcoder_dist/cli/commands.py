@@ -130,7 +130,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
     overrides: Overrides = None,
 ) -> None:
-    """pass@k on the held-out problems, by level; or what one evaluation gains over another."""
+    """Measure pass@k on the held-out problems, by level; or compare two evaluations."""
     if compare is not None and run_file is None:
         if model or out or overrides:
             raise UserError("--compare judges nothing: leave out --model, --out and --set")
@@ -154,7 +154,7 @@ def evaluate(
 
 @app.command()
 def demo(run_file: RunFile, *, overrides: Overrides = None) -> None:
-    """SFT where there is no warm start yet, evaluation, RL, evaluation: what `make demo` calls."""
+    """Run evaluation, RL, evaluation (and SFT before where it is missing): `make demo`."""
     from stepcoder_dist.launch import demo as command
     from stepcoder_dist.run import run_file as files
 
@@ -209,9 +209,7 @@ def judge(
     backend: SandboxBackend = "docker",
     jobs: Annotated[int, typer.Option(min=1, help="Programs judged at a time.")] = 2,
     image: SandboxImage = "stepcoder-sandbox:latest",
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an unfinished --out.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an unfinished --out.")] = False,
 ) -> None:
     """Judge a file of programs: one verdict a line, in any order."""
     from stepcoder_dist.launch import judge as command
@@ -222,7 +220,9 @@ def judge(
 @app.command()
 def export(
     run_dir: RunFolder,
-    step: Annotated[int, typer.Argument(metavar="STEP", help="Of its checkpoints/.")],
+    step: Annotated[
+        int, typer.Argument(metavar="STEP", help="The number of one of its checkpoints.")
+    ],
     out: Annotated[Path, typer.Argument(parser=path_of, metavar="OUT", help="A new folder.")],
 ) -> None:
     """Write a checkpoint's policy as a Hugging Face folder."""
@@ -241,7 +241,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
     overrides: Overrides = None,
 ) -> None:
-    """What works on this machine, and how to fix what does not; 1 if RUN.toml cannot work here."""
+    """Say what works on this machine, and how to fix the rest; 1 if RUN.toml cannot work here."""
     from stepcoder_dist.doctor import checkup, examination as frame
     from stepcoder_dist.run import run_file as files
 
@@ -278,14 +278,15 @@ def report(
 def samples(
     run_dir: RunFolder,
     sample_id: Annotated[
-        str, typer.Argument(metavar="[SAMPLE_ID]", help="Default: list those kept whole.")
+        str,
+        typer.Argument(metavar="[SAMPLE_ID]", help="Default: list those that were kept in full."),
     ] = "",
     *,
     tokens: Annotated[
         bool, typer.Option("--tokens", help="Each token: trained or masked, its log-prob.")
     ] = False,
 ) -> None:
-    """One sample of a run: which lines were given, executed, masked; token by token."""
+    """Show one sample of a run: which lines were given, executed, masked; token by token."""
     from stepcoder_dist.report import sample_text
 
     shown = sample_text.show(run_dir, sample_id, tokens=tokens) if sample_id else None

@@ -1,4 +1,4 @@
-"""`stepcoder data`: what can be asked of a problem set. Imports as late as `commands.py` does."""
+"""`stepcoder data`: commands about problem sets. Imports are as late as in `commands.py`."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def inspect(
     tokenizer: Annotated[
         str,
         typer.Option(
-            parser=source_of, metavar="FOLDER", help="Lengths in this checkpoint's tokens, too."
+            parser=source_of, metavar="FOLDER", help="Also lengths in this checkpoint's tokens."
         ),
     ] = "",
     max_bad_share: MaxBadShare = 0.0,
 ) -> None:
-    """What is in a problem set, what its tests reach, and where its start points are."""
+    """Show what is in a problem set, what its tests reach, and where its start points are."""
     from stepcoder_dist.launch import inspect_set as command
 
     if run and curriculum:
@@ -88,7 +88,7 @@ def overlap(
     ] = False,
     max_bad_share: MaxBadShare = 0.0,
 ) -> None:
-    """How much of EVAL's solutions stands in TRAIN's: lines and n-grams, and where."""
+    """Measure how much of EVAL's solutions is in TRAIN's: lines and n-grams, and where."""
     import json
 
     from stepcoder_dist.data.overlap import table as overlap_table
@@ -137,18 +137,25 @@ def refine(
     ] = 0.85,
     tokenizer: Annotated[
         Path | None,
-        typer.Option(parser=path_of, metavar="FOLDER", help="Of the model, for --max-tokens."),
+        typer.Option(
+            parser=path_of, metavar="FOLDER", help="The model's tokenizer, for --max-tokens."
+        ),
     ] = None,
     max_tokens: Annotated[
         int | None, typer.Option(min=1, help="The model's context: statement and reference.")
     ] = None,
     max_bad_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Of rows that are broken, not merely left out.")
+        float,
+        typer.Option(
+            min=0, max=1, help="Most broken rows; rows left out for other reasons do not count."
+        ),
     ] = 0.5,
     backend: SandboxBackend = "docker",
     image: SandboxImage = "stepcoder-sandbox:latest",
     jobs: Annotated[int, typer.Option(min=1, help="Containers; two at least.")] = 2,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where it was stopped.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue where it was stopped.")
+    ] = False,
 ) -> None:
     """APPS to APPS+: keep the problems that can be trained on; count and name the others."""
     from stepcoder_dist.launch import refine as command

@@ -1,4 +1,4 @@
-"""What to say where a role's packages are not installed: one line that names its extra."""
+"""The message where a role's packages are not installed: one line that names the extra."""
 
 from __future__ import annotations
 

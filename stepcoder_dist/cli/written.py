@@ -1,4 +1,4 @@
-"""What every path of the command line is read by; a shell leaves the `~` of `--out=~/x` alone."""
+"""Parsers of the command line's paths. A shell does not expand the `~` of `--out=~/x`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from stepcoder_dist.paths import expanded
 
 
 def path_of(written: str) -> Path:
-    """A file or folder."""
+    """Parse a file or folder."""
     return Path(expanded(written))
 
 
 def source_of(written: str) -> str:
-    """A file or folder, or what the command knows in its place: `ladder:train`, a hub name."""
+    """Parse a file or folder, or what a command accepts instead: `ladder:train`, a hub name."""
     return expanded(written)

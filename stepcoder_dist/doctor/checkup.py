@@ -1,4 +1,4 @@
-"""What `stepcoder doctor` looks at for one run file: which probes, told what, in which order.
+"""What `stepcoder doctor` looks at for one run file: the probes, their arguments, their order.
 
 Roles' probes are named here and imported only in the processes that they run in.
 """
@@ -38,7 +38,7 @@ def findings(config: RunConfig, run_file: Path) -> Iterator[Finding]:
 
 
 def probes(config: RunConfig, *, local: bool) -> list[Probe]:
-    """Those that this run needs. `local` False: the run's processes go to a cluster."""
+    """The probes that this run needs. `local` False: the run's processes go to a cluster."""
     on_gpu = config.learner.resources.num_gpus > 0 and local
     # a cluster's GPUs are its nodes' own business; here DeepSpeed need only import
     cpu = {} if on_gpu else {"DS_ACCELERATOR": "cpu"}
@@ -99,12 +99,12 @@ def _machine_calls(
 
 
 def _sandbox(config: RunConfig) -> list[Probe]:
-    """This machine's engine; on a cluster too, where the driver chooses the backend by its own."""
+    """Probe this machine's engine; a cluster's driver too chooses the backend by its own engine."""
     backend = config.sandbox.backend
     docker = Probe(
         subject="Docker",
         module="sandbox.probes",
-        # `auto` goes without an engine, but never past one that lacks the image
+        # `auto` works without an engine, but not with one that lacks the image
         calls={
             "docker": {
                 "image": config.sandbox.image,

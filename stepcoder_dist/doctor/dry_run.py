@@ -1,6 +1,6 @@
 """What `--dry-run` prints after the resolved config: files, and memory for each process.
 
-Every line is a TOML comment, so that the whole output is a run file again.
+Every line is a TOML comment, so that the complete output is a run file again.
 """
 
 from __future__ import annotations
@@ -73,17 +73,17 @@ def memory(config: RunConfig) -> list[str]:
     known = model_shape.find(config.model, (config.sft_folder,))
     if known is None:
         where = f"config.json of {config.model.path} nor [model.shape]"
-        return [f"unknown: neither {where} tells the model's dimensions"]
+        return [f"unknown: neither {where} has the model's dimensions"]
     lines = [_model_line(known)]
     if known.warning:
         lines.append(f"warning: {known.warning}")
     lines += [_rank_line(config, known), _sft_line(config, known), _actor_line(config, known)]
     gpus = config.actors.resources.num_gpus or config.learner.resources.num_gpus
     if not gpus:
-        whole = gib(gpu_memory.host_bytes(config, known.shape))
-        return [*lines, f"no GPU is asked for; all processes on one machine: up to {whole} of RAM"]
+        total = gib(gpu_memory.host_bytes(config, known.shape))
+        return [*lines, f"no GPU is asked for; all processes on one machine: up to {total} of RAM"]
     if config.gpu_memory_gib is None:
-        return [*lines, "gpu_memory_gib is not set: not held against a GPU"]
+        return [*lines, "gpu_memory_gib is not set: not compared with a GPU"]
     return lines + _against(config, known, config.gpu_memory_gib)
 
 
@@ -128,7 +128,7 @@ def _against(config: RunConfig, known: KnownShape, gpu_gib: float) -> list[str]:
     tokens = max(gpu_memory.kv_tokens(config, actor, gpu_gib * GIB), 0)
     share = config.actors.gpu_memory_share * gpu_gib * GIB
     context, asleep = gpu_memory.CONTEXT_BYTES, gpu_memory.ASLEEP_BYTES
-    cache = f"{tokens:,} tokens = {tokens // config.model.max_tokens} whole sequences"
+    cache = f"{tokens:,} tokens = {tokens // config.model.max_tokens} full sequences"
     lines = [
         f"a GPU of {gpu_gib:g} GiB: an actor's share is {gib(share)}, with a cache of about {cache}"
     ]

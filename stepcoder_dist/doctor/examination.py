@@ -2,7 +2,7 @@
 
 A probe is a small function of the role that it is about (`sandbox/probes.py`, …) that returns
 `Finding`s. It runs in a process of its own with a time limit: a package that raises at import, or
-takes the interpreter down with it, costs one line and not the command. Probes run side by side.
+takes the interpreter down with it, costs one line and not the command. Probes run in parallel.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import Any
 
 _ANSWER = "stepcoder-doctor-answer:"
-"""Begins the line of a child's output that is for us: libraries print what they like."""
+"""The line of a child's output that is for us begins with this; libraries print what they like."""
 _CHILD = "from stepcoder_dist.doctor.examination import answer; answer()"
 _SEEN_CHARS = 200
 _AT_A_TIME = 6
@@ -39,7 +39,7 @@ _SIGNS = {Mark.WORKS: "✓", Mark.CAUTION: "!", Mark.FAILS: "✗"}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: about what, how it stands, what was seen, and a command that fixes it."""
+    """One line: its subject, whether it works, what was seen, and a command that fixes it."""
 
     subject: str
     mark: Mark
@@ -53,21 +53,21 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """Functions of one module, called in one process of their own, and what they are told."""
+    """Functions of one module and their arguments, called in one process of their own."""
 
     subject: str
-    """Of the line that is written when the process gives no answer."""
+    """Subject of the line that is written when the process gives no answer."""
     module: str
     calls: Mapping[str, Mapping[str, Any]]
-    """Function -> its keyword arguments, as JSON knows them."""
+    """Function -> its keyword arguments, as JSON values."""
     environment: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float = 60
     fix: str = ""
-    """Of the lines that are written when the process gives no answer or a function raises."""
+    """Fix of the lines that are written when the process gives no answer or a function raises."""
 
 
 def examine(probes: Sequence[Probe]) -> Iterator[Finding]:
-    """Run all probes side by side; yield their findings in the given order."""
+    """Run all probes in parallel; yield their findings in the given order."""
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         for found in pool.map(run_probe, probes):
             yield from found
@@ -93,7 +93,7 @@ def run_probe(probe: Probe) -> list[Finding]:
     try:
         output, _ = child.communicate(timeout=probe.timeout_s)
     except subprocess.TimeoutExpired:
-        # the whole session: what the probe started ends with it
+        # the entire session: what the probe started ends with it
         os.killpg(child.pid, signal.SIGKILL)
         child.communicate()
         seen = f"no answer within {probe.timeout_s:g} s"
@@ -106,7 +106,7 @@ def run_probe(probe: Probe) -> list[Finding]:
 
 
 def answer() -> None:
-    """In the child: call the functions that the last argument names, print their findings."""
+    """Call the functions that the last argument names and print their findings, in the child."""
     order = json.loads(sys.argv[-1])
     findings: list[Finding] = []
     for name, arguments in order["calls"].items():
@@ -129,7 +129,7 @@ def first_line(error: BaseException) -> str:
 
 
 def works(findings: Iterable[Finding]) -> bool:
-    """Whether nothing stands in the way."""
+    """Whether no finding fails."""
     return all(finding.mark is not Mark.FAILS for finding in findings)
 
 
@@ -142,7 +142,7 @@ def summary(findings: Sequence[Finding], run_file: str) -> str:
 
 
 def as_json(findings: Sequence[Finding], run_file: str | None) -> str:
-    """For machines: `{"run_file", "works", "findings": [{"subject", "mark", "seen", "fix"}]}`."""
+    """Write `{"run_file", "works", "findings": [{"subject", "mark", "seen", "fix"}]}`."""
     rows = [asdict(finding) for finding in findings]
     return json.dumps({"run_file": run_file, "works": works(findings), "findings": rows})
 

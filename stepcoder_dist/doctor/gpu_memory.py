@@ -1,4 +1,4 @@
-"""What a run file needs of memory for each process, estimated from the model's dimensions.
+"""An estimate of the memory of each process of a run, from the model's dimensions.
 
 Ψ parameters, e bytes each (2 in bfloat16), N learner ranks.
 
@@ -13,13 +13,13 @@ in `_working`.
 attention (their selective recomputation: no s × s term), no dropout, gated MLP, norms that compute
 in float32. Per token and layer, with hidden size h, queries q, keys k, MLP width f:
     2(4 + 2e)h + 2e·q + 2e·k + 4e·f
-and (4 + 2e)h once for the last norm; with gradient checkpointing e·h for each layer and one layer
-whole (their full recomputation).
+and (4 + 2e)h once for the last norm; with gradient checkpointing e·h for each layer and all of one
+layer (their full recomputation).
 
 *KV cache*: 2 · layers · k · e bytes a token.
 
-What is not derived but assumed is in capitals. Held against hand-made figures, DeepSpeed's own
-tensors and autograd's on the CPU in the tests; never yet against a GPU.
+What is assumed, not derived, is in capitals. The tests compare the estimate with hand-made figures,
+and with DeepSpeed's and autograd's tensors on the CPU; it was never yet compared with a GPU.
 """
 
 from __future__ import annotations
@@ -52,28 +52,28 @@ class RankMemory:
     """Bytes of one learner rank on its device."""
 
     parameters: int
-    """Of policy, critic where there is one, and reference."""
+    """Parameters of policy, critic where there is one, and reference."""
     optimizer: int
     kept_buffers: int
-    """What DeepSpeed allocates once: at stage 3 gradients and a bucket."""
+    """Buffers that DeepSpeed allocates once: at stage 3 gradients and a bucket."""
     gradients: int
-    """While stepping."""
+    """Gradients, during a step."""
     working: int
-    """While stepping: buckets, gathered parameters, or the update's float32 gradients."""
+    """Buckets, gathered parameters, or the update's float32 gradients, during a step."""
     activations: int
-    """Of one micro-batch of one network."""
+    """Activations of one micro-batch of one network."""
     logits: int
     host_optimizer: int
-    """In the host's memory instead, with `offload_optimizer`."""
+    """Adam's states in the host's memory, with `offload_optimizer`."""
 
     @property
     def stays(self) -> int:
-        """Between two steps."""
+        """Bytes held between two steps."""
         return self.parameters + self.optimizer + self.kept_buffers
 
     @property
     def peak(self) -> int:
-        """While stepping."""
+        """Bytes held at the peak of a step."""
         return self.stays + self.gradients + self.working + self.activations + self.logits
 
 
@@ -88,7 +88,7 @@ class ActorMemory:
 
 
 def rank_memory(config: RunConfig, shape: ModelShape) -> RankMemory:
-    """One of `learner.ranks`, on a GPU or on the CPU."""
+    """Memory of one of `learner.ranks`, on a GPU or on the CPU."""
     policy = model_shape.parameters(shape)
     critic = (model_shape.critic_parameters(shape),) if config.learner.has_critic else ()
     activations = activation_bytes(config, shape)
@@ -96,10 +96,10 @@ def rank_memory(config: RunConfig, shape: ModelShape) -> RankMemory:
 
 
 def sft_memory(config: RunConfig, shape: ModelShape) -> RankMemory:
-    """One of `learner.ranks` in `stepcoder sft`: no critic, no reference.
+    """Memory of one of `learner.ranks` in `stepcoder sft`: no critic, no reference.
 
-    A packed row has at most as many tokens as a padded micro-batch; its attention answers piece by
-    piece, so that each layer keeps its queries' size once more.
+    A packed row has at most as many tokens as a padded micro-batch. Its attention is computed piece
+    by piece, so that each layer keeps its queries' size once more.
     """
     activations = activation_bytes(config, shape, sequences=config.sft.microbatch_samples)
     if config.sft.packing:
@@ -148,7 +148,7 @@ def _rank_memory(
 
 
 def _working(config: RunConfig, policy: int) -> int:
-    """DeepSpeed's temporary buffers around the larger network, at their largest."""
+    """The largest size of DeepSpeed's temporary buffers around the larger network."""
     stage, ranks, size = (
         config.learner.zero_stage,
         config.learner.ranks,
@@ -164,9 +164,9 @@ def _working(config: RunConfig, policy: int) -> int:
 
 
 def activation_bytes(config: RunConfig, shape: ModelShape, *, sequences: int | None = None) -> int:
-    """Saved for the backward pass of one micro-batch, all sequences at `model.max_tokens`.
+    """Bytes saved for the backward pass of one micro-batch, all sequences at `model.max_tokens`.
 
-    `sequences`: of the micro-batch; RL's where None.
+    `sequences`: those of the micro-batch; None: RL's.
     """
     size = model_shape.bytes_each(config)
     tokens = (sequences or config.learner.microbatch_samples) * config.model.max_tokens
@@ -183,7 +183,7 @@ def activation_bytes(config: RunConfig, shape: ModelShape, *, sequences: int | N
 
 
 def actor_memory(config: RunConfig, shape: ModelShape) -> ActorMemory:
-    """One of `actors.tensor_parallel` GPUs of one engine."""
+    """Memory of one of `actors.tensor_parallel` GPUs of one engine."""
     size, parallel = model_shape.bytes_each(config), config.actors.tensor_parallel
     weights = size * model_shape.parameters(shape) // parallel
     # with fewer heads than GPUs, each GPU still holds one
@@ -209,7 +209,7 @@ RAY_BYTES = int(1.4 * GIB)
 
 
 def host_bytes(config: RunConfig, shape: ModelShape) -> int:
-    """Host memory of all processes of a run on one machine, at most.
+    """An upper bound of the host memory of all processes of a run on one machine.
 
     A process on a GPU holds on the host what it loads, once, and an offloaded optimiser.
     """
@@ -232,7 +232,7 @@ def host_bytes(config: RunConfig, shape: ModelShape) -> int:
 
 
 def complaints(config: RunConfig, shape: ModelShape, gpu_gib: float) -> list[str]:
-    """What does not fit GPUs of `gpu_gib`, a sentence each with what to change; empty: it fits."""
+    """A sentence for each thing that does not fit GPUs of `gpu_gib`, with what to change."""
     gpu, actor, rank = gpu_gib * GIB, actor_memory(config, shape), rank_memory(config, shape)
     share = config.actors.gpu_memory_share * gpu
     push = push_memory(config, shape)
@@ -254,7 +254,7 @@ def complaints(config: RunConfig, shape: ModelShape, gpu_gib: float) -> list[str
             "ranks, or offload_optimizer"
         )
     if config.actors.resources.num_gpus and rolling_out > gpu:
-        beside = " beside what the learner keeps" if config.colocate else ""
+        beside = " next to what the learner keeps" if config.colocate else ""
         found.append(
             f"rollouts need {gib(rolling_out)} of {gib(gpu)}{beside}; lower actors.gpu_memory_share"
         )
@@ -272,10 +272,10 @@ def complaints(config: RunConfig, shape: ModelShape, gpu_gib: float) -> list[str
 
 
 def gib(count: float) -> str:
-    """Bytes as a reader wants them."""
+    """Bytes as text for a reader: `1.5 GiB`."""
     return f"{count / GIB:.1f} GiB"
 
 
 def _logit_bytes(shape: ModelShape) -> int:
-    """Chunks of float32 logits, and the output layer's gradient in float32."""
+    """Bytes of chunks of float32 logits, and of the output layer's gradient in float32."""
     return _LOGIT_COPIES * _LOGIT_CHUNK_BYTES + 4 * shape.vocabulary * shape.hidden_size

@@ -31,7 +31,7 @@ _CGROUP_LIMITS = (
 
 
 def python() -> list[Finding]:
-    """This interpreter, against what the package asks for."""
+    """Compare this interpreter with what the package asks for."""
     seen = f"{platform.python_version()} at {sys.executable}"
     if sys.version_info < LOWEST_PYTHON:
         return [Finding("Python", Mark.FAILS, seen, "make setup PYTHON=python3.11")]
@@ -39,7 +39,7 @@ def python() -> list[Finding]:
 
 
 def packages() -> list[Finding]:
-    """Versions of the heavy packages, against the project's own pins; nothing is imported."""
+    """Compare the heavy packages' versions with the project's pins; nothing is imported."""
     pins = _pins()
     return [_package(name, pins) for name in PACKAGES]
 
@@ -69,7 +69,7 @@ def _pins() -> dict[str, str]:
 
 
 def processors(asked: float) -> list[Finding]:
-    """Cores that this process may use, against what the run's processes reserve."""
+    """Compare the cores that this process may use with what the run's processes reserve."""
     cores = len(os.sched_getaffinity(0))
     seen = f"{cores} cores; the run's processes ask for {asked:g}"
     if cores < asked:
@@ -78,7 +78,7 @@ def processors(asked: float) -> list[Finding]:
 
 
 def memory(needed: float) -> list[Finding]:
-    """The host's memory, or its control group's, in bytes, against an estimate; 0: unknown."""
+    """Compare the memory of the host or its control group with an estimate, bytes; 0: unknown."""
     present, available = _memory()
     seen = f"{gib(available)} free of {gib(present)}"
     if not needed:
@@ -107,17 +107,17 @@ def _memory() -> tuple[int, int]:
 
 
 def shared_memory(needed: float, path: str = "/dev/shm") -> list[Finding]:  # noqa: S108
-    """Where Ray keeps its objects: a push puts its buckets there."""
+    """Look at /dev/shm, where Ray keeps its objects, and a push its buckets."""
     usage = shutil.disk_usage(path)
     seen = f"{gib(usage.free)} free at {path}; Ray and a push need {gib(needed)}"
     if usage.free < needed:
         fix = f"mount -o remount,size={-(-int(2 * needed) // GIB)}G {path} (Docker: --shm-size)"
-        return [Finding("shared memory", Mark.CAUTION, f"{seen}: Ray takes to the disk", fix)]
+        return [Finding("shared memory", Mark.CAUTION, f"{seen}: Ray uses the disk instead", fix)]
     return [Finding("shared memory", Mark.WORKS, seen)]
 
 
 def disk(folders: dict[str, float]) -> list[Finding]:
-    """Free space at folders that may not exist yet, against what each has to take, in bytes."""
+    """Compare free space at folders, which may not exist yet, with what each needs, in bytes."""
     return [_disk(Path(folder).absolute(), needed) for folder, needed in folders.items()]
 
 
@@ -136,7 +136,7 @@ def _disk(folder: Path, needed: float) -> Finding:
 
 
 def open_files() -> list[Finding]:
-    """The limit of open files: Ray opens some hundred a node, each container a few."""
+    """Look at the limit of open files: Ray opens some hundred a node, each container a few."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     seen = f"{soft:,} (hard limit {hard:,})"
     if soft < _FILES:
@@ -145,7 +145,7 @@ def open_files() -> list[Finding]:
 
 
 def gpus(run: dict[str, Any], *, local: bool) -> list[Finding]:
-    """GPUs by NVIDIA's own tool, against how many the run reserves and what they have to hold.
+    """Compare the GPUs that nvidia-smi lists with how many the run reserves and their memory.
 
     `local` False: the run goes to a cluster, and this machine need not have any.
     """
@@ -155,7 +155,7 @@ def gpus(run: dict[str, Any], *, local: bool) -> list[Finding]:
     needs = local and asked > 0
     found = _nvidia_smi()
     if not found:
-        seen = f"none (nvidia-smi does not tell of any){asks}"
+        seen = f"none (nvidia-smi lists none){asks}"
         if not needs:
             return [Finding("GPU", Mark.WORKS, seen)]
         fix = "install the NVIDIA driver (nvidia-smi), or use a run file without GPUs"

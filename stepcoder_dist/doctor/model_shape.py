@@ -1,8 +1,8 @@
-"""How large a model is, found without loading it: from its config.json, or from the run file.
+"""The dimensions of a model, found without loading it: in its config.json or the run file.
 
-A checkpoint that is on this machine speaks for itself. One that is not (a hub name that was never
-downloaded) is known by `[model.shape]` of the run file; without that its size is unknown, and
-stays so: nothing is guessed from a name.
+A checkpoint that is on this machine has a config.json. For one that is not (a hub name that was
+never downloaded) `[model.shape]` of the run file has the dimensions. Without that the size is
+unknown: nothing is guessed from a name.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ GATED_DECODERS = frozenset({"llama", "mistral", "qwen2"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownShape:
-    """A model's dimensions and who says so."""
+    """A model's dimensions and their source."""
 
     shape: ModelShape
     source: str
-    """For the reader: `config.json of …`, `[model.shape]`, `[model.tiny]`."""
+    """The source as text: `config.json of …`, `[model.shape]`, `[model.tiny]`."""
     warning: str = ""
-    """Not empty: the run file says something else than the checkpoint."""
+    """Not empty where the run file says something else than the checkpoint."""
 
 
 def find(model: ModelConfig, folders: tuple[str, ...] = ()) -> KnownShape | None:
-    """The dimensions of `model`, or None where nothing on this machine tells them.
+    """The dimensions of `model`, or None where nothing on this machine has them.
 
-    `folders`: checkpoint folders to look into first, the SFT checkpoint's for one.
+    `folders`: checkpoint folders to look into first, for example the SFT checkpoint's.
     """
     if model.tiny is not None:
         return KnownShape(shape=of_tiny(model.tiny), source="[model.tiny]")
@@ -73,7 +73,7 @@ def config_json(path_or_name: str) -> dict[str, Any] | None:
 
 
 def of_config(config: dict[str, Any]) -> ModelShape | None:
-    """The shape that a config.json tells; None for a model of another build."""
+    """The shape in a config.json; None for a model of another architecture."""
     if config.get("model_type") not in GATED_DECODERS or config.get("attention_bias"):
         return None
     try:
@@ -117,12 +117,12 @@ def query_size(shape: ModelShape) -> int:
 
 
 def key_size(shape: ModelShape) -> int:
-    """Width of a layer's keys; of its values too."""
+    """Width of a layer's keys, and of its values."""
     return shape.kv_heads * (shape.head_size or shape.hidden_size // shape.heads)
 
 
 def backbone_parameters(shape: ModelShape) -> int:
-    """All but the output layer: embedding, layers, last norm."""
+    """Parameters of all but the output layer: embedding, layers, last norm."""
     hidden, query, key = shape.hidden_size, query_size(shape), key_size(shape)
     attention = hidden * (query + 2 * key) + query * hidden
     if shape.attention_bias:
@@ -132,18 +132,18 @@ def backbone_parameters(shape: ModelShape) -> int:
 
 
 def parameters(shape: ModelShape) -> int:
-    """Of the causal language model."""
+    """Parameters of the causal language model."""
     head = 0 if shape.tied_embeddings else shape.vocabulary * shape.hidden_size
     return backbone_parameters(shape) + head
 
 
 def critic_parameters(shape: ModelShape) -> int:
-    """The backbone under a value head of one output (`learner/policy_critic.py`)."""
+    """Parameters of the backbone with a value head of one output (`learner/policy_critic.py`)."""
     return backbone_parameters(shape) + shape.hidden_size + 1
 
 
 def _sizes(shape: ModelShape) -> tuple[int, int, int, int, int]:
-    """What memory depends on, however it was written."""
+    """The sizes that memory depends on, however the shape was written."""
     return (parameters(shape), shape.layers, shape.hidden_size, query_size(shape), key_size(shape))
 
 
@@ -153,5 +153,5 @@ def _hub_cache() -> Path:
 
 
 def bytes_each(config: RunConfig) -> int:
-    """Of a parameter on the device."""
+    """Bytes of a parameter on the device."""
     return 2 if config.model.dtype == "bfloat16" else 4

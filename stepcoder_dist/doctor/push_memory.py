@@ -8,7 +8,7 @@ from stepcoder_dist.config import ModelShape, RunConfig
 from stepcoder_dist.doctor import model_shape
 
 _PACKED_BUFFERS = 2
-"""Of vLLM's NCCL transfer, on each side."""
+"""Buffers of vLLM's NCCL transfer, on each side."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,13 +16,13 @@ class PushMemory:
     """Bytes of one weight push on GPUs. The object store uses the host's memory instead: zero."""
 
     sender: int
-    """On rank 0, next to what stays there between two steps."""
+    """Bytes on rank 0, next to what it holds between two steps."""
     receiver: int
-    """On each GPU of an engine, above its `actors.gpu_memory_share`."""
+    """Bytes on each GPU of an engine, above its `actors.gpu_memory_share`."""
 
 
 def push_memory(config: RunConfig, shape: ModelShape) -> PushMemory:
-    """What a push needs on the GPU of rank 0 and on each GPU of an engine, while it lasts.
+    """The memory that a push needs on the GPU of rank 0 and on each GPU of an engine.
 
     A packed buffer is closed by the tensor that overfills it, so it holds up to a bucket and the
     largest tensor.
@@ -32,6 +32,6 @@ def push_memory(config: RunConfig, shape: ModelShape) -> PushMemory:
     largest = model_shape.bytes_each(config) * shape.vocabulary * shape.hidden_size
     bucket = config.weights.bucket_mib * 2**20
     packed = _PACKED_BUFFERS * (bucket + largest)
-    # at stage 3 a bucket is gathered, and copied before it is let go
+    # at stage 3 a bucket is gathered, and copied before it is released
     gathered = 2 * max(bucket, largest) if config.learner.zero_stage == 3 else 0  # noqa: PLR2004
     return PushMemory(sender=packed + gathered, receiver=packed)

@@ -1,4 +1,4 @@
-"""What a run file needs that can be looked up without starting anything: files, model, sizes."""
+"""The needs of a run file that can be checked without starting anything: files, model, sizes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stepcoder_dist.problems import load
 
 
 def findings(config: RunConfig, run_file: Path) -> list[Finding]:
-    """Problem sets and model."""
+    """Findings about the problem sets and the model."""
     problems = config.problems
     named = {"problems.train": problems.train, "problems.heldout": problems.heldout}
     if problems.sft:
@@ -54,13 +54,13 @@ def _model(config: RunConfig, run_file: Path) -> Finding:
 
 
 def host_bytes(config: RunConfig) -> float:
-    """Memory of one machine that runs everything; 0 where the model's size is unknown."""
+    """Memory of one machine that runs everything, in bytes; 0 where the model's size is unknown."""
     known = model_shape.find(config.model, (config.sft_folder,))
     return float(gpu_memory.host_bytes(config, known.shape)) if known else 0.0
 
 
 def checkpoint_bytes(config: RunConfig) -> float:
-    """Disk that one checkpoint takes: networks and Adam's states; 1 GiB where unknown."""
+    """Disk space of one checkpoint, in bytes: networks and Adam's states; 1 GiB where unknown."""
     known = model_shape.find(config.model, (config.sft_folder,))
     if known is None:
         return float(GIB)
@@ -71,5 +71,5 @@ def checkpoint_bytes(config: RunConfig) -> float:
 
 
 def shared_bytes(config: RunConfig) -> float:
-    """Shared memory that a push needs: a bucket on its way and the next, and a batch's records."""
+    """Shared memory that a push needs, in bytes: a bucket on its way, and the next."""
     return 2.0 * config.weights.bucket_mib * 2**20

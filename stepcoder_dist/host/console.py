@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 _PIPE_COLUMNS = 120
-"""Into a pipe or a file: rich's 80 would cut the tables."""
+"""Width of output into a pipe or a file; rich's default of 80 would cut the tables."""
 LINES_OF_A_PHASE = 10
-"""How often a phase reports where no bar can be drawn."""
+"""Lines that a phase prints where no bar can be drawn."""
 
 
 def open_console(*, stderr: bool = False) -> Console:
-    """As wide as the terminal; `stderr` for what is not the command's answer."""
+    """A console as wide as the terminal; `stderr` is for what is not the command's answer."""
     stream = sys.stderr if stderr else sys.stdout
     return Console(stderr=stderr, width=None if stream.isatty() else _PIPE_COLUMNS)
 
@@ -28,7 +28,7 @@ class Phase:
     def __init__(
         self, console: Console, title: str, total: int, *, lines: int = LINES_OF_A_PHASE
     ) -> None:
-        """`lines`: reports over the whole phase where no bar can be drawn."""
+        """`lines`: how many the phase prints where no bar can be drawn."""
         self._console = console
         self._title = title
         self._total = total
@@ -55,7 +55,7 @@ class Phase:
         return self
 
     def advance(self, status: str = "", units: int = 1) -> None:
-        """Count units done; `status` replaces the line beside the bar."""
+        """Count units done; `status` replaces the text next to the bar."""
         before = self._done * self._lines // max(self._total, 1)
         self._done += units
         self._status = status or self._status

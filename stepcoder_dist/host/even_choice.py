@@ -1,4 +1,4 @@
-"""A few of many, so that every kind is seen: repeatable, without random numbers."""
+"""Orders that choose a few items of many and show every kind; repeatable, not random."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ T = TypeVar("T")
 
 
 def spread(items: Sequence[T]) -> list[T]:
-    """All items, reordered so that any first few of them are spread over the whole sequence.
+    """All items, reordered so that any first few of them are spread over the sequence.
 
     First, last, middle, then the middles of the halves, and so on.
     """
     order = list(range(len(items)))[:1] + list(range(len(items)))[1:][-1:]
     gaps = [(0, len(items) - 1)]
-    for low, high in gaps:  # grows while it is walked: breadth first
+    for low, high in gaps:  # the list grows during the iteration: breadth first
         middle = (low + high) // 2
         if low < middle < high:
             order.append(middle)
@@ -41,6 +41,6 @@ def evenly(items: Iterable[T], kind: Callable[[T], Hashable]) -> list[T]:
 
 @dataclass(frozen=True, slots=True)
 class _One(Generic[T]):
-    """Tells an item that is `None` from the padding of `zip_longest`."""
+    """Distinguishes an item that is `None` from the padding of `zip_longest`."""
 
     item: T

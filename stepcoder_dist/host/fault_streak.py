@@ -1,4 +1,4 @@
-"""Faults one after the other: how many of them mean that what fails will not recover by itself."""
+"""Counting faults in a row: after so many, what fails will not recover by itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files taken into a digest piece by piece, whatever their size."""
+"""Digests of files, read piece by piece, whatever their size."""
 
 from __future__ import annotations
 

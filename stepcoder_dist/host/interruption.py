@@ -24,17 +24,17 @@ Result = TypeVar("Result")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE = 3
-"""The signal that is not handled any more."""
+"""The signal of this number ends the process."""
 
 
 class StopRequest:
-    """How a run is asked to stop, and how it waits without missing it. One event loop only."""
+    """A request to stop a run, and how the run waits without missing it; for one event loop."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
         self._announce: Callable[[str], None] | None = None
         self.signal = signal.SIGTERM
-        """The signal that asked."""
+        """The signal that caused the request."""
 
     @property
     def asked(self) -> bool:
@@ -62,12 +62,12 @@ class StopRequest:
             self._announce(by.name)
 
     def check(self) -> None:
-        """A safe place. Raises `StopAsked`."""
+        """Mark a safe place to stop. Raises `StopAsked`."""
         if self.asked:
             raise StopAsked
 
     async def first(self, work: Awaitable[Result]) -> Result:
-        """Wait for the work; raise `StopAsked` and give the work up when asked meanwhile."""
+        """Wait for the work; when asked meanwhile, cancel it and raise `StopAsked`."""
         working = asyncio.ensure_future(work)
         asking = asyncio.ensure_future(self._event.wait())
         try:
@@ -87,7 +87,7 @@ class _Signals:
         self.handled = False
         self.received: list[signal.Signals] = []
         self.notify: Callable[[], None] | None = None
-        """Tells the event loop that runs; without one a signal is raised where it arrives."""
+        """Wakes the event loop that runs; without a loop a signal is raised where it arrives."""
 
 
 _signals = _Signals()
@@ -144,7 +144,7 @@ def run_until_done(command: Coroutine[Any, Any, None], stop: StopRequest | None 
             else:
                 task.cancel()
 
-        _signals.notify = lambda: _tell(loop, act)
+        _signals.notify = lambda: _wake(loop, act)
         try:
             await task
         except asyncio.CancelledError:
@@ -157,5 +157,5 @@ def run_until_done(command: Coroutine[Any, Any, None], stop: StopRequest | None 
     asyncio.run(main())
 
 
-def _tell(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
+def _wake(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
     loop.call_soon_threadsafe(act)

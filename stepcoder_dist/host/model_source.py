@@ -17,19 +17,19 @@ FIX = "run `stepcoder sft RUN.toml` first, or fix model.path (or --model)"
 
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _MADE_HERE = "runs/"
-"""Begins the default path of a warm start, which has the form of a hub name."""
+"""The default path of a warm start begins with this, and has the form of a hub name."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """A folder that holds a model or ought to, or a hub name."""
+    """A folder that should hold a model, or a hub name."""
 
     text: str
     """What vLLM and transformers load: an absolute folder, or the name."""
 
     @property
     def folder(self) -> Path | None:
-        """None for a hub name."""
+        """The folder; None for a hub name."""
         path = Path(self.text)
         return path if path.is_absolute() else None
 
@@ -40,7 +40,7 @@ class ModelSource:
         return self
 
     def files(self, patterns: Sequence[str]) -> Path:
-        """The folder, or the hub's copy of those files that match, downloaded if need be.
+        """The folder, or the hub's copy of those files that match, downloaded where necessary.
 
         Raises `ConfigError` where there is no such folder and the hub does not give one.
         """
@@ -63,7 +63,8 @@ class ModelSource:
 def find(written: str | Path) -> ModelSource:
     """The model that a run file, an option or another process names.
 
-    A hub name is what has the form of one, does not begin as a path does, and is no folder here.
+    A text is a hub name if it has the form of one, does not begin like a path, and is no folder
+    here.
     """
     text = str(written)
     path = Path(expanded(text))
@@ -72,7 +73,7 @@ def find(written: str | Path) -> ModelSource:
 
 
 def holds_model(folder: str | Path) -> bool:
-    """True where a folder has a model's config.json."""
+    """Whether a folder has a model's config.json."""
     return (Path(folder) / "config.json").is_file()
 
 

@@ -1,4 +1,4 @@
-"""Which process owns a thing, written so that others can tell whether it still lives."""
+"""A process as text, so that others can see whether it is still alive."""
 
 from __future__ import annotations
 

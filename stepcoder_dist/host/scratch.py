@@ -21,7 +21,7 @@ _NAME = re.compile(r"stepcoder-[a-z]+-([0-9a-f]{8})-(\d+)-(\d+)-\w+")
 
 
 def make(kind: str) -> Path:
-    """A new folder of this process, for its owner alone. `kind`: small letters."""
+    """Make a folder of this process that only its user can read. `kind`: small letters."""
     sweep()
     prefix = f"stepcoder-{kind}-{_host()}-{os.getpid()}-{started(os.getpid())}-"
     return Path(tempfile.mkdtemp(prefix=prefix))

@@ -1,8 +1,8 @@
 """Which GPUs of its machine a process may see.
 
-Ray leaves `CUDA_VISIBLE_DEVICES` alone in a process that reserves no GPU, which then sees them all,
-and in every process where `RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES` is set, where all would
-compute on the first. So each process sets the variable itself, before it imports torch.
+Ray does not set `CUDA_VISIBLE_DEVICES` in a process that reserves no GPU, which then sees them all.
+Nor does it in any process where `RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES` is set: all would
+compute on the first GPU. So each process sets the variable itself, before it imports torch.
 """
 
 from __future__ import annotations

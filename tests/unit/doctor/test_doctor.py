@@ -173,7 +173,7 @@ def test_a_full_disk_fails_where_the_checkpoints_go(
         ([], True, [Mark.FAILS]),
         ([], False, [Mark.WORKS]),
         ([("H100", 81_559, "9.0", "580.1")], True, [Mark.WORKS, Mark.WORKS]),
-        # two things do not fit 16 GiB: a step, and rollouts beside what the learner keeps
+        # two things do not fit 16 GiB: a step, and rollouts next to what the learner keeps
         ([("Small", 16_384, "8.6", "580.1")], True, [Mark.WORKS, Mark.FAILS, Mark.FAILS]),
     ],
 )
