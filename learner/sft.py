@@ -237,7 +237,7 @@ class WarmStart:
         return {
             "made_by": "stepcoder sft",
             "seed": config.seed,
-            "problems": config.problems.sft or config.problems.train,
+            "problems": config.problems.of_warm_start,
             "prompt": config.prompt.template or config.prompt.task,
             "prompt_style": config.prompt.style,
             "base": model.tiny.model_dump() if model.tiny else model.path,

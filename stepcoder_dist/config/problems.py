@@ -11,7 +11,7 @@ from stepcoder_dist.config.section import Positive, Section, Share, WrittenPath
 
 
 class ProblemsConfig(Section):
-    # a warm start without `sft` reads it too, as its `sft` (sft/work.py)
+    # a warm start may read it too, and remembers it as its `sft` (sft/work.py)
     train: Annotated[WrittenPath, Counts(sft=NO, evaluation=NO, every_arm=True)]
     """A file (JSON list or JSONL: our schema, APPS+, MBPP, HumanEval), an APPS folder, or
     `ladder:<split>` for the shipped set (splits: sft, train, heldout)."""
@@ -26,6 +26,17 @@ class ProblemsConfig(Section):
     """Share of unusable rows that is tolerated (each is counted and named in the log)."""
     limit: Positive | None = None
     """Use the first N problems only."""
+
+    @property
+    def named(self) -> dict[str, str]:
+        """Every set that the run file names, by dotted key."""
+        sets = {name: getattr(self, name) for name in ("train", "heldout", "sft", "sft_heldout")}
+        return {f"problems.{name}": spec for name, spec in sets.items() if spec}
+
+    @property
+    def of_warm_start(self) -> str:
+        """The set whose references a warm start learns."""
+        return self.sft or self.train
 
 
 class PromptConfig(Section):

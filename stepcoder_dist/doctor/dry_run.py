@@ -35,12 +35,8 @@ def report(config: RunConfig) -> str:
 
 def files(config: RunConfig) -> list[str]:
     """A line for each file or folder that a run reads first."""
-    problems = config.problems
-    named = {"problems.train": problems.train, "problems.heldout": problems.heldout}
-    for key in ("sft", "sft_heldout"):
-        if spec := getattr(problems, key):
-            named[f"problems.{key}"] = spec
-    return [*(f"{key}: {_problem_file(spec)}" for key, spec in named.items()), _model(config)]
+    sets = [f"{key}: {_problem_file(spec)}" for key, spec in config.problems.named.items()]
+    return [*sets, _model(config)]
 
 
 def _problem_file(spec: str) -> str:

@@ -15,11 +15,7 @@ from stepcoder_dist.problems import load
 
 def findings(config: RunConfig, run_file: Path) -> list[Finding]:
     """Findings about the problem sets and the model."""
-    problems = config.problems
-    named = {"problems.train": problems.train, "problems.heldout": problems.heldout}
-    if problems.sft:
-        named["problems.sft"] = problems.sft
-    sets = [_problem_set(key, spec, config) for key, spec in named.items()]
+    sets = [_problem_set(key, spec, config) for key, spec in config.problems.named.items()]
     return [*sets, _model(config, run_file)]
 
 

@@ -44,7 +44,7 @@ def warm_start_from(config: RunConfig, *, resume: bool = False) -> tuple[str, Sf
         sft_work.refuse_without_checkpoint(config)
     else:
         sft_work.refuse_unfinished(config)
-    problems = load_set(config, config.problems.sft or config.problems.train, console)
+    problems = load_set(config, config.problems.of_warm_start, console)
     base = base_checkpoint(config)
     writer = prompt_writer(config, base)
     tokenizer_files.check(base)

@@ -138,7 +138,7 @@ class SftWork:
 
 def _identity(config: RunConfig, examples: SftExamples) -> dict[str, Any]:
     """What the weights depend on, by dotted key, as JSON would give it back."""
-    read = {"problems.sft": config.problems.sft or config.problems.train}
+    read = {"problems.sft": config.problems.of_warm_start}
     return {
         **keys.counting(keys.values(config) | read, fixed_for_sft),
         "examples (SHA-256 of their tokens)": _digest(examples),

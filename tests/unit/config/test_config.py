@@ -385,3 +385,16 @@ def test_every_shipped_run_file_can_be_read():
     assert RUN_FILES
     for path in RUN_FILES:
         load(path)
+
+
+def test_a_warm_start_learns_its_own_set_or_else_the_training_set(run_file: Path) -> None:
+    assert load(run_file).problems.of_warm_start == "train.jsonl"
+    assert load(run_file, ["problems.sft=shown.jsonl"]).problems.of_warm_start == "shown.jsonl"
+
+
+def test_the_sets_that_a_run_file_names_have_their_keys(run_file: Path) -> None:
+    assert load(run_file, ["problems.sft_heldout=ladder:heldout"]).problems.named == {
+        "problems.train": "train.jsonl",
+        "problems.heldout": "heldout.jsonl",
+        "problems.sft_heldout": "ladder:heldout",
+    }
