@@ -11,12 +11,14 @@ order:
     pools.py          [actors], [sandbox]
     learner.py        [learner], [weights]
     commands.py       [train], [sft], [evaluation]
+    hardware.py       [hardware]
     section.py      what a section is
     counts.py       what a key counts for: may another value resume a run, which results are others
     keys.py         the tree as dotted keys, and where two of them differ in what counts
 """
 
 from stepcoder_dist.config.commands import EvalConfig, SftConfig, SftPhase, TrainConfig
+from stepcoder_dist.config.hardware import GpuName, HardwareConfig
 from stepcoder_dist.config.learner import LearnerConfig, WeightsConfig
 from stepcoder_dist.config.method import (
     CreditConfig,
@@ -50,6 +52,8 @@ __all__ = [
     "CreditConfig",
     "CurriculumConfig",
     "EvalConfig",
+    "GpuName",
+    "HardwareConfig",
     "LearnerConfig",
     "ModelConfig",
     "ModelShape",

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from stepcoder_dist import methods
 from stepcoder_dist.config.commands import EvalConfig, SftConfig, TrainConfig
 from stepcoder_dist.config.counts import NOTHING
+from stepcoder_dist.config.hardware import HardwareConfig
 from stepcoder_dist.config.learner import LearnerConfig, WeightsConfig
 from stepcoder_dist.config.method import (
     CreditConfig,
@@ -58,6 +59,7 @@ class RunConfig(Section):
     train: TrainConfig = TrainConfig()
     sft: SftConfig = SftConfig()
     evaluation: EvalConfig = EvalConfig()
+    hardware: HardwareConfig = HardwareConfig()
 
     @model_validator(mode="before")
     @classmethod

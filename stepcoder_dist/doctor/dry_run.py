@@ -1,4 +1,4 @@
-"""What `--dry-run` prints after the resolved config: files, and memory for each process.
+"""What `--dry-run` prints after the resolved config: files, memory and seconds.
 
 Every line is a TOML comment, so that the complete output is a run file again.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stepcoder_dist import methods
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.doctor import gpu_memory, model_shape
+from stepcoder_dist.doctor import gpu_memory, model_shape, step_time
 from stepcoder_dist.doctor.gpu_memory import GIB, gib
 from stepcoder_dist.doctor.model_shape import KnownShape
 from stepcoder_dist.host import model_source
@@ -24,6 +24,7 @@ def report(config: RunConfig) -> str:
         "method": [method],
         "files": files(config),
         "memory, estimated (docs/gpu.md)": memory(config),
+        "seconds of a step, estimated (docs/gpu.md)": seconds(config),
     }
     commented = [
         line
@@ -81,6 +82,16 @@ def memory(config: RunConfig) -> list[str]:
     if config.gpu_memory_gib is None:
         return [*lines, "gpu_memory_gib is not set: not compared with a GPU"]
     return lines + _against(config, known, config.gpu_memory_gib)
+
+
+def seconds(config: RunConfig) -> list[str]:
+    """The estimate of a step on GPUs."""
+    if not (config.actors.resources.num_gpus and config.learner.resources.num_gpus):
+        return ["not estimated: not all of the run is on GPUs"]
+    known = model_shape.find(config.model, (config.sft_folder,))
+    if known is None:
+        return ["unknown: so are the model's dimensions"]
+    return step_time.lines(config, known.shape)
 
 
 def _model_line(known: KnownShape) -> str:

@@ -154,6 +154,17 @@ evaluation.samples_per_problem no    no    yes
 evaluation.temperature         no    no    yes
 evaluation.top_p               no    no    yes
 evaluation.k                   no    no    yes
+hardware.gpu                   no    no    no
+hardware.tflops                no    no    no
+hardware.memory_gb_s           no    no    no
+hardware.link_gb_s             no    no    no
+hardware.gpus_per_node         no    no    no
+hardware.network_gb_s          no    no    no
+hardware.disk_gb_s             no    no    no
+hardware.mfu                   no    no    no
+hardware.prompt_tokens         no    no    no
+hardware.completion_tokens     no    no    no
+hardware.judge_s               no    no    no
 """
 
 

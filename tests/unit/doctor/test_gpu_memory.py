@@ -157,7 +157,7 @@ def test_an_engine_needs_weights_and_cache_by_its_share_of_the_heads() -> None:
 
 
 def test_deepseek_6_7b_under_zero_3_on_8_gpus_by_hand() -> None:
-    run = load(RUNS / "cluster.toml")
+    run = load(RUNS / "cluster.toml", ["learner.ranks=8"])
     assert run.model.shape is not None
     rank = gpu_memory.rank_memory(run, run.model.shape)
     policy, critic = 6_740_512_768, 6_740_512_768 - 32_256 * 4096 + 4096 + 1
