@@ -144,7 +144,7 @@ def test_raw_apps_becomes_apps_plus_with_every_reason_stopped_by_ctrl_c_and_resu
     read_until(running, lambda line: line.startswith("refining: 3/18"))
     running.send_signal(signal.SIGINT)
     output = finish(running, 130)
-    assert "rows; go on with --resume" in output
+    assert "rows; continue with --resume" in output
     assert [path.name for path in out.parent.iterdir()] == ["a.jsonl.partial"]
 
     output = finish(refine(source, out, *options, "--resume"))

@@ -1,7 +1,7 @@
-"""What `stepcoder data inspect` tells about a set: its problems in numbers, by level and kind.
+"""What `stepcoder data inspect` says about a set: its problems in numbers, by level and kind.
 
-Problems come one at a time and are let go; what stays is how often each value of each number
-came up, so a set may be larger than the memory. Nothing is run here.
+Problems come one at a time and are not kept. What is kept is how often each value of each number
+occurred, so a set may be larger than the memory. Nothing is run here.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ REFERENCE_ONLY = ("reference_lines", "reference_tokens")
 
 
 def kind(tests: TestSuite) -> str:
-    """One of `KINDS`: how a problem is tested."""
+    """How a problem is tested: one of `KINDS`."""
     if tests.test_code:
         return "script"
     return "stdin" if tests.fn_name is None else "call"
 
 
 def numbers(problem: Problem, count_tokens: Callable[[str], int] | None) -> dict[str, int]:
-    """What is measured of one problem, by the names of the table's rows."""
+    """The numbers of one problem, by the names of the table's rows."""
     stages = Stages(conditional_lines(problem.reference))
     found = {
         "tests": len(problem.tests),
@@ -48,7 +48,7 @@ def numbers(problem: Problem, count_tokens: Callable[[str], int] | None) -> dict
 
 @dataclass(slots=True)
 class Spread:
-    """A whole number over problems, as a count for each of its values."""
+    """An integer over problems, as a count for each of its values."""
 
     counts: Counter[int] = field(default_factory=Counter)
 
@@ -65,13 +65,13 @@ class Spread:
 
     @property
     def mean(self) -> float:
-        """nan without a value."""
+        """The mean; nan without a value."""
         total = self.counts.total()
         return sum(value * n for value, n in self.counts.items()) / total if total else math.nan
 
     @property
     def median(self) -> float:
-        """Between two middle values their mean; nan without a value."""
+        """The median, between two middle values their mean; nan without a value."""
         total = self.counts.total()
         return (self._ranked((total - 1) // 2) + self._ranked(total // 2)) / 2
 
@@ -84,7 +84,7 @@ class Spread:
         return math.nan
 
     def as_json(self) -> dict[str, float] | None:
-        """None without a value."""
+        """The spread as JSON; None without a value."""
         if not self.counts:
             return None
         return {
@@ -103,7 +103,7 @@ class LevelSummary:
     kinds: Counter[str] = field(default_factory=Counter)
     without_reference: int = 0
     spreads: dict[str, Spread] = field(default_factory=dict)
-    """By the names that `numbers` gives."""
+    """Spreads by the names that `numbers` gives."""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -118,7 +118,7 @@ class SetSummary:
     """A set's levels, as its problems are added."""
 
     def __init__(self, count_tokens: Callable[[str], int] | None = None) -> None:
-        """`count_tokens`: how long a text is for a model; None leaves tokens out."""
+        """`count_tokens`: the tokens of a text for a model; None: tokens are left out."""
         self._count_tokens = count_tokens
         self._levels: dict[str, LevelSummary] = {}
         self.all = LevelSummary()
@@ -154,7 +154,7 @@ def curriculum_row(problem: Problem) -> dict[str, Any]:
 
 
 def curriculum_lines(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
-    """The same for a reader, a line a problem: printed as it comes, whatever the set's size."""
+    """Yield the same as text, a line a problem as it comes, whatever the set's size."""
     yield f"{'problem':<24} {'conditionals':>12} {'stages':>6} {'stride':>6}  start lines"
     for row in rows:
         starts = " ".join(map(str, row["start_lines"]))

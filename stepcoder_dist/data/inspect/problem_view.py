@@ -16,7 +16,7 @@ _SHOWN_CHARS = 200
 
 
 def show(problem: Problem, run: ReferenceRun | None = None) -> str:
-    """The whole view. With `run`: what its tests made of the reference, and which lines."""
+    """The complete view. With `run`: the outcome of the reference, and its unexecuted lines."""
     tests = problem.tests
     parts = [
         f"{problem.problem_id}  {problem.level}  {kind(tests)}  {_count(len(tests), 'test')}",

@@ -1,6 +1,6 @@
 """What running a set's references on their own tests says about the tests.
 
-A reference that fails has wrong tests, or is wrong itself; a line of it that no test executes is
+A reference that fails has wrong tests, or is wrong itself. A line of it that no test executes is
 code that FGO would mask in every program like it, and that no reward will ever check.
 """
 
@@ -18,7 +18,7 @@ from stepcoder_dist.ports import Executor
 from stepcoder_dist.records import LEVELS, Outcome, Problem, Verdict
 
 MOST_NAMED = 10_000
-"""Problems kept by name of each kind: some megabytes at most, whatever the set's size."""
+"""Problems of each kind whose names are kept: some megabytes at most, whatever the set's size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +28,11 @@ class ReferenceRun:
     problem_id: str
     level: str
     outcome: str
-    """An `Outcome`; `invalid`: the problem's tests or checker cannot be used; `sandbox_fault`."""
+    """An `Outcome`, `sandbox_fault`, or `invalid` (tests or a checker that cannot be used)."""
     tests_passed: int = 0
     tests_total: int = 0
     executed_share: float | None = None
-    """Share of the lines with code whose statement some test executed; None: not known."""
+    """Share of the lines with code whose statement some test executed; None: unknown."""
     unexecuted_lines: tuple[int, ...] = ()
     """1-based lines with code that no test executed, ascending."""
     detail: str = ""
@@ -70,9 +70,9 @@ class ReferenceRun:
         return self.outcome == Outcome.PASSED
 
     def summary(self) -> str:
-        """One line for a reader."""
+        """The run as one line of text."""
         share = self.executed_share
-        covered = "coverage not known" if share is None else f"{share:.0%} of its lines executed"
+        covered = "coverage unknown" if share is None else f"{share:.0%} of its lines executed"
         detail = f": {self.detail}" if self.detail else ""
         return (
             f"the reference: {self.outcome.replace('_', ' ')}, {self.tests_passed} of "
@@ -85,7 +85,7 @@ async def reference_runs(
 ) -> AsyncIterator[ReferenceRun]:
     """Run every reference there is; yield in the order of the problems.
 
-    No more problems are held than are in flight.
+    Only the problems in flight are held.
     """
     running: deque[asyncio.Task[ReferenceRun]] = deque()
     try:
@@ -120,13 +120,13 @@ class LevelRuns:
     outcomes: Counter[str] = field(default_factory=Counter)
     with_coverage: int = 0
     executed_shares: float = 0.0
-    """Their sum over the references whose coverage is known."""
+    """Sum of the executed shares over the references whose coverage is known."""
     uncovered: int = 0
-    """References with a line that no test executes."""
+    """Number of references with a line that no test executes."""
 
     @property
     def executed_share(self) -> float | None:
-        """Mean over references; None where no coverage is known."""
+        """Mean executed share over references; None where no coverage is known."""
         return self.executed_shares / self.with_coverage if self.with_coverage else None
 
     def as_json(self) -> dict[str, Any]:
@@ -140,15 +140,15 @@ class LevelRuns:
 
 
 class SetRuns:
-    """A set's references by level, as their runs are added; what stands out by name."""
+    """A set's references by level, as their runs are added; exceptions by name."""
 
     def __init__(self) -> None:
         self._levels: dict[str, LevelRuns] = {}
         self.all = LevelRuns()
         self.failed: list[ReferenceRun] = []
-        """The first `MOST_NAMED` that did not pass, in the set's order."""
+        """The first `MOST_NAMED` references that did not pass, in the set's order."""
         self.uncovered: list[ReferenceRun] = []
-        """The first `MOST_NAMED` that passed with lines that no test executes."""
+        """The first `MOST_NAMED` references that passed with lines that no test executes."""
 
     def add(self, run: ReferenceRun) -> None:
         for level in (self._levels.setdefault(run.level, LevelRuns()), self.all):

@@ -35,13 +35,13 @@ _RUNS: tuple[tuple[str, Callable[[LevelRuns], object]], ...] = (
     ("with lines never executed", lambda level: level.uncovered),
 )
 _NAMED = 10
-"""Of each kind in the text; `--json` names them all."""
+"""Problems of each kind that the text names; `--json` names more."""
 
 
 def as_json(
     source: str, summary: SetSummary, account: Account, runs: SetRuns | None
 ) -> dict[str, Any]:
-    """Everything that the table tells, and every bad row."""
+    """Everything that the table shows, and every bad row."""
     found = {
         "source": source,
         "levels": {name: level.as_json() for name, level in summary.levels().items()},
@@ -53,7 +53,7 @@ def as_json(
 def print_table(
     console: Console, summary: SetSummary, account: Account, runs: SetRuns | None
 ) -> None:
-    """The table, and below it the rows that were left out and the references that stand out."""
+    """Print the table, the rows that were left out, and the references that fail or have gaps."""
     console.print(_table(summary, runs))
     if account.bad:
         total = account.good + len(account.bad)

@@ -1,9 +1,9 @@
-"""A program as lines of tokens, so that two programs can be compared by what they say.
+"""A program as lines of tokens, so that two programs can be compared by their code.
 
-White space, comments, docstrings and line breaks inside of brackets are gone; a line is a logical
-line. One regular expression instead of `tokenize`: that one refuses Python 2 and text that was cut,
-of which raw sets hold plenty, reads f-strings differently from one Python to the next, and is
-slower.
+White space, comments, docstrings and line breaks inside of brackets are left out. A line is a
+logical line. The parser is one regular expression instead of `tokenize`, for three reasons:
+`tokenize` refuses Python 2 and text that was cut, of which raw sets hold plenty; it reads f-strings
+differently from one Python to the next; and it is slower.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 TRIVIAL_BELOW_TOKENS = 6
-"""`return x`, `else:`, `i += 1`, `if a > b:`, `def main():` say nothing about where they are from;
-neither do imports, however long."""
+"""Shorter lines (`return x`, `else:`, `i += 1`, `if a > b:`, `def main():`) do not show where they
+are from. Neither do imports, however long."""
 
 Line = tuple[str, ...]
 """The tokens of one logical line."""
@@ -38,7 +38,7 @@ _SILENT = ("comment", "joined")
 
 
 def logical_lines(source: str) -> Iterator[Line]:
-    """The lines of any text, whether Python would take it or not; blank ones are left out."""
+    """The lines of any text, valid Python or not; blank ones are left out."""
     line: list[str] = []
     depth = 0
     docstring = True
@@ -51,7 +51,7 @@ def logical_lines(source: str) -> Iterator[Line]:
                 line, docstring = [], True
         elif group not in _SILENT:
             token = found[0]
-            # a bracket that opens nothing cannot close anything: broken text goes on line by line
+            # a closing bracket without an opening one is ignored: broken text is read line by line
             depth = max(depth + (token in _OPENING) - (token in _CLOSING), 0)
             line.append(token)
             docstring = docstring and group == "string"
@@ -60,7 +60,7 @@ def logical_lines(source: str) -> Iterator[Line]:
 
 
 def trivial(line: Line) -> bool:
-    """Whether a line would stand in any program; see `TRIVIAL_BELOW_TOKENS`."""
+    """Whether a line could be in any program; see `TRIVIAL_BELOW_TOKENS`."""
     return len(line) < TRIVIAL_BELOW_TOKENS or line[0] in ("import", "from")
 
 
@@ -73,6 +73,6 @@ def telling_lines(lines: Sequence[Line]) -> set[str]:
 
 
 def ngrams(lines: Sequence[Line], n: int) -> set[str]:
-    """Every n tokens in a row, across lines; none in a program of fewer than n tokens."""
+    """Every run of n tokens, across lines; none in a program of fewer than n tokens."""
     tokens = [token for line in lines for token in line]
     return {" ".join(tokens[at : at + n]) for at in range(len(tokens) - n + 1)}

@@ -1,6 +1,6 @@
-"""How much of one set's solutions stands in another's: lines and n-grams (StepCoder's analysis).
+"""How much of one set's solutions is in another's: lines and n-grams (StepCoder's analysis).
 
-    evaluated solutions ─► Index: what each is made of ◄─ training solutions, streamed
+    evaluated solutions ─► Index: the units of each ◄─ training solutions, streamed
                               └─► found share and nearest training problem, for each
 
 The index holds the evaluated set alone, so the training set may be of any size. A unit (a line,
@@ -24,11 +24,11 @@ from stepcoder_dist.data.overlap.code_lines import (
 
 NGRAM_TOKENS = 10
 Measure = Callable[[Sequence[Line]], set[str]]
-"""What a solution is made of."""
+"""A way to divide a solution into units."""
 
 
 def measures(n: int = NGRAM_TOKENS) -> dict[str, Measure]:
-    """By name. The paper counts every line; lines that stand in any program say little."""
+    """The measures by name. The paper counts every line, also those that are in any program."""
     return {
         "telling lines": telling_lines,
         f"{n}-grams": partial(ngrams, n=n),
@@ -43,15 +43,15 @@ class Found:
     problem_id: str
     units: int
     found: int
-    """Units that stand in some training solution."""
+    """Number of units that are in some training solution."""
     nearest: str | None
-    """The training problem with most of them, the first of equals; None where none has any."""
+    """The training problem with most of the units, the first of equals; None where none has any."""
     nearest_found: int
-    """Units that stand in solutions of that one."""
+    """Number of units in the solutions of that problem."""
 
     @property
     def share(self) -> float | None:
-        """None for a solution without a unit: too short to tell."""
+        """Share of the units found; None for a solution without a unit, which is too short."""
         return self.found / self.units if self.units else None
 
 
@@ -63,11 +63,11 @@ class Distribution:
     units: int
     found: int
     mean_share: float | None
-    """Mean over problems."""
+    """Mean share over problems."""
     over_half: int
-    """Problems with more than half of their units found: what the paper reports of its lines."""
+    """Problems with more than half of their units found; the paper reports this for lines."""
     bins: tuple[int, ...]
-    """Problems by share: none, up to 25%, 50%, 75%, less than all, all."""
+    """Number of problems by share: none, up to 25%, 50%, 75%, less than all, all."""
 
 
 BINS = ("none", "≤ 25%", "≤ 50%", "≤ 75%", "< 100%", "all")
@@ -83,12 +83,12 @@ class _Entry:
 
 @dataclass(slots=True)
 class Index:
-    """One measure of an evaluated set, and what training solutions have shown of it so far."""
+    """One measure of an evaluated set, and what training solutions have matched so far."""
 
     measure: Measure
     _entries: list[_Entry] = field(default_factory=list)
     _holders: dict[str, list[int]] = field(default_factory=dict)
-    """Evaluated solutions by the unit they hold."""
+    """Evaluated solutions by the units in them."""
     _found: set[str] = field(default_factory=set)
 
     def add_evaluated(self, problem_id: str, solution: Sequence[Line]) -> None:
@@ -98,7 +98,7 @@ class Index:
         self._entries.append(_Entry(problem_id, len(units)))
 
     def add_training(self, problem_id: str, solutions: Iterable[Sequence[Line]]) -> None:
-        """Look up one training problem: all of its solutions together."""
+        """Look up the units of one training problem, all of its solutions together."""
         shared = {u for lines in solutions for u in self.measure(lines) if u in self._holders}
         self._found |= shared
         counts = Counter(holder for unit in shared for holder in self._holders[unit])
@@ -108,7 +108,7 @@ class Index:
                 entry.nearest, entry.nearest_found = problem_id, count
 
     def found(self) -> list[Found]:
-        """In the order in which the evaluated solutions were added."""
+        """The results in the order in which the evaluated solutions were added."""
         counts = Counter(holder for unit in self._found for holder in self._holders[unit])
         return [
             Found(

@@ -28,7 +28,7 @@ class Comparison:
     training_account: Account = field(default_factory=Account)
     evaluated_account: Account = field(default_factory=Account)
     found: dict[str, list[Found]] = field(default_factory=dict)
-    """By measure, one for each evaluated solution."""
+    """By measure, a result for each evaluated solution."""
 
 
 def compare(training: str, evaluated: str, *, n: int, max_bad_share: float) -> Comparison:
@@ -57,7 +57,7 @@ def compare(training: str, evaluated: str, *, n: int, max_bad_share: float) -> C
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """Everything, problem by problem, in the evaluated set's order."""
+    """The complete comparison, problem by problem, in the evaluated set's order."""
     by_problem = zip(*comparison.found.values(), strict=True)
     return {
         "training": comparison.training,
@@ -92,7 +92,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def print_tables(comparison: Comparison) -> None:
-    """How much was found, over all problems; then the problems with most of it."""
+    """Print how much was found over all problems, then the problems with the largest share."""
     console = open_console()
     console.print(
         f"{comparison.evaluated} ({comparison.evaluated_account.good} problems) in "
@@ -124,7 +124,7 @@ def _distributions(comparison: Comparison) -> Table:
 
 
 def _worst(comparison: Comparison) -> Table:
-    """By n-grams, which are the harder to share, then by telling lines."""
+    """The sort key: share of n-grams, which are harder to share, then of telling lines."""
     lines, grams, _ = comparison.found
     rows = zip(comparison.found[lines], comparison.found[grams], strict=True)
     table = Table(title="Most of it found", caption="nearest: the training problem with most of it")

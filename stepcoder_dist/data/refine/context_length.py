@@ -1,4 +1,4 @@
-"""Too long for the model: statement and reference together, as SFT would see them."""
+"""The check whether a problem is too long for the model: statement and reference, as for SFT."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Which problem a statement was seen in before: word for word, or nearly, by MinHash.
+"""Finding the problem whose statement was seen before: word for word, or nearly, by MinHash.
 
-Statements are compared as words and signs, white space aside: a plus is no minus. Two are
+Statements are compared as words and signs, without white space: a plus is no minus. Two are
 near-duplicates when the estimated Jaccard similarity of their runs of `WORDS` words and signs, in
-lower case, is at least the threshold. Of each statement a signature is held, about 5 KB with its
+lower case, is at least the threshold. A signature of each statement is held, about 5 KB with its
 index; the text is not.
 """
 
@@ -22,7 +22,7 @@ PERMUTATIONS = 128
 _SEED = 1
 _WORD = re.compile(r"\w+|[^\w\s]")
 _LEAST_FOUND = 0.95
-"""Of pairs exactly at the threshold; of likelier pairs the index finds more."""
+"""Share found of pairs exactly at the threshold; the index finds more of similar pairs."""
 
 
 class Likeness:
@@ -33,10 +33,10 @@ class Likeness:
         self._threshold = threshold
         self._exact: dict[bytes, str] = {}
         self._near: list[tuple[str, Any]] = []
-        """Id and signature, by the key of the index: two sets can have the same ids."""
+        """Id and signature by the key of the index, since two sets can have the same ids."""
         self._index: Any = None
         self._last: tuple[list[str], Any] = ([], None)
-        """Whoever asks about a statement adds it next."""
+        """The signature computed last: a statement that is looked up is added next."""
         if threshold:
             datasketch = load_datasketch()
             self._empty = datasketch.MinHash(num_perm=PERMUTATIONS, seed=_SEED)
@@ -59,7 +59,7 @@ class Likeness:
             self._near.append((name, signature))
 
     def add_set(self, spec: str) -> str:
-        """Remember every row of a set, whether or not it could be judged; say what is lost.
+        """Remember every row of a set, judged or not; return a warning where some cannot be read.
 
         Raises `ProblemError` where no row can be read.
         """
@@ -79,7 +79,7 @@ class Likeness:
         )
 
     def seen(self, text: str) -> tuple[str, float] | None:
-        """The id of the likest problem so far and how like it is; 1.0 is word for word."""
+        """The id of the most similar problem so far and its similarity; 1.0 is word for word."""
         if not self._exact:
             return None
         words = _WORD.findall(text)
@@ -92,7 +92,7 @@ class Likeness:
         near = (self._near[key] for key in sorted(self._index.query(signature)))
         found = [(signature.jaccard(other), name) for name, other in near]
         likest = max(found, default=(0.0, ""), key=lambda pair: pair[0])
-        # below 1: what is not word for word is told apart from what is
+        # below 1, which means word for word
         return (likest[1], min(likest[0], 0.999)) if likest[0] >= self._threshold else None
 
     def _signature(self, words: list[str]) -> Any:
@@ -111,7 +111,7 @@ def text_of(problem: Problem) -> str:
 
 
 def _bands(threshold: float) -> tuple[int, int]:
-    """Bands of the index and rows of a band: the fewest bands that find enough."""
+    """Number of bands of the index and rows of a band: the fewest bands that find enough."""
     for rows in range(PERMUTATIONS // 2, 1, -1):
         bands = PERMUTATIONS // rows
         if 1 - (1 - threshold**rows) ** bands >= _LEAST_FOUND:
@@ -120,7 +120,7 @@ def _bands(threshold: float) -> tuple[int, int]:
 
 
 def load_datasketch() -> Any:
-    """The library. Raises `MissingEngine`."""
+    """Import the library. Raises `MissingEngine`."""
     try:
         import datasketch
     except ImportError:

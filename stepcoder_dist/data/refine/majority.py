@@ -1,10 +1,10 @@
-"""`--repair majority`: expected outputs that the accepted solutions agree to be wrong.
+"""`--repair majority`: correct expected outputs that the accepted solutions agree to be wrong.
 
-The paper's authors corrected wrong outputs by hand. Here distinct solutions of a row vote, each
-one that the source calls accepted: where at least `LEAST_VOTES` give the same answer, the file says
-another, and fewer solutions agree with the file, the answer becomes the expected output. To print
-nothing or to return None is none: it tells of solutions that are run in the wrong way (a `main`
-that nobody calls, a list changed in place), and a program that does nothing would pass.
+The paper's authors corrected wrong outputs by hand. Here the distinct solutions of a row vote, all
+that the source calls accepted. An answer becomes the expected output where at least `LEAST_VOTES`
+give it, the file says another, and fewer solutions say anything else. Printing nothing and
+returning None are no answers: they come from solutions that are run in the wrong way (a `main` that
+nobody calls, a list changed in place), and a program that does nothing would pass.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from stepcoder_dist.records import Outcome, Problem, TestResult, Verdict
 
 LEAST_VOTES = 3
 MOST_VOTERS = 9
-"""Distinct solutions of a row that are asked."""
+"""Distinct solutions of a row that vote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Majority:
         )
 
     async def _ask(self, problem: Problem) -> Verdict | None:
-        """None for tests that cannot be run: the stage itself will say so."""
+        """The verdict; None for tests that cannot be run, which the stage itself reports."""
         tests = dataclasses.replace(problem.tests, keep_answers=True)
         try:
             return await self._executor.judge(problem.reference, tests)
@@ -79,10 +79,10 @@ class Majority:
 
 
 class _Votes:
-    """By test: which answers were given how often, and how many solutions agree with the file."""
+    """For each test, how often each answer was given and how many solutions agree with the file."""
 
     def __init__(self, problem: Problem, otherwise: Sequence[Problem]) -> None:
-        """`otherwise`: the row with its expected values read in another way."""
+        """`otherwise`: the row with its expected values read in other ways."""
         count = len(problem.tests.inputs)
         self._called = problem.tests.fn_name is not None
         self._readings = [
@@ -110,8 +110,8 @@ class _Votes:
             self._values.setdefault(key, result.answer.value)
 
     def _key(self, value: Any) -> str | None:
-        """The same for answers that agree; None for what cannot be written down."""
-        if not self._called:  # white space tells nothing, as for the judge
+        """A key that answers share if they agree; None for a value that cannot be written."""
+        if not self._called:  # white space is ignored, as by the judge
             return "\n".join(" ".join(line.split()) for line in value.strip().splitlines())
         try:
             return python_values.write(value)
@@ -119,11 +119,11 @@ class _Votes:
             return None
 
     def file_stands(self) -> bool:
-        """So many passed every test that the file has a majority of its own."""
+        """Whether so many solutions passed every test that the file has a majority of its own."""
         return self._passed >= LEAST_VOTES
 
     def corrections(self) -> dict[int, tuple[Any, int]]:
-        """Test → the answer that it gets instead, and how many gave it."""
+        """Test → the answer that replaces the expected output, and how many gave it."""
         found = {}
         for test, answers in enumerate(self._answers):
             for key, count in answers.most_common(1):
@@ -140,7 +140,7 @@ def _corrected(option: Reading, outputs: list[Any]) -> Reading:
 
 
 def _note(test: int, before: Any, after: Any, votes: int) -> dict[str, Any]:
-    """`test` counts from 0, values as Python text."""
+    """One entry of `mended_tests`: `test` counts from 0, values are Python text."""
     return {"test": test, "was": _shown(before), "is": _shown(after), "votes": votes}
 
 

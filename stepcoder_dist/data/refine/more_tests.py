@@ -1,4 +1,4 @@
-"""`--augment N`: more tests for the rows that are kept, and what their tests notice with them."""
+"""`--augment N`: add tests to the rows that are kept, and count what their tests then notice."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from stepcoder_dist.errors import CheckerFault, ProblemError
 from stepcoder_dist.ports import Executor
 
 NOTE = "augmentation"
-"""The field of a written row with its figures."""
+"""The field of a written row that has its figures."""
 _SEED = 0
 _MOST_OTHERS = 7
-"""Further solutions that have a say in an expected value."""
+"""Further solutions that are asked about an expected value."""
 
 
 class MoreTests:
@@ -32,9 +32,9 @@ class MoreTests:
         self._limit = limit
 
     async def apply(self, found: Candidate) -> Candidate | Rejection:
-        told = await self._augmented(found)
-        notes = dict(found.notes) | {NOTE: figures(told)}
-        return dataclasses.replace(found, problem=told.problem, notes=notes)
+        augmented = await self._augmented(found)
+        notes = dict(found.notes) | {NOTE: figures(augmented)}
+        return dataclasses.replace(found, problem=augmented.problem, notes=notes)
 
     def tally(self, rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
         scores = AugmentScores()

@@ -1,4 +1,4 @@
-"""What the loader changed about a row's format, for the report: told from before and after."""
+"""What the loader changed about a row's format, for the report: found by comparing the two."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def changes(found: Draft, solution: str, problem: Problem) -> tuple[str, ...]:
     tests = problem.tests
     called = tests.fn_name is not None
     moved = problem.reference != solution
-    told = {
+    made = {
         LINE_ENDS: any("\r\n" in text for text in (found.statement, *found.solutions)),
         ASSERTS_TURNED: bool(found.test_code.strip()) and not tests.test_code,
         IMPORTS_ADDED: bool(tests.setup_code) and not found.setup_code,
@@ -36,26 +36,26 @@ def changes(found: Draft, solution: str, problem: Problem) -> tuple[str, ...]:
         NAME_DROPPED: bool(found.fn_name) and not called and not tests.test_code,
     }
     if not found.test_code.strip():
-        told |= _values(found, problem)
-    return tuple(name for name, so in told.items() if so)
+        made |= _values(found, problem)
+    return tuple(name for name, so in made.items() if so)
 
 
 def _values(found: Draft, problem: Problem) -> dict[str, bool]:
     tests = problem.tests
     as_text = isinstance(found.inputs, str) or isinstance(found.outputs, str)
     inputs, outputs = _listed(found.inputs), _listed(found.outputs)
-    told = {LISTS_DECODED: as_text}
+    made = {LISTS_DECODED: as_text}
     if tests.fn_name is None:
         values = inputs + outputs
         if found.apps and any("\r\n" in line for i in inputs for line in _listed_lines(i)):
-            told[LINE_ENDS] = True
-        return told | {
+            made[LINE_ENDS] = True
+        return made | {
             LINES_JOINED: any(isinstance(value, list) for value in values),
             NUMBERS_AS_TEXT: any(isinstance(value, int | float) for value in values),
         }
     unwrapped = one_element_lists(outputs) and not one_element_lists(tests.outputs)
     kept = [o[0] for o in outputs] if unwrapped else outputs
-    return told | {
+    return made | {
         JSON_DECODED: list(tests.inputs) != inputs or list(tests.outputs) != kept,
         UNWRAPPED: unwrapped,
     }

@@ -1,10 +1,10 @@
-"""What a refining leaves: the set, its report, its manifest. Each is there whole or not at all.
+"""The files that refining writes: the set, its report, its manifest. Each of them is atomic.
 
     apps_plus.jsonl             rows of our format (`problems/own_format.py`) with more fields
     refine_report.json          counts, and every row that was left out, changed or repaired, by id
     apps_plus.manifest.json     digests of source and set, options, versions, counts
 
-The set comes last: where its digest is the manifest's, the two belong together.
+The set comes last: it belongs to the manifest where the manifest has its digest.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ REPORT = "refine_report.json"
 
 @dataclass(slots=True, kw_only=True)
 class Account:
-    """What became of the rows."""
+    """Counts of what became of the rows."""
 
     out: Path
     report: Path
     rows: int = 0
     kept: int = 0
     removed: Counter[str] = field(default_factory=Counter)
-    """By `Reason`."""
+    """Rows left out, by `Reason`."""
     normalised: Counter[str] = field(default_factory=Counter)
-    """Kept rows by what was changed about their format."""
+    """Kept rows, by what was changed about their format."""
     stages: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    """What each stage tells of the kept rows, by its name."""
+    """What each stage reports of the kept rows, by its name."""
 
 
 def prepare(out: Path, source: Path) -> None:
@@ -64,7 +64,7 @@ def prepare(out: Path, source: Path) -> None:
 
 
 def row_of(found: Candidate) -> dict[str, Any]:
-    """A kept problem as it is written. Raises `ProblemError` where its tests cannot be."""
+    """The row of a kept problem. Raises `ProblemError` where its tests cannot be written."""
     problem = found.problem
     row = row_from_problem(problem)
     row["tests_total"] = len(problem.tests)
@@ -101,13 +101,13 @@ def write(account: Account, source: Path, settled: SettledFile, about: Mapping[s
             found.update(line.encode("ascii"))
             file.write(line)
         file.flush()
-        told = _manifest(account, source, about, found.hexdigest(), file.tell())
+        content = _manifest(account, source, about, found.hexdigest(), file.tell())
         with atomic_file.written(out.with_name(f"{out.stem}.manifest.json")) as manifest:
-            manifest.write(json.dumps(told, indent=2) + "\n")
+            manifest.write(json.dumps(content, indent=2) + "\n")
 
 
 def table(account: Account) -> Table:
-    """The account for a reader."""
+    """The account as a table."""
     shown = Table(title=f"{account.rows} rows: {account.kept} kept")
     shown.add_column("what became of them")
     shown.add_column("rows", justify="right")
@@ -118,8 +118,8 @@ def table(account: Account) -> Table:
     shown.add_row("kept", str(account.kept))
     for change, count in sorted(account.normalised.items()):
         shown.add_row(f"  {change}", str(count))
-    for told in account.stages.values():
-        for name, value in told.items():
+    for figures in account.stages.values():
+        for name, value in figures.items():
             if isinstance(value, int | float):
                 shown.add_row(f"  {name}", f"{value:g}")
     return shown
@@ -152,7 +152,7 @@ def _counts(account: Account) -> dict[str, Any]:
 
 
 def _write_report(file: IO[str], account: Account, source: Path, settled: SettledFile) -> None:
-    """One JSON object; its lists are written row by row, for a set can be larger than memory."""
+    """Write one JSON object; its lists go row by row, since a set can be larger than memory."""
     head = {"source": str(source), "counts": _counts(account), "stages": account.stages}
     file.write(json.dumps(head, indent=1).removesuffix("\n}"))
     left_out = (line for line in settled.rows() if "reason" in line)
@@ -192,5 +192,5 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be written ({error.strerror}); fix that and go on with --resume"
+            f"{path}: cannot be written ({error.strerror}); fix that and continue with --resume"
         ) from None

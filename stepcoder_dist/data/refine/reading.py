@@ -1,7 +1,7 @@
-"""A row → the readings of it that could be run, or why there is none.
+"""From a row to the readings of it that can be run, or the reason why there is none.
 
 A row can have many solutions, and a solution can decide how the expected values are to be read
-(`problems/tests.py`); each pair that makes sense is a *reading*, a `Problem` of its own.
+(`problems/tests.py`). Each pair that makes sense is a *reading*, a `Problem` of its own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from stepcoder_dist.problems.tests import listed
 from stepcoder_dist.records import Problem
 
 Fits = Callable[[Problem], str | None]
-"""Why a problem does not fit the model's context; None where it does."""
+"""Says why a problem does not fit the model's context; None where it fits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class Reading:
 
 
 def read(row: Any, where: str) -> Candidate | Rejection:
-    """What can be told about a row without running it."""
+    """Read a row without running anything."""
     try:
         found = draft(row, where)
     except RowError as error:
@@ -51,9 +51,9 @@ def read(row: Any, where: str) -> Candidate | Rejection:
 
 
 def readings(found: Draft, fits: Fits = lambda _: None) -> Iterator[Reading | Rejection]:
-    """Every reading that could be run, in the order of the solutions; copies of one left out.
+    """Yield every reading that can be run, in the order of the solutions, without copies.
 
-    Where there is none, one rejection: of the solution that came furthest.
+    Where there is none, yield one rejection: that of the solution that came furthest.
     """
     furthest: Rejection | None = None
     seen: set[str] = set()
@@ -63,32 +63,32 @@ def readings(found: Draft, fits: Fits = lambda _: None) -> Iterator[Reading | Re
         if not solution.strip():
             continue
         text = solution.replace("\r\n", "\n")
-        told = _one(found, text, seen, fits)
-        if isinstance(told, Rejection):
-            if furthest is None or ordinal(told.reason) > ordinal(furthest.reason):
-                furthest = told
+        made = _one(found, text, seen, fits)
+        if isinstance(made, Rejection):
+            if furthest is None or ordinal(made.reason) > ordinal(furthest.reason):
+                furthest = made
             continue
-        none_left = none_left and not told
-        yield from told
+        none_left = none_left and not made
+        yield from made
     if none_left and furthest is not None:
         yield furthest
 
 
 def distinct(source: str) -> str:
-    """The same for sources that differ in white space and comments only. Raises `SyntaxError`."""
-    told: list[str] = []
+    """A key that sources share if only white space and comments differ. Raises `SyntaxError`."""
+    parts: list[str] = []
     waiting: list[Any] = [parse(source)]
     while waiting:  # `ast.dump` calls itself: a few hundred `elif`s are too many for it
         item = waiting.pop()
         if isinstance(item, ast.AST):
-            told.append(type(item).__name__)
+            parts.append(type(item).__name__)
             waiting += (getattr(item, name, None) for name in item._fields)
         elif isinstance(item, list):
-            told.append(f"{len(item)} items")
+            parts.append(f"{len(item)} items")
             waiting += item
         else:
-            told.append(repr(item))
-    return "\n".join(told)
+            parts.append(repr(item))
+    return "\n".join(parts)
 
 
 def without_place(error: ProblemError) -> str:
@@ -120,7 +120,7 @@ def _one(found: Draft, solution: str, seen: set[str], fits: Fits) -> list[Readin
 
 
 def _without_keys(row: Any, complaint: str) -> Rejection:
-    """Of a row that no format knows; one that tells of a problem lacks its tests."""
+    """The rejection of a row that no format knows; one that describes a problem lacks tests."""
     keys = {"solution", "solutions", "canonical_solution", "reference", "question", "statement"}
     if isinstance(row, dict) and keys & row.keys() and "fit no known format" in complaint:
         return Rejection(reason=Reason.NO_INPUTS, detail="neither inputs nor outputs")
@@ -128,7 +128,7 @@ def _without_keys(row: Any, complaint: str) -> Rejection:
 
 
 def _missing(found: Draft) -> Rejection | None:
-    """What APPS+'s first step removes: no inputs, no outputs, no solution; no function's name."""
+    """The rejection for what APPS+'s first step removes: no inputs, outputs, solution or name."""
     name = found.fn_name
     if name not in (None, "") and not _identifier(name):
         detail = f"fn_name {name!r} is no name of a function"
@@ -168,7 +168,7 @@ def _says_something(output: Any) -> bool:
 
 
 def _argument_list(value: Any, starts_function: bool) -> bool:
-    """A list of texts is one of lines, unless the problem begins a function to be called."""
+    """Whether a list is one of arguments: texts are lines, unless a function is to be called."""
     lines = isinstance(value, list) and all(isinstance(line, str) for line in value)
     return isinstance(value, list) and (starts_function or not lines)
 

@@ -1,8 +1,8 @@
-"""The reference passes: the first solution that does, in two sandboxes with different hash seeds.
+"""The stage "reference passes": keep the first solution that passes in two sandboxes.
 
-A solution that passes in one and fails in the other is not deterministic: its output hangs on the
-order of a set, on an address, a clock or chance. One whose text names a source of chance is run
-more often, for two runs can agree by luck.
+The sandboxes have different hash seeds. A solution that passes in one and fails in the other is not
+deterministic: its output depends on the order of a set, on an address, a clock or chance. A
+solution whose text names a source of chance is run more often, since two runs can agree by luck.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from stepcoder_dist.problems.assert_script import parse
 from stepcoder_dist.records import Outcome, Problem, Verdict
 
 MOST_TIMEOUTS = 3
-"""Solutions of one row that may run into a limit: each costs as long as a test may take."""
+"""Solutions of one row that may time out: each costs as long as a test may take."""
 ROUNDS_OF_CHANCE = 5
-"""Times in each sandbox that a solution runs which names a source of chance."""
+"""How often a solution that names a source of chance runs in each sandbox."""
 _CHANCE = {"random", "secrets", "uuid", "urandom", "time", "datetime", "id", "hash", "getpid"}
 _UNSURE = {Outcome.WRONG_ANSWER, Outcome.RUNTIME_ERROR}
 
@@ -76,7 +76,7 @@ class ReferencePasses:
         return {} if self._majority is None else {"mended": len(mended), "mended_rows": mended}
 
     async def _failure(self, problem: Problem) -> Rejection | None:
-        """Why the problem's reference cannot be trusted."""
+        """The reason why the problem's reference cannot be used; None where it can."""
         try:
             return await self._verdicts(problem)
         except ProblemError as error:
@@ -92,7 +92,7 @@ class ReferencePasses:
                 if again.outcome is Outcome.PASSED:
                     return _not_deterministic(verdict)
             reason = Reason.TIMES_OUT if verdict.outcome is Outcome.TIMEOUT else Reason.FAILS
-            return Rejection(reason=reason, detail=_told(verdict))
+            return Rejection(reason=reason, detail=_summary(verdict))
         rounds = ROUNDS_OF_CHANCE if _names_chance(problem.reference) else 1
         for number in range(2 * rounds - 1):
             place = self._first if number % 2 else self._second
@@ -104,11 +104,11 @@ class ReferencePasses:
 
 def _not_deterministic(failing: Verdict) -> Rejection:
     return Rejection(
-        reason=Reason.NOT_DETERMINISTIC, detail=f"passes in one run, in another {_told(failing)}"
+        reason=Reason.NOT_DETERMINISTIC, detail=f"passes in one run, in another {_summary(failing)}"
     )
 
 
-def _told(verdict: Verdict) -> str:
+def _summary(verdict: Verdict) -> str:
     outcome = verdict.outcome.value.replace("_", " ")
     return f"{outcome}: {verdict.detail}" if verdict.detail else outcome
 

@@ -1,11 +1,11 @@
-"""The loop: rows in the source's order, several in the stages at a time, settled in order again.
+"""The loop: rows are read in the source's order, pass the stages in parallel, are settled in order.
 
     read ──► [ not in an evaluation set ──► stage ──► stage … ] ──► no duplicate ──► settled file
              └────────── at most `in_flight` rows ──────────┘       in the source's order
 
-Order matters twice: of two duplicates the first that passes is kept, whatever finishes first, and
-the number of settled rows tells where to go on. So the same source and options give the same set,
-in one go or in ten.
+Order matters twice. Of two duplicates the first that passes is kept, whatever finishes first. And
+the number of settled rows says where to continue. So the same source and options give the same set,
+in one run or in ten.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ from stepcoder_dist.problems.files import Row, rows
 from stepcoder_dist.problems.formats import problem_id
 
 BAD_ROWS = (Reason.UNREADABLE, Reason.BAD_TESTS)
-"""What `max_bad_share` counts: broken rows. To leave out the rest is what refining is for."""
+"""What `max_bad_share` counts: broken rows. Refining is meant to leave out the others."""
 MOST_FAULTS_IN_A_ROW = 8
-"""So many rows without a verdict one after the other: the sandbox is gone."""
+"""After so many rows without a verdict in a row, the sandbox is taken to be gone."""
 _LINES = 20
-"""Reports over a whole set where no bar can be drawn."""
+"""Reports over the complete set where no bar can be drawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What is to be refined, and how."""
+    """The source, the result and the options of a refining."""
 
     source: Path
     out: Path
     options: Mapping[str, Any]
-    """Everything that decides the result, by the options' names: JSON, for the manifest, and to go
-    on only with the same."""
+    """Everything that decides the result, by the options' names, as JSON: for the manifest, and to
+    resume only with the same."""
     against: Sequence[str] = ()
     near_duplicate: float = 0.85
-    """Jaccard similarity from which two statements are near-duplicates; 0: none are."""
+    """Jaccard similarity from which two statements are near-duplicates; 0: the check is off."""
     max_bad_share: float = 0.5
     in_flight: int = 8
 
@@ -97,7 +97,7 @@ async def refine(
 
     Raises `UserError` for what cannot be read or written, `ProblemError` where more rows are bad
     than `max_bad_share` or none is left, and `SandboxFault` when the sandbox stays away. What is
-    settled stays settled, to be gone on with.
+    settled stays settled, for `--resume`.
     """
     kept = _Kept(order)
     for warning in kept.warnings:
@@ -116,7 +116,7 @@ async def refine(
                 await work.run(phase)
             except BaseException:
                 console.print(
-                    f"{settled.path} keeps {settled.count} of {found.rows} rows; go on with "
+                    f"{settled.path} keeps {settled.count} of {found.rows} rows; continue with "
                     "--resume",
                     highlight=False,
                     markup=False,
@@ -137,7 +137,7 @@ async def refine(
 
 @dataclass(slots=True)
 class _Kept:
-    """What is held of the whole set: ids, signatures, counts."""
+    """What is held for the complete set: ids, signatures, counts."""
 
     order: Order
     ids: set[str] = field(default_factory=set)
@@ -145,13 +145,13 @@ class _Kept:
     seen: Likeness = field(init=False)
     evaluated: Likeness = field(init=False)
     warnings: list[str] = field(default_factory=list)
-    """What of the evaluation sets cannot be compared."""
+    """Warnings about what cannot be compared in the evaluation sets."""
 
     def __post_init__(self) -> None:
         self.seen = Likeness(self.order.near_duplicate)
         self.evaluated = Likeness(self.order.near_duplicate)
-        told = (self.evaluated.add_set(spec) for spec in self.order.against)
-        self.warnings += [warning for warning in told if warning]
+        found = (self.evaluated.add_set(spec) for spec in self.order.against)
+        self.warnings += [warning for warning in found if warning]
 
 
 class _Refining:
@@ -169,10 +169,10 @@ class _Refining:
             lambda n, last: SandboxFault(f"{n} rows in a row without a verdict; the last: {last}"),
         )
         self._before_faults = 0
-        """Rows that were settled before the first of them."""
+        """Rows that were settled before the first fault of the streak."""
 
     async def recall(self, phase: Phase) -> None:
-        """Take in what an earlier run has settled."""
+        """Take over what an earlier run has settled."""
         for line in self._settled.rows():
             await asyncio.sleep(0)  # a signal ends it here as anywhere
             if "row" in line:
@@ -206,7 +206,7 @@ class _Refining:
             await asyncio.gather(*(task for _, task in pending), return_exceptions=True)
 
     async def _through(self, item: Row | ProblemError) -> Candidate | Rejection:
-        """One row through everything that needs no other row."""
+        """Take one row through everything that needs no other row."""
         if isinstance(item, ProblemError):
             return Rejection(reason=Reason.UNREADABLE, detail=without_place(item))
         where, row = item
@@ -221,48 +221,48 @@ class _Refining:
             found = await stage.apply(found)
         return found
 
-    def _settle(self, item: Row | ProblemError, told: Candidate | Rejection) -> None:
+    def _settle(self, item: Row | ProblemError, settled: Candidate | Rejection) -> None:
         if isinstance(item, ProblemError):
             where, name = str(item).partition(": ")[0], None
         else:
             where, name = item[0], problem_id(item[1], item[0])
         line: Settled = {"id": name, "where": where}
-        if isinstance(told, Candidate):
-            told = self._unlike(told)
-        if isinstance(told, Candidate):
+        if isinstance(settled, Candidate):
+            settled = self._unlike(settled)
+        if isinstance(settled, Candidate):
             try:
-                row = outputs.row_of(told)
+                row = outputs.row_of(settled)
             except ProblemError as error:
-                told = Rejection(reason=Reason.BAD_TESTS, detail=without_place(error))
-        if isinstance(told, Candidate):
-            self._kept.ids.add(told.problem.problem_id)
-            self._kept.seen.add(told.problem.problem_id, text_of(told.problem))
-            line |= {"normalised": told.normalised, "row": row}
+                settled = Rejection(reason=Reason.BAD_TESTS, detail=without_place(error))
+        if isinstance(settled, Candidate):
+            self._kept.ids.add(settled.problem.problem_id)
+            self._kept.seen.add(settled.problem.problem_id, text_of(settled.problem))
+            line |= {"normalised": settled.normalised, "row": row}
         else:
-            line |= {"reason": told.reason.value, "detail": told.detail[:_MOST_DETAIL]}
+            line |= {"reason": settled.reason.value, "detail": settled.detail[:_MOST_DETAIL]}
         self._kept.counts["row" if "row" in line else "reason"] += 1
-        self._count_faults(told)
+        self._count_faults(settled)
         self._settled.write(line)
 
     def _unlike(self, found: Candidate) -> Candidate | Rejection:
         problem = found.problem
         if problem.problem_id in self._kept.ids:
-            return Rejection(reason=Reason.DUPLICATE, detail="its id stands before it already")
+            return Rejection(reason=Reason.DUPLICATE, detail="an earlier row has its id")
         like = self._kept.seen.seen(text_of(problem))
         if like is None:
             return found
         reason = Reason.DUPLICATE if like[1] == 1.0 else Reason.NEAR_DUPLICATE
         return Rejection(reason=reason, detail=_likeness(*like))
 
-    def _count_faults(self, told: Candidate | Rejection) -> None:
-        """Rows that never came to the sandbox tell nothing about it."""
-        if isinstance(told, Candidate) or told.reason in _JUDGED:
+    def _count_faults(self, settled: Candidate | Rejection) -> None:
+        """Count a fault of the sandbox; rows that never reached it say nothing about it."""
+        if isinstance(settled, Candidate) or settled.reason in _JUDGED:
             self._faults.success()
         if self._faults.length == 0:
             self._before_faults = self._settled.count
-        if isinstance(told, Rejection) and told.reason is Reason.NOT_JUDGED:
+        if isinstance(settled, Rejection) and settled.reason is Reason.NOT_JUDGED:
             try:
-                self._faults.fault(SandboxFault(told.detail))
+                self._faults.fault(SandboxFault(settled.detail))
             except SandboxFault:
                 self._settled.forget(self._settled.count - self._before_faults)
                 raise
@@ -291,6 +291,6 @@ def _check_bad_share(order: Order, account: outputs.Account) -> None:
     if bad > order.max_bad_share * account.rows:
         raise ProblemError(
             f"{order.source}: {bad} of {account.rows} rows are broken, more than --max-bad-share "
-            f"{order.max_bad_share:g}; see {account.report}, or go on with --resume "
+            f"{order.max_bad_share:g}; see {account.report}, or continue with --resume "
             "--max-bad-share 1"
         )

@@ -1,12 +1,12 @@
-"""What became of each row so far: the file that a refining that was stopped goes on from.
+"""The result of each row so far: a refining that was stopped resumes from this file.
 
     apps_plus.jsonl.partial
-        {"refine": {...}}                         what it is about: source, options, versions
+        {"refine": {...}}                         what was refined: source, options, versions
         {"id", "where", "reason", "detail"}       a row that is left out
         {"id", "where", "normalised", "row"}      a row that is kept, as it will be written
 
-One line a row of the source, in its order, so that their number tells where to go on. A line is
-there whole or is cut off at the next start.
+The file has one line a row of the source, in its order, so that their number says where to
+continue. An incomplete line is cut off at the next start.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from typing import Any, BinaryIO, Self
 
 from stepcoder_dist.errors import UserError
 
-_ANOTHER = "go on without --resume, or with what it was begun with"
+_ANOTHER = "start again without --resume, or use what it was started with"
 _OURS = "refine"
 
 Settled = dict[str, Any]
-"""One line: a row that is left out has `reason`, one that is kept has `row`."""
+"""One line of the file: a row that is left out has `reason`, one that is kept has `row`."""
 
 
 class SettledFile:
-    """Open and locked; use it as a context manager."""
+    """The file, open and locked; a context manager."""
 
     def __init__(self, out: Path, about: Mapping[str, Any], *, resume: bool) -> None:
-        """Raises `UserError` where it cannot be written or, to resume, is about something else."""
+        """Raises `UserError` where it cannot be written, or holds something else to resume."""
         self.path = out.with_name(out.name + ".partial")
         self.count = 0
-        """Rows that are settled."""
+        """Number of rows that are settled."""
         self.kept_older: Path | None = None
-        """Where rows went that an unfinished refining left and that are not gone on with."""
+        """Where the rows of an unfinished refining went that is not resumed."""
         self._about = json.loads(json.dumps(about))
         with contextlib.ExitStack() as opened:
             with self._writing():
@@ -48,7 +48,7 @@ class SettledFile:
                 if not resume and os.fstat(self._file.fileno()).st_size:
                     self._set_aside()
                 if os.fstat(self._file.fileno()).st_size:
-                    self._go_on()
+                    self._resume()
                 else:
                     self._append({_OURS: self._about})
             opened.pop_all()
@@ -65,28 +65,28 @@ class SettledFile:
         self._close()
 
     def write(self, settled: Settled) -> None:
-        """Add a row; it is the system's when this returns. Raises `UserError`."""
+        """Add a row; the system has it when this returns. Raises `UserError`."""
         with self._writing():
             self._append(settled)
         self.count += 1
 
     def forget(self, rows: int) -> None:
-        """Take the last rows back, to be settled again when it is gone on with."""
+        """Take the last rows back, to be settled again after `--resume`."""
         keep = self.count - rows
         with self._writing():
-            end = next(itertools.islice(self._ends(), keep, None))  # its first line is no row
+            end = next(itertools.islice(self._ends(), keep, None))  # the first line is no row
             os.truncate(self.path, end)
         self.count = keep
 
     def rows(self) -> Iterator[Settled]:
-        """Every row that is settled, from the first. Raises `UserError` for a line of another's."""
+        """Yield every settled row, from the first. Raises `UserError` for a line that is none."""
         with self.path.open("rb") as file:
             next(file)
             for number, line in enumerate(file, start=2):
                 yield self._settled(number, line)
 
     def remove(self) -> None:
-        """It has served."""
+        """Remove the file."""
         self.path.unlink(missing_ok=True)
 
     def _settled(self, number: int, line: bytes) -> Settled:
@@ -95,11 +95,11 @@ class SettledFile:
             if isinstance(settled, dict) and ("row" in settled) != ("reason" in settled):
                 return settled
         raise UserError(
-            f"{self.path}:{number}: not what refine writes there; go on without --resume"
+            f"{self.path}:{number}: not what refine writes there; start again without --resume"
         )
 
     def _close(self) -> None:
-        # it tries once more to write what did not go onto a full disk, which was told already
+        # closing tries again to write what did not fit onto a full disk, which was reported already
         with contextlib.suppress(OSError):
             self._file.close()
 
@@ -119,8 +119,8 @@ class SettledFile:
         self._file.close()
         self._file = self._locked()
 
-    def _go_on(self) -> None:
-        """Check the first line, cut off a torn last one, count the rows."""
+    def _resume(self) -> None:
+        """Check the first line, cut off an incomplete last one, count the rows."""
         self._file.seek(0)
         first, whole = self._file.readline(), 0
         if first.endswith(b"\n"):
@@ -141,11 +141,11 @@ class SettledFile:
             raise UserError(f"{self.path}: not what refine writes there; remove it") from None
         if differing:
             raise UserError(
-                f"{self.path}: was begun with another {' and '.join(differing)}; {_ANOTHER}"
+                f"{self.path}: was started with another {' and '.join(differing)}; {_ANOTHER}"
             )
 
     def _ends(self) -> Iterator[int]:
-        """Where each whole line ends, in bytes."""
+        """Where each complete line ends, in bytes."""
         with self.path.open("rb") as file:
             end = 0
             for line in file:

@@ -1,4 +1,4 @@
-"""What a refining is about, as digests: to go on only with the same, and for the manifest."""
+"""The source and the sets of a refining as digests: for the manifest, and to check `--resume`."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def digest(path: Path) -> dict[str, Any]:
 
 
 def digest_of_set(spec: str) -> dict[str, Any]:
-    """Of a problem set: a file, a folder, or `ladder:<split>`, which is its own digest."""
+    """The digest of a problem set: a file, a folder, or `ladder:<split>`, which is its own."""
     return {"set": spec} if spec.startswith(ladder.PREFIX) else digest(Path(spec))
 
 
 def count_rows(path: Path) -> int:
-    """How many rows a source has, broken ones included.
+    """The number of rows of a source, broken ones included.
 
     Raises `ProblemError` where it has none, or cannot be read to its end.
     """

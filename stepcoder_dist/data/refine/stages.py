@@ -1,6 +1,6 @@
-"""What passes between the stages of refining, and what a stage is.
+"""The records that pass between the stages of refining, and the interface of a stage.
 
-A stage after "the reference passes" is any object with `name`, `apply` and `tally`; the composition
+A stage after "reference passes" is any object with `name`, `apply` and `tally`. The composition
 root (`launch/refine.py`) puts it into the list that `refine.refine` is given.
 """
 
@@ -48,32 +48,32 @@ class Candidate:
     """A row on its way through the stages."""
 
     problem: Problem
-    """As it would be written: after "the reference passes" with the first solution that does."""
+    """The problem as it would be written; with the solution that passed, once one did."""
     draft: Draft
     """The row's fields as they came, with all its solutions."""
     where: str
-    """`problems.jsonl:17`"""
+    """The row's place: `problems.jsonl:17`."""
     normalised: tuple[str, ...] = ()
-    """What the loader changed about its format."""
+    """What the loader changed about the row's format."""
     notes: Mapping[str, Any] = field(default_factory=dict)
-    """Further fields of the written row, by stages: JSON, and no name of the row format."""
+    """Further fields of the written row, from stages: JSON, with names that the format lacks."""
 
 
 class Stage(Protocol):
-    """One step for one row. Several rows are in a stage at the same time."""
+    """One check or change of a row. Several rows are in a stage at the same time."""
 
     @property
     def name(self) -> str:
-        """Its key in the report."""
+        """The stage's key in the report."""
         ...
 
     async def apply(self, found: Candidate) -> Candidate | Rejection:
-        """The candidate, perhaps changed, or why it is left out. Raises `SandboxFault`."""
+        """Return the candidate, perhaps changed, or why it is left out. Raises `SandboxFault`."""
         ...
 
     def tally(self, rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
-        """What the report says of the stage, as JSON, told from the rows that are kept.
+        """Return what the report says of the stage, as JSON, from the rows that are kept.
 
-        From the rows alone: some may have passed before the command was stopped and resumed.
+        Only the rows count: some may have passed before the command was stopped and resumed.
         """
         ...

@@ -80,7 +80,7 @@ def test_coverage_that_proves_nothing_is_not_known():
         problem("a/1"), dataclasses.replace(VERDICT, coverage_trusted=False)
     )
     assert (untrusted.executed_share, untrusted.unexecuted_lines) == (None, ())
-    assert "coverage not known" in untrusted.summary()
+    assert "coverage unknown" in untrusted.summary()
 
 
 def test_runs_come_in_the_sets_order_and_only_so_many_are_in_flight():

@@ -291,7 +291,7 @@ def test_of_duplicates_the_first_that_passes_stays_whichever_is_judged_first(fol
     assert folder.reasons()["same"] == ("duplicate", "the statement of first")
     assert folder.reasons()["near"][0] == "near-duplicate"
     assert folder.reasons()["near"][1].endswith("% like first")
-    assert folder.reasons()["first"] == ("duplicate", "its id stands before it already")
+    assert folder.reasons()["first"] == ("duplicate", "an earlier row has its id")
     folder.out.unlink()
     folder.refine(near_duplicate=0.0)
     assert list(folder.rows()) == ["first", "near", "unlike"]
@@ -396,7 +396,7 @@ def test_stopped_anywhere_and_resumed_it_writes_the_same_bytes_and_judges_nothin
     parts.refine(resume=True)
     assert files(parts) == files(whole)
     assert set(files(whole)) == {"plus.jsonl", "plus.manifest.json", "refine_report.json"}
-    assert "go on with --resume" in parts.told.getvalue()
+    assert "continue with --resume" in parts.told.getvalue()
     again = Counter(parts.places[0].judged) - Counter(whole.places[0].judged)
     assert again.total() <= 3 * Order.__dataclass_fields__["in_flight"].default
 
@@ -405,10 +405,12 @@ def test_resuming_refuses_another_source_and_other_options(folder):
     folder.write([row("a"), *(row(f"f{n}", reference="# fault") for n in range(8))])
     with pytest.raises(SandboxFault):
         folder.refine(options={"--repair": "no"})
-    with pytest.raises(UserError, match="begun with another --repair; go on without --resume"):
+    with pytest.raises(
+        UserError, match="started with another --repair; start again without --resume"
+    ):
         folder.refine(resume=True, options={"--repair": "majority"})
     folder.write([row("c")])
-    with pytest.raises(UserError, match="begun with another SRC"):
+    with pytest.raises(UserError, match="started with another SRC"):
         folder.refine(resume=True, options={"--repair": "no"})
     folder.refine(options={"--repair": "no"})
     assert list(folder.rows()) == ["c"]
@@ -422,7 +424,9 @@ def test_a_file_to_go_on_from_that_another_hand_changed_is_refused(folder):
     partial = folder.path / "plus.jsonl.partial"
     for strange in (b"\n", b"null\n", b"{}\n", b"\0\n"):
         partial.write_bytes(partial.read_bytes() + strange)
-        with pytest.raises(UserError, match=r"partial:4: not what refine writes there; go on with"):
+        with pytest.raises(
+            UserError, match=r"partial:4: not what refine writes there; start again with"
+        ):
             folder.refine(resume=True)
 
 
@@ -443,7 +447,7 @@ def test_a_fault_of_the_sandbox_is_no_verdict_and_many_end_the_command(folder):
     with pytest.raises(SandboxFault, match=r"8 rows in a row.*the engine is away"):
         folder.refine()
     # those rows are open again
-    assert "keeps 1 of 21 rows; go on with --resume" in folder.told.getvalue()
+    assert "keeps 1 of 21 rows; continue with --resume" in folder.told.getvalue()
 
 
 def test_more_broken_rows_than_allowed_are_an_error_that_leaves_the_report_and_can_go_on(folder):
