@@ -48,7 +48,12 @@ def probes(config: RunConfig, *, local: bool) -> list[Probe]:
         Probe(
             subject="machine",
             module="stepcoder_dist.doctor.machine_probes",
-            calls=_machine_calls(config, run, local=local),
+            calls=_machine_calls(config, local=local),
+        ),
+        Probe(
+            subject="GPU",
+            module="stepcoder_dist.doctor.gpu_probes",
+            calls={"gpus": {"run": run, "local": local}},
         ),
         Probe(
             subject="vLLM",
@@ -77,15 +82,12 @@ def probes(config: RunConfig, *, local: bool) -> list[Probe]:
     return [*found, session, *_sandbox(config)]
 
 
-def _machine_calls(
-    config: RunConfig, run: dict[str, Any], *, local: bool
-) -> dict[str, dict[str, Any]]:
+def _machine_calls(config: RunConfig, *, local: bool) -> dict[str, dict[str, Any]]:
     run_dir = config.run_dir or str(runs_root())
     folders = {run_dir: run_needs.checkpoint_bytes(config), tempfile.gettempdir(): _RAY_LOGS_BYTES}
     calls: dict[str, dict[str, Any]] = {
         "python": {},
         "packages": {},
-        "gpus": {"run": run, "local": local},
         "disk": {"folders": folders},
         "open_files": {},
     }

@@ -6,17 +6,12 @@ import os
 import platform
 import resource
 import shutil
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-from stepcoder_dist.config import RunConfig
-from stepcoder_dist.doctor import gpu_memory, model_shape
 from stepcoder_dist.doctor.examination import Finding, Mark
 from stepcoder_dist.doctor.gpu_memory import GIB, gib
-from stepcoder_dist.run.reservations import demand
 
 LOWEST_PYTHON = (3, 11)
 PACKAGES = ("torch", "vllm", "transformers", "ray", "deepspeed", "pydantic", "docker")
@@ -142,57 +137,3 @@ def open_files() -> list[Finding]:
     if soft < _FILES:
         return [Finding("open files", Mark.CAUTION, seen, f"ulimit -n {min(65536, hard)}")]
     return [Finding("open files", Mark.WORKS, seen)]
-
-
-def gpus(run: dict[str, Any], *, local: bool) -> list[Finding]:
-    """Compare the GPUs that nvidia-smi lists with how many the run reserves and their memory.
-
-    `local` False: the run goes to a cluster, and this machine need not have any.
-    """
-    config = RunConfig.model_validate(run)
-    asked = demand(config).get("GPU", 0.0)
-    asks = f"; the run asks for {asked:g}" if asked else "; the run asks for none"
-    needs = local and asked > 0
-    found = _nvidia_smi()
-    if not found:
-        seen = f"none (nvidia-smi lists none){asks}"
-        if not needs:
-            return [Finding("GPU", Mark.WORKS, seen)]
-        fix = "install the NVIDIA driver (nvidia-smi), or use a run file without GPUs"
-        return [Finding("GPU", Mark.FAILS, seen, fix)]
-    cards = "; ".join(f"{name}, {mib:,} MiB, compute {cc}" for name, mib, cc, _ in found)
-    seen = f"{len(found)}: {cards}; driver {found[0][3]}{asks}"
-    if needs and len(found) < asked:
-        fix = "lower number, ranks or num_gpus, or use a cluster"
-        return [Finding("GPU", Mark.FAILS, seen, fix)]
-    smallest = min(mib for _, mib, _, _ in found) / 1024
-    return [Finding("GPU", Mark.WORKS, seen), *(_fits(config, smallest) if needs else [])]
-
-
-def _fits(config: RunConfig, gib_each: float) -> list[Finding]:
-    known = model_shape.find(config.model, (config.sft_folder,))
-    if known is None:
-        seen = "unknown what the run needs: the model is not here and [model.shape] is not set"
-        return [Finding("GPU memory", Mark.CAUTION, seen)]
-    complaints = gpu_memory.complaints(config, known.shape, gib_each)
-    split = [text.partition("; ") for text in complaints]
-    return [Finding("GPU memory", Mark.FAILS, seen, fix) for seen, _, fix in split] or [
-        Finding("GPU memory", Mark.WORKS, f"the estimate fits {gib_each:.1f} GiB")
-    ]
-
-
-def _nvidia_smi() -> list[tuple[str, int, str, str]]:
-    """Name, MiB, compute capability and driver of each GPU; empty without the tool."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return []
-    query = "--query-gpu=name,memory.total,compute_cap,driver_version"
-    done = subprocess.run(  # noqa: S603 (a fixed command)
-        [tool, query, "--format=csv,noheader,nounits"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=20,
-    )
-    rows = [line.split(", ") for line in done.stdout.splitlines() if line.count(", ") == 3]  # noqa: PLR2004
-    return [(name, int(mib), capability, driver) for name, mib, capability, driver in rows]

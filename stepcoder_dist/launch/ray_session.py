@@ -13,7 +13,7 @@ from typing import Any
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError, Interrupted
 from stepcoder_dist.host import interruption, scratch
-from stepcoder_dist.launch import placement
+from stepcoder_dist.launch import gpu_nodes, placement
 from stepcoder_dist.run.reservations import demand
 
 
@@ -48,6 +48,8 @@ def ray_session(config: RunConfig, *, learner: bool = True, pools: bool = True) 
     try:
         _connect(common)
         check_size(needed, ray.cluster_resources())
+        if needed.get("GPU"):
+            gpu_nodes.refuse_old_drivers()
         placement.reserve(config, learner=learner, pools=pools)
         yield
     finally:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from stepcoder_dist.cli.commands import run
-from stepcoder_dist.doctor import checkup, machine_probes, run_needs
+from stepcoder_dist.doctor import checkup, gpu_probes, machine_probes, run_needs
 from stepcoder_dist.doctor.examination import (
     Finding,
     Mark,
@@ -23,6 +23,7 @@ from stepcoder_dist.doctor.examination import (
     run_probe,
     works,
 )
+from stepcoder_dist.doctor.gpu_probes import Card
 from stepcoder_dist.run.run_file import load
 
 RUNS = Path(__file__).parents[3] / "deploy" / "runs"
@@ -173,6 +174,7 @@ def test_a_full_disk_fails_where_the_checkpoints_go(
         ([], True, [Mark.FAILS]),
         ([], False, [Mark.WORKS]),
         ([("H100", 81_559, "9.0", "580.1")], True, [Mark.WORKS, Mark.WORKS]),
+        ([("H100", 81_559, "9.0", "570.124.06")], True, [Mark.FAILS]),
         # two things do not fit 16 GiB: a step, and rollouts next to what the learner keeps
         ([("Small", 16_384, "8.6", "580.1")], True, [Mark.WORKS, Mark.FAILS, Mark.FAILS]),
     ],
@@ -184,16 +186,16 @@ def test_gpus_are_held_against_what_the_run_needs(
     local: bool,
     marks: list[Mark],
 ) -> None:
-    monkeypatch.setattr(machine_probes, "_nvidia_smi", lambda: cards)
+    monkeypatch.setattr(gpu_probes, "cards", lambda: [Card(*card) for card in cards])
     tree = load(RUNS / "one_gpu.toml").model_dump(mode="json", exclude_none=True)
-    assert [finding.mark for finding in machine_probes.gpus(tree, local=local)] == marks
+    assert [finding.mark for finding in gpu_probes.gpus(tree, local=local)] == marks
 
 
 def test_fewer_gpus_than_the_pools_reserve_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     cards = [("H100", 81_559, "9.0", "580.1")] * 8
-    monkeypatch.setattr(machine_probes, "_nvidia_smi", lambda: cards)
+    monkeypatch.setattr(gpu_probes, "cards", lambda: [Card(*card) for card in cards])
     tree = load(RUNS / "cluster.toml").model_dump(mode="json", exclude_none=True)
-    (finding,) = machine_probes.gpus(tree, local=True)
+    (finding,) = gpu_probes.gpus(tree, local=True)
     assert finding.mark is Mark.FAILS
     assert "the run asks for 16" in finding.seen
 
@@ -203,7 +205,7 @@ def test_nvidias_tool_is_read_line_by_line(monkeypatch: pytest.MonkeyPatch, tmp_
     tool.write_text("#!/bin/sh\necho 'NVIDIA H100 80GB HBM3, 81559, 9.0, 580.65.06'\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    assert machine_probes._nvidia_smi() == [("NVIDIA H100 80GB HBM3", 81559, "9.0", "580.65.06")]
+    assert gpu_probes.cards() == [Card("NVIDIA H100 80GB HBM3", 81559, "9.0", "580.65.06")]
 
 
 # ---- the sandbox ----
