@@ -44,6 +44,7 @@ from stepcoder_dist.host.console import Phase, open_console
 from stepcoder_dist.launch.processes import check_sandbox, open_pools
 from stepcoder_dist.launch.ray_session import ray_session
 from stepcoder_dist.loop import pipeline
+from stepcoder_dist.loop.judged_sample import JudgedSample
 from stepcoder_dist.records import Outcome, StepReport, Trajectory, WeightVersion
 from stepcoder_dist.run import run_file, session
 from stepcoder_dist.run.preflight import fitting, load_set, prompt_writer, sft_checkpoint
@@ -145,9 +146,8 @@ class Measured:
 class _NoRecords:
     """`pipeline.StepRecords` of a run that leaves nothing but its learner's gradients."""
 
-    def __init__(self, phase: Phase, run: Any) -> None:
+    def __init__(self, phase: Phase) -> None:
         self._phase = phase
-        self._run = run
 
     def remember(self, version: WeightVersion) -> None:
         pass
@@ -155,9 +155,8 @@ class _NoRecords:
     async def draft(self) -> None:
         pass
 
-    def commit(self, figures: dict[str, float], batch: Sequence[Trajectory]) -> None:
+    def commit(self, figures: dict[str, float], batch: Sequence[JudgedSample]) -> None:
         del batch
-        self._run.judged.clear()
         self._phase.advance(f"pass {figures['pass_rate']:.0%}")
 
 
@@ -174,7 +173,7 @@ def measure(case: Case, console: Console) -> Measured:
             await learner.publish(await pools.sampler.weight_targets(), deadline_s=60)
             run = session.compose(config, problems, writer, pools, learner)
             with Phase(console, case.name, config.train.steps, lines=8) as phase:
-                await pipeline.train(run, _NoRecords(phase, run))
+                await pipeline.run_loops(run, _NoRecords(phase))
             return learner
 
     with ray_session(config, learner=False):

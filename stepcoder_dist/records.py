@@ -1,8 +1,8 @@
-"""What the parts exchange, mostly over process borders: frozen records, shapes beside the fields.
+"""What the processes exchange: frozen records, with the shapes of their arrays.
 
 The order is the order of one sample's life:
 
-    Problem ─ StartPoint ─ RolloutRequest ─ Completion ─ Program ─ Verdict ─ Trajectory ─ StepReport
+    Problem ─ Ticket ─ RolloutRequest ─ Completion ─ Verdict ─ Trajectory ─ StepReport
 
 Index t of an array over sampled tokens always speaks of token t.
 """
@@ -41,16 +41,6 @@ class Outcome(StrEnum):
     def severity(self) -> int:
         """0 for PASSED, growing with how bad the outcome is."""
         return list(Outcome).index(self)
-
-
-class Fate(StrEnum):
-    """How a sample ended."""
-
-    TRAINED = "trained"
-    REJECTED = "rejected"
-    """Too stale to be trained."""
-    FAULT = "infrastructure_error"
-    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,19 +107,6 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StartPoint:
-    """Where the policy starts to write, in the reference solution of one problem."""
-
-    problem_id: str
-    stage: int
-    """0: nothing is given."""
-    line: int
-    """1-based line of the reference at which the policy starts; 0: nothing is given."""
-    cut: int
-    """Characters of the reference before that line; 0: nothing is given."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Ticket:
     """Fixes everything about a sample but the weights' arithmetic: the unit of the ledger."""
 
@@ -137,8 +114,7 @@ class Ticket:
     """`s<step>-<problem index in the step>-<sample index in the group>`, zero-padded: sorting
     sample ids gives the order in which they were planned."""
     group: str
-    """Shared by the samples of one problem in one step: curriculum and learner compare these. What
-    replaces a lost sample is in its group."""
+    """Shared by the samples of one problem in one step, and by what replaces them."""
     problem_id: str
     stage: int
     seed: int
@@ -182,20 +158,6 @@ class Completion:
     actor: str = ""
     seconds: float = 0.0
     """Wall-clock seconds from the engine's acceptance to the last token."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
-    """Given code and completion joined into what the sandbox runs."""
-
-    source: str
-    given_chars: int
-    """`source[:given_chars]` was given, the rest was written by the policy."""
-    code_chars: int
-    """The first `code_chars` characters of the completion's text are code: what follows is the
-    closing fence and prose."""
-    fence_chars: tuple[int, int]
-    """Half-open span of the closing fence in the completion's text; empty if there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,7 +124,7 @@ async def train_in(
             await session.restore(run, folder)
         sinks: list[MetricSink] = [
             JsonLines(folder.path / "metrics.jsonl"),
-            TensorBoard(folder.path / "tensorboard", after_step=run.version),
+            TensorBoard(folder.path / "tensorboard", after_step=run.book.version),
             RayMetrics(),
         ]
         try:

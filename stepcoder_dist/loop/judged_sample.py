@@ -1,18 +1,26 @@
-"""What a trajectory was made from: stays with the driver, for readers and for another try."""
+"""From a completion to what the learner trains on: program, verdict, reward, masks."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
-from stepcoder_dist.method.credit import CreditedLines
-from stepcoder_dist.records import Completion, Program, RolloutRequest, Verdict
+from stepcoder_dist.config import RunConfig
+from stepcoder_dist.method.credit import CreditedLines, credited_tokens
+from stepcoder_dist.method.reward import reward
+from stepcoder_dist.ports import Executor
+from stepcoder_dist.records import Completion, Problem, RolloutRequest, Trajectory, Verdict
+from stepcoder_dist.text.program import Program, assemble
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class JudgedSample:
-    """What a trajectory was made from."""
+    """A trajectory and what it was made from, which stays with the driver."""
 
+    trajectory: Trajectory
+    """For the learner."""
     request: RolloutRequest
+    """For another try, should this sample not be trained."""
     completion: Completion
     program: Program
     verdict: Verdict
@@ -20,3 +28,46 @@ class JudgedSample:
     """None: every token carries loss."""
     tests_total: int
     """Of the problem: a program that does not compile has no test results."""
+
+    @property
+    def sample_id(self) -> str:
+        return self.request.ticket.sample_id
+
+
+async def judge(
+    completion: Completion,
+    request: RolloutRequest,
+    problem: Problem,
+    executor: Executor,
+    config: RunConfig,
+) -> JudgedSample:
+    """Have the completion's program run and score it. Raises `SandboxFault`."""
+    program = assemble(request.given, completion.text)
+    begun = time.monotonic()
+    verdict = await executor.judge(program.source, problem.tests)
+    judge_ms = (time.monotonic() - begun) * 1000
+    credit = credited_tokens(completion, program, verdict, config.credit)
+    trajectory = Trajectory(
+        ticket=request.ticket,
+        level=problem.level,
+        prompt_ids=request.prompt_ids,
+        completion_ids=completion.token_ids,
+        rollout_logprobs=completion.logprobs,
+        keep=credit.rewarded,
+        blame=None if credit.blamed is credit.rewarded else credit.blamed,
+        reward=reward(verdict, config.reward.kind),
+        outcome=verdict.outcome,
+        temperature=request.temperature,
+        oldest_weights=completion.oldest_weights,
+        newest_weights=completion.newest_weights,
+        judge_ms=judge_ms,
+    )
+    return JudgedSample(
+        trajectory=trajectory,
+        request=request,
+        completion=completion,
+        program=program,
+        verdict=verdict,
+        lines=credit.lines,
+        tests_total=len(problem.tests),
+    )

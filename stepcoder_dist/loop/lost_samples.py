@@ -1,4 +1,4 @@
-"""When samples that got no verdict are too many to go on."""
+"""When samples that got no verdict are too many to continue."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ MAX_LOST_IN_A_ROW = 32
 MAX_CHECKER_FAULTS = 8
 
 
-class Losses:
-    """Counts what the sandbox fails on, and what a problem's own checker fails on apart from it:
-    one broken checker says nothing about the sandbox, and a sandbox that works does not fix it."""
+class LostSamples:
+    """Counts the samples that got no verdict: the sandbox's, and apart from them a checker's.
+
+    One broken checker says nothing about the sandbox, and a sandbox that works does not fix it.
+    """
 
     def __init__(self) -> None:
         self._lost = FaultStreak(MAX_LOST_IN_A_ROW, _sandbox_gone)
         self._by_checker: dict[str, FaultStreak] = {}
 
-    def none(self, problem_id: str) -> None:
+    def judged(self, problem_id: str) -> None:
         """A sample of this problem got its verdict."""
         self._lost.success()
         self._by_checker.pop(problem_id, None)
 
-    def count(self, problem_id: str, fault: SandboxFault) -> None:
+    def add(self, problem_id: str, fault: SandboxFault) -> None:
         """A sample was lost. Raises `RunError` where more of them would not help."""
         if not isinstance(fault, CheckerFault):
             self._lost.fault(fault)

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from stepcoder_dist.records import LEVELS, Fate, Outcome, Trajectory, WeightVersion
+from stepcoder_dist.loop.sample_book import Fate
+from stepcoder_dist.records import LEVELS, Outcome, Trajectory, WeightVersion
 
 PHASES = ("wait_for_rollouts", "learner", "checkpoint", "publish")
 

@@ -9,9 +9,9 @@
             │                                              (DeepSpeed)                       │
             └───────────────────────────────────────────────── outcomes ─────────────────────┘
 
-`RolloutLoop.run` plans a step's tickets as soon as the staleness bound allows it; a completion
+`RolloutLoop.run` plans a step's samples as soon as the staleness bound allows it; a completion
 goes to the sandbox the moment it finishes. `TrainLoop.run` takes a full batch, steps, records,
-publishes. They meet in the `Run`: its buffer, its version gate, its ledger; neither ever polls.
+publishes. They meet in the `SampleBook`, which knows where every sample is; neither ever polls.
 """
 
 from __future__ import annotations
@@ -19,62 +19,55 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import chain, groupby
+from itertools import chain
 from typing import Protocol
 
 from stepcoder_dist.errors import RunError, SandboxFault, first_error
-from stepcoder_dist.loop.judged_sample import JudgedSample
-from stepcoder_dist.loop.lost_samples import Losses
+from stepcoder_dist.loop.judged_sample import JudgedSample, judge
+from stepcoder_dist.loop.lost_samples import LostSamples
 from stepcoder_dist.loop.metrics import PhaseClock, summarise
 from stepcoder_dist.loop.run import Run
+from stepcoder_dist.loop.sample_book import Fate
 from stepcoder_dist.loop.sampling import sample_whole
-from stepcoder_dist.method.credit import credited_tokens
-from stepcoder_dist.method.reward import reward
 from stepcoder_dist.records import (
     Completion,
-    Fate,
     RolloutRequest,
     StepReport,
     Ticket,
-    Trajectory,
     WeightVersion,
 )
-from stepcoder_dist.text.program import assemble
 
 
 class RolloutLoop:
-    """Plans, samples, judges, scores: fills the buffer."""
+    """Plans, samples, judges: fills the buffer."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._losses = Losses()
+        self._lost = LostSamples()
 
     async def run(self) -> None:
         """Roll out every step of the run, at most `max_staleness` versions ahead.
 
         A resumed run begins with the samples that were on their way at the checkpoint.
         """
-        run = self._run
+        run, book = self._run, self._run.book
         async with asyncio.TaskGroup() as shares:
-            left = groupby(run.open_tickets(), key=lambda ticket: ticket.group)
-            for _, group in left:
-                shares.create_task(self._roll_out(self._requests(list(group))))
-            for step in range(run.planned_steps, run.config.train.steps):
-                await run.gate.wait_for(step - run.config.train.max_staleness)
-                planned = self._shares(run.planner.plan(step))
-                run.planned_steps = step + 1
-                for share in planned:
+            for group in book.planned_groups():
+                shares.create_task(self._roll_out(self._requests(group)))
+            for step in range(book.planned_steps, run.config.train.steps):
+                await book.turn_of(step)
+                groups = run.planner.plan(step)
+                book.plan(step, groups)
+                for share in self._shares(groups):
                     shares.create_task(self._roll_out(share))
 
     async def replace(self, lost: Iterable[RolloutRequest]) -> None:
         """Sample again for requests whose samples will not be trained: same prompt, other seed."""
-        requests = [
-            replace(request, ticket=self._run.planner.replace(request.ticket)) for request in lost
-        ]
-        for request in requests:
-            self._run.plan(request.ticket)
-        if requests:
-            await self._roll_out(requests)
+        again = [replace(each, ticket=self._run.planner.replace(each.ticket)) for each in lost]
+        for request in again:
+            self._run.book.add(request.ticket)
+        if again:
+            await self._roll_out(again)
 
     def _shares(self, groups: Sequence[Sequence[Ticket]]) -> list[list[RolloutRequest]]:
         """What goes to one engine together.
@@ -83,8 +76,6 @@ class RolloutLoop:
         share of the step. Otherwise a group is a share, so that the pool can balance them. A
         group always stays together: its prompt is computed once.
         """
-        for ticket in chain.from_iterable(groups):
-            self._run.plan(ticket)
         requests = [self._requests(group) for group in groups]
         if self._run.config.train.max_staleness > 0:
             return requests
@@ -101,57 +92,25 @@ class RolloutLoop:
 
     async def _roll_out(self, share: Sequence[RolloutRequest]) -> None:
         """Sample one share; hand every completion to the sandbox as it finishes."""
-        asked = {request.ticket.sample_id: request for request in share}
+        self._run.book.start(share)
         async with asyncio.TaskGroup() as judging:
             async for completion in sample_whole(self._run.sampler, share):
-                judging.create_task(self._finish(asked[completion.sample_id], completion))
+                judging.create_task(self._finish(completion))
 
-    async def _finish(self, request: RolloutRequest, completion: Completion) -> None:
-        """Judge, score, mask, buffer; a sample that is lost on the way is replaced."""
-        ticket = request.ticket
+    async def _finish(self, completion: Completion) -> None:
+        """Judge one sample and buffer it; one that is lost on the way is replaced."""
+        run, request = self._run, self._run.book.request(completion.sample_id)
+        problem = run.problems[request.ticket.problem_id]
         try:
-            trajectory = await self.judge(request, completion)
-        except SandboxFault as error:
-            self._run.ledger.settle(ticket.sample_id, Fate.FAULT)
-            self._losses.count(ticket.problem_id, error)
+            judged = await judge(completion, request, problem, run.executor, run.config)
+        except SandboxFault as fault:
+            run.book.lose(completion.sample_id)
+            self._lost.add(problem.problem_id, fault)
             await self.replace([request])
             return
-        self._losses.none(ticket.problem_id)
-        if not await self._run.buffer.put(trajectory):
-            self._run.judged.pop(ticket.sample_id)
+        self._lost.judged(problem.problem_id)
+        if not await run.book.buffer(judged):
             await self.replace([request])
-
-    async def judge(self, request: RolloutRequest, completion: Completion) -> Trajectory:
-        """From a completion to what the learner trains on. Raises `SandboxFault`."""
-        run, problem = self._run, self._run.problems[request.ticket.problem_id]
-        program = assemble(request.given, completion.text)
-        clock = PhaseClock()
-        with clock.phase("judge"):
-            verdict = await run.executor.judge(program.source, problem.tests)
-        credit = credited_tokens(completion, program, verdict, run.config.credit)
-        run.judged[request.ticket.sample_id] = JudgedSample(
-            request=request,
-            completion=completion,
-            program=program,
-            verdict=verdict,
-            lines=credit.lines,
-            tests_total=len(problem.tests),
-        )
-        return Trajectory(
-            ticket=request.ticket,
-            level=problem.level,
-            prompt_ids=request.prompt_ids,
-            completion_ids=completion.token_ids,
-            rollout_logprobs=completion.logprobs,
-            keep=credit.rewarded,
-            blame=None if credit.blamed is credit.rewarded else credit.blamed,
-            reward=reward(verdict, run.config.reward.kind),
-            outcome=verdict.outcome,
-            temperature=request.temperature,
-            oldest_weights=completion.oldest_weights,
-            newest_weights=completion.newest_weights,
-            judge_ms=clock.seconds("judge") * 1000,
-        )
 
 
 class StepRecords(Protocol):
@@ -168,7 +127,7 @@ class StepRecords(Protocol):
         """Write a checkpoint of the remembered step, still invisible."""
         ...
 
-    def commit(self, figures: dict[str, float], batch: Sequence[Trajectory]) -> None:
+    def commit(self, figures: dict[str, float], batch: Sequence[JudgedSample]) -> None:
         """Write the step's rows, then make its checkpoint visible if there is a draft."""
         ...
 
@@ -183,26 +142,26 @@ class TrainLoop:
 
     async def run(self) -> None:
         """Train until the run's last step. Raises `StopAsked` between two steps."""
-        run, config = self._run, self._run.config
+        run, book, config = self._run, self._run.book, self._run.config
         async with asyncio.TaskGroup() as replacements:
-            while run.version < config.train.steps:
+            while book.version < config.train.steps:
                 clock = PhaseClock()
                 with clock.phase("wait_for_rollouts"):
-                    batch = await run.stop.first(run.buffer.take(config.learner.samples_per_step))
+                    batch = await run.stop.first(book.take(config.learner.samples_per_step))
                 with clock.phase("learner"):
                     report = await self._learn(batch)
-                run.record_outcomes(batch)
-                run.version = report.version
-                # before the gate opens: nothing of the next step is planned yet
+                for group in await book.trained(batch, report.version):
+                    run.curriculum.record(group.problem_id, group.stage, group.passed)
+                # before the weights are published: nothing of the next step is planned yet
                 self._records.remember(report.version)
                 stale = await self._publish_and_record(report, batch, clock)
                 run.stop.check()
                 await run.between_steps(report.version)
                 replacements.create_task(self._rollouts.replace(stale))
-                await run.gate.open(report.version)
+                await book.publish(report.version)
 
     async def _publish_and_record(
-        self, report: StepReport, batch: Sequence[Trajectory], clock: PhaseClock
+        self, report: StepReport, batch: Sequence[JudgedSample], clock: PhaseClock
     ) -> list[RolloutRequest]:
         """Return the requests of what the new version made too stale.
 
@@ -216,18 +175,17 @@ class TrainLoop:
         try:
             if not run.stop.asked:
                 with clock.phase("publish"):
-                    refused = await run.buffer.advance(report.version)
-                    stale = [run.judged.pop(t.ticket.sample_id).request for t in refused]
+                    stale = await run.book.refuse_stale()
                     await self._publish(report)
         finally:
             self._records.commit(self._metrics(report, batch, clock), batch)
         return stale
 
-    async def _learn(self, batch: Sequence[Trajectory]) -> StepReport:
+    async def _learn(self, batch: Sequence[JudgedSample]) -> StepReport:
         """One step of the learner, which has a shared GPU to itself until the push."""
         if self._run.config.colocate:
             await self._run.sampler.rest()
-        return await self._run.learner.step(batch)
+        return await self._run.learner.step([judged.trajectory for judged in batch])
 
     def _checkpoint_is_due(self, version: WeightVersion) -> bool:
         every = self._run.config.train.checkpoint_every
@@ -235,17 +193,17 @@ class TrainLoop:
         return last or (every > 0 and version % every == 0)
 
     def _metrics(
-        self, report: StepReport, batch: Sequence[Trajectory], clock: PhaseClock
+        self, report: StepReport, batch: Sequence[JudgedSample], clock: PhaseClock
     ) -> dict[str, float]:
-        run = self._run
+        run, trained = self._run, [judged.trajectory for judged in batch]
         figures: dict[str, float] = {
             "step": report.version,
-            **summarise(batch, trained_version=report.version - 1),
+            **summarise(trained, trained_version=report.version - 1),
             **report.metrics,
             "mean_stage": run.curriculum.mean_stage,
-            "buffer_depth": len(run.buffer),
-            "samples_in_flight": len(run.ledger.open_ids),
-            **{f"samples/{fate}": run.ledger.counts[fate] for fate in Fate},
+            "buffer_depth": run.book.buffered,
+            "samples_in_flight": len(run.book.open_ids),
+            **{f"samples/{fate}": run.book.fates[fate] for fate in Fate},
             **clock.shares(),
         }
         figures["tokens_per_s"] = figures["completion_tokens"] / figures["step_s"]
@@ -259,8 +217,8 @@ class TrainLoop:
             raise RunError(f"the learner published version {version} after step {report.version}")
 
 
-async def train(run: Run, records: StepRecords) -> None:
-    """Both loops until the last step; the first error, or a request to stop, ends both.
+async def run_loops(run: Run, records: StepRecords) -> None:
+    """Run both loops until the last step; the first error, or a request to stop, ends both.
 
     Raises the error itself, not an `ExceptionGroup`: the user reads one line.
     """
@@ -273,4 +231,4 @@ async def train(run: Run, records: StepRecords) -> None:
     except BaseExceptionGroup as errors:
         raise first_error(errors) from errors
     finally:
-        run.ledger.cancel_open()
+        run.book.cancel_open()

@@ -11,8 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from stepcoder_dist.records import BoolArray, Completion, LineStructure, Program
-from stepcoder_dist.text.program import line_of, line_starts
+from stepcoder_dist.records import BoolArray, Completion, LineStructure
+from stepcoder_dist.text.program import Program, line_of, line_starts
 
 _VISIBLE = re.compile(r"\S")
 

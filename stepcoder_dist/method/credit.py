@@ -20,10 +20,10 @@ from stepcoder_dist.records import (
     Completion,
     LineStructure,
     Outcome,
-    Program,
     TestResult,
     Verdict,
 )
+from stepcoder_dist.text.program import Program
 
 Comments = Literal["block", "keep", "mask"]
 

@@ -21,8 +21,8 @@ from typing import Any
 from stepcoder_dist.config import CurriculumConfig
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.method.start_rules import RULES, Progress
-from stepcoder_dist.records import Problem, StartPoint
-from stepcoder_dist.text.program import line_starts
+from stepcoder_dist.records import Problem
+from stepcoder_dist.text.program import StartPoint, line_starts
 
 _CONDITIONALS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.Match)
 _ELIF = re.compile(r"[ \t\f]*elif\b")

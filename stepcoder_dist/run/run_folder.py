@@ -30,7 +30,7 @@ from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample
 from stepcoder_dist.host import atomic_file
 from stepcoder_dist.loop.judged_sample import JudgedSample
 from stepcoder_dist.paths import runs_root
-from stepcoder_dist.records import Trajectory, WeightVersion
+from stepcoder_dist.records import WeightVersion
 from stepcoder_dist.run.run_file import describe
 from stepcoder_dist.run.sample_rows import sample_rows
 
@@ -110,11 +110,9 @@ class RunFolder:
         for draft in self.path.glob(".*.draft"):
             draft.unlink(missing_ok=True)
 
-    def append_samples(
-        self, step: int, batch: Sequence[Trajectory], judged: Mapping[str, JudgedSample]
-    ) -> None:
+    def append_samples(self, step: int, batch: Sequence[JudgedSample]) -> None:
         """One line for each sample that the step trained; `sample_rows.py` says what is in it."""
-        append_jsonl(self.path / "samples.jsonl", sample_rows(step, batch, judged, self._config))
+        append_jsonl(self.path / "samples.jsonl", sample_rows(step, batch, self._config))
 
     def cut_after(self, version: WeightVersion) -> None:
         """Drop the rows of steps that a resumed run will do again."""

@@ -6,7 +6,7 @@ Token lengths and run lengths instead of spans and flags: about 10 bytes a token
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -18,19 +18,14 @@ from stepcoder_dist.text.program import line_starts
 
 
 def sample_rows(
-    step: int, batch: Sequence[Trajectory], judged: Mapping[str, JudgedSample], config: RunConfig
+    step: int, batch: Sequence[JudgedSample], config: RunConfig
 ) -> Iterator[dict[str, Any]]:
-    """One row for each trajectory, in the order of the batch.
-
-    `judged` may lack samples, those that were judged before the run was resumed: their rows are
-    short.
-    """
-    whole = _chosen(step, [t for t in batch if t.ticket.sample_id in judged], config)
-    for trajectory in batch:
-        row = {"step": step, **_short(trajectory)}
-        sample_id = trajectory.ticket.sample_id
-        if sample_id in whole:
-            row |= _detail(trajectory, judged[sample_id])
+    """One row for each sample, in the order of the batch."""
+    whole = _chosen(step, batch, config)
+    for judged in batch:
+        row = {"step": step, **_short(judged.trajectory)}
+        if judged.sample_id in whole:
+            row |= _detail(judged)
         yield row
 
 
@@ -43,9 +38,10 @@ def keeps_detail(step: int) -> bool:
     return not str(step)[2:].strip("0")
 
 
-def _chosen(step: int, batch: Sequence[Trajectory], config: RunConfig) -> set[str]:
+def _chosen(step: int, batch: Sequence[JudgedSample], config: RunConfig) -> set[str]:
     number = config.train.detailed_samples if keeps_detail(step) else 0
-    return {t.ticket.sample_id for t in evenly(batch, lambda t: t.outcome)[:number]}
+    by_outcome = evenly(batch, lambda judged: judged.trajectory.outcome)
+    return {judged.sample_id for judged in by_outcome[:number]}
 
 
 def _short(trajectory: Trajectory) -> dict[str, Any]:
@@ -62,9 +58,9 @@ def _short(trajectory: Trajectory) -> dict[str, Any]:
     }
 
 
-def _detail(trajectory: Trajectory, sample: JudgedSample) -> dict[str, Any]:
-    completion, program, verdict = sample.completion, sample.program, sample.verdict
-    lines = sample.lines
+def _detail(judged: JudgedSample) -> dict[str, Any]:
+    completion, program, verdict = judged.completion, judged.program, judged.verdict
+    trajectory, lines = judged.trajectory, judged.lines
     every = range(1, len(line_starts(program.source)) + 1)
     detail = {
         "source": program.source,
@@ -78,7 +74,7 @@ def _detail(trajectory: Trajectory, sample: JudgedSample) -> dict[str, Any]:
         "compiled": verdict.structure is not None,
         "coverage_trusted": verdict.coverage_trusted,
         "tests_passed": verdict.tests_passed,
-        "tests_total": sample.tests_total,
+        "tests_total": judged.tests_total,
         "detail": verdict.detail,
     }
     if lines is not None and lines.blamed != lines.rewarded:

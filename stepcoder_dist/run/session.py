@@ -16,11 +16,12 @@ from stepcoder_dist.evaluation.table import status
 from stepcoder_dist.host.console import Phase
 from stepcoder_dist.host.interruption import StopRequest
 from stepcoder_dist.loop import pipeline
+from stepcoder_dist.loop.judged_sample import JudgedSample
 from stepcoder_dist.loop.planner import Planner
 from stepcoder_dist.loop.run import STATE_KEYS, Run
 from stepcoder_dist.method.curriculum import Curriculum
 from stepcoder_dist.ports import Executor, Learner as LearnerPort, Sampler
-from stepcoder_dist.records import Problem, Trajectory, WeightVersion
+from stepcoder_dist.records import Problem, WeightVersion
 from stepcoder_dist.run import resumption
 from stepcoder_dist.run.metric_sinks import MetricSink
 from stepcoder_dist.run.run_folder import RunFolder, checkpoints
@@ -55,16 +56,16 @@ async def train(run: Run, folder: RunFolder, sinks: Sequence[MetricSink], consol
     run.sampler.refresh_with(refresh)
     # Also at version 0: it shows that both sides read the same checkpoint.
     await refresh(await run.sampler.weight_targets())
-    left = run.config.train.steps - run.version
+    left = run.config.train.steps - run.book.version
     with Phase(console, "RL", left, lines=left) as phase, run.stop.heed(announce):
         records = _Records(run, folder, sinks, phase)
         try:
-            await pipeline.train(run, records)
+            await pipeline.run_loops(run, records)
         except StopAsked:
             try:
                 kept = await records.keep_last_step()
             except StepcoderError as error:  # the signal may have reached the learner too
-                kept = f"no checkpoint of step {run.version}: {error}"
+                kept = f"no checkpoint of step {run.book.version}: {error}"
             raise Interrupted(run.stop.signal, kept) from None
 
 
@@ -93,13 +94,11 @@ class _Records:
         self._draft = self._folder.begin_checkpoint(self._state["version"])
         await self._run.learner.save(str(self._draft / "learner"))
 
-    def commit(self, figures: dict[str, float], batch: Sequence[Trajectory]) -> None:
+    def commit(self, figures: dict[str, float], batch: Sequence[JudgedSample]) -> None:
         step = int(figures["step"])
         for sink in self._sinks:
             sink.write(step, figures)
-        judged = self._run.judged
-        known = {t.ticket.sample_id: judged.pop(t.ticket.sample_id, None) for t in batch}
-        self._folder.append_samples(step, batch, {k: v for k, v in known.items() if v})
+        self._folder.append_samples(step, batch)
         self._commit_draft()
         self._phase.advance(status(figures))
 
@@ -188,11 +187,11 @@ async def restore(run: Run, folder: RunFolder) -> None:
     """
     newest = checkpoints(folder.path)[-1]
     state = saved_state(run.config, folder, run.sources)
-    await run.load_state(state)
-    version = await run.learner.load(str(newest / "learner"))
-    if version != run.version:
+    run.load_state(state)
+    version, step = await run.learner.load(str(newest / "learner")), run.book.version
+    if version != step:
         raise ConfigError(
-            f"{newest} is damaged: the run is at step {run.version}, its learner at {version}; "
+            f"{newest} is damaged: the run is at step {step}, its learner at {version}; "
             f"remove {newest.name} to resume from the checkpoint before it"
         )
-    folder.cut_after(run.version)
+    folder.cut_after(run.book.version)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,10 +23,8 @@ from stepcoder_dist.ports import Tokenizer
 from stepcoder_dist.records import (
     Int32Array,
     Problem,
-    Program,
     RolloutRequest,
     SftExample,
-    StartPoint,
     Ticket,
 )
 from stepcoder_dist.text.prompt_templates import STYLES, TASKS, Frame, Task, filled
@@ -50,6 +49,33 @@ def line_starts(source: str) -> tuple[int, ...]:
 def line_of(starts: tuple[int, ...], offset: int) -> int:
     """The 1-based line of the character at `offset`."""
     return bisect_right(starts, offset)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartPoint:
+    """Where the policy starts to write, in the reference solution of one problem."""
+
+    problem_id: str
+    stage: int
+    """0: nothing is given."""
+    line: int
+    """1-based line of the reference at which the policy starts; 0: nothing is given."""
+    cut: int
+    """Characters of the reference before that line; 0: nothing is given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """Given code and completion joined into what the sandbox runs."""
+
+    source: str
+    given_chars: int
+    """`source[:given_chars]` was given, the rest was written by the policy."""
+    code_chars: int
+    """The first `code_chars` characters of the completion's text are code: what follows is the
+    closing fence and prose."""
+    fence_chars: tuple[int, int]
+    """Half-open span of the closing fence in the completion's text; empty if there is none."""
 
 
 class PromptWriter:

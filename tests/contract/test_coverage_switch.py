@@ -14,7 +14,8 @@ from sandbox.worker_pool import WorkerPool
 from stepcoder_dist.config import CreditConfig
 from stepcoder_dist.errors import MissingEngine
 from stepcoder_dist.method.credit import credited_tokens
-from stepcoder_dist.records import Completion, Outcome, Program, Verdict
+from stepcoder_dist.records import Completion, Outcome, Verdict
+from stepcoder_dist.text.program import Program
 
 TRACED = """\
 import sys

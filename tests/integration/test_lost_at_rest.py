@@ -33,7 +33,8 @@ from stepcoder_dist.config import RunConfig, SandboxConfig
 from stepcoder_dist.launch import placement
 from stepcoder_dist.loop.fakes import FakeLearner
 from stepcoder_dist.loop.run import Run
-from stepcoder_dist.records import Fate, Problem, StepReport, TestSuite, Trajectory, WeightVersion
+from stepcoder_dist.loop.sample_book import Fate
+from stepcoder_dist.records import Problem, StepReport, TestSuite, Trajectory, WeightVersion
 from stepcoder_dist.run import session
 from stepcoder_dist.run.preflight import prompt_writer
 from stepcoder_dist.run.run_folder import RunFolder
@@ -145,7 +146,7 @@ def test_a_run_in_turns_outlives_an_actor_lost_at_rest_and_one_lost_in_a_push(
     assert [actor.name for actor in after] == ["rollout-0", "rollout-1"]
     assert not {actor.pid for actor in before} & {actor.pid for actor in after}
     assert [(actor.state, actor.version) for actor in after] == [("ready", STEPS)] * 2
-    assert run.ledger.counts == {Fate.TRAINED: STEPS * 8}
+    assert run.book.fates == {Fate.TRAINED: STEPS * 8}
     ids = [t.ticket.sample_id for batch in learner.batches for t in batch]
     assert len(set(ids)) == STEPS * 8
     assert [{t.oldest_weights for t in batch} for batch in learner.batches] == [{0}, {1}, {2}]

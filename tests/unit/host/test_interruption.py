@@ -32,7 +32,7 @@ def test_while_it_rolls_out_a_run_stops_at_once_with_the_last_finished_step(tmp_
     stop_when(scene, "sample 9")  # 4 samples a step: in the third step
     assert [path.name for path in checkpoints(tmp_path)] == ["step_000002"]
     assert [row["step"] for row in rows(tmp_path / "metrics.jsonl")] == [1, 2]
-    assert scene.run.ledger.open_ids == frozenset()
+    assert scene.run.book.open_ids == frozenset()
 
 
 def test_a_learner_step_in_progress_is_finished_and_is_the_checkpoint(tmp_path: Path):
@@ -78,44 +78,13 @@ def test_wherever_it_is_stopped_every_sample_is_trained_once_and_the_batches_are
     trained = [row["sample_id"] for row in rows(tmp_path / "samples.jsonl")]
     assert len(trained) == len(set(trained)) == 6 * 4
     assert [row["step"] for row in rows(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4, 5, 6]
-    assert second.run.ledger.counts["trained"] == 24
+    assert second.run.book.fates["trained"] == 24
     assert set(trained) == {
         f"s{step:06d}-{index:04d}-{sample:04d}"
         for step in range(6)
         for index in range(2)
         for sample in range(2)
     }
-
-
-def test_a_group_that_is_spread_over_an_interruption_enters_the_curriculum_once(tmp_path: Path):
-    scene = Scene(tmp_path, config())
-    scene.run.groups = {"s000000-0000": {"s000000-0000-0000": True}}
-    scene.run.version = 1
-    state = scene.run.state()
-    again = Scene(tmp_path / "again", config())
-    asyncio.run(again.run.load_state(state))
-    assert again.run.groups == scene.run.groups
-
-
-def test_the_tickets_of_an_old_checkpoint_are_in_the_group_that_their_id_begins_with(
-    tmp_path: Path,
-):
-    scene = Scene(tmp_path, config())
-    planned = [ticket for group in scene.run.planner.plan(0) for ticket in group]
-    for ticket in (*planned[1:], scene.run.planner.replace(planned[0])):
-        scene.run.plan(ticket)
-    state = scene.run.state()
-    for fields in state["on_their_way"]:
-        del fields["group"]
-    again = Scene(tmp_path / "again", config())
-    asyncio.run(again.run.load_state(state))
-    assert again.run.open_tickets() == scene.run.open_tickets()
-    assert [ticket.group for ticket in again.run.open_tickets()] == [
-        "s000000-0000",
-        "s000000-0000",
-        "s000000-0001",
-        "s000000-0001",
-    ]
 
 
 def test_work_that_ends_is_returned_and_work_that_is_given_up_is_cancelled():
@@ -179,6 +148,6 @@ def test_restoring_a_run_takes_the_state_of_its_newest_checkpoint(tmp_path: Path
     first.close()
     second = Scene(tmp_path, config())
     asyncio.run(session.restore(second.run, second.folder))
-    assert second.run.version == 2
-    assert second.run.planned_steps == 2
+    assert second.run.book.version == 2
+    assert second.run.book.planned_steps == 2
     assert second.run.curriculum.state_dict() == first.run.curriculum.state_dict()

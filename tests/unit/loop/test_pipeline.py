@@ -18,19 +18,12 @@ from stepcoder_dist.config import RunConfig, SandboxConfig
 from stepcoder_dist.errors import CheckerFault, RunError, SandboxFault
 from stepcoder_dist.loop import metrics
 from stepcoder_dist.loop.fakes import ByteTokenizer, FakeLearner, FakeSampler
-from stepcoder_dist.loop.lost_samples import MAX_CHECKER_FAULTS, Losses
+from stepcoder_dist.loop.lost_samples import MAX_CHECKER_FAULTS, LostSamples
 from stepcoder_dist.loop.run import Run
+from stepcoder_dist.loop.sample_book import Fate
 from stepcoder_dist.method import credit
 from stepcoder_dist.ports import Executor
-from stepcoder_dist.records import (
-    Fate,
-    Outcome,
-    Problem,
-    RolloutRequest,
-    TestSuite,
-    Ticket,
-    Trajectory,
-)
+from stepcoder_dist.records import Outcome, Problem, RolloutRequest, TestSuite, Ticket, Trajectory
 from stepcoder_dist.run import session
 from stepcoder_dist.run.metric_sinks import JsonLines
 from stepcoder_dist.run.run_folder import RunFolder, checkpoints
@@ -109,10 +102,10 @@ def test_right_programs_pass_move_the_start_points_back_and_every_sample_is_acco
 ):
     run = make_run(config(), executor)
     run_loops(run, tmp_path, executor)
-    assert run.version == 4
+    assert run.book.version == 4
     assert outcomes(run) == {Outcome.PASSED}
-    assert run.ledger.counts == {Fate.TRAINED: 16}
-    assert run.ledger.open_ids == frozenset()
+    assert run.book.fates == {Fate.TRAINED: 16}
+    assert run.book.open_ids == frozenset()
     # 2 of 4 problems a step: each is mastered once, in the first two steps
     assert run.curriculum.mean_stage == 0
     assert [{t.ticket.stage for t in batch} for batch in batches(run)] == [{1}, {1}, {0}, {0}]
@@ -126,7 +119,7 @@ def test_a_problem_that_a_step_draws_twice_is_two_groups_for_the_curriculum_and_
     record = run.curriculum.record
     run.curriculum.record = lambda *group: recorded.append(group) or record(*group)
     run_loops(run, tmp_path, executor)
-    assert recorded == [("clamp/0", 1, [True, True]), ("clamp/0", 1, [True, True])]
+    assert recorded == [("clamp/0", 1, (True, True)), ("clamp/0", 1, (True, True))]
     assert StepTensors.of(batches(run)[0], torch.device("cpu")).groups.tolist() == [0, 0, 1, 1]
 
 
@@ -168,7 +161,7 @@ def test_between_steps_the_sampler_has_the_new_weights_and_nothing_is_on_its_way
             run.config.sampling,
         )
         made_by = [completion.newest_weights async for completion in sampler.sample(requests)]
-        seen.append((version, made_by, len(run.ledger.open_ids)))
+        seen.append((version, made_by, len(run.book.open_ids)))
 
     run.between_steps = note
     run_loops(run, tmp_path, executor)
@@ -225,7 +218,7 @@ def test_four_steps_in_one_go_equal_two_and_two_resumed(tmp_path: Path):
             await session.train(second, opened, [], Console(quiet=True))
 
     asyncio.run(resumed())
-    assert second.version == 4
+    assert second.book.version == 4
     tickets = [[t.ticket for t in batch] for batch in batches(whole)]
     assert [[t.ticket for t in batch] for batch in batches(first) + batches(second)] == tickets
     assert whole.curriculum.state_dict() == second.curriculum.state_dict()
@@ -251,7 +244,7 @@ def test_a_sample_that_the_sandbox_lost_has_no_reward_and_is_replaced(
 ):
     run = make_run(config(), FaultyExecutor(executor, fails=[2, 5, 6]))
     run_loops(run, tmp_path, executor)
-    assert run.ledger.counts == {Fate.TRAINED: 16, Fate.FAULT: 3}
+    assert run.book.fates == {Fate.TRAINED: 16, Fate.FAULT: 3}
     assert all(len(batch) == 4 for batch in batches(run))
 
 
@@ -294,8 +287,8 @@ def test_a_sandbox_that_stays_away_ends_the_run_with_one_error(
     run = make_run(config(), FaultyExecutor(executor, fails=range(10_000)))
     with pytest.raises(RunError, match="in a row were lost, the last to: the engine is away"):
         run_loops(run, tmp_path, executor)
-    assert run.ledger.counts[Fate.TRAINED] == 0
-    assert run.ledger.open_ids == frozenset()
+    assert run.book.fates[Fate.TRAINED] == 0
+    assert run.book.open_ids == frozenset()
 
 
 class BrokenChecker:
@@ -325,12 +318,12 @@ def test_a_checker_that_only_fails_ends_the_run_by_its_problems_name(
 
 
 def test_a_checker_that_fails_now_and_then_costs_samples_only():
-    losses = Losses()
+    lost = LostSamples()
     for _ in range(100):
         for _ in range(MAX_CHECKER_FAULTS - 1):
-            losses.count("p/1", CheckerFault("int('x')"))
-        losses.none("p/1")
-    losses.count("p/2", SandboxFault("the engine is away"))
+            lost.add("p/1", CheckerFault("int('x')"))
+        lost.judged("p/1")
+    lost.add("p/2", SandboxFault("the engine is away"))
 
 
 class DyingSampler(FakeSampler):
@@ -353,6 +346,6 @@ def test_what_a_lost_engine_had_not_finished_is_sampled_again(
 ):
     run = make_run(config(), executor, sampler=DyingSampler(deaths=2))
     run_loops(run, tmp_path, executor)
-    assert run.ledger.counts == {Fate.TRAINED: 16}
+    assert run.book.fates == {Fate.TRAINED: 16}
     ids = [t.ticket.sample_id for batch in batches(run) for t in batch]
     assert len(set(ids)) == 16

@@ -17,7 +17,6 @@ from stepcoder_dist.records import (
     Completion,
     LineStructure,
     Outcome,
-    Program,
     RolloutRequest,
     TestResult,
     Ticket,
@@ -27,6 +26,7 @@ from stepcoder_dist.records import (
 from stepcoder_dist.report import sample_lines
 from stepcoder_dist.run import sample_rows
 from stepcoder_dist.run.run_folder import RunFolder
+from stepcoder_dist.text.program import Program
 
 SHORT = {
     "step", "sample_id", "problem_id", "level", "stage", "outcome", "reward", "weights", "tokens",
@@ -34,7 +34,7 @@ SHORT = {
 }  # fmt: skip
 
 
-def sample(index: int = 0, outcome: Outcome = Outcome.PASSED) -> tuple[Trajectory, JudgedSample]:
+def sample(index: int = 0, outcome: Outcome = Outcome.PASSED) -> JudgedSample:
     """`if a:` given; five tokens write `b`, an emoji of two tokens, a line end, the fence."""
     ticket = Ticket(
         sample_id=f"s000000-0000-{index:04d}",
@@ -85,7 +85,8 @@ def sample(index: int = 0, outcome: Outcome = Outcome.PASSED) -> tuple[Trajector
         newest_weights=0,
     )
     first = frozenset({1})
-    judged = JudgedSample(
+    return JudgedSample(
+        trajectory=trajectory,
         request=request,
         completion=completion,
         program=program,
@@ -93,13 +94,10 @@ def sample(index: int = 0, outcome: Outcome = Outcome.PASSED) -> tuple[Trajector
         lines=CreditedLines(rewarded=first, blamed=first),
         tests_total=3,
     )
-    return trajectory, judged
 
 
-def rows(step: int, samples: list[tuple[Trajectory, JudgedSample]], **train: object) -> list[dict]:
-    settings = config(Path("unused"), **train)
-    judged = {t.ticket.sample_id: j for t, j in samples}
-    return list(sample_rows.sample_rows(step, [t for t, _ in samples], judged, settings))
+def rows(step: int, samples: list[JudgedSample], **train: object) -> list[dict]:
+    return list(sample_rows.sample_rows(step, samples, config(Path("unused"), **train)))
 
 
 def test_a_whole_row_tells_source_tokens_mask_lines_and_verdict():
@@ -123,20 +121,18 @@ def test_a_whole_row_tells_source_tokens_mask_lines_and_verdict():
 
 
 def test_with_the_mask_off_every_line_is_kept():
-    trajectory, judged = sample()
-    (row,) = rows(1, [(trajectory, replace(judged, lines=None))])
+    (row,) = rows(1, [replace(sample(), lines=None)])
     assert row["kept_lines"] == [1, 2]
 
 
 def test_where_the_sign_decides_a_row_has_both_line_sets_and_keeps_what_either_keeps():
-    trajectory, judged = sample()
     lines = CreditedLines(rewarded=frozenset({1}), blamed=frozenset({2}))
     trajectory = replace(
-        trajectory,
+        sample().trajectory,
         keep=np.array([True, False, False, False, False]),
         blame=np.array([False, True, True, False, True]),
     )
-    (row,) = rows(1, [(trajectory, replace(judged, lines=lines))])
+    (row,) = rows(1, [replace(sample(), trajectory=trajectory, lines=lines)])
     assert (row["rewarded_lines"], row["blamed_lines"]) == ([1], [2])
     assert row["kept_lines"] == [1, 2]
     assert row["kept"] == [3, 1, 1]
@@ -148,7 +144,7 @@ def test_of_a_step_only_so_many_are_whole_and_every_outcome_is_among_them():
     batch = [sample(i, outcome) for i, outcome in enumerate(outcomes)]
     written = rows(7, batch, detailed_samples=6)
     whole = [row for row in written if "source" in row]
-    assert [row["sample_id"] for row in written] == [t.ticket.sample_id for t, _ in batch]
+    assert [row["sample_id"] for row in written] == [judged.sample_id for judged in batch]
     assert len(whole) == 6
     assert {row["outcome"] for row in whole} == {"passed", "timeout", "wrong_answer"}
     assert all(set(row) == SHORT for row in written if "source" not in row)
@@ -161,12 +157,6 @@ def test_a_run_of_ten_thousand_steps_keeps_detail_of_280_and_never_stops_to():
     assert kept[:100] == list(range(1, 101))
     assert kept[98:104] == [99, 100, 110, 120, 130, 140]
     assert kept[-3:] == [9800, 9900, 10000]
-
-
-def test_a_sample_that_was_judged_before_a_resume_has_a_short_row():
-    trajectory, _ = sample()
-    (row,) = sample_rows.sample_rows(1, [trajectory], {}, config(Path("unused")))
-    assert set(row) == SHORT
 
 
 @pytest.fixture(scope="module")
@@ -202,14 +192,6 @@ def test_the_loops_under_another_rule_record_rows_that_the_report_can_draw(tmp_p
     for row in signed:
         assert set(row["kept_lines"]) == {*row["rewarded_lines"], *row["blamed_lines"]}
         assert row["blamed_lines"]
-
-
-def test_what_a_trained_or_refused_sample_was_made_from_is_let_go(tmp_path: Path):
-    settings = config(tmp_path, steps=5, max_staleness=1)
-    run, executor = make_run(settings)
-    run_loops(run, executor, RunFolder(tmp_path, settings))
-    # a replacement that came too late for the last step is still in the buffer
-    assert len(run.judged) == len(run.buffer)
 
 
 def test_four_steps_in_one_go_record_the_same_bytes_as_two_and_two_resumed(tmp_path: Path):

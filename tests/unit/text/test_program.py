@@ -13,14 +13,8 @@ from hypothesis import example, given, strategies as st
 from tokenizers_for_tests import EOS, FAMILIES, tokenizer
 
 from stepcoder_dist.config import PromptConfig, SamplingConfig
-from stepcoder_dist.records import (
-    Int32Array,
-    Problem,
-    StartPoint,
-    TestSuite,
-    Ticket,
-)
-from stepcoder_dist.text.program import PromptWriter, assemble, line_of, line_starts
+from stepcoder_dist.records import Int32Array, Problem, TestSuite, Ticket
+from stepcoder_dist.text.program import PromptWriter, StartPoint, assemble, line_of, line_starts
 
 TICKET = Ticket(sample_id="s0-0-0", group="g", problem_id="p/1", stage=0, seed=7, planned_step=0)
 

@@ -1,0 +1,304 @@
+"""The book of samples: where every sample of a run is, from its plan to its fate.
+
+      plan           start           buffer          buffer          take          trained
+    ───────▶ PLANNED ─────▶ UNDER_WAY ─────▶ JUDGED ─────▶ BUFFERED ─────▶ IN_STEP ─────▶ TRAINED
+                                │              │               │
+                                │ lose         │ buffer        │ refuse_stale
+                                ▼              ▼               ▼
+                              FAULT         REJECTED        REJECTED
+
+    cancel_open: each of the five states ──▶ CANCELLED
+
+Both loops change the book, on one event loop. Each transition is one method, and raises `RunError`
+for a sample that is not in the state before it. A sample that has its fate leaves the book; how
+many have each fate stays.
+
+The book also holds the two weight versions that matter: that of the last finished learner step,
+which staleness is measured against, and the one that the rollout actors have. Who has to wait, for
+weights, room or a batch, waits on one condition; every change that may end a wait notifies it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from itertools import chain, groupby
+from typing import Any
+
+from stepcoder_dist.errors import RunError
+from stepcoder_dist.loop.judged_sample import JudgedSample
+from stepcoder_dist.records import Outcome, RolloutRequest, Ticket, WeightVersion
+
+
+class State(StrEnum):
+    """Where a sample is that has no fate yet."""
+
+    PLANNED = "planned"
+    """It has a ticket. A checkpoint leaves every open sample in this state."""
+    UNDER_WAY = "under way"
+    """An engine samples it or the sandbox judges it."""
+    JUDGED = "judged"
+    """It waits for room in the buffer."""
+    BUFFERED = "buffered"
+    """It waits for a learner step."""
+    IN_STEP = "in a learner step"
+
+
+class Fate(StrEnum):
+    """How a sample ended."""
+
+    TRAINED = "trained"
+    REJECTED = "rejected"
+    """Too stale to be trained."""
+    FAULT = "infrastructure_error"
+    CANCELLED = "cancelled"
+
+
+_BEFORE: Mapping[State | Fate, frozenset[State]] = {
+    State.UNDER_WAY: frozenset({State.PLANNED}),
+    State.JUDGED: frozenset({State.UNDER_WAY}),
+    State.BUFFERED: frozenset({State.JUDGED}),
+    State.IN_STEP: frozenset({State.BUFFERED}),
+    Fate.TRAINED: frozenset({State.IN_STEP}),
+    Fate.REJECTED: frozenset({State.JUDGED, State.BUFFERED}),
+    Fate.FAULT: frozenset({State.UNDER_WAY}),
+    Fate.CANCELLED: frozenset(State),
+}
+"""The states that a sample may come from."""
+
+
+@dataclass(slots=True)
+class _Sample:
+    """One line of the book."""
+
+    ticket: Ticket
+    state: State = State.PLANNED
+    request: RolloutRequest | None = None
+    """From `UNDER_WAY` on."""
+    judged: JudgedSample | None = None
+    """From `JUDGED` on."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedGroup:
+    """A group whose samples have all been trained: what the curriculum learns from."""
+
+    problem_id: str
+    stage: int
+    passed: tuple[bool, ...]
+    """In the order of the sample ids."""
+
+
+class SampleBook:
+    """The account of a run's samples. Use it on one event loop."""
+
+    def __init__(self, *, capacity: int, max_staleness: int, samples_per_group: int) -> None:
+        """`capacity`: of the buffer, in samples."""
+        self._capacity = capacity
+        self._max_staleness = max_staleness
+        self._samples_per_group = samples_per_group
+        self._changed = asyncio.Condition()
+        self._samples: dict[str, _Sample] = {}
+        self._in_state: Counter[State] = Counter()
+        self._passed: dict[str, dict[str, bool]] = {}
+        """Trained samples of groups that are not complete: by group, by sample id, did it pass?"""
+        self.fates: Counter[Fate] = Counter()
+        """Samples by fate, since the run began."""
+        self.version: WeightVersion = 0
+        """Of the last finished learner step, the one that the next step trains."""
+        self.published: WeightVersion = 0
+        """What the rollout actors hold: the weights of the samples that are planned now."""
+        self.planned_steps = 0
+        """Steps whose samples have been planned."""
+
+    # ---- what both loops ask ----
+
+    @property
+    def open_ids(self) -> frozenset[str]:
+        """The samples that have no fate yet."""
+        return frozenset(self._samples)
+
+    @property
+    def buffered(self) -> int:
+        """Samples that wait for a learner step."""
+        return self._in_state[State.BUFFERED]
+
+    def planned_groups(self) -> list[list[Ticket]]:
+        """The tickets that nobody has started, by group, in the order of planning."""
+        tickets = [s.ticket for s in self._samples.values() if s.state is State.PLANNED]
+        tickets.sort(key=lambda ticket: ticket.sample_id)
+        return [list(group) for _, group in groupby(tickets, key=lambda ticket: ticket.group)]
+
+    def request(self, sample_id: str) -> RolloutRequest:
+        """What was asked for a sample; raises `RunError` where nothing was."""
+        sample = self._samples.get(sample_id)
+        if sample is None or sample.request is None:
+            raise RunError(f"sample {sample_id} is not under way")
+        return sample.request
+
+    # ---- the rollout loop's transitions ----
+
+    async def turn_of(self, step: int) -> None:
+        """Wait until the weights are published that the step's samples may be made with."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.published >= step - self._max_staleness)
+
+    def plan(self, step: int, groups: Iterable[Iterable[Ticket]]) -> None:
+        """Take in the tickets of the next step. Raises `RunError` for any other step."""
+        if step != self.planned_steps:
+            raise RunError(f"step {step} was planned where step {self.planned_steps} is next")
+        self.planned_steps = step + 1
+        for ticket in chain.from_iterable(groups):
+            self.add(ticket)
+
+    def add(self, ticket: Ticket) -> None:
+        """Take in one more ticket: in the place of a lost sample, or from a checkpoint."""
+        if ticket.sample_id in self._samples:
+            raise RunError(f"sample {ticket.sample_id} was planned twice")
+        self._samples[ticket.sample_id] = _Sample(ticket)
+        self._in_state[State.PLANNED] += 1
+
+    def start(self, requests: Iterable[RolloutRequest]) -> None:
+        """An engine is asked for these samples."""
+        for request in requests:
+            self._move(request.ticket.sample_id, State.UNDER_WAY).request = request
+
+    def lose(self, sample_id: str) -> None:
+        """A sample got no verdict, and so no reward: its fate is a fault."""
+        self._move(sample_id, Fate.FAULT)
+
+    async def buffer(self, judged: JudgedSample) -> bool:
+        """Wait for room, then keep a judged sample for a learner step; False: it is too stale."""
+        sample_id = judged.sample_id
+        self._move(sample_id, State.JUDGED).judged = judged
+        async with self._changed:
+            await self._changed.wait_for(
+                lambda: self.buffered < self._capacity or self._is_stale(judged)
+            )
+            if self._is_stale(judged):
+                self._move(sample_id, Fate.REJECTED)
+                return False
+            self._move(sample_id, State.BUFFERED)
+            self._changed.notify_all()
+            return True
+
+    # ---- the training loop's transitions ----
+
+    async def take(self, count: int) -> list[JudgedSample]:
+        """Wait for `count` buffered samples; give the oldest plans, in the order of their ids.
+
+        Raises `ValueError` when more are asked for than the buffer can ever hold.
+        """
+        if count > self._capacity:
+            raise ValueError(f"count = {count} exceeds the buffer's capacity of {self._capacity}")
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.buffered >= count)
+            batch = sorted(self._buffer(), key=lambda judged: judged.sample_id)[:count]
+            for judged in batch:
+                self._move(judged.sample_id, State.IN_STEP)
+            self._changed.notify_all()
+        return batch
+
+    async def trained(
+        self, batch: Sequence[JudgedSample], version: WeightVersion
+    ) -> list[TrainedGroup]:
+        """A learner step trained the batch and made `version`; return the groups it completed.
+
+        A group can be spread over steps where rollouts run ahead; it is returned once.
+        """
+        if version != self.version + 1:
+            raise RunError(f"the learner made version {version} after version {self.version}")
+        async with self._changed:
+            for judged in batch:
+                self._move(judged.sample_id, Fate.TRAINED)
+            self.version = version
+            self._changed.notify_all()
+        return self._completed_by(batch)
+
+    async def refuse_stale(self) -> list[RolloutRequest]:
+        """Reject what is buffered and too old for the next step; return what was asked for it."""
+        async with self._changed:
+            stale = [judged for judged in self._buffer() if self._is_stale(judged)]
+            for judged in stale:
+                self._move(judged.sample_id, Fate.REJECTED)
+            self._changed.notify_all()
+        return [judged.request for judged in stale]
+
+    async def publish(self, version: WeightVersion) -> None:
+        """The rollout actors hold `version` from here on."""
+        if version > self.version:
+            raise RunError(f"version {version} was published after learner step {self.version}")
+        async with self._changed:
+            self.published = version
+            self._changed.notify_all()
+
+    def cancel_open(self) -> None:
+        """At the end of a run: what has no fate yet will not be trained."""
+        for sample_id in self.open_ids:
+            self._move(sample_id, Fate.CANCELLED)
+
+    # ---- checkpoints ----
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain JSON data: what a checkpoint of the last finished step holds.
+
+        Take it between two awaits: every sample then has its fate or is on its way.
+        """
+        tickets = sorted((s.ticket for s in self._samples.values()), key=lambda t: t.sample_id)
+        return {
+            "version": self.version,
+            "planned_steps": self.planned_steps,
+            "on_their_way": [asdict(ticket) for ticket in tickets],
+            "groups": {group: dict(passed) for group, passed in self._passed.items()},
+            "samples": {fate.value: number for fate, number in self.fates.items()},
+        }
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Continue where `snapshot` was taken; call it before the loops start."""
+        self.version = self.published = snapshot["version"]
+        self.planned_steps = snapshot["planned_steps"]
+        for fields in snapshot["on_their_way"]:
+            # old checkpoints have no groups in their tickets: there the sample's id begins with it
+            group = fields["sample_id"].rpartition("-")[0]
+            self.add(Ticket(**{"group": group, **fields}))
+        self._passed = {group: dict(passed) for group, passed in snapshot["groups"].items()}
+        self.fates.update({Fate(name): number for name, number in snapshot["samples"].items()})
+
+    # ---- inside ----
+
+    def _move(self, sample_id: str, to: State | Fate) -> _Sample:
+        """Every transition; raises `RunError` for a sample that cannot make it."""
+        sample = self._samples.get(sample_id)
+        if sample is None or sample.state not in _BEFORE[to]:
+            now = f"is {sample.state}" if sample else "was never planned or has its fate"
+            raise RunError(f"sample {sample_id} cannot be {to}: it {now}")
+        self._in_state[sample.state] -= 1
+        if isinstance(to, Fate):
+            del self._samples[sample_id]
+            self.fates[to] += 1
+        else:
+            sample.state = to
+            self._in_state[to] += 1
+        return sample
+
+    def _buffer(self) -> list[JudgedSample]:
+        samples = (s for s in self._samples.values() if s.state is State.BUFFERED)
+        return [sample.judged for sample in samples if sample.judged is not None]
+
+    def _is_stale(self, judged: JudgedSample) -> bool:
+        return self.version - judged.trajectory.oldest_weights > self._max_staleness
+
+    def _completed_by(self, batch: Sequence[JudgedSample]) -> list[TrainedGroup]:
+        completed = []
+        for trajectory in (judged.trajectory for judged in batch):
+            ticket = trajectory.ticket
+            passed = self._passed.setdefault(ticket.group, {})
+            passed[ticket.sample_id] = trajectory.outcome is Outcome.PASSED
+            if len(passed) == self._samples_per_group:
+                del self._passed[ticket.group]
+                in_order = tuple(passed[sample_id] for sample_id in sorted(passed))
+                completed.append(TrainedGroup(ticket.problem_id, ticket.stage, in_order))
+        return completed
