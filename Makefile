@@ -13,9 +13,12 @@ LOCK := deploy/locks/$(if $(GPU),gpu,cpu).txt
 # in PIP_FIND_LINKS, as for pip. uv stops at an index that it cannot reach, so it gets only one of the two.
 TORCH := $(if $(GPU),,$(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--extra-index-url https://download.pytorch.org/whl/cpu --index-strategy unsafe-best-match))
 
+# The GPU set's vLLM runs on GPUs only: the demo's actor and rank then share one, in turns.
+ON_GPU := $(if $(GPU),--set colocate=true --set actors.number=1 --set actors.gpu_memory_share=0.3 --set 'actors.resources={num_cpus=0.25,num_gpus=0.5}' --set 'learner.resources={num_cpus=1,num_gpus=0.5}')
+
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo demo-sft test test-long lint check format docs lock sandbox-image clean
+.PHONY: setup demo demo-sft test test-gpu test-long lint check format docs lock sandbox-image clean
 .DEFAULT_GOAL := help
 
 help:
@@ -36,7 +39,7 @@ sandbox-image: ## make the sandbox image (BASE=public|debian|auto, PACKAGES="num
 
 demo: setup ## evaluate a tiny model, train it by RL, evaluate it again; every part real (SEED=n)
 	@deploy/images/build_sandbox_image.sh auto $(IMAGE) || true
-	@$(BIN)/stepcoder demo deploy/runs/demo.toml --set seed=$(SEED)
+	@$(BIN)/stepcoder demo deploy/runs/demo.toml --set seed=$(SEED) $(ON_GPU)
 
 demo-sft: setup ## make the demo's warm start, deploy/models/ladder-sft, again
 	@$(BIN)/stepcoder sft deploy/runs/demo.toml
@@ -44,6 +47,10 @@ demo-sft: setup ## make the demo's warm start, deploy/models/ladder-sft, again
 test: setup ## run every test but the long ones
 	@deploy/images/build_sandbox_image.sh auto $(IMAGE) || true
 	@$(BIN)/pytest -m "not long" $(PYTEST_ARGS)
+
+test-gpu: ## run what needs GPUs: one, and two of a node for NCCL (docs/gpu.md)
+	@$(MAKE) --no-print-directory setup GPU=1
+	@$(BIN)/pytest -m gpu -rs $(PYTEST_ARGS)
 
 test-long: setup ## run the long suites: soak, overload, large corpora
 	@$(BIN)/pytest -m long $(PYTEST_ARGS)

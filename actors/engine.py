@@ -32,7 +32,7 @@ def check_platform(config: RunConfig, platform: Any = current_platform) -> None:
     if gpus == 0 and not platform.is_cpu():
         raise ConfigError(
             "actors.resources.num_gpus = 0, and the vLLM that is installed here runs on GPUs only; "
-            "reserve GPUs (deploy/runs/demo_gpu.toml, one_gpu.toml), or install the CPU set: "
+            "reserve GPUs (deploy/runs/one_gpu.toml; make demo GPU=1), or install the CPU set: "
             "make setup"
         )
     if gpus > 0 and platform.is_cpu():

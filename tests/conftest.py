@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--screenshots-of", metavar="RUN_DIR", help="a run to picture instead of the fixture's"
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The GPU set's vLLM runs on GPUs only: tests of engines on the CPU would all fail with it."""
+    try:
+        metadata.version("vllm")
+    except metadata.PackageNotFoundError:
+        return
+    reason = "the installed vLLM is built for GPUs: `make test` with the CPU set runs this"
+    for item in items:
+        if item.get_closest_marker("vllm") and not item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.hookimpl(hookwrapper=True)
