@@ -1,9 +1,9 @@
-"""Problem sets → `Problem` records: read, brought into one shape, checked.
+"""From problem sets to `Problem` records: rows are read, brought into one shape and checked.
 
     rows (files.py) ─ Draft (formats.py) ─ Problem: tests settled (tests.py), reference runnable
 
-`load` reads a whole set, `stream` one problem at a time in bounded memory, `each` hands bad rows
-out as errors instead of raising them. Nothing of a problem is run here.
+`load` reads a complete set, `stream` one problem at a time in bounded memory. `each` yields bad
+rows as errors instead of raising them. Nothing of a problem is run here.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ Item = TypeVar("Item")
 
 @dataclass(slots=True)
 class Account:
-    """What became of the rows of a set; filled while `stream` runs."""
+    """The result of each row of a set; filled while `stream` runs."""
 
     good: int = 0
     bad: list[ProblemError] = field(default_factory=list)
-    """One for each row that was left out, in the file's order."""
+    """An error for each row that was left out, in the file's order."""
     unsettled: list[str] = field(default_factory=list)
-    """Ids of problems whose expected values are all one-element lists, where nothing but running
-    a solution can tell whether APPS wrapped them; `rewrapped` gives the other reading."""
+    """Ids of problems whose expected values are all one-element lists, where only running a
+    solution can show whether APPS wrapped them; `rewrapped` gives the other reading."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ def stream(
 def solutions(
     spec: str | Path, *, max_bad_share: float = 0.0, account: Account | None = None
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yield the id and every solution of each row, as they stand there; tests are not looked at.
+    """Yield the id and every solution of each row, unchanged; tests are not looked at.
 
     `max_bad_share` and `account` as in `stream`.
     """
@@ -98,7 +98,7 @@ def solutions(
 
 
 def drafts(spec: str | Path) -> Iterator[Draft | ProblemError]:
-    """Yield every row's fields as they stand there, whether or not it could be judged."""
+    """Yield every row's fields unchanged, even of a row that cannot be judged."""
     if str(spec).startswith(ladder.PREFIX):
         for p in ladder.from_spec(str(spec)):
             yield Draft(problem_id=p.problem_id, statement=p.statement, solutions=[p.reference])
@@ -121,7 +121,7 @@ def _admitted(
     account: Account,
     limit: int | None,
 ) -> Iterator[Item]:
-    """The good items; the bad ones go into the account, or stop it all."""
+    """Yield the good items; a bad one goes into the account, or raises."""
     for item in items:
         if not isinstance(item, ProblemError):
             account.good += 1
@@ -146,7 +146,7 @@ def _admitted(
 
 
 def each(spec: str | Path, *, account: Account | None = None) -> Iterator[Problem | ProblemError]:
-    """Yield every row as a `Problem`, or as the `ProblemError` that tells what is wrong with it.
+    """Yield every row as a `Problem`, or as the `ProblemError` that says what is wrong with it.
 
     Raises `ProblemError` only where the rest of the file cannot be read.
     """
@@ -162,12 +162,12 @@ def each(spec: str | Path, *, account: Account | None = None) -> Iterator[Proble
         try:
             problem, settled = _read(row, where)
         except ProblemError as error:
-            # told anew: the one that was raised holds the whole row by its traceback
+            # a new error: the traceback of the raised one holds the complete row
             yield ProblemError(str(error))
             continue
         first = places.setdefault(problem.problem_id, where)
         if first != where:
-            yield _error(where, problem.problem_id, f"the id stands at {first} already")
+            yield _error(where, problem.problem_id, f"the id is used at {first} already")
             continue
         if account is not None and not settled:
             account.unsettled.append(problem.problem_id)
@@ -195,7 +195,7 @@ def _error(where: str, name: str | None, what: str) -> ProblemError:
 
 
 def problem_of(found: Draft, reference: str) -> tuple[Problem, bool]:
-    """The problem with this reference, which Python compiles or which is empty.
+    """Make the problem with this reference, which Python compiles or which is empty.
 
     The flag is False where only running a solution could settle how its expected values are to be
     read (`rewrapped`). Raises `RowError`.
@@ -221,7 +221,7 @@ def _read(row: Any, where: str) -> tuple[Problem, bool]:
 
 
 def _reference(found: Draft) -> str:
-    """The first solution that Python compiles; empty where the row has none at all."""
+    """Return the first solution that Python compiles; empty where the row has none."""
     solutions = [s.replace("\r\n", "\n") for s in found.solutions if s.strip()]
     complaints = []
     for solution in solutions:

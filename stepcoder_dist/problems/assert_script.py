@@ -1,11 +1,12 @@
-"""Assert scripts into call tests, without running them.
+"""Turning assert scripts into call tests, without running them.
 
     def check(candidate):                        fn_name "has_close_elements"
         assert candidate([1.0, 2.0], 0.5) ...  → inputs  [[[1.0, 2.0], 0.5], ...]
                                                  outputs [True, ...]
 
-A call test keeps its expected value outside of the sandbox, an assert script cannot. So every
-script whose asserts all are of a form listed in `_expectation` is turned; the rest stay scripts.
+A call test keeps its expected value outside of the sandbox; an assert script cannot. So a script
+is turned if all its asserts have a form listed in `_expectation`. The other scripts stay as they
+are.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 from stepcoder_dist.errors import NotPlain
 
 _ABSOLUTE_TOLERANCE = (1e-7, 1e-5)
-"""`abs(call - value) < t` is turned for these t: the sandbox compares floats at 1e-6."""
+"""`abs(call - value) < t` is turned for t between these: the sandbox compares floats at 1e-6."""
 _MAX_ITEMS = 1_000_000
 """Longest text or list that evaluating a literal expression may build."""
 _MAX_POWER_BITS = 20_000
@@ -49,13 +50,13 @@ _CALLS: dict[str, Callable[..., Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallTests:
-    """What `TestSuite` needs for a call-based problem."""
+    """The fields of `TestSuite` for a call-based problem."""
 
     fn_name: str
     inputs: tuple[list[Any], ...]
     outputs: tuple[Any, ...]
     any_sequence: bool = False
-    """An assert compares `tuple(call)` or `list(call)`: any sequence is right."""
+    """Whether an assert compares `tuple(call)` or `list(call)`, so that any sequence is right."""
 
 
 def call_tests(script: str, entry_point: str | None = None) -> CallTests | None:
@@ -92,7 +93,7 @@ def call_tests(script: str, entry_point: str | None = None) -> CallTests | None:
 
 
 def parse(source: str) -> ast.Module:
-    """`ast.parse` that raises SyntaxError whatever ails the source, and prints no warning."""
+    """Parse a source; raise SyntaxError for any fault of it, and print no warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -124,7 +125,7 @@ def _asserted(body: list[ast.stmt]) -> Iterator[ast.expr]:
 
 
 def _inert(statement: ast.stmt) -> bool:
-    """Imports, docstrings, `pass`, a bare name: they change no assert that is plain data."""
+    """Whether a statement (import, docstring, `pass`, name) changes no assert of plain data."""
     if isinstance(statement, ast.Expr):
         return isinstance(statement.value, ast.Constant | ast.Name)
     return isinstance(statement, ast.Import | ast.ImportFrom | ast.Pass)
@@ -135,7 +136,8 @@ def _expectation(test: ast.expr) -> tuple[ast.Call, Any, bool]:
     items is right.
 
     `call == value`, `value == call`, `call is None`, `tuple(call) == value`,
-    `abs(call - value) < 1e-6`. Not `call` or `call is True`: truth and identity are no equality.
+    `abs(call - value) < 1e-6`. `call` and `call is True` have no such form: truth and identity are
+    no equality.
     """
     match test:
         case ast.Compare(left=left, ops=[ast.Eq()], comparators=[right]):
@@ -165,7 +167,7 @@ def _equal(left: ast.expr, right: ast.expr) -> tuple[ast.Call, Any, bool]:
     for call, value in ((left, right), (right, left)):
         match call:
             case ast.Call(func=ast.Name(id="tuple" | "list"), args=[ast.Call() as inner]):
-                # both sides are made sequences of one kind: a list stands for either
+                # both sides are sequences of one kind: a list represents either
                 return _call(inner), list(literal(value)), True
             case ast.Call(func=ast.Name(id=name)) if name not in _CALLS:
                 return call, literal(value), False
@@ -251,8 +253,8 @@ def _binary(op: ast.operator, left: Any, right: Any) -> Any:
 def called_name(script: str) -> str | None:
     """The function that an assert script tests: the first that its asserts call.
 
-    None where they call only parameters of the script's own functions: a `check(candidate)` names
-    nothing.
+    None where they call only parameters of the script's own functions: `check(candidate)` does not
+    name the function.
     """
     try:
         tree = parse(script)

@@ -1,7 +1,8 @@
-"""Rows of a problem set, one at a time: JSONL, a JSON list, either gzipped, or an APPS folder.
+"""Reading the rows of a problem set one at a time: JSONL, a JSON list, or an APPS folder.
 
-Nothing is held but the row at hand, so the size of a file does not matter. A row that cannot be
-read comes out as a `ProblemError` in its place; the rest goes on where the format allows it.
+Files may be gzipped. Only the present row is held, so the size of a file does not matter. A row
+that cannot be read is yielded as a `ProblemError` in its place, and reading continues where the
+format allows it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ FIX = "fix the row or pass --max-bad-share (in a run file: problems.max_bad_shar
 _CHUNK_CHARS = 1 << 16
 _BLANK = re.compile("[ \t\r\n\ufeff]*")
 _BROKEN_FILE = (OSError, EOFError, zlib.error)
-"""Unreadable, or a gzip stream that is damaged or cut short."""
+"""Errors of a file that cannot be read, or of a gzip stream that is damaged or cut short."""
 
 APPS_FILES = (
     "question.txt",
@@ -29,16 +30,16 @@ APPS_FILES = (
     "starter_code.py",
     "metadata.json",
 )
-"""What is read of a problem's folder."""
+"""The files of a problem's folder that are read."""
 
 Row = tuple[str, Any]
-"""Where the row stands (`problems.jsonl:17`), and what it is."""
+"""A row's place (`problems.jsonl:17`) and its value."""
 
 
 def rows(path: Path) -> Iterator[Row | ProblemError]:
-    """Yield every row with its place; a broken one as the error that tells about it.
+    """Yield every row with its place, and a broken one as an error.
 
-    Raises `ProblemError` where nothing can be read at all or nothing more can be told apart.
+    Raises `ProblemError` where nothing can be read at all, or where the next row cannot be found.
     """
     try:
         if path.is_dir():
@@ -104,7 +105,7 @@ def _reason(error: Exception) -> str:
 
 
 def _list_items(path: Path, file: BinaryIO | gzip.GzipFile) -> Iterator[Row | ProblemError]:
-    """The items of a JSON list, decoded one by one from a window that slides over the file."""
+    """Yield the items of a JSON list, each from a window that moves over the file."""
     window = _Window(path, file)
     window.expect("[")
     item = 0
@@ -121,7 +122,7 @@ def _list_items(path: Path, file: BinaryIO | gzip.GzipFile) -> Iterator[Row | Pr
 
 
 class _Window:
-    """A moving piece of a JSON text: grows only while one value does not fit in it."""
+    """A moving piece of a JSON text, which grows only while one value does not fit in it."""
 
     def __init__(self, path: Path, file: BinaryIO | gzip.GzipFile) -> None:
         self._path = path
@@ -131,10 +132,10 @@ class _Window:
         self._text = ""
         self._at = 0
         self.line = 1
-        """1-based line of the next character."""
+        """The 1-based line of the next character."""
 
     def peek(self) -> str:
-        """The next character that is no white space; empty at the end of the file."""
+        """Return the next character that is no white space; empty at the end of the file."""
         while True:
             blank = _BLANK.match(self._text, self._at)
             self._move_to(blank.end() if blank else self._at)
@@ -154,7 +155,7 @@ class _Window:
         self._move_to(self._at + 1)
 
     def decode(self, where: str) -> Any:
-        """The next value. A broken one ends the file: where the next begins cannot be told."""
+        """Return the next value. A broken one ends the file, since the next cannot be found."""
         while True:
             try:
                 value, end = self._decoder.raw_decode(self._text, self._at)
@@ -200,7 +201,7 @@ class _Window:
 
 
 def _apps_folders(folder: Path) -> Iterator[Row | ProblemError]:
-    """APPS's own layout: one folder a problem, or one such folder itself."""
+    """Yield the rows of APPS's own layout: a folder for each problem, or one such folder."""
     if (folder / "question.txt").is_file():
         found = [folder]
     else:

@@ -1,11 +1,11 @@
-"""One row of a published problem set → one `Draft`: the same fields whatever the source.
+"""From a row of a published problem set to a `Draft`, with the same fields whatever the source.
 
     our own / APPS+ / judge rows   `inputs` and `outputs`, or `test_code`
     APPS                           `input_output`
     MBPP                           `test_list`
     HumanEval                      `test` and `entry_point`
 
-Only names and places differ here; what the values mean is settled in `tests.py`.
+Only names and places of fields are settled here; `tests.py` settles what the values mean.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from stepcoder_dist.problems import python_values
 from stepcoder_dist.problems.assert_script import parse
 
 OWN_FORMAT = "stepcoder"
-"""The value of `format` in rows that this project wrote: they mean what they say, and nothing
-about APPS's habits is guessed."""
+"""The value of `format` in rows that this project wrote: they mean what they say, and no
+convention of APPS is assumed."""
 
 
 PYTHON_TEXT = "python"
-"""The value of `values` in rows of ours whose inputs and outputs are each a Python literal as text,
-for JSON has no tuples, sets or bytes."""
+"""The value of `values` in our rows whose inputs and outputs are each the text of a Python literal,
+since JSON has no tuples, sets or bytes."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Draft:
-    """A row with its fields by our names, values as they came."""
+    """A row's fields by our names, with unchanged values."""
 
     problem_id: str
     statement: str = ""
     solutions: list[str] = field(default_factory=list)
-    """In the source's order; the first that parses becomes the reference."""
+    """Solutions in the source's order; the first that parses becomes the reference."""
     level: Any = None
     starter_code: str = ""
     inputs: Any = None
@@ -54,12 +54,12 @@ class Draft:
     time_limit_s: Any = None
     memory_limit_mb: Any = None
     apps: bool = False
-    """The row descends from APPS: wrapped return values, JSON text as arguments and LeetCode's
-    silent imports are to be expected."""
+    """Whether the row descends from APPS, which wraps return values, writes arguments as JSON text
+    and relies on LeetCode's silent imports."""
 
 
 def a_type(value: Any) -> str:
-    """`a list`, `an int`: for an error about a value of the wrong type."""
+    """The type in words (`a list`, `an int`), for an error about a value of the wrong type."""
     name = type(value).__name__
     return f"an {name}" if name[0] in "aeiou" else f"a {name}"
 
@@ -78,7 +78,7 @@ def draft(row: Any, where: str) -> Draft:
 
 
 def problem_id(row: Any, where: str) -> str | None:
-    """The id that the row would get, for an error about it; None where it has none."""
+    """The id that the row would get, for an error about the row; None where it has none."""
     try:
         return draft(row, where).problem_id
     except (RowError, ValueError, RecursionError):
@@ -87,7 +87,7 @@ def problem_id(row: Any, where: str) -> str | None:
 
 
 def _common(row: dict[str, Any], where: str) -> Draft:
-    """Our own schema, the `judge` rows, and APPS+."""
+    """Read a row of our own schema, of `judge`, or of APPS+."""
     own = row.get("problem_id")
     settled = row.get("format") == OWN_FORMAT
     apps_plus = not settled and ("canonical_solution" in row or "prompt" in row)
@@ -169,7 +169,7 @@ def _human_eval(row: dict[str, Any], _where: str) -> Draft:
         problem_id=f"humaneval/{_id(row.get('task_id')).rpartition('/')[2]}",
         statement=prompt,
         solutions=[prompt + _text(row, "canonical_solution")],
-        # what the prompt defines ahead of the function is there for every program
+        # what the prompt defines before the function is there for every program
         setup_code=preamble,
         test_code=preamble + _text(row, "test"),
         entry_point=entry_point,
@@ -203,7 +203,7 @@ def _before_function(prompt: str, entry_point: str) -> str:
 
 def _id(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise RowError(f"the id is {reprlib.repr(value)}, not a text or a whole number")
+        raise RowError(f"the id is {reprlib.repr(value)}, not a text or an integer")
     text = str(value).strip()
     if not text or not text.isprintable():
         raise RowError(f"the id {reprlib.repr(value)} is empty or not printable")
@@ -235,7 +235,7 @@ def _first_text(row: dict[str, Any], *keys: str) -> str:
 
 
 def _json(value: Any, key: str) -> Any:
-    """Decode a field that holds JSON text, as APPS's JSONL has them."""
+    """Decode a field that holds JSON text, as in APPS's JSONL."""
     if not isinstance(value, str):
         return value
     try:
@@ -245,7 +245,7 @@ def _json(value: Any, key: str) -> Any:
 
 
 def _values(row: dict[str, Any], key: str) -> Any:
-    """Inputs or outputs, out of their Python text where the row says that they are."""
+    """Return inputs or outputs; decode Python text where the row says that they are Python text."""
     values = row.get(key)
     if row.get("values") is None:
         return values

@@ -1,4 +1,4 @@
-"""A problem written as a row of our own format, which reads back as it was."""
+"""Writing a problem as a row of our own format, which reads back as the same problem."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stepcoder_dist.records import Problem
 
 
 def row_from_problem(problem: Problem) -> dict[str, Any]:
-    """Write a problem as one APPS+ object that `problem_from_row` reads back as it was.
+    """Write a problem as one APPS+ object that `problem_from_row` reads back as the same problem.
 
     Where its tests hold what JSON cannot (tuples, sets, bytes, nan) each input and output is
     Python text, and `values` says so. Raises `ProblemError` where they are no plain data.
@@ -29,7 +29,7 @@ def row_from_problem(problem: Problem) -> dict[str, Any]:
         "inputs": list(tests.inputs),
         "outputs": list(tests.outputs),
         "comparison": tests.comparison,
-        # only where it says something: rows without it, and digests of them, stay what they were
+        # only where it says something: rows without it, and their digests, do not change
         **({"strict_types": True} if tests.strict_types else {}),
         "checker": tests.checker,
         "setup_code": tests.setup_code,

@@ -18,7 +18,7 @@ from stepcoder_dist.problems.assert_script import evaluate
 
 
 def write(value: Any) -> str:
-    """Raises `ValueError` for what is no plain data, or nested too deeply."""
+    """Write a value as text. Raises `ValueError` for other than plain data, or deep nesting."""
     try:
         text = _text(value)
         same = _text(read(text)) == text
@@ -30,7 +30,7 @@ def write(value: Any) -> str:
 
 
 def read(text: str) -> Any:
-    """Raises `ValueError` for anything but plain data."""
+    """Read a text as a value. Raises `ValueError` for anything but plain data."""
     try:
         return evaluate(text)
     except (NotPlain, SyntaxError):

@@ -1,8 +1,8 @@
-"""What can be told about a reference solution without running it, and how it is made runnable.
+"""Static analysis of a reference solution, and completing it so that it can run.
 
 APPS+ holds solutions that do nothing by themselves: a zero-argument function around a program on
-standard input, or a method without its class. Both are completed here, so that every reference
-is a whole program for the sandbox, for the curriculum and for the warm start alike.
+standard input, or a method without its class. Both are completed here, so that every reference is a
+complete program for the sandbox, for the curriculum and for the warm start.
 """
 
 from __future__ import annotations
@@ -52,8 +52,9 @@ def defines(source: str, name: str) -> bool:
 def called_wrapper(source: str, fn_name: str | None) -> str:
     """Append the call to a program on standard input that is wrapped in a function of its own.
 
-    Only where the module does nothing by itself: imports, definitions and constants, and exactly
-    one function without arguments that nothing refers to (or the one named `fn_name`).
+    This happens only where the module does nothing by itself. It then has imports, definitions,
+    constants, and exactly one function without arguments that nothing refers to (or the one named
+    `fn_name`).
     """
     tree = parse(source)
     if not all(map(_passive, tree.body)):
@@ -95,7 +96,7 @@ def methods_in_class(source: str, fn_name: str) -> str:
     before = "\n".join(rest).rstrip()
     moved = (before + "\n\n\n" if before else "") + "class Solution:\n" + "\n".join(body) + "\n"
     if _strings(moved) != _strings(source):
-        # a text over several lines would gain blanks by the move
+        # moving a text over several lines would add blanks to it
         names = "\n".join(f"    {node.name} = {node.name}" for node in methods)
         return f"{source.rstrip()}\n\n\nclass Solution:\n{names}\n"
     return moved
@@ -104,7 +105,7 @@ def methods_in_class(source: str, fn_name: str) -> str:
 def returns_list(source: str, fn_name: str) -> bool | None:
     """Whether the function returns a list, by its annotation or its return statements.
 
-    None where they do not tell, or tell both.
+    None where they do not show it, or show both.
     """
     try:
         tree = parse(source)
@@ -114,8 +115,8 @@ def returns_list(source: str, fn_name: str) -> bool | None:
         if isinstance(node, ast.FunctionDef) and node.name == fn_name:
             if node.returns is not None:
                 return _annotated_list(node.returns)
-            told = {_is_list(value) for value in _returned(node)} - {None}
-            return told.pop() if len(told) == 1 else None
+            shown = {_is_list(value) for value in _returned(node)} - {None}
+            return shown.pop() if len(shown) == 1 else None
     return None
 
 
@@ -152,7 +153,7 @@ def _parameters(node: ast.FunctionDef) -> list[str]:
 
 
 def _strings(source: str) -> list[str]:
-    """Every text in the source but its docstrings, in order of value."""
+    """Every text in the source but its docstrings, sorted."""
     tree = parse(source)
     docstrings = {
         id(node.body[0].value)
@@ -171,7 +172,7 @@ def _strings(source: str) -> list[str]:
 
 
 def _returned(function: ast.FunctionDef) -> Iterator[ast.expr]:
-    """Values of the function's own return statements, not of functions inside it."""
+    """The values of the function's own return statements, not of functions inside it."""
     waiting: list[ast.AST] = list(function.body)
     while waiting:
         node = waiting.pop()
@@ -196,24 +197,24 @@ def _annotated_list(annotation: ast.expr) -> bool | None:
 
 
 def _is_list(value: ast.expr) -> bool | None:
-    told: bool | None = None
+    shown: bool | None = None
     match value:
         case ast.List() | ast.ListComp():
-            told = True
+            shown = True
         case ast.Constant(value=None):
             pass
         case ast.Constant() | ast.Compare() | ast.JoinedStr() | ast.UnaryOp() | ast.Dict():
-            told = False
+            shown = False
         case ast.BinOp(op=op) if isinstance(op, _ARITHMETIC):
-            told = False
+            shown = False
         case ast.IfExp(body=one, orelse=other):
             ways = {_is_list(one), _is_list(other)} - {None}
-            told = ways.pop() if len(ways) == 1 else None
+            shown = ways.pop() if len(ways) == 1 else None
         case ast.Call(func=ast.Name(id=name)):
-            told = _either(name, _LIST_CALLS, _SCALAR_CALLS)
+            shown = _either(name, _LIST_CALLS, _SCALAR_CALLS)
         case ast.Call(func=ast.Attribute(attr=name)):
-            told = _either(name, _LIST_METHODS, _SCALAR_METHODS)
-    return told
+            shown = _either(name, _LIST_METHODS, _SCALAR_METHODS)
+    return shown
 
 
 def _either(name: str | None, yes: set[str], no: set[str]) -> bool | None:

@@ -1,8 +1,8 @@
 """Problems by id, for a set that may be larger than the memory.
 
-They lie pickled in a nameless database of SQLite's, which keeps a few pages in memory and the rest
-in a file of the temporary folder (`SQLITE_TMPDIR`, else /var/tmp) that is gone with the process.
-The problems used last are at hand as they are: a set of ordinary size is never read back.
+They are pickled into a nameless database of SQLite, which keeps a few pages in memory and the
+others in a file of the temporary folder (`SQLITE_TMPDIR`, else /var/tmp) that is removed with the
+process. The problems used last are also kept unpickled: a set of ordinary size is never read back.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from stepcoder_dist.problems.formats import problem_id
 from stepcoder_dist.records import Problem
 
 AT_HAND_BYTES = 32 * 2**20
-"""Pickled size of the problems at hand. Reading one back takes less than judging a program."""
+"""Pickled size of the problems kept unpickled. Reading one back takes less than judging."""
 
 Entry = Problem | ProblemError
-"""A problem, or why its row cannot be used."""
+"""A problem, or the error that says why its row cannot be used."""
 
 
 class ProblemStore(Mapping[str, Entry]):
-    """Use as a context manager; from one thread only."""
+    """The store; a context manager, for one thread."""
 
     def __init__(self, *, at_hand_bytes: int = AT_HAND_BYTES) -> None:
         self._most = at_hand_bytes
         self._held = 0
         self._at_hand: OrderedDict[str, tuple[Entry, int]] = OrderedDict()
         self._database = sqlite3.connect("", isolation_level=None)
-        # one transaction that is never committed: nobody else will ever read it
+        # one transaction that is never committed: nobody else reads it
         self._database.executescript(
             "PRAGMA journal_mode = OFF; CREATE TABLE entry (id BLOB PRIMARY KEY, data BLOB); BEGIN"
         )
@@ -53,7 +53,7 @@ class ProblemStore(Mapping[str, Entry]):
         self._database.close()
 
     def add(self, name: str, entry: Entry) -> bool:
-        """Keep an entry unless the id is taken; tell whether it was kept.
+        """Keep an entry unless the id is taken; return whether it was kept.
 
         Raises `RunError` where the temporary folder cannot hold it.
         """
@@ -65,7 +65,7 @@ class ProblemStore(Mapping[str, Entry]):
         except sqlite3.Error as error:
             raise RunError(
                 f"problem {name!r} cannot be kept on disk ({error}); make room in /var/tmp or set "
-                "SQLITE_TMPDIR to a folder with room for the whole set"
+                "SQLITE_TMPDIR to a folder with room for the complete set"
             ) from None
         if added:
             self._take(name, entry, len(data))
@@ -91,7 +91,7 @@ class ProblemStore(Mapping[str, Entry]):
         return int(self._database.execute("SELECT count(*) FROM entry").fetchone()[0])
 
     def _take(self, name: str, entry: Entry, size: int) -> None:
-        """Have an entry at hand, and let go of those that were not asked for the longest."""
+        """Keep an entry unpickled, and drop those that were not asked for the longest time."""
         self._at_hand[name] = entry, size
         self._held += size
         while self._held > self._most and len(self._at_hand) > 1:
@@ -99,7 +99,7 @@ class ProblemStore(Mapping[str, Entry]):
 
 
 def read_problems(path: Path) -> ProblemStore:
-    """Read a file's problems by id, bad ones as errors; the first of each id counts.
+    """Read a file's problems by id, bad ones as errors; the first row of an id counts.
 
     Raises `ProblemError` if there are none.
     """
@@ -113,12 +113,12 @@ def read_problems(path: Path) -> ProblemStore:
         try:
             problem = problem_from_row(row, where)
         except ProblemError as error:
-            # told anew: the one that was raised holds the whole row by its traceback
-            told = ProblemError(str(error).removesuffix(f"; {FIX}"))
-            complaint = complaint or told
+            # a new error: the traceback of the raised one holds the complete row
+            copy = ProblemError(str(error).removesuffix(f"; {FIX}"))
+            complaint = complaint or copy
             name = problem_id(row, where)
             if name is not None:
-                store.add(name, told)
+                store.add(name, copy)
         else:
             store.add(problem.problem_id, problem)
     if not len(store):

@@ -1,13 +1,13 @@
-"""The tests of a row → `TestSuite`: what its inputs and outputs mean, settled once a problem.
+"""From the tests of a row to a `TestSuite`; the meaning of its values is settled once a problem.
 
     no fn_name     standard input and output, text
     fn_name        argument lists and return values
-    test_code      an assert script: call tests where it can be turned into them, else kept
+    test_code      an assert script: turned into call tests where possible, else kept
 
-APPS leaves some of it open: single return values wrapped in lists, arguments that are JSON text,
-dictionaries whose keys were integers before JSON made texts of them. Each is one reading for all
-tests of a problem, never one for each test: a checker that accepts either would accept the first
-element of a right answer.
+APPS leaves some of the meaning open: single return values wrapped in lists, arguments that are JSON
+text, dictionaries whose keys were integers before JSON made texts of them. All tests of a problem
+have one reading. A checker that accepts either reading in each test would accept the first element
+of a right answer.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ LEETCODE_IMPORTS = (
     "from math import ceil, cos, exp, fabs, floor, gcd, log, log2, sin, sqrt, tan\n"
     "from typing import Any, Callable, Dict, List, Optional, Set, Tuple, Union\n"
 )
-"""What APPS's checker imports ahead of a call-based solution; the solutions rely on it."""
+"""The imports of APPS's checker before a call-based solution; the solutions rely on them."""
 
 _INTEGER = re.compile(r"0|-?[1-9]\d{0,99}", re.ASCII)
-"""As JSON writes a key that is an integer."""
+"""A key that JSON made of an integer."""
 _MIB = 2**20
 _MOST_LIMIT = 1e9
-"""Seconds and MiB: 30 years, a petabyte."""
+"""The largest limit, in seconds or MiB: 30 years, a petabyte."""
 
 
 def suite(found: Draft, reference: str) -> tuple[TestSuite, bool]:
@@ -76,7 +76,7 @@ def suite(found: Draft, reference: str) -> tuple[TestSuite, bool]:
         if found.apps:
             outputs = [_number_as_text(output) for output in outputs]
         inputs, outputs = _texts(inputs, "input"), _texts(outputs, "output")
-        if found.apps:  # tests taken from judges on Windows, where no program sees them
+        if found.apps:  # tests from judges on Windows, where no program sees `\r`
             inputs = [text.replace("\r\n", "\n") for text in inputs]
     elif inputs:
         inputs, outputs = _read_lines(inputs, outputs)
@@ -101,7 +101,7 @@ def suite(found: Draft, reference: str) -> tuple[TestSuite, bool]:
 
 
 def _checker(found: Draft) -> str:
-    """The user's own checker; it runs in the sandbox, and is only parsed here."""
+    """Return the user's own checker, which runs in the sandbox and is only parsed here."""
     checker = found.checker.replace("\r\n", "\n")
     if not checker.strip():
         return ""
@@ -133,7 +133,7 @@ def _pairs(inputs: Any, outputs: Any) -> tuple[list[Any], list[Any]]:
 
 
 def listed(value: Any) -> Any:
-    """A list that stands in the row as JSON text, as tables hold it."""
+    """Decode a list that is JSON text in the row, as in tables."""
     if isinstance(value, str):
         with contextlib.suppress(ValueError, RecursionError):
             decoded = json.loads(value)
@@ -159,7 +159,7 @@ def _function_name(value: Any) -> str | None:
 
 
 def _texts(values: list[Any], what: str) -> list[str]:
-    """Standard input or output of each test; a list of lines, as APPS has some, is joined."""
+    """Return standard input or output of each test; a list of lines, as in APPS, is joined."""
     texts = []
     for number, value in enumerate(values, start=1):
         if isinstance(value, list) and all(isinstance(line, str) for line in value):
@@ -217,7 +217,7 @@ def _all_json(texts: list[str]) -> bool:
 def _with_integer_keys(inputs: list[list[Any]]) -> list[list[Any]]:
     """Undo what JSON does to keys, where every key of every dictionary argument is an integer.
 
-    APPS's own checker does it, and its solutions look up integers.
+    APPS's own checker does the same, and its solutions look up integers.
     """
     keys = [key for args in inputs for a in args if isinstance(a, dict) for key in a]
     if not keys or not all(_INTEGER.fullmatch(key) for key in keys):
@@ -233,15 +233,15 @@ def _unwrapped(
 ) -> tuple[list[Any], bool]:
     """Take single return values out of their lists, unless the function returns lists.
 
-    The reference tells, or the starter code's annotation. Where neither does, the values are
-    taken out, as APPS's own checker reads them, and the reading counts as not settled.
+    The reference shows that, or the starter code's annotation. Where neither does, the values are
+    taken out, as APPS's own checker does, and the reading counts as not settled.
     """
     if not one_element_lists(outputs):
         return outputs, True
-    told = reference_code.returns_list(reference, fn_name)
-    if told is None:
-        told = reference_code.returns_list(starter_code.rstrip() + " pass\n", fn_name)
-    return (outputs if told else [o[0] for o in outputs]), told is not None
+    lists = reference_code.returns_list(reference, fn_name)
+    if lists is None:
+        lists = reference_code.returns_list(starter_code.rstrip() + " pass\n", fn_name)
+    return (outputs if lists else [o[0] for o in outputs]), lists is not None
 
 
 def _imports(found: Draft, fn_name: str | None) -> str:

@@ -1,7 +1,7 @@
-"""A checkpoint's own chat template → the `Frame` around a task, without transformers.
+"""From a checkpoint's own chat template to the `Frame` around a task, without transformers.
 
-The conversation is rendered once, with marks for the task and for the start of the answer: what
-the template puts between them is what the model saw between a question and its answer.
+The conversation is rendered once, with marks for the task and for the start of the answer. The text
+between the marks is what the model saw between a question and its answer.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from stepcoder_dist.text.prompt_templates import Frame
 _TASK = "STEPCODER-TASK"
 _ANSWER = "STEPCODER-ANSWER"
 _GENERATION = re.compile(r"(\{%-?\s*)(end)?generation(\s*-?%\})")
-"""transformers' own tag, for masks of training data; it prints nothing."""
-_MEND = 'give a checkpoint of a chat model, or set prompt.style to "plain" or "deepseek-instruct"'
+"""A tag of transformers for masks of training data; it prints nothing."""
+_FIX = 'give a checkpoint of a chat model, or set prompt.style to "plain" or "deepseek-instruct"'
 
 
 def frame(folder: Path, system: str = "") -> Frame:
@@ -35,14 +35,14 @@ def frame(folder: Path, system: str = "") -> Frame:
     text = _render(folder, source, values)
     if text.count(_TASK) != 1 or text.count(_ANSWER) != 1 or text.find(_ANSWER) < text.find(_TASK):
         raise ConfigError(
-            f"{folder}: the chat template does not render a question and its answer; {_MEND}"
+            f"{folder}: the chat template does not render a question and its answer; {_FIX}"
         )
     before, _, rest = text.partition(_TASK)
     return Frame(before=before, after=rest.partition(_ANSWER)[0], begins=True)
 
 
 def _template(folder: Path) -> tuple[str, dict[str, str]]:
-    """The template's source, and the special tokens that it may name."""
+    """Read the template's source, and the special tokens that it may name."""
     config = _json(folder / "tokenizer_config.json")
     names = {
         key: text
@@ -58,7 +58,7 @@ def _template(folder: Path) -> tuple[str, dict[str, str]]:
     elif isinstance(found, list):  # several, by name
         found = {each.get("name"): each.get("template") for each in found}.get("default")
     if not isinstance(found, str) or not found.strip():
-        raise ConfigError(f"{folder}: holds no chat template; {_MEND}")
+        raise ConfigError(f"{folder}: holds no chat template; {_FIX}")
     return found, names
 
 
@@ -71,7 +71,7 @@ def _json(file: Path) -> dict[str, Any]:
 
 
 def _render(folder: Path, source: str, values: Mapping[str, Any]) -> str:
-    """With what transformers gives a template; in Jinja's sandbox: a checkpoint is a download."""
+    """Render with the names that transformers gives a template, in Jinja's sandbox."""
     from jinja2 import TemplateError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -84,7 +84,7 @@ def _render(folder: Path, source: str, values: Mapping[str, Any]) -> str:
         raise TemplateError(message)
 
     environment.globals["raise_exception"] = refuse
-    # one day for all: a prompt must not change from one day to the next
+    # a fixed day: a prompt must not change from one day to the next
     environment.globals["strftime_now"] = dt.date(2024, 1, 1).strftime
     source = _GENERATION.sub(
         lambda tag: tag[1] + ("endif" if tag[2] else "if true") + tag[3], source
@@ -93,4 +93,4 @@ def _render(folder: Path, source: str, values: Mapping[str, Any]) -> str:
         return environment.from_string(source).render(values, add_generation_prompt=False)
     except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
         reason = str(error).partition("\n")[0]
-        raise ConfigError(f"{folder}: the chat template fails: {reason}; {_MEND}") from None
+        raise ConfigError(f"{folder}: the chat template fails: {reason}; {_FIX}") from None

@@ -1,8 +1,8 @@
-"""The usual prompts: what a problem is asked as, and how that becomes a model's input.
+"""The usual prompts: the words of a problem, and the frame that a kind of model expects.
 
     style  │ before │ task: statement, starter code │ after │ ```python │ opening ┃ completion …
 
-A *task* words one problem, a *style* frames it for a kind of model. Any task goes with any style.
+A *task* has the words of a problem, a *style* the frame. Any task can be used with any style.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ _SLOT = re.compile(r"\{statement\}|\{starter_code\}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """How a problem is put. `{statement}` and `{starter_code}` are filled in."""
+    """The words of a problem. `{statement}` and `{starter_code}` are filled in."""
 
     text: str
-    """Before the opening fence."""
+    """Text before the opening fence."""
     opening: str = ""
     """Code after the fence: given to the policy, and the start of the program."""
     stop: tuple[str, ...] = ()
-    """An evaluated program ends before the first of these too: a base model that has finished a
-    function writes on."""
+    """An evaluated program also ends before the first of these, since a base model does not stop
+    after a function."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """What stands around the task."""
+    """The text around the task."""
 
     before: str = ""
     after: str = "\n"
     begins: bool = False
-    """`before` holds the token that begins a text, where the model has one."""
+    """Whether `before` holds the token that begins a text, where the model has one."""
 
 
 TASKS: Mapping[str, Task] = {
@@ -44,7 +44,7 @@ TASKS: Mapping[str, Task] = {
         text="Please provide a self-contained Python script that solves the following problem in "
         "a markdown code block:\n```\n{statement}\n```"
     ),
-    # Chen et al. 2021, arXiv 2107.03374: the prompt is code to go on with, and its stop strings
+    # Chen et al. 2021, arXiv 2107.03374: the prompt is code to continue, and has stop strings
     "humaneval-completion": Task(
         text="",
         opening="{statement}\n",
@@ -71,7 +71,7 @@ STYLES: Mapping[str, Frame] = {
 def filled(template: str, values: Mapping[str, str]) -> tuple[str, tuple[tuple[int, int], ...]]:
     """Put the values into the slots; return the text and the half-open ranges of the values.
 
-    In one pass: a statement that speaks of `{starter_code}` is not a template.
+    This is one pass: a statement that contains `{starter_code}` is not a template.
     """
     parts: list[str] = []
     ranges = []

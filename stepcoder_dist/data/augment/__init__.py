@@ -1,13 +1,13 @@
-"""Test augmentation: more inputs of the shapes seen, kept where they notice a wrong program.
+"""Test augmentation: more inputs like those seen, kept where they notice a wrong program.
 
 learning, shapes, texts, sequences, invariants
-                                        what inputs look like, and more that look so
+                                        the shape of the inputs, and more of that shape
 input_format, format_search             the same for standard input
 candidates                              new inputs of a problem
-agreement, expected_values              what is right, by all accepted solutions
+agreement, expected_values              the right answer, by all accepted solutions
 mutants                                 small wrong changes of the reference
 selection                               which tests are worth keeping
-augmenting                              the whole, for one problem, over the Executor port
+augmenting                              all of it, for one problem, over the Executor port
 scores                                  what the tests of a set notice, before and after
 """
 

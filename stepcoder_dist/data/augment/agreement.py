@@ -1,9 +1,12 @@
-"""What the accepted solutions answer to new inputs, and on which inputs they agree.
+"""The answers of the accepted solutions to new inputs, and the inputs on which they agree.
 
-An input within what was seen is one that the statement allows. There the reference's word counts,
-unless most of the others say otherwise: tests that are few accept wrong solutions too, and if one
-dissenting were enough it would veto every test that would find it out. Beyond what was seen right
-solutions may differ, and a reference alone knows nothing of it: all that are left have to agree.
+* An input within what was seen is one that the statement allows. There the reference decides,
+  unless
+  most of the others say otherwise. Few tests accept wrong solutions too: if one dissenting solution
+  were enough, it would veto every test that would find it out.
+* Beyond what was seen right solutions may differ, and the reference alone does not show that. So
+  all
+  solutions that are left have to agree.
 """
 
 from __future__ import annotations
@@ -20,28 +23,28 @@ from stepcoder_dist.ports import Executor
 from stepcoder_dist.records import Limits, Outcome, Problem, TestSuite, Verdict
 
 FEWEST_AGREEING = {Reach.SEEN: 0, Reach.SMALLER: 1, Reach.WIDER: 2}
-"""Solutions beside the reference that have to agree with it, where none dissents."""
+"""How many other solutions have to agree with the reference, where none dissents."""
 FEWEST_AGAINST_DISSENT = 2
-"""The same where some do; and at least as many as dissent, so that most agree."""
+"""The same where some dissent; and at least as many as dissent, so that most agree."""
 _LEAST_S = 0.5
 _SLOWER = 20.0
-"""A new input may take so many times the slowest test's processor time, and `_LEAST_S` always."""
+"""A new input may take this many times the slowest test's processor time; at least `_LEAST_S`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A new test that could be."""
+    """A possible new test."""
 
     input: Any
     output: Any
     lines: frozenset[int]
-    """Of the reference, that it executes."""
+    """Lines of the reference that it executes."""
     refuted: frozenset[str]
-    """Accepted solutions that fail it, and not merely for time."""
+    """Accepted solutions that fail it, and not only for time."""
 
 
 class Solutions:
-    """The reference and whatever else passes the tests at hand."""
+    """The reference and the other solutions that pass the present tests."""
 
     def __init__(
         self,
@@ -56,11 +59,11 @@ class Solutions:
         self._problem = problem
         self._first, self._second = first, second
         self.others = [source for source in others if source != problem.reference]
-        """Those that no test refuted yet."""
+        """The other solutions that no test refuted yet."""
         self._usual_s = max(_LEAST_S, _SLOWER * slowest_s)
 
     async def leave_out_failing(self) -> None:
-        """Keep those of the others that pass the tests at hand."""
+        """Keep those of the others that pass the present tests."""
         verdicts = await self._others_on(self._problem.tests)
         pairs = zip(self.others, verdicts, strict=True)
         self.others = [source for source, v in pairs if v.outcome is Outcome.PASSED]
@@ -69,8 +72,8 @@ class Solutions:
         return len(self.others) >= FEWEST_AGREEING[reach]
 
     async def answer(self, inputs: Sequence[Any], reach: Reach) -> list[Answered]:
-        """The inputs that have one answer. Raises `SandboxFault`."""
-        pairs = await self._told(inputs)
+        """Return the inputs that have one answer. Raises `SandboxFault`."""
+        pairs = await self._answers(inputs)
         if not pairs:
             return []
         tests = dataclasses.replace(
@@ -80,9 +83,9 @@ class Solutions:
         verdicts = await self._others_on(tests)
         found = []
         for place, (one, output) in enumerate(pairs):
-            told = list(zip(self.others, verdicts, strict=True))
-            dissenting = [(source, v) for source, v in told if not _passes(v, place)]
-            # the time is less than the problem allows: who runs out of it is not wrong yet
+            judged = list(zip(self.others, verdicts, strict=True))
+            dissenting = [(source, v) for source, v in judged if not _passes(v, place)]
+            # the time is less than the problem allows: a solution that needs more is not wrong yet
             wrong = frozenset(source for source, v in dissenting if not _timed_out(v, place))
             if _passes(again, place) and self._decided(len(dissenting), reach):
                 found.append(Answered(one, output, again.tests[place].executed_lines, wrong))
@@ -94,19 +97,19 @@ class Solutions:
             return agreeing >= FEWEST_AGREEING[reach]
         return reach is Reach.SEEN and agreeing >= max(FEWEST_AGAINST_DISSENT, dissenting)
 
-    async def _told(self, inputs: Sequence[Any]) -> list[tuple[Any, Any]]:
-        """Inputs with the reference's answer, where that could be an expected value."""
+    async def _answers(self, inputs: Sequence[Any]) -> list[tuple[Any, Any]]:
+        """The inputs with the reference's answer, where that can be an expected value."""
         expected = self._problem.tests.outputs
         asked = dataclasses.replace(
             self._careful(),
             inputs=tuple(inputs),
-            outputs=(expected[0],) * len(inputs),  # whether it is right is not asked
+            outputs=(expected[0],) * len(inputs),  # these are not compared
             checker="",
             keep_answers=True,
         )
-        told = await self._first.judge(self._problem.reference, asked)
+        verdict = await self._first.judge(self._problem.reference, asked)
         pairs = []
-        for one, result in zip(inputs, told.tests, strict=True):
+        for one, result in zip(inputs, verdict.tests, strict=True):
             if result.answer is not None:
                 value = expected_value(result.answer.value, expected)
                 if value is not None:
@@ -114,9 +117,12 @@ class Solutions:
         return pairs
 
     def _careful(self) -> TestSuite:
-        """Without the assert script, and with half of the time: no right program may be cut off
-        for an input that took the reference nearly all of it. With less where the tests at hand
-        take less: beyond what was seen some solutions never end."""
+        """The tests without the assert script, and with at most half of the time.
+
+        No right program may be cut off for an input that took the reference nearly all of its time.
+        There is less time where the present tests take less: beyond what was seen some solutions
+        never end.
+        """
         tests = self._problem.tests
         most = (tests.cpu_limit_s or Limits().cpu_s) / 2
         return dataclasses.replace(tests, test_code="", cpu_limit_s=min(most, self._usual_s))

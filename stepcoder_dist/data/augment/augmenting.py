@@ -1,6 +1,6 @@
-"""More tests for one problem, and what its tests noticed before and after.
+"""Adding tests to one problem, and counting what its tests noticed before and after.
 
-    mutants of the reference ── run on the tests at hand ── killed, or alive
+    mutants of the reference ── run on the present tests ── killed, or alive
     inputs of the shapes seen ─┬ the reference answers, twice the same; other solutions agree
                                ├ lines of the reference that no test executed yet
                                ├ mutants alive that answer differently
@@ -23,39 +23,40 @@ from stepcoder_dist.data.augment.agreement import Answered, Solutions
 from stepcoder_dist.data.augment.candidates import candidates
 from stepcoder_dist.data.augment.expected_values import is_json
 from stepcoder_dist.data.augment.mutants import mutants
-from stepcoder_dist.data.augment.selection import telling
+from stepcoder_dist.data.augment.selection import covering
 from stepcoder_dist.data.augment.shapes import Reach
 from stepcoder_dist.ports import Executor
 from stepcoder_dist.records import Limits, Outcome, Problem, TestSuite, Verdict
 
 _SLICES = (1, 4, 16)
-"""Tests that a mutant meets at a time, the last number again and again; a dead one meets no more.
-So one that never ends costs a limit or two, and what it does on the other tests stays unknown."""
+"""Tests that a mutant meets at a time; the last number repeats. A dead mutant meets no more tests.
+
+So one that never ends costs a limit or two, and its result on the other tests stays unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """The most that one problem may cost, in counts: the same on every machine."""
+    """The limits of one problem's cost, in counts, so that they are the same on every machine."""
 
     mutants: int = 40
     candidates: int = 64
     round: int = 16
     """Candidates that are tried together."""
     mutant_cpu_s: float = 0.25
-    """Processor seconds of a test of a mutant, or"""
+    """Processor seconds of a test of a mutant; it may take longer by `mutant_slowness`."""
     mutant_slowness: float = 20.0
-    """so many times what the reference's slowest test took; never over the problem's own limit."""
+    """A mutant may take this many times the reference's slowest test, within the limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Augmented:
-    """A problem with the tests added, and what its tests notice of the same mutants."""
+    """A problem with the added tests, and how many mutants its tests notice before and after."""
 
     problem: Problem
     added: int = 0
     mutants: int = 0
-    """All that were made; those that behave as the reference does cannot be told apart and count
-    as alive, so that no score can be expected to reach 1."""
+    """All mutants that were made. Those that behave as the reference cannot be noticed and count
+    as alive, so no score can be expected to reach 1."""
     killed_before: int = 0
     killed_after: int = 0
     lines: int = 0
@@ -63,11 +64,11 @@ class Augmented:
     lines_before: int = 0
     lines_after: int = 0
     others: int = 0
-    """Further solutions that pass the tests at hand,"""
+    """Further solutions that pass the present tests."""
     refuted: int = 0
-    """and those of them that fail an added test."""
+    """Those of `others` that fail an added test."""
     why: str = ""
-    """Why nothing was tried: an assert script, inputs of no known shape, a failing reference."""
+    """The reason why nothing was tried: an assert script, unknown inputs, a failing reference."""
 
 
 async def augment(
@@ -80,10 +81,10 @@ async def augment(
     second: Executor | None = None,
     budget: Budget | None = None,
 ) -> Augmented:
-    """Add tests until the problem has `limit` of them, or none says anything new.
+    """Add tests until the problem has `limit` of them, or no other test notices anything new.
 
-    `others` are further accepted solutions, which have a say in what is right (`agreement.py`). The
-    reference's second run is made in `second`, best a sandbox with another hash seed. Raises
+    `others` are further accepted solutions, which are asked what is right (`agreement.py`). The
+    reference runs a second time in `second`, preferably a sandbox with another hash seed. Raises
     `SandboxFault`, and `ProblemError` for tests that cannot be judged.
     """
     if not problem.tests.inputs:
@@ -151,7 +152,7 @@ class _Augmenting:
         )
 
     def _rounds(self) -> Iterator[tuple[Reach, list[Any]]]:
-        """Inputs to try together: near ones first, farther ones where there is who could tell."""
+        """Yield inputs to try together: near ones first, farther ones if solutions can decide."""
         known: set[str] = set()
         tests, budget = self._problem.tests, self._budget
         for reach in Reach:
@@ -168,7 +169,7 @@ class _Augmenting:
     async def _round(
         self, inputs: list[Any], reach: Reach, alive: list[str], room: int
     ) -> list[str]:
-        """Try some inputs; returns the mutants that live through those that are kept."""
+        """Try some inputs; return the mutants that pass all that are kept."""
         answered = await self._solutions.answer(inputs, reach)
         if not answered:
             return alive
@@ -178,17 +179,19 @@ class _Augmenting:
             for place, one in enumerate(answered)
         ]
         missing = {*alive, *self._solutions.others, *(self._code_lines - self._executed)}
-        chosen = telling(shown, missing, room)
+        chosen = covering(shown, missing, room)
         self._kept += [answered[place] for place in chosen]
-        told = frozenset().union(*(shown[place] for place in chosen))
-        self._executed |= self._code_lines & told
-        self._solutions.others = [source for source in self._solutions.others if source not in told]
-        return [source for source in alive if source not in told]
+        noticed = frozenset().union(*(shown[place] for place in chosen))
+        self._executed |= self._code_lines & noticed
+        self._solutions.others = [
+            source for source in self._solutions.others if source not in noticed
+        ]
+        return [source for source in alive if source not in noticed]
 
     async def _killed(self, tests: TestSuite, alive: Sequence[str]) -> dict[str, set[int]]:
-        """Mutants that do not pass, each with tests that notice it: those of its last slice.
+        """The mutants that do not pass, each with tests of its last slice that notice it.
 
-        Forgets mutants that the guest cannot compile.
+        Mutants that the guest cannot compile are forgotten.
         """
         killed: dict[str, set[int]] = {}
         left, sizes, at = list(alive), list(_SLICES), 0
@@ -207,7 +210,7 @@ class _Augmenting:
         return killed
 
     async def _on(self, tests: TestSuite, mutated: Sequence[str]) -> list[Verdict]:
-        """In both places by turns, so that no container waits."""
+        """Judge in both places by turns, so that no container waits."""
         most = self._problem.tests.cpu_limit_s or Limits().cpu_s
         quickly = dataclasses.replace(tests, cpu_limit_s=min(most, self._mutant_cpu_s))
         verdicts = (
@@ -224,7 +227,7 @@ class _Augmenting:
 
 
 def _with(tests: TestSuite, answered: Sequence[Answered]) -> TestSuite:
-    """These tests in place of the others."""
+    """The suite with these tests instead of its own."""
     return dataclasses.replace(
         tests,
         inputs=tuple(one.input for one in answered),
@@ -234,7 +237,7 @@ def _with(tests: TestSuite, answered: Sequence[Answered]) -> TestSuite:
 
 
 def _part(tests: TestSuite, start: int, end: int) -> TestSuite:
-    """Some of the tests; the assert script is the last of them."""
+    """The suite with some of its tests; the assert script is the last of them."""
     return dataclasses.replace(
         tests,
         inputs=tests.inputs[start:end],

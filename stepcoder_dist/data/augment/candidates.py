@@ -1,4 +1,4 @@
-"""Inputs that a problem's tests do not have yet: of the shapes seen, for a seed always the same."""
+"""New inputs of a problem, of the shapes seen; a seed always gives the same ones."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from stepcoder_dist.errors import Unlike
 from stepcoder_dist.records import TestSuite
 
 _TRIES_A_CANDIDATE = 30
-"""Most of what is made breaks a relation or was made before."""
+"""Attempts for one candidate: most of what is made breaks a relation or was made before."""
 _MOST_CHANGES = 3
 _LONGEST = 20_000
-"""Characters of an input, or those of the longest that was seen."""
+"""Longest input in characters, if no longer one was seen."""
 
 
 def candidates(tests: TestSuite, most: int, seed: int, reach: Reach) -> list[Any]:
-    """Up to `most` new inputs, simple and varied ones mixed; none where no shape is known."""
+    """Make up to `most` new inputs, simple and varied ones mixed; none where no shape is known."""
     if tests.fn_name is None:
         found = infer(tests.inputs)
         if found is None:
@@ -66,7 +66,7 @@ def _new(
 
 
 def _made(shape: Record, seen: list[list[Any]], rng: Random, tries: int) -> Iterator[list[Any]]:
-    """Small changes of what was seen, its parts put together anew, and wholly new ones, in turn."""
+    """Yield small changes of seen inputs, new combinations of their parts, new ones, in turn."""
     for number in range(tries):
         base = seen[number % len(seen)]
         match number % 4:

@@ -1,4 +1,4 @@
-"""What the reference answered, as an expected value: only where it looks like those of the tests.
+"""The reference's answer as an expected value, if it is of the kind that the tests expect.
 
 A function that returns `None` or a text where every test expects a number has been asked something
 that the statement does not allow.
@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 _LONGEST = 20_000
-"""Characters of an expected value, or those of the longest that was seen."""
+"""Longest expected value in characters, if no longer one was seen."""
 
 
 def expected_value(answer: Any, seen: Sequence[Any]) -> Any | None:
-    """The answer as an expected value beside those seen; None where it is of another kind."""
+    """The answer as an expected value; None where it is of another kind than those seen."""
     if isinstance(answer, str) and all(isinstance(one, str) for one in seen):
         return _text(answer, seen)
     if not any(map(_has_tuple, seen)):
@@ -29,7 +29,7 @@ def expected_value(answer: Any, seen: Sequence[Any]) -> Any | None:
 
 
 def is_json(value: Any) -> bool:
-    """Whether a JSON file gives the value back as it was."""
+    """Whether JSON preserves the value."""
     try:
         return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
     except (TypeError, ValueError, RecursionError):
@@ -61,7 +61,7 @@ def _has_tuple(value: Any) -> bool:
 
 
 def _lists(value: Any) -> Any:
-    """Tuples as lists, which is how a JSON file expects them."""
+    """The value with tuples as lists, as a JSON file has them."""
     if isinstance(value, list | tuple):
         return [_lists(item) for item in value]
     if isinstance(value, dict):

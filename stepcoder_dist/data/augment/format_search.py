@@ -1,8 +1,8 @@
 """The first format, of those that `input_format.py` can express, that explains every input.
 
-A depth-first search, line by line, over all inputs at once: what is counted by an earlier token
-comes before what just happens to have as many tokens, and a choice that does not come to the end of
-every input is taken back. A format counts only if it writes every input as it was.
+The search is depth-first, line by line, over all inputs at once. A part that an earlier token
+counts is tried before a part that just happens to have as many tokens. A choice that does not reach
+the end of every input is taken back. A format is accepted only if it writes every input as it was.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from stepcoder_dist.errors import Unlike
 _MOST_LINES = 20_000
 _MOST_SEGMENTS = 8
 _LONG = 6
-"""A number of so many digits whose length was told is a word, also where only one was seen."""
+"""A number with so many digits, whose length a token gave, is a word, even if seen only once."""
 
 
 def infer(texts: Sequence[str]) -> Format | None:
@@ -53,13 +53,13 @@ def infer(texts: Sequence[str]) -> Format | None:
 
 
 def _tree(inputs: list[Lines]) -> bool:
-    """Edges of a tree, or its parents: n and n−1 lines. A change of one hardly leaves a tree."""
-    told = [value_of(lines[0][0]) for lines in inputs]
+    """Whether these are a tree's edges or parents (n and n−1 lines), which a change would break."""
+    counts = [value_of(lines[0][0]) for lines in inputs]
     widths = {len(line) for lines in inputs for line in lines[1:]}
     return (
         widths.issubset({2, 3})
-        and max((t for t in told if isinstance(t, int)), default=0) > 2  # noqa: PLR2004
-        and told == [len(lines) for lines in inputs]
+        and max((t for t in counts if isinstance(t, int)), default=0) > 2  # noqa: PLR2004
+        and counts == [len(lines) for lines in inputs]
     )
 
 
@@ -116,13 +116,13 @@ def _search(states: list[_State], chosen: tuple[Segment, ...]) -> Iterator[tuple
 
 
 def _options(states: list[_State], segment: int) -> Iterator[Segment]:
-    """What may come next, the most telling first."""
+    """Yield what may come next, the most specific first."""
     lines = [state.lines[state.at] for state in states]
     tokens = [token for line in lines for token in line]
     counted = [
         place
         for place in states[0].counts
-        # one input explains itself in many ways: there only its first line may count
+        # many formats explain a single input: there only its first line may count
         if all(place in s.counts for s in states) and (len(states) > 1 or place[0] == 0)
     ]
     for size in counted:
@@ -178,7 +178,7 @@ def _tells_length(states: list[_State], size: Place, words: list[str]) -> bool:
 
 
 def _cases(inputs: list[Lines]) -> Format | None:
-    """A first line that tells how many blocks of two lines or more follow."""
+    """Formats whose first line says how many blocks of two lines or more follow."""
     if any(len(lines[0]) != 1 or not isinstance(value_of(lines[0][0]), int) for lines in inputs):
         return None
     numbers = [int(lines[0][0]) for lines in inputs]
@@ -188,7 +188,7 @@ def _cases(inputs: list[Lines]) -> Format | None:
         pieces = [cut(lines[1:], number) for lines, number in zip(inputs, numbers, strict=True)]
         blocks = [block for piece in pieces if piece is not None for block in piece]
         if None in pieces or len(blocks) <= len(inputs):
-            continue  # one block an input says nothing
+            continue  # one block an input shows nothing
         body = _explained(blocks, nested=True)
         if body is not None:
             return Format((Row(0, 1, (None,), frozenset({0})), Cases((0, 0), body)))
@@ -196,7 +196,7 @@ def _cases(inputs: list[Lines]) -> Format | None:
 
 
 def _cuts(inputs: list[Lines]) -> Iterator[Any]:
-    """Ways to cut the lines after the first into blocks."""
+    """Yield ways to cut the lines after the first into blocks."""
 
     def evenly(lines: Lines, number: int) -> list[Lines] | None:
         size, rest = divmod(len(lines), number)
@@ -211,18 +211,18 @@ def _cuts(inputs: list[Lines]) -> Iterator[Any]:
             blocks, at = [], 0
             for _ in range(number):
                 header = lines[at] if at < len(lines) else []
-                told = value_of(header[column]) if column < len(header) else None
-                if not isinstance(told, int) or told < 1:
+                count = value_of(header[column]) if column < len(header) else None
+                if not isinstance(count, int) or count < 1:
                     return None
-                blocks.append(lines[at : at + 1 + told])
-                at += 1 + told
+                blocks.append(lines[at : at + 1 + count])
+                at += 1 + count
             return blocks if at == len(lines) else None
 
         yield by_header
 
 
 def _without_counts(segments: tuple[Segment, ...]) -> Format:
-    """Rows know which of their tokens count something."""
+    """The segments with rows that know which of their tokens count something."""
     counting: set[Place] = set()
     for segment in segments:
         line = segment.line if isinstance(segment, Rows) else segment

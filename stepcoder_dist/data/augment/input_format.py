@@ -1,13 +1,13 @@
-"""What a problem's standard input consists of, inferred from the inputs at hand.
+"""The parts of a problem's standard input, inferred from its inputs.
 
-    3 10        Row     a line of so many tokens
-    1 2 3       Vector  a line of numbers, as many as a token of a row told (3), or any number
-    abc         Word    a line of one word, as long as a token told
-    1 2         Rows    lines of one form, as many as a token told
-    1 5         Cases   blocks of lines of one form, as many as a token told
+    3 10        Row     a line of a fixed number of tokens
+    1 2 3       Vector  a line of numbers, as many as a token of a row said (3), or any number
+    abc         Word    a line of one word, as long as a token said
+    1 2         Rows    lines of one form, as many as a token said
+    1 5         Cases   blocks of lines of one form, as many as a token said
 
 `read` turns an input into a list of arguments, `write` turns arguments into an input. A token that
-tells a number of something is no argument: it is counted when the input is written, so the two can
+says a number of something is no argument: it is counted when the input is written, so the two can
 never disagree. Where no such format explains every input there is none, and no input is made.
 """
 
@@ -23,12 +23,12 @@ from stepcoder_dist.errors import Unlike
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"-?(?:0|[1-9][0-9]{0,14})\.[0-9]{1,9}")
 MOST_PLAIN_ROWS = 4
-"""Rows that nothing counts: many of them are more likely a list whose count was not understood."""
+"""Most rows that no token counts; more are probably a list whose count was not understood."""
 
 Lines = list[list[str]]
-"""Tokens of each line."""
+"""The tokens of each line."""
 Place = tuple[int, int]
-"""Of a token: segment and column."""
+"""The place of a token: segment and column."""
 Counts = dict[Place, int]
 
 
@@ -36,24 +36,24 @@ class Segment(Protocol):
     """A part of the input, of one line or more."""
 
     def read(self, lines: Lines, at: int, counts: Counts) -> tuple[list[Any], int]:
-        """Arguments, and the line after; adds what its tokens count. Raises `Unlike`."""
+        """Return arguments and the line after; add what its tokens count. Raises `Unlike`."""
         ...
 
     def count(self, arguments: list[Any], counts: Counts) -> None:
-        """Add how many its arguments are. Raises `Unlike` where two disagree."""
+        """Add the number of its arguments. Raises `Unlike` where two numbers disagree."""
         ...
 
     def write(self, arguments: list[Any], counts: Counts) -> Lines: ...
 
     @property
     def width(self) -> int:
-        """Arguments that it reads."""
+        """The number of arguments that it reads."""
         ...
 
 
 @dataclass(frozen=True)
 class Row:
-    """`tokens` values; those at `counting` places tell a number and are no arguments."""
+    """`tokens` values; those at `counting` places are numbers of something, and no arguments."""
 
     segment: int
     tokens: int
@@ -76,7 +76,7 @@ class Row:
         return [v for c, v in enumerate(values) if c not in self.counting], at + 1
 
     def count(self, arguments: list[Any], counts: Counts) -> None:
-        """Its arguments have no number."""
+        """Add nothing: nothing counts a row's arguments."""
 
     def write(self, arguments: list[Any], counts: Counts) -> Lines:
         left = iter(arguments)
@@ -175,14 +175,14 @@ class Cases:
 
 @dataclass(frozen=True)
 class Format:
-    """Segments, one after the other."""
+    """A format: segments in order."""
 
     segments: tuple[Segment, ...]
     ending: str = field(default="\n")
-    """What comes after the last line."""
+    """The text after the last line."""
 
     def read(self, text: str) -> list[Any]:
-        """The arguments of an input. Raises `Unlike`."""
+        """Return the arguments of an input. Raises `Unlike`."""
         lines = split(text)
         arguments, at = self.read_lines(lines, 0)
         if at != len(lines):
@@ -190,10 +190,10 @@ class Format:
         return arguments
 
     def write(self, arguments: Sequence[Any]) -> str:
-        """The input that has these arguments. Raises `Unlike`."""
+        """Return the input that has these arguments. Raises `Unlike`."""
         lines = self.write_lines(list(arguments))
         if any(not line or "" in line for line in lines):
-            raise Unlike  # an empty line reads as another number of lines in many programs
+            raise Unlike  # many programs read an empty line as another number of lines
         return "\n".join(" ".join(line) for line in lines) + self.ending
 
     def read_lines(self, lines: Lines, at: int) -> tuple[list[Any], int]:
@@ -222,7 +222,7 @@ class Format:
 
 
 def split(text: str) -> Lines:
-    """Tokens of each line. Raises `Unlike` for blank lines between others."""
+    """Split a text into the tokens of each line. Raises `Unlike` for blank lines between others."""
     lines = [line.split() for line in text.rstrip().split("\n")]
     if not all(lines):
         raise Unlike
@@ -230,7 +230,7 @@ def split(text: str) -> Lines:
 
 
 def value_of(token: str) -> Any:
-    """A number, where it is written as Python would write it; else the token."""
+    """The token as a number if Python would write the number so; else the token."""
     if _INTEGER.fullmatch(token):
         return token if int(token) == 0 and token[0] == "-" else int(token)
     return float(token) if _FLOAT.fullmatch(token) else token

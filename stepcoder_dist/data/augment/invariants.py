@@ -1,8 +1,8 @@
-"""What held for every input seen, and so has to hold for every input that is made.
+"""Properties that every seen input has, and so every new input must have.
 
-An input that breaks what the statement promises can make a right program fail, and the statement
-cannot be asked. The tests can: a property of this catalogue that each of them has is taken for a
-promise. Too few tests make too many promises, which costs variety and never correctness.
+An input that breaks a promise of the statement can make a right program fail, and the statement is
+not understood. So a property of this catalogue that all tests have is taken for a promise. Too few
+tests make too many promises, which costs variety and never correctness.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _ENOUGH = 3
-"""Items that must have been seen before their order or distinctness says anything."""
+"""Items that must have been seen before their order or distinctness is taken for a property."""
 
 
 # ── of a sequence ────────────────────────────────────────────────────────────────────────────
@@ -33,7 +33,7 @@ def distinct(items: Sequence[Any]) -> bool:
 
 
 def rectangular(items: Sequence[Any]) -> bool:
-    """All items are sized, and of one size."""
+    """Whether all items are sized, and of one size."""
     return bool(items) and all(_sized(i) for i in items) and len({len(i) for i in items}) == 1
 
 
@@ -42,7 +42,7 @@ def square(items: Sequence[Any]) -> bool:
 
 
 def permutation(items: Sequence[Any]) -> bool:
-    """Of 0…n−1 or of 1…n."""
+    """Whether the items are a permutation of 0…n−1 or of 1…n."""
     if not all(type(item) is int for item in items):
         return False
     return sorted(items) in (list(range(len(items))), list(range(1, len(items) + 1)))
@@ -60,7 +60,7 @@ SequenceProperty = Callable[[Sequence[Any]], bool]
 
 
 def properties(seen: Sequence[Sequence[Any]]) -> tuple[SequenceProperty, ...]:
-    """What every sequence has, where they are enough to tell."""
+    """The properties of all sequences, where there are enough of them."""
     filled = [items for items in seen if items]
     if sum(map(len, filled)) < _ENOUGH:
         return ()
@@ -72,7 +72,7 @@ def properties(seen: Sequence[Sequence[Any]]) -> tuple[SequenceProperty, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """`holds(record[left], record[right])`."""
+    """A relation of two fields: `holds(record[left], record[right])`."""
 
     left: int
     right: int
@@ -112,7 +112,7 @@ def at_most(number: Any, other: Any) -> bool:
 
 
 def bounds(number: Any, items: Any) -> bool:
-    """No number in the items, however deep, is greater."""
+    """Whether no number in the items, however deep, is greater."""
     if not _number(number) or not isinstance(items, list | tuple) or not items:
         return False
     numbers = list(_numbers(items))
@@ -130,7 +130,7 @@ RECORD = (
 
 
 def relations(seen: Sequence[Sequence[Any]]) -> tuple[Relation, ...]:
-    """What holds between two fields of every record; all records have as many fields."""
+    """The relations that hold in every record; all records have the same number of fields."""
     pairs = itertools.permutations(range(len(seen[0])), 2)
     return tuple(
         Relation(left, right, holds)

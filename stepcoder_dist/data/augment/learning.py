@@ -1,4 +1,4 @@
-"""The shape of what was seen at one place of the inputs.
+"""Finding the shape of the values that were seen at one place of the inputs.
 
 learn([3, 8])               Integers 3…8
 learn(["ab", "b"])          Texts of 1…2 letters
@@ -81,11 +81,11 @@ def _sequence(kind: type, seen: list[Any], reach: Reach) -> Shape:
 
 
 def record(kind: type, seen: Sequence[Any], reach: Reach) -> Record:
-    """The shape of these records, all of as many fields."""
+    """The shape of these records, which all have the same number of fields."""
     fields = tuple(learn(column, reach) for column in zip(*seen, strict=True))
     return Record(kind, fields, invariants.relations(seen))
 
 
 def _as_fields(seen: list[Any]) -> bool:
-    """Only plain fields: a short list of lists is a small matrix, not a record."""
+    """Whether the fields are plain: a short list of lists is a small matrix, not a record."""
     return not any(isinstance(field, list | dict) for value in seen for field in value)

@@ -1,8 +1,8 @@
-"""Small wrong changes of a program: what its tests should notice.
+"""Mutants: small wrong changes of a program, which its tests should notice.
 
 The classic operators, on the syntax tree: arithmetic, comparisons (off by one among them),
 `and`/`or`, constants, negated conditions, deleted statements, returned values, `break`/`continue`.
-A mutant whose byte code equals the original's or another mutant's is none.
+A mutant whose byte code equals the original's or another mutant's is dropped.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _MOST_NODES = 20_000
 
 @dataclass(frozen=True, slots=True)
 class _Edit:
-    """One change, as what to do with the node at one place of a walk over the tree."""
+    """One change: a function for the node at one place of a walk over the tree."""
 
     kind: str
     place: int
@@ -58,10 +58,10 @@ class _Edit:
 
 
 def mutants(source: str, most: int, seed: int) -> list[str]:
-    """Up to `most` mutants, evenly of all kinds; the same ones for the same seed.
+    """Make up to `most` mutants, evenly of all kinds; the same ones for the same seed.
 
-    Empty for a source that does not compile or cannot be written again (a sum of hundreds of terms
-    is too deep for that), and for one of more than 20,000 nodes.
+    There are none for a source that does not compile, that cannot be written again (a sum of
+    hundreds of terms is too deep for that), or that has more than 20,000 nodes.
     """
     original = _compiled(source)
     if original is None:
@@ -84,7 +84,7 @@ def mutants(source: str, most: int, seed: int) -> list[str]:
     for edit in evenly(edits, lambda e: e.kind):
         if len(found) == most:
             break
-        changed = ast.parse(source)  # a deep copy calls itself: too often for a long `elif`
+        changed = ast.parse(source)  # `deepcopy` is recursive, which fails for a long `elif`
         edit.apply(list(ast.walk(changed))[edit.place])
         text = _written(changed)
         code = _compiled(text)
@@ -113,7 +113,7 @@ def _compiled(source: str | None) -> CodeType | None:
 
 
 def _untouched(node: ast.AST) -> Iterator[ast.AST]:
-    """Nodes below this one that say nothing about what the program does."""
+    """Nodes below this one that do not change what the program does."""
     untouched: list[ast.AST | None] = []
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         arguments = node.args
@@ -177,7 +177,7 @@ def _flow_edits(place: int, node: ast.AST) -> Iterator[_Edit]:
 
 
 def _has_opposite(test: ast.expr) -> bool:
-    """A comparison whose operator has an opposite: that is its negation, and made already."""
+    """Whether a comparison's operator has an opposite: its negation is then made already."""
     opposite = (ast.Eq, ast.NotEq, ast.In, ast.NotIn, ast.Is, ast.IsNot)
     return isinstance(test, ast.Compare) and isinstance(test.ops[0], opposite)
 

@@ -1,4 +1,4 @@
-"""What the tests of a set notice before and after: mutation scores by level."""
+"""Mutation scores by level: the mutants that a set's tests notice before and after."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class AugmentScore:
     level: str
     problems: int = 0
     scored: int = 0
-    """Those with mutants."""
+    """Problems with mutants."""
     unchanged: int = 0
-    """Those that got no test."""
+    """Problems that got no test."""
     tests_before: int = 0
     added: int = 0
     mutants: int = 0
@@ -47,15 +47,15 @@ class AugmentScore:
 
 
 class AugmentScores:
-    """Adds problems up, one at a time: a set may be larger than the memory."""
+    """Sums over problems that are added one at a time: a set may be larger than the memory."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Counter[str]] = {}
         self.reasons: Counter[str] = Counter()
-        """Why nothing was tried, by reason; a failing reference without its details."""
+        """Problems for which nothing was tried, by reason (without a failure's details)."""
 
     def add(self, level: str, figures: Mapping[str, Any]) -> None:
-        """One problem's `figures`."""
+        """Add one problem's `figures`."""
         counts = {name: n for name, n in figures.items() if isinstance(n, int)}
         for key in (level, ALL):
             self._sums.setdefault(key, Counter()).update(counts)
@@ -63,7 +63,7 @@ class AugmentScores:
             self.reasons[str(figures["not_tried"]).partition(":")[0]] += 1
 
     def by_level(self) -> list[AugmentScore]:
-        """Levels that were seen, in their order, and all of them together."""
+        """The levels that were seen, in their order, and all of them together."""
         return [
             AugmentScore(level=level, **self._sums[level])
             for level in (*LEVELS, ALL)
@@ -71,7 +71,7 @@ class AugmentScores:
         ]
 
     def as_json(self) -> dict[str, Any]:
-        """For a report: figures by level, and reasons."""
+        """The figures by level and the reasons, for a report."""
         rows = {
             score.level: asdict(score)
             | {"score_before": score.score_before, "score_after": score.score_after}
@@ -81,7 +81,7 @@ class AugmentScores:
 
 
 def figures(one: Augmented) -> dict[str, Any]:
-    """The figures of one problem, by the names of `AugmentScore`: JSON."""
+    """The figures of one problem as JSON, by the names of `AugmentScore`."""
     why = {"not_tried": one.why} if one.why else {}
     return why | {
         "problems": 1,
@@ -101,7 +101,7 @@ def figures(one: Augmented) -> dict[str, Any]:
 
 
 def scores_table(scores: Iterable[AugmentScore]) -> Table:
-    """One line a level."""
+    """The scores as a table, one line a level."""
     table = Table(title="test augmentation: share of the reference's mutants that tests notice")
     table.add_column("level")
     for column in (

@@ -1,18 +1,18 @@
-"""Which of many tests are worth keeping: a greedy cover, the most telling test first."""
+"""Choosing the tests that are worth keeping: a greedy cover, the test that shows most first."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Sequence
 
 
-def telling(
+def covering(
     shown: Sequence[frozenset[Hashable]], missing: Collection[Hashable], most: int
 ) -> list[int]:
     """Places of up to `most` tests, in the order of choice.
 
-    `shown[i]` is what test i shows, be it mutants, solutions or lines; `missing` is what no test
-    shows yet. Each choice shows the most of what is still missing, the earliest of equals; it ends
-    when none shows anything new.
+    `shown[i]` is what test i shows: mutants, solutions or lines. `missing` is what no test shows
+    yet. Each choice shows the most of what is still missing, the earliest of equals. The choice
+    ends when no test shows anything new.
     """
     chosen: list[int] = []
     left = set(missing)

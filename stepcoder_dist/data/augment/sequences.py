@@ -1,8 +1,8 @@
-"""Shapes of what has items: sequences of any length, and records of fields.
+"""Shapes of values with items: sequences of any length, and records of fields.
 
-Lists, sets and dictionaries are sequences (a dictionary of pairs with distinct keys). A tuple whose
-length never changes is a record, and so is the list of a function's arguments, and a short list of
-one length that was seen often, such as a point or an interval.
+Lists, sets and dictionaries are sequences (a dictionary is one of pairs with distinct keys). Three
+values are records: a tuple whose length never changes, the list of a function's arguments, and a
+short list of one length that was seen often, such as a point or an interval.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from stepcoder_dist.data.augment.shapes import Shape
 from stepcoder_dist.data.augment.texts import change
 
 _MOST_NEW_ITEMS = 12
-"""Of a sequence that is made anew: small inputs reach corners as well as large ones."""
+"""Most items of a new sequence: small inputs reach corner cases as well as large ones."""
 
 
 def items_of(value: Any) -> list[Any]:
@@ -32,18 +32,18 @@ def items_of(value: Any) -> list[Any]:
 KINDS: dict[type, Callable[[list[Any]], Any]] = {
     list: list, tuple: tuple, set: set, frozenset: frozenset, dict: dict
 }  # fmt: skip
-"""How each kind is made of its items."""
+"""The function that makes each kind of its items."""
 
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """A sequence: so many items of one shape, with the properties that all that were seen had."""
+    """A sequence of items of one shape, with the lengths and properties that were seen."""
 
     kind: type
     shortest: int
     longest: int
     item: Shape | None
-    """None where only empty ones were seen."""
+    """The shape of an item; None where only empty sequences were seen."""
     properties: tuple[SequenceProperty, ...]
 
     def fits(self, value: Any) -> bool:
@@ -74,14 +74,14 @@ class Items:
         return self._made(items, rng)
 
     def resized(self, value: Any, length: int, rng: Random) -> Any:
-        """Cut, or filled up with fresh items."""
+        """The items cut, or filled up with fresh ones, to a length."""
         items = items_of(value)[:length]
         if self.item is not None:
             items += [self.item.fresh(rng) for _ in range(length - len(items))]
         return self._made(items, rng)
 
     def _made(self, items: list[Any], rng: Random) -> Any:
-        """Adjust towards the properties; `fits` decides whether that was enough."""
+        """Adjust the items towards the properties; `fits` decides whether that was enough."""
         wanted = self.properties
         if invariants.permutation in wanted:
             first = 0 if 0 in items else 1
@@ -92,14 +92,14 @@ class Items:
             width = len(items) if invariants.square in wanted else len(items[0])
             items = [self.item.resized(item, width, rng) for item in items]
         if invariants.ascending in wanted or invariants.descending in wanted:
-            with contextlib.suppress(TypeError):  # a text among numbers has no place in the order
+            with contextlib.suppress(TypeError):  # a text among numbers has no order
                 items = sorted(items, reverse=invariants.ascending not in wanted)
         return KINDS[self.kind](items)
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Fields, each of a shape of its own, with the relations that held between them."""
+    """A record: fields, each of its own shape, with the relations that held between them."""
 
     kind: type
     fields: tuple[Shape, ...]
@@ -126,11 +126,11 @@ class Record:
         return self._made(fields, rng)
 
     def crossed(self, value: Any, other: Any, rng: Random) -> Any:
-        """Each field of the one or of the other."""
+        """A mixture of two records: each field is of the one or of the other."""
         return self._made([rng.choice(pair) for pair in zip(value, other, strict=True)], rng)
 
     def _made(self, fields: list[Any], rng: Random) -> Any:
-        """Adjust where the relation is one of lengths; `fits` decides over the others."""
+        """Adjust the fields where a relation is one of lengths; `fits` decides on the others."""
         for relation in self.relations:
             left, right = relation.left, relation.right
             shape = self.fields[right]

@@ -1,7 +1,7 @@
-"""Shapes of single values, and what every shape can do (`learning.py` finds the shape).
+"""Shapes of single values, and the interface of every shape (`learning.py` finds the shape).
 
-A shape makes values anew (`fresh`), changes one in a small way (`varied`), and tells whether a
-value is of it (`fits`); what the first two make need not fit and is asked.
+A shape makes new values (`fresh`), makes a small change of one (`varied`), and says whether a value
+is of this shape (`fits`). What the first two make need not fit, so it is checked.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class Reach(StrEnum):
     SEEN = "seen"
     """Numbers and lengths between the least and the greatest that were seen."""
     SMALLER = "smaller"
-    """Down to 1 too: constraints do not often forbid the small, but some do."""
+    """Also down to 1: constraints do not often forbid small values, but some do."""
     WIDER = "wider"
-    """To 0, −1, the empty, and beyond the greatest."""
+    """Also 0, −1, the empty, and beyond the greatest."""
 
 
 class Shape(Protocol):
@@ -36,7 +36,7 @@ class Shape(Protocol):
 
 
 def span(low: Number, high: Number, reach: Reach) -> tuple[Number, Number]:
-    """The least and greatest number that may be made where these were seen."""
+    """The least and greatest number that may be made, from those seen."""
     kind = type(low)
     if reach is Reach.SEEN:
         return low, high
@@ -46,7 +46,7 @@ def span(low: Number, high: Number, reach: Reach) -> tuple[Number, Number]:
 
 
 def lengths(shortest: int, longest: int, reach: Reach) -> tuple[int, int]:
-    """The same of lengths."""
+    """The least and greatest length that may be made, from those seen."""
     if reach is Reach.SEEN:
         return shortest, longest
     if reach is Reach.SMALLER:
@@ -86,7 +86,7 @@ class Floats:
     low: float
     high: float
     decimals: int
-    """The most that were seen: inputs of a thousandth have expected values of a thousandth."""
+    """Most decimals seen: inputs with three decimals have expected values with three."""
     seen: tuple[float, ...]
 
     def fits(self, value: Any) -> bool:
@@ -110,7 +110,7 @@ class Floats:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """Nothing is known to vary here: what was seen, for booleans both."""
+    """One of the values that were seen; for booleans both. Nothing is known to vary here."""
 
     seen: tuple[Any, ...]
 
@@ -127,7 +127,7 @@ class OneOf:
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """Values of several kinds were seen at one place."""
+    """One of several shapes: values of several kinds were seen at one place."""
 
     shapes: tuple[Shape, ...]
 

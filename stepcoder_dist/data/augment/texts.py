@@ -13,20 +13,20 @@ from stepcoder_dist.data.augment.shapes import OneOf, Reach, Shape, lengths
 
 _CLASSES = (string.ascii_lowercase, string.ascii_uppercase, string.digits)
 _ENOUGH = 3
-"""Letters of a class that must have been seen before the others of it are used."""
+"""Letters of a class that must have been seen before its other letters are used."""
 _RUN = re.compile(r"[0-9]+|[A-Za-z]+")
 _PAIRS = {")": "(", "]": "[", "}": "{", ">": "<"}
 
 
 @dataclass(frozen=True, slots=True)
 class Letters:
-    """Texts without a blank: each letter stands for itself."""
+    """Texts without a blank, whose letters are independent of each other."""
 
     alphabet: str
     shortest: int
     longest: int
     balanced: bool
-    """All brackets that were seen had their partners."""
+    """Whether all brackets that were seen had their partners."""
     seen: tuple[str, ...]
 
     def fits(self, value: Any) -> bool:
@@ -49,7 +49,7 @@ class Letters:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """Texts with blanks: words that were seen, in any order and number."""
+    """Texts with blanks, made of the words that were seen, in any order and number."""
 
     vocabulary: tuple[str, ...]
     fewest: int
@@ -68,7 +68,7 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """Texts of one skeleton (`12-31-1999`): its runs of digits and of letters vary, each alone."""
+    """Texts of one skeleton (`12-31-1999`); each of its runs of digits or letters varies."""
 
     seen: tuple[str, ...]
 
@@ -129,12 +129,12 @@ def learn(seen: Sequence[str], reach: Reach) -> Shape:
 
 
 def skeleton(text: str) -> str:
-    """The text with one sign for each run: `12-31-1999` is `0-0-0`."""
+    """The text with one sign for each run: that of `12-31-1999` is `0-0-0`."""
     return _RUN.sub(lambda found: "0" if found.group().isdigit() else "a", text)
 
 
 def balanced(text: str) -> bool:
-    """Whether every bracket has its partner, inside of one another."""
+    """Whether every bracket has its partner, properly nested."""
     is_open: list[str] = []
     for character in text:
         if character in _PAIRS.values():
@@ -153,7 +153,7 @@ def _alphabet(text: str) -> str:
 
 
 def change(items: list[Any], rng: Random, new: Callable[[], Any]) -> list[Any]:
-    """One small change of a list; `new()` makes an item. The list may come out as it was."""
+    """Make one small change of a list; `new()` makes an item. The list may stay as it was."""
     size = len(items)
     if not size:
         return [new()]

@@ -3,10 +3,10 @@
     problems("train", seed=0, count=400, conditionals=range(2, 4))
     problems.load("ladder:train?conditionals=2-3&count=400&seed=1&kinds=if,if-else&calls=0")
 
-A problem is one number taken through k conditional statements, told in a controlled English
-(`language.py`). Levels go by k. Everything about a problem follows from its program and
-its split: a program always belongs to the same one split, by its hash, so splits are disjoint for
-all seeds and options, and it has the same id and the same tests wherever it comes up.
+A problem takes one number through k conditional statements, described in a controlled English
+(`language.py`). Its level depends on k. Everything about a problem follows from its program and its
+split. A program belongs to one split, by its hash, so splits are disjoint for all seeds and
+options. It has the same id and the same tests wherever it occurs.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ CALL_SHARE = 0.2
 """Share of problems that define `f(n)` instead of reading standard input."""
 
 CPU_LIMIT_S = 1.0
-"""A right program takes microseconds: what loops for ever should cost little."""
+"""CPU limit of a test: right programs take microseconds, endless ones should cost little."""
 MOST = 1_000_000
 """The largest count of problems, and of tests, that a spec may ask for."""
 _LEAST = {"count": 1, "tests": 1, "unreached": 0}
 _TRIES = 400
-"""Programs drawn for one problem before there seem to be no more of its kind."""
+"""Programs drawn for one problem before its kind is taken to be exhausted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a spec can choose."""
+    """The options of a spec."""
 
     seed: int = 0
     count: int | None = None
@@ -60,15 +60,15 @@ class Options:
     kinds: tuple[str, ...] = KINDS
     calls: float = CALL_SHARE
     tests: int | None = None
-    """Tests of each problem; `COUNTS` and `TESTS` say what None is."""
+    """Tests of each problem; None: the default of `TESTS`."""
     off_by_one: float = 0.0
     """Share of comparisons that the references of the sft split get wrong (`slips.py`)."""
     thorough: bool | None = None
-    """Tests go every way of every conditional; None: those of the heldout split do."""
+    """Tests take every way of every conditional; None: only those of the heldout split do."""
     unreached: int = 0
     """Branches of the reference that no test reaches (`inputs.py`)."""
     slips: float = 1.0
-    """Share of the reference's off-by-one slips that the tests are made to tell."""
+    """Share of the reference's off-by-one slips that the tests are made to notice."""
 
 
 def problems(
@@ -85,7 +85,7 @@ def problems(
     unreached: int = 0,
     slips: float = 1.0,
 ) -> list[Problem]:
-    """Make `count` different problems; the number of conditionals goes round in its range.
+    """Make `count` different problems; the number of conditionals cycles through its range.
 
     The same arguments give the same problems, and a smaller count a prefix of them. Raises
     `ProblemError` for an unknown split or kind, or where there are fewer such programs.
@@ -106,7 +106,7 @@ def problems(
 
 
 def from_spec(spec: str) -> Iterator[Problem]:
-    """`ladder:<split>[?option=value&...]`, the options being the arguments of `problems`."""
+    """Make the problems of `ladder:<split>[?option=value&...]`, with the options of `problems`."""
     split, _, query = spec.removeprefix(PREFIX).partition("?")
     changes: dict[str, object] = {}
     for key, text in parse_qsl(query, keep_blank_values=True):

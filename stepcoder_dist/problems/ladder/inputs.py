@@ -1,12 +1,12 @@
-"""Which inputs test a program of the ladder: how much of it they see.
+"""Choosing the inputs that test a program of the ladder: how much of it they see.
 
     thorough        every way of every conditional
     else            some of them, as unit tests do
     unreached = 1   all tests together leave a branch of the program unexecuted
 
-    slips = 0.5     half of the program's off-by-one slips are told by chance only
+    slips = 0.5     half of the program's off-by-one slips are noticed by chance only
 
-All tell the program from the other slips, wherever an input that may be used does.
+All tests together notice every other slip, wherever an allowed input does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from stepcoder_dist.problems.ladder.programs import INPUTS
 from stepcoder_dist.problems.ladder.slips import single_slips
 
 Branch = tuple[int, int, bool]
-"""Step, depth, way: as `Task.branches` has it."""
+"""A branch as (step, depth, way), as in `Task.branches`."""
 
 
 def draw_inputs(
@@ -33,15 +33,16 @@ def draw_inputs(
 ) -> list[int]:
     """Draw the inputs of the tests, ascending.
 
-    Those that are not thorough enter at least one conditional where there is one to enter.
+    Inputs that are not thorough enter at least one conditional where there is one to enter.
     """
     order = rng.sample(INPUTS, len(INPUTS))
     if unreached:
         order = _leaving_out(task, order, rng, tests, unreached)
     outputs = {n: task.run(n) for n in order}
-    told = [slip for slip in single_slips(task) if slips == 1 or rng.random() < slips]
+    noticed = [slip for slip in single_slips(task) if slips == 1 or rng.random() < slips]
     seen: dict[int, set[object]] = {
-        n: {number for number, slip in enumerate(told) if slip.run(n) != outputs[n]} for n in order
+        n: {number for number, slip in enumerate(noticed) if slip.run(n) != outputs[n]}
+        for n in order
     }
     for n in order:
         branches = task.branches(n)
@@ -57,10 +58,10 @@ def draw_inputs(
 def _leaving_out(
     task: Task, order: Sequence[int], rng: random.Random, tests: int, count: int
 ) -> list[int]:
-    """The inputs that take none of `count` branches, chosen so that enough inputs stay.
+    """The inputs that take none of `count` branches, which are chosen so that enough inputs stay.
 
-    A branch counts where code of its own goes unexecuted. Where no branch leaves as many inputs
-    as there are to be tests, the one that leaves most is left out.
+    A branch counts where code of its own stays unexecuted. Where no branch leaves enough inputs for
+    the tests, the one that leaves most is left out.
     """
     taken = {n: {b for b in task.branches(n) if _has_code(task, b)} for n in order}
     candidates = sorted(set().union(*taken.values()))
@@ -77,7 +78,7 @@ def _leaving_out(
 
 
 def _has_code(task: Task, branch: Branch) -> bool:
-    """Not so where an `if` without `else` or a loop is passed over."""
+    """Whether a branch has code; skipping a loop or an `if` without `else` has none."""
     number, depth, way = branch
     step = task.steps[number]
     for _ in range(depth):
@@ -86,7 +87,7 @@ def _has_code(task: Task, branch: Branch) -> bool:
 
 
 def _cover(order: Sequence[int], seen: Mapping[int, set[object]]) -> list[int]:
-    """Few of the inputs that together see all there is to see: the one that adds most, first."""
+    """A few inputs that together see all that can be seen; the one that adds most comes first."""
     chosen: list[int] = []
     wanted = set().union(*seen.values())
     while wanted:

@@ -1,4 +1,4 @@
-"""The language of the ladder: steps on one number, as English, as Python, and as what they do.
+"""The language of the ladder: steps on one number, as English, as Python, and as functions.
 
     read n . if n is even add 3 . while n is above 20 subtract 7 . print n
 
@@ -9,11 +9,11 @@
         n-=7
     print(n)
 
-There are no blanks around operators: the tokenizer has a token for `==` and for a digit, but
-would need one more for each blank before a digit.
+There are no blanks around operators. The tokenizer has a token for `==` and for a digit, but would
+need one more for each blank before a digit.
 
-Every step is one conditional statement, or one around another. `run` is the meaning of a step;
-the tests hold the written Python equal to it.
+Every step is one conditional statement, or one around another. `run` is the meaning of a step; a
+test compares the written Python with it.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from typing import Protocol
 
 INDENT = "    "
 RUNAWAY = 1000
-"""A `while` step that goes round more often than this is no step of the ladder."""
+"""Most iterations of a `while` step."""
 
 
 class Step(Protocol):
-    """What an action and the three kinds of conditional statement have in common."""
+    """The interface of an action and of the three kinds of conditional statement."""
 
     @property
     def conditionals(self) -> int:
-        """Conditional statements in the step's code."""
+        """The number of conditional statements in the step's code."""
         ...
 
     @property
@@ -43,11 +43,11 @@ class Step(Protocol):
         ...
 
     def run(self, n: int) -> int:
-        """What the step makes of n. Raises `OverflowError` for a `while` that runs away."""
+        """Apply the step to n. Raises `OverflowError` for a `while` with too many iterations."""
         ...
 
     def branches(self, n: int) -> Iterator[tuple[int, bool]]:
-        """Which way each `if` and `while` goes from n: its depth, and whether it is entered."""
+        """The way of each `if` and `while` from n: its depth, and whether it is entered."""
         ...
 
 
@@ -55,13 +55,13 @@ class Step(Protocol):
 class Condition:
     """`test` is one of even, odd, above, below, divisible; the first two take no number.
 
-    A divisor is at least 3, since `even` says 2: one program has one statement.
+    A divisor is at least 3, since `even` means 2: a program has exactly one statement.
     """
 
     test: str
     number: int = 0
     inclusive: bool = False
-    """Above and below let the number itself in: no statement asks for it (`slips.py`)."""
+    """Above and below include the number itself, which no statement asks for (`slips.py`)."""
 
     def holds(self, n: int) -> bool:
         match self.test:
@@ -98,7 +98,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """`verb` is one of add, subtract, multiply by. No conditional: the body of one."""
+    """`verb` is one of add, subtract, multiply by. An action is the body of a conditional."""
 
     verb: str
     number: int
@@ -163,7 +163,7 @@ class If:
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """A `for` loop: its body always runs, so it has no branch of its own."""
+    """A `for` loop, whose body always runs, so that it has no branch of its own."""
 
     times: int
     body: Step

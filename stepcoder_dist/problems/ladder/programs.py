@@ -1,8 +1,8 @@
 """Random programs of the ladder in which every conditional statement matters.
 
 A program is drawn step by step along the values that reach each step, so that nothing has to be
-thrown away at the end: both ways of every conditional are taken by some inputs, numbers stay
-small, and different inputs keep giving different outputs.
+thrown away at the end. Some inputs take each way of every conditional, numbers stay small, and
+different inputs keep different outputs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from stepcoder_dist.problems.ladder.language import Action, Condition, If, Repea
 from stepcoder_dist.records import LEVELS
 
 CONDITIONALS = range(1, 6)
-"""How many conditional statements a program can have."""
+"""The numbers of conditional statements that a program can have."""
 LEVEL_OF = dict(
     zip(CONDITIONALS, (LEVELS[0], LEVELS[0], LEVELS[1], LEVELS[2], LEVELS[2]), strict=True)
 )
@@ -25,16 +25,16 @@ KINDS = ("if", "if-else", "repeat", "while", "nested")
 INPUTS = range(40)
 """The values of n that tests are drawn from."""
 LARGEST_VALUE = 999
-"""No run of a problem leaves −999…999, so that outputs stay short."""
+"""The largest absolute value of a run, so that outputs stay short."""
 _SMALLEST_BRANCH = 0.1
-"""Share of the inputs that goes each way at every conditional."""
+"""Least share of the inputs that takes each way of every conditional."""
 _DIFFERENT = 0.25
-"""Different values after every step, as a share of the inputs."""
+"""Least share of different values after every step, of the number of inputs."""
 _WEIGHTS = {"if": 3, "if-else": 4, "repeat": 1, "while": 1, "nested": 2}
 _LAST_STEPS = 6
 _TRIES = 200
 _DEAD_ENDS = 20
-"""Programs in a row that could not be completed before drawing ends."""
+"""Programs in a row that cannot be completed before drawing ends."""
 
 
 def programs(
@@ -42,8 +42,8 @@ def programs(
 ) -> Iterator[Task]:
     """Draw programs, each with that many conditional statements, until none can be drawn.
 
-    Every conditional goes both ways for at least a tenth of the inputs. Some programs in a row
-    differ in their last step only: passing one over costs one step, not a program.
+    At least a tenth of the inputs takes each way of every conditional. Some programs in a row
+    differ in their last step only, so skipping one costs one step, not a program.
     """
     dead_ends = 0
     while dead_ends < _DEAD_ENDS:
@@ -71,7 +71,7 @@ def programs(
 def _step(
     rng: random.Random, values: list[int], left: int, conditionals: int, kinds: tuple[str, ...]
 ) -> tuple[Step, list[int]] | None:
-    """One step that suits the values which reach it, and what it makes of them; or None."""
+    """Draw a step that suits the values which reach it; return it with its results, or None."""
     nests = left > 1 and LEVEL_OF[conditionals] == LEVELS[2]
     usable = [kind for kind in kinds if kind != "nested" or nests]
     weights = [_WEIGHTS[kind] for kind in usable]
@@ -124,10 +124,10 @@ def _action(rng: random.Random) -> Action:
 
 
 def _through(step: Step, values: list[int]) -> list[int] | None:
-    """What the step makes of the values that reach it; None where it does not suit them.
+    """The results of the step for the values that reach it; None where it does not suit them.
 
     Both ways of every conditional are taken often enough, no value grows too large, and the
-    values stay different enough for tests to tell programs apart.
+    values stay different enough for tests to distinguish programs.
     """
     after = [step.run(n) for n in values]
     if max(after) > LARGEST_VALUE or min(after) < -LARGEST_VALUE:

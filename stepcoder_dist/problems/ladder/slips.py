@@ -1,9 +1,9 @@
-"""Off-by-one slips: programs of the ladder in which a comparison lets its own bound in.
+"""Off-by-one slips: programs of the ladder in which a comparison includes its own bound.
 
     if n>7:    ->    if n>=7:
 
-They stand in for what demonstrations get wrong, and every problem has tests that tell a slip from
-the right program, wherever some input does.
+They represent what demonstrations get wrong. The tests of every problem distinguish a slip from the
+right program, wherever some input does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from stepcoder_dist.problems.ladder.language import Condition, If, Repeat, Step,
 
 
 def careless(task: Task, rng: random.Random, share: float) -> Task:
-    """The task with each comparison slipped with probability `share`."""
+    """The task in which each comparison slips with probability `share`."""
     return _rewrite(task, lambda condition: _slip(condition) if rng.random() < share else condition)
 
 

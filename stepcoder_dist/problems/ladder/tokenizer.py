@@ -4,8 +4,8 @@
 
 Byte-level BPE over Qwen2's own cutting rule, so that every loader that knows Qwen2 checkpoints
 rebuilds exactly this tokenizer (transformers ignores any other rule in a Qwen2 folder). The
-merges are made here, by plain BPE over what the language can say: every piece of a ladder text is
-one token, any other text falls back to pieces and bytes.
+merges are made here, by plain BPE over the texts of the language. Every piece of a ladder text is
+one token; other text falls back to pieces and bytes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ QWEN2_PIECES = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""What Qwen2 cuts a text into. A digit is always alone: numbers are read and copied by digits."""
+"""Qwen2's cutting rule. A digit is always alone: numbers are read and copied by digits."""
 
 MOST_INDENTS = 3
 
@@ -95,7 +95,7 @@ def write(folder: Path) -> int:
 
 
 def byte_pair_merges(pieces: set[str]) -> list[Merge]:
-    """Merges that make every piece one token: the most frequent pair first, then by name."""
+    """The merges that make every piece one token: the most frequent pair first, then by name."""
     words = [list(piece) for piece in sorted(pieces)]
     merges: list[Merge] = []
     while any(len(word) > 1 for word in words):
@@ -122,7 +122,7 @@ def _special(text: str, number: int) -> dict[str, Any]:
 
 
 def _pieces() -> tuple[list[str], set[str]]:
-    """The names of the 256 bytes, and every piece that the language writes, byte by byte."""
+    """The names of the 256 bytes, and every piece of the language's texts, byte by byte."""
     from tokenizers import Regex, pre_tokenizers
 
     split = pre_tokenizers.Split(Regex(QWEN2_PIECES), "isolated")

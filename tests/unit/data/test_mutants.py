@@ -6,7 +6,7 @@ import ast
 
 from stepcoder_dist.data.augment.expected_values import expected_value
 from stepcoder_dist.data.augment.mutants import mutants
-from stepcoder_dist.data.augment.selection import telling
+from stepcoder_dist.data.augment.selection import covering
 
 SOURCE = '''\
 import math
@@ -96,10 +96,10 @@ def test_a_source_that_does_not_compile_has_no_mutants():
 
 def test_the_most_telling_test_is_chosen_first_and_none_that_tells_nothing_new():
     shown = [frozenset("a"), frozenset("abx"), frozenset("c"), frozenset("ab")]
-    assert telling(shown, set("abc"), 9) == [1, 2]
-    assert telling(shown, set("abc"), 1) == [1]
-    assert telling(shown, set("z"), 9) == []
-    assert telling([], set("a"), 9) == []
+    assert covering(shown, set("abc"), 9) == [1, 2]
+    assert covering(shown, set("abc"), 1) == [1]
+    assert covering(shown, set("z"), 9) == []
+    assert covering([], set("a"), 9) == []
 
 
 def test_an_answer_of_another_kind_than_the_expected_values_is_no_test():

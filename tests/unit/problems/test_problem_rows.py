@@ -1,4 +1,4 @@
-"""Bad rows: each is told in one line, with its place and what to do."""
+"""Bad rows: each is reported in one line, with its place and what to do."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_an_id_that_stands_twice_is_told_with_both_places(tmp_path: Path):
     with pytest.raises(ProblemError) as caught:
         problems.load(path)
     assert str(caught.value) == (
-        f'{path}:3: the id stands at {path}:1 already (problem "a/1"); '
+        f'{path}:3: the id is used at {path}:1 already (problem "a/1"); '
         "fix the row or pass --max-bad-share (in a run file: problems.max_bad_share)"
     )
 
