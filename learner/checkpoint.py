@@ -12,7 +12,6 @@ one file system. Learning-rate schedules are functions of the version and need n
 from __future__ import annotations
 
 import random
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from learner import hf_folder, manifest
+from learner import manifest
 from learner.manifest import Manifest
 from learner.zero_engine import ZeroEngine
 from stepcoder_dist.config import RunConfig
+from stepcoder_dist.host import draft_folder
 from stepcoder_dist.records import WeightVersion
 
 
@@ -37,18 +37,17 @@ def save(
 ) -> None:
     """A collective: every rank writes its share, rank 0 the manifest."""
     rank = torch.distributed.get_rank()
-    partial = folder.with_name(folder.name + ".partial")
+    draft = draft_folder.draft_of(folder)
     if rank == 0:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        draft_folder.begin(folder)
     torch.distributed.barrier()
     for name, engine in engines.items():
-        engine.save(partial / name)
-    torch.save(_random_states(), partial / _rank_file(rank))
+        engine.save(draft / name)
+    torch.save(_random_states(), draft / _rank_file(rank))
     torch.distributed.barrier()
     if rank == 0:
-        manifest.write(partial, config, version=version, counters=counters)
-        hf_folder.replace(partial, folder)
+        manifest.write(draft, config, version=version, counters=counters)
+        draft_folder.commit(draft)
     torch.distributed.barrier()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 from learner import zero_engine
+from stepcoder_dist.host import draft_folder
 from stepcoder_dist.text import tokenizer_files
 
 RECORD = "stepcoder.json"
@@ -40,15 +40,13 @@ def write(
             if rank == 0:
                 state[name] = parameter.detach().to("cpu", copy=True).contiguous()
     if rank == 0:
-        partial = folder.with_name(folder.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        causal_lm.save_pretrained(str(partial), state_dict=state)
-        tokenizer_files.copy(source, partial)
+        draft = draft_folder.begin(folder)
+        causal_lm.save_pretrained(str(draft), state_dict=state)
+        tokenizer_files.copy(source, draft)
         if record is not None:
-            text = json.dumps({**record, "sha256": weights_sha256(partial)}, indent=1)
-            (partial / RECORD).write_text(text + "\n", encoding="utf-8")
-        replace(partial, folder)
+            text = json.dumps({**record, "sha256": weights_sha256(draft)}, indent=1)
+            (draft / RECORD).write_text(text + "\n", encoding="utf-8")
+        draft_folder.commit(draft)
     torch.distributed.barrier()
 
 
@@ -59,15 +57,3 @@ def weights_sha256(folder: Path) -> dict[str, str]:
         with path.open("rb") as file:
             digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
     return digests
-
-
-def replace(partial: Path, folder: Path) -> None:
-    """Put a finished folder in the place of an older one."""
-    if folder.exists():
-        old = folder.with_name(folder.name + ".old")
-        shutil.rmtree(old, ignore_errors=True)
-        folder.rename(old)
-        partial.rename(folder)
-        shutil.rmtree(old)
-    else:
-        partial.rename(folder)

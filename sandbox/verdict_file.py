@@ -10,8 +10,8 @@ programs' file may have grown meanwhile; anything else that changed is refused.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
+import itertools
 import json
 import os
 from collections import Counter
@@ -19,10 +19,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 from stepcoder_dist.errors import UserError
-from stepcoder_dist.host import file_digest
+from stepcoder_dist.host import file_digest, file_lock, json_lines
 
 DUPLICATE = "a second program with the id "
 """How the detail of a row begins that repeats an id: it says nothing about the first one."""
@@ -75,16 +75,15 @@ class VerdictFile:
         self.standing = Standing()
         self.kept_older: Path | None = None
         """Where verdicts went that lay in `out` and are not gone on with."""
-        self._inputs: BinaryIO | None = None
+        self._inputs = out.with_name(out.name + ".inputs.json")
         for source in (problems, programs):
             if out.exists() and source.exists() and out.samefile(source):
                 raise UserError(f"{out}: --out would replace {source}; choose another file")
         with contextlib.ExitStack() as opened:
-            opened.callback(self._close_inputs)
             with _writing(out):
                 regular = out.is_file() or not out.exists()  # else a pipe or a device
                 if regular:
-                    self._lock()
+                    opened.callback(os.close, self._locked())
                     if resume and out.is_file():
                         self._check_inputs(problems, programs)
                         self._read()
@@ -92,7 +91,7 @@ class VerdictFile:
                         self.kept_older = out.replace(out.with_name(out.name + ".older"))
                     self._write_inputs(problems, programs)
                 self._file = out.open("ab" if resume and regular else "wb")
-            opened.pop_all()
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -103,35 +102,26 @@ class VerdictFile:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        with _writing(self.path):
+        with self._opened, _writing(self.path):
             self._file.close()
-        self._close_inputs()
 
     def write(self, verdict: dict[str, Any]) -> None:
         """Add one line; it is the system's when this returns. Raises `UserError`."""
         with _writing(self.path):
-            self._file.write(json.dumps(verdict).encode("ascii") + b"\n")
-            self._file.flush()
+            # hundreds a second, perhaps into a pipe: a power cut may cost the last ones
+            json_lines.append(self._file, [verdict], sync=False)
 
     # ── what the verdicts are about ──────────────────────────────────────────────────────────
 
-    def _lock(self) -> None:
-        beside = self.path.with_name(self.path.name + ".inputs.json")
-        self._inputs = beside.open("a+b")
+    def _locked(self) -> int:
         try:
-            fcntl.flock(self._inputs, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file_lock.hold(self._inputs)
         except BlockingIOError:
             raise UserError(f"{self.path}: another judge is writing it; choose another") from None
 
-    def _close_inputs(self) -> None:
-        if self._inputs is not None:
-            self._inputs.close()
-
     def _check_inputs(self, problems: Path, programs: Path) -> None:
-        assert self._inputs is not None  # noqa: S101 - locked before
-        self._inputs.seek(0)
         try:
-            told = json.loads(self._inputs.read() or b"{}")
+            told = json.loads(self._inputs.read_bytes() or b"{}")
             for name, path in (("problems", problems), ("programs", programs)):
                 then = told.get(name)
                 if then is None:
@@ -140,38 +130,23 @@ class VerdictFile:
                 if _digest(path, then["bytes"] if grown else None) != then:
                     raise UserError(f"{self.path} is about other {name} than {path}; {_ANOTHER}")
         except (ValueError, KeyError, TypeError, AttributeError):
-            where = self._inputs.name
-            raise UserError(f"{where}: not what judge writes there; remove it") from None
+            raise UserError(f"{self._inputs}: not what judge writes there; remove it") from None
 
     def _write_inputs(self, problems: Path, programs: Path) -> None:
-        assert self._inputs is not None  # noqa: S101 - locked before
         told = {"problems": _digest(problems), "programs": _digest(programs)}
-        self._inputs.truncate(0)
-        self._inputs.write(json.dumps(told).encode("ascii") + b"\n")
-        self._inputs.flush()
+        # in place: another file would not have the lock
+        self._inputs.write_text(json.dumps(told) + "\n", encoding="ascii")
 
     # ── what is there already ────────────────────────────────────────────────────────────────
 
     def _read(self) -> None:
         """Take in every verdict; leave out faults and a torn last line."""
-        kept = self.path.with_name(self.path.name + ".kept")
-        faults = whole = 0
-        try:
-            with self.path.open("rb") as file, kept.open("wb") as copy:
-                for number, line in enumerate(file, start=1):
-                    if not line.endswith(b"\n"):
-                        break
-                    whole += len(line)
-                    if self.standing.take(_verdict(line, f"{self.path}:{number}")):
-                        copy.write(line)
-                    else:
-                        faults += 1
-            if faults:
-                kept.replace(self.path)
-            else:
-                os.truncate(self.path, whole)
-        finally:
-            kept.unlink(missing_ok=True)
+        numbers = itertools.count(1)
+
+        def take(line: bytes) -> bool:
+            return self.standing.take(_verdict(line, f"{self.path}:{next(numbers)}"))
+
+        json_lines.cut(self.path, take)
 
 
 def _verdict(line: bytes, where: str) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from stepcoder_dist.errors import RunError
+from stepcoder_dist.host import json_lines
 from stepcoder_dist.records import Outcome
 
 FIGURES = (
@@ -37,7 +37,7 @@ def read(run_dir: Path) -> dict[str, tuple[float | None, ...]]:
 
     Raises `RunError` for a run that lost samples: it would not come out the same again.
     """
-    steps = _rows(run_dir / "metrics.jsonl")
+    steps = list(json_lines.rows(run_dir / "metrics.jsonl"))
     lost = steps[-1]["samples/infrastructure_error"]
     if lost:
         raise RunError(
@@ -45,7 +45,7 @@ def read(run_dir: Path) -> dict[str, tuple[float | None, ...]]:
             "again; run the cell again (stepcoder doctor says what the engine lacks)"
         )
     by_step: dict[int, list[Mapping[str, Any]]] = {}
-    for row in _rows(run_dir / "samples.jsonl"):
+    for row in json_lines.rows(run_dir / "samples.jsonl"):
         by_step.setdefault(row["step"], []).append(row)
     samples = [by_step[int(step["step"])] for step in steps]
     whole = [[row for row in rows if row["stage"] == 0] for rows in samples]
@@ -58,10 +58,6 @@ def read(run_dir: Path) -> dict[str, tuple[float | None, ...]]:
         "whole_share": tuple(len(w) / len(s) for w, s in zip(whole, samples, strict=True)),
         "whole_pass_rate": tuple(_pass_rate(rows) for rows in whole),
     }
-
-
-def _rows(path: Path) -> list[Any]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _pass_rate(rows: Sequence[Mapping[str, Any]]) -> float | None:

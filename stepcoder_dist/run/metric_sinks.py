@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from stepcoder_dist.run.run_folder import append_jsonl
+from stepcoder_dist.host.json_lines import append_rows
 
 
 class MetricSink(Protocol):
@@ -25,7 +25,7 @@ class JsonLines:
         self._path = path
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
-        append_jsonl(self._path, [{**figures, "step": step}])
+        append_rows(self._path, [{**figures, "step": step}])
 
     def close(self) -> None:
         pass

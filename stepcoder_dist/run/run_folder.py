@@ -11,13 +11,10 @@ checkpoints/step_000010/   learner/ and run.json; complete or absent
 
 from __future__ import annotations
 
-import fcntl
 import json
-import math
 import os
 import re
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -27,7 +24,8 @@ from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError, InUse, RunError
 from stepcoder_dist.evaluation import file as evaluation_file
 from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample
-from stepcoder_dist.host import atomic_file
+from stepcoder_dist.host import atomic_file, draft_folder, file_lock, json_lines
+from stepcoder_dist.host.json_lines import append_rows
 from stepcoder_dist.loop.judged_sample import JudgedSample
 from stepcoder_dist.paths import runs_root
 from stepcoder_dist.records import WeightVersion
@@ -105,24 +103,18 @@ class RunFolder:
 
     def _sweep(self) -> None:
         """Remove what a run that ended in the middle has begun; the lock says that none lives."""
-        for draft in (self.path / "checkpoints").glob(".step_*"):
-            shutil.rmtree(draft, ignore_errors=True)
+        draft_folder.sweep(self.path / "checkpoints")
         for draft in self.path.glob(".*.draft"):
             draft.unlink(missing_ok=True)
 
     def append_samples(self, step: int, batch: Sequence[JudgedSample]) -> None:
         """One line for each sample that the step trained; `sample_rows.py` says what is in it."""
-        append_jsonl(self.path / "samples.jsonl", sample_rows(step, batch, self._config))
+        append_rows(self.path / "samples.jsonl", sample_rows(step, batch, self._config))
 
     def cut_after(self, version: WeightVersion) -> None:
         """Drop the rows of steps that a resumed run will do again."""
         for name in ("metrics.jsonl", "samples.jsonl"):
-            path = self.path / name
-            if path.exists():
-                rows = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-                atomic_file.write_text(
-                    path, "".join(row for row in rows if step_of(row) <= version)
-                )
+            json_lines.cut_after(self.path / name, version)
 
     def write_evaluation(self, label: str, samples: Sequence[EvaluatedSample]) -> Path:
         """Write `eval/<label>.jsonl` whole."""
@@ -133,10 +125,7 @@ class RunFolder:
 
     def begin_checkpoint(self, version: WeightVersion) -> Path:
         """An empty folder to write to; invisible until `commit_checkpoint`."""
-        draft = self.path / "checkpoints" / f".step_{version:06d}"
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        return draft
+        return draft_folder.begin(self.path / "checkpoints" / f"step_{version:06d}")
 
     def commit_checkpoint(self, draft: Path, state: Mapping[str, Any]) -> Path:
         """Add the run's own state and make the checkpoint visible, at once.
@@ -149,10 +138,7 @@ class RunFolder:
                 "on a file system that driver and learner share"
             )
         atomic_file.write_text(draft / "run.json", json.dumps(state))
-        final = draft.with_name(draft.name.removeprefix("."))
-        shutil.rmtree(final, ignore_errors=True)
-        draft.rename(final)
-        return final
+        return draft_folder.commit(draft)
 
 
 def hold(lock: Path, what: Path, *, shared: bool = False) -> int:
@@ -161,15 +147,11 @@ def hold(lock: Path, what: Path, *, shared: bool = False) -> int:
     Raises `InUse` when a live run holds it, `ConfigError` when the file cannot be made.
     """
     try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+        return file_lock.hold(lock, shared=shared)
+    except BlockingIOError:
+        raise InUse(f"{what}: in use by a live run; wait for it or choose another folder") from None
     except OSError as error:
         raise cannot_be_made(what, error) from None
-    try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise InUse(f"{what}: in use by a live run; wait for it or choose another folder") from None
-    return descriptor
 
 
 def cannot_be_made(path: Path, error: OSError) -> ConfigError:
@@ -182,19 +164,6 @@ def checkpoints(run_dir: Path) -> list[Path]:
     """The complete checkpoints of a run, oldest first."""
     complete = (run_dir / "checkpoints").glob("step_*/run.json")
     return sorted(path.parent for path in complete)
-
-
-def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
-
-
-def step_of(row: str) -> float:
-    """The step of a row of metrics or samples; past every step for one that a crash cut short."""
-    try:
-        return int(json.loads(row)["step"]) if row.endswith("\n") else math.inf
-    except (ValueError, KeyError, TypeError):
-        return math.inf
 
 
 def _used(path: Path) -> bool:

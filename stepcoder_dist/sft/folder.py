@@ -7,14 +7,13 @@ after a failure) must not find another one there.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.host import model_source
+from stepcoder_dist.host import draft_folder, model_source
 from stepcoder_dist.run.run_folder import cannot_be_made, hold
 
 
@@ -39,8 +38,7 @@ def writing(config: RunConfig) -> Iterator[None]:
     try:
         yield
     finally:
-        for suffix in (".partial", ".old"):
-            shutil.rmtree(folder.with_name(folder.name + suffix), ignore_errors=True)
+        draft_folder.discard(folder)
         os.close(lock)
 
 

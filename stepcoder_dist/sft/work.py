@@ -19,8 +19,7 @@ from typing import Any
 from stepcoder_dist.config import RunConfig, keys
 from stepcoder_dist.config.counts import fixed_for_sft
 from stepcoder_dist.errors import ConfigError, RunError
-from stepcoder_dist.host import atomic_file
-from stepcoder_dist.run.run_folder import append_jsonl, step_of
+from stepcoder_dist.host import atomic_file, draft_folder, json_lines
 from stepcoder_dist.sft.examples import SftExamples
 
 METRICS = "metrics.jsonl"
@@ -74,8 +73,7 @@ class SftWork:
         Raises `ConfigError` for one that is damaged or comes from other settings or examples.
         """
         newest = _checkpoints(self.path)[-1]
-        for draft in (self.path / "checkpoints").glob(".step_*"):
-            shutil.rmtree(draft)
+        draft_folder.sweep(self.path / "checkpoints")
         try:
             state = json.loads((newest / _STATE).read_text(encoding="utf-8"))
             saved, updates = dict(state["identity"]), int(state["updates"])
@@ -89,26 +87,19 @@ class SftWork:
                 f"{newest} comes from another warm start: {different}; set it back, or remove "
                 f"{self.path} to begin again"
             )
-        metrics = self.path / METRICS
-        lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-        atomic_file.write_text(metrics, "".join(line for line in lines if step_of(line) <= updates))
+        json_lines.cut_after(self.path / METRICS, updates)
         self.updates, self.resumed = updates, newest / "learner"
 
     def record(self, row: Mapping[str, Any]) -> None:
-        append_jsonl(self.path / METRICS, [row])
+        json_lines.append_rows(self.path / METRICS, [row])
 
     def rows(self) -> list[dict[str, Any]]:
         """Every update's row so far, and row 0 where the held-out loss was measured first."""
-        path = self.path / METRICS
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        return [json.loads(line) for line in text.splitlines()]
+        return list(json_lines.rows(self.path / METRICS))
 
     def draft(self, updates: int) -> Path:
         """Where the ranks write the next checkpoint; invisible until `commit`."""
-        draft = self.path / "checkpoints" / f".step_{updates:06d}"
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir()
-        return draft
+        return draft_folder.begin(self.path / "checkpoints" / f"step_{updates:06d}")
 
     def commit(self, draft: Path, updates: int) -> None:
         """Make it visible at once, then remove those before it."""
@@ -120,10 +111,10 @@ class SftWork:
         state = {"updates": updates, "identity": self._identity}
         atomic_file.write_text(draft / _STATE, json.dumps(state, indent=1) + "\n")
         before = _checkpoints(self.path)
-        done = draft.with_name(draft.name.removeprefix("."))
-        draft.rename(done)
+        done = draft_folder.commit(draft)
         for old in before:
-            shutil.rmtree(old)
+            if old != done:
+                shutil.rmtree(old)
 
     def finish(self, folder: Path) -> None:
         """Give the rows to the finished folder and go."""

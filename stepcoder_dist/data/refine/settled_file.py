@@ -12,16 +12,16 @@ continue. An incomplete line is cut off at the next start.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 from stepcoder_dist.errors import UserError
+from stepcoder_dist.host import file_lock, json_lines
 
 _ANOTHER = "start again without --resume, or use what it was started with"
 _OURS = "refine"
@@ -41,17 +41,15 @@ class SettledFile:
         self.kept_older: Path | None = None
         """Where the rows of an unfinished refining went that is not resumed."""
         self._about = json.loads(json.dumps(about))
-        with contextlib.ExitStack() as opened:
-            with self._writing():
-                self._file = self._locked()
-                opened.callback(self._close)
-                if not resume and os.fstat(self._file.fileno()).st_size:
+        with self._writing():
+            self._lock = self._locked()
+            try:
+                if not resume and self.path.stat().st_size:
                     self._set_aside()
-                if os.fstat(self._file.fileno()).st_size:
-                    self._resume()
-                else:
-                    self._append({_OURS: self._about})
-            opened.pop_all()
+                self._resume()
+            except BaseException:
+                os.close(self._lock)
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -62,28 +60,27 @@ class SettledFile:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        self._close()
+        os.close(self._lock)
 
     def write(self, settled: Settled) -> None:
         """Add a row; the system has it when this returns. Raises `UserError`."""
         with self._writing():
-            self._append(settled)
+            json_lines.append_rows(self.path, [settled])
         self.count += 1
 
     def forget(self, rows: int) -> None:
         """Take the last rows back, to be settled again after `--resume`."""
-        keep = self.count - rows
+        numbers = itertools.count()  # 0 is the first line, which is no row
         with self._writing():
-            end = next(itertools.islice(self._ends(), keep, None))  # the first line is no row
-            os.truncate(self.path, end)
-        self.count = keep
+            left = json_lines.cut(self.path, lambda _: next(numbers) <= self.count - rows)
+        self.count = left - 1
 
     def rows(self) -> Iterator[Settled]:
         """Yield every settled row, from the first. Raises `UserError` for a line that is none."""
-        with self.path.open("rb") as file:
-            next(file)
-            for number, line in enumerate(file, start=2):
-                yield self._settled(number, line)
+        lines = enumerate(json_lines.complete(self.path), start=1)
+        next(lines)
+        for number, line in lines:
+            yield self._settled(number, line)
 
     def remove(self) -> None:
         """Remove the file."""
@@ -98,40 +95,28 @@ class SettledFile:
             f"{self.path}:{number}: not what refine writes there; start again without --resume"
         )
 
-    def _close(self) -> None:
-        # closing tries again to write what did not fit onto a full disk, which was reported already
-        with contextlib.suppress(OSError):
-            self._file.close()
-
-    def _locked(self) -> BinaryIO:
-        file = self.path.open("a+b")
+    def _locked(self) -> int:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file_lock.hold(self.path)
         except BlockingIOError:
-            file.close()
             raise UserError(
                 f"{self.path}: another refine is writing it; choose another --out"
             ) from None
-        return file
 
     def _set_aside(self) -> None:
         self.kept_older = self.path.replace(self.path.with_name(self.path.name + ".older"))
-        self._file.close()
-        self._file = self._locked()
+        os.close(self._lock)
+        self._lock = self._locked()
 
     def _resume(self) -> None:
-        """Check the first line, cut off an incomplete last one, count the rows."""
-        self._file.seek(0)
-        first, whole = self._file.readline(), 0
-        if first.endswith(b"\n"):
+        """Check the first line, or write it; cut off an incomplete last one; count the rows."""
+        first = next(json_lines.complete(self.path), None)
+        if first is not None:
             self._check(first)
-            for end in self._ends():
-                whole, self.count = end, self.count + 1
-            self.count -= 1
-        os.truncate(self.path, whole)
-        self._file.seek(0, os.SEEK_END)
-        if not whole:
-            self._append({_OURS: self._about})
+        lines = json_lines.cut(self.path)
+        if not lines:
+            json_lines.append_rows(self.path, [{_OURS: self._about}])
+        self.count = max(lines - 1, 0)
 
     def _check(self, first: bytes) -> None:
         try:
@@ -143,20 +128,6 @@ class SettledFile:
             raise UserError(
                 f"{self.path}: was started with another {' and '.join(differing)}; {_ANOTHER}"
             )
-
-    def _ends(self) -> Iterator[int]:
-        """Where each complete line ends, in bytes."""
-        with self.path.open("rb") as file:
-            end = 0
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return
-                end += len(line)
-                yield end
-
-    def _append(self, line: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(line).encode("ascii") + b"\n")
-        self._file.flush()
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

@@ -432,8 +432,7 @@ def test_a_file_to_go_on_from_that_another_hand_changed_is_refused(folder):
 
 def test_a_full_disk_is_one_line_also_where_closing_fails_again(folder):
     with SettledFile(folder.out, {}, resume=False) as settled:
-        settled._file.close()
-        settled._file = Path("/dev/full").open("ab")  # noqa: SIM115 - what is tested closes it
+        settled.path = Path("/dev/full")
         with pytest.raises(UserError, match="cannot be written"):
             settled.write({"id": "a", "reason": "cannot be read"})
 

@@ -16,10 +16,10 @@ from run_for_tests import config, write_run
 from stepcoder_dist import report
 from stepcoder_dist.cli.commands import run as stepcoder
 from stepcoder_dist.errors import UserError
+from stepcoder_dist.host.json_lines import append_rows
 from stepcoder_dist.report.page_data import MAX_POINTS, MAX_PROBLEMS, MAX_SAMPLES, page_data
 from stepcoder_dist.report.run_reading import read_run
 from stepcoder_dist.report.sample_lines import drawn
-from stepcoder_dist.run.run_folder import append_jsonl
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +236,7 @@ def test_a_run_that_fails_has_its_report_and_its_own_error(folder: Path):
 def test_a_long_run_is_shown_in_bounds_that_the_page_can_name(recorded: Path, tmp_path: Path):
     steps = 2000
     whole = json.loads((recorded / "samples.jsonl").read_text().splitlines()[0])
-    append_jsonl(
+    append_rows(
         tmp_path / "metrics.jsonl", ({"step": s, "reward": float(s)} for s in range(1, steps + 1))
     )
     rows = []
@@ -244,7 +244,7 @@ def test_a_long_run_is_shown_in_bounds_that_the_page_can_name(recorded: Path, tm
         rows += [short(step, f"p/{(step * 4 + i) % 500}", stage=1) for i in range(4)]
         rows += [whole | {"step": step, "sample_id": f"s{step}"}] if step % 2 else []
         rows += [whole | {"step": step, "outcome": "timeout"}] if step == 777 else []
-    append_jsonl(tmp_path / "samples.jsonl", rows)
+    append_rows(tmp_path / "samples.jsonl", rows)
     data = page_data(read_run(tmp_path))
     assert len(data["steps"]) <= MAX_POINTS
     assert data["steps"][-1] == steps
@@ -268,7 +268,7 @@ def test_a_program_as_long_as_a_book_is_left_out(folder: Path):
 def test_problems_stand_on_the_map_as_a_stair_those_that_moved_on_first_on_top(tmp_path: Path):
     visits = [("late", 1, 1), ("late", 9, 0), ("soon", 1, 1), ("soon", 3, 0), ("never", 1, 1)]
     rows = [short(step, problem, stage) for problem, step, stage in visits]
-    append_jsonl(tmp_path / "samples.jsonl", [*rows, short(1, "deep", 2)])
+    append_rows(tmp_path / "samples.jsonl", [*rows, short(1, "deep", 2)])
     problems = page_data(read_run(tmp_path))["map"]["problems"]
     assert [problem["id"] for problem in problems] == ["deep", "soon", "late", "never"]
     assert problems[1]["visits"] == [[1, 1, 1, 1], [3, 0, 1, 1]]

@@ -8,8 +8,9 @@ import pytest
 from runs_for_tests import Scene, config, rows
 
 from stepcoder_dist.errors import ConfigError, RunError, WeightPushError
+from stepcoder_dist.host.json_lines import append_rows
 from stepcoder_dist.run import session
-from stepcoder_dist.run.run_folder import RunFolder, append_jsonl, checkpoints
+from stepcoder_dist.run.run_folder import RunFolder, checkpoints
 
 
 class Killed(BaseException):
@@ -65,7 +66,7 @@ def test_a_crash_in_the_middle_of_the_writing_loses_and_doubles_no_row(
         if now and written == "half a row":
             path.open("a").write('{"step": ' + str(step))
             raise Killed
-        append_jsonl(path, lines)
+        append_rows(path, lines)
         if now and written == path.stem:
             raise Killed
 
@@ -76,7 +77,7 @@ def test_a_crash_in_the_middle_of_the_writing_loses_and_doubles_no_row(
 
     with monkeypatch.context() as patched:
         for module in ("run_folder", "metric_sinks"):
-            patched.setattr(f"stepcoder_dist.run.{module}.append_jsonl", append)
+            patched.setattr(f"stepcoder_dist.run.{module}.append_rows", append)
         patched.setattr(RunFolder, "commit_checkpoint", commit_but_one)
         crash(scene)
     assert checkpoints(tmp_path)[-1].name == f"step_{step - 1:06d}"

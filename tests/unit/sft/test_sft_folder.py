@@ -10,6 +10,7 @@ import pytest
 from stepcoder_dist.cli import commands as cli
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError, InUse
+from stepcoder_dist.host import draft_folder
 from stepcoder_dist.sft import folder as sft_folder
 
 
@@ -47,7 +48,7 @@ def test_many_runs_read_a_folder_and_none_may_write_it_meanwhile(tmp_path: Path)
 
 def test_an_interrupted_warm_start_leaves_no_draft(tmp_path: Path):
     with suppress(KeyboardInterrupt), sft_folder.writing(config(tmp_path / "sft")):
-        (tmp_path / "sft.partial").mkdir()
+        draft_folder.begin(tmp_path / "sft")
         raise KeyboardInterrupt
     assert [path.name for path in tmp_path.iterdir()] == [".sft.lock"]
 
