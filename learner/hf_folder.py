@@ -40,14 +40,26 @@ def write(
             if rank == 0:
                 state[name] = parameter.detach().to("cpu", copy=True).contiguous()
     if rank == 0:
-        draft = draft_folder.begin(folder)
-        causal_lm.save_pretrained(str(draft), state_dict=state)
-        tokenizer_files.copy(source, draft)
-        if record is not None:
-            text = json.dumps({**record, "sha256": weights_sha256(draft)}, indent=1)
-            (draft / RECORD).write_text(text + "\n", encoding="utf-8")
-        draft_folder.commit(draft)
+        save(causal_lm, state, source, folder, record=record)
     torch.distributed.barrier()
+
+
+def save(
+    causal_lm: Any,
+    state: Mapping[str, torch.Tensor],
+    source: str,
+    folder: Path,
+    *,
+    record: Mapping[str, Any] | None = None,
+) -> None:
+    """The part of `write` that one process does, with the parameters gathered in `state`."""
+    draft = draft_folder.begin(folder)
+    causal_lm.save_pretrained(str(draft), state_dict=dict(state))
+    tokenizer_files.copy(source, draft)
+    if record is not None:
+        text = json.dumps({**record, "sha256": weights_sha256(draft)}, indent=1)
+        (draft / RECORD).write_text(text + "\n", encoding="utf-8")
+    draft_folder.commit(draft)
 
 
 def weights_sha256(folder: Path) -> dict[str, str]:

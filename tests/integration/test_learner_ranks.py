@@ -13,6 +13,7 @@ from learner_batches import run_config, trajectories
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from learner import offline_export
 from learner.learner_group import LearnerGroup
 from stepcoder_dist.errors import ConfigError, LearnerError
 from stepcoder_dist.records import StepReport
@@ -33,6 +34,7 @@ class Outcome:
     probe_before: tuple[float, ...]
     probe_after: tuple[float, ...]
     weights: dict[str, torch.Tensor]
+    checkpoint: Path
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +52,11 @@ def outcomes(
             reports = [await learner.step(trajectories(5, seed=step)) for step in (1, 2)]
             after = await learner.probe_logprobs(PROBE)
             await learner.save_hf(str(out))
+            await learner.save(str(out.with_name("checkpoint")))
         finally:
             await learner.close()
-        return Outcome(reports, before, after, load_file(out / "model.safetensors"))
+        weights = load_file(out / "model.safetensors")
+        return Outcome(reports, before, after, weights, out.with_name("checkpoint"))
 
     del local_ray
     return {
@@ -122,6 +126,22 @@ def test_the_exported_folder_holds_the_weights_that_the_learner_has(
     model.tie_weights()
     assert outcome.probe_after == pytest.approx(probe(), abs=1e-4)
     assert outcome.probe_after != pytest.approx(outcome.probe_before, abs=1e-3)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_one_process_exports_a_checkpoint_of_any_layout_to_the_last_bit(
+    outcomes: dict[str, Outcome], tiny_checkpoint: Path, tmp_path: Path, layout: str
+) -> None:
+    outcome, out = outcomes[layout], tmp_path / "exported"
+    config = run_config(learner=LAYOUTS[layout])
+    offline_export.export(outcome.checkpoint, str(tiny_checkpoint), config, out)
+    exported = load_file(out / "model.safetensors")
+    assert exported.keys() == outcome.weights.keys()
+    for name, tensor in outcome.weights.items():
+        assert torch.equal(exported[name], tensor), name
+    assert (out / "tokenizer.json").read_bytes() == (
+        tiny_checkpoint / "tokenizer.json"
+    ).read_bytes()
 
 
 def test_a_dead_rank_is_named_and_the_group_says_what_to_do(

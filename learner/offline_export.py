@@ -1,0 +1,56 @@
+"""A checkpoint's policy as a Hugging Face folder: ZeRO's shards merged by one process on a CPU.
+
+No rank is started: an export needs memory for the policy in float32, and neither GPUs nor as many
+ranks as wrote the checkpoint.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from learner import hf_folder, manifest
+from learner.zero_engine import CHECKPOINT_TAG
+from stepcoder_dist.config import RunConfig
+
+_PREFIX = "causal_lm."
+"""Of the policy's parameters inside the trained module (`learner/policy_critic.py`)."""
+
+
+def export(checkpoint: Path, base: str, config: RunConfig, out: Path) -> None:
+    """Write the policy of a learner checkpoint to `out`; it appears complete or not at all.
+
+    `base` is the model that the run started from: its config.json and its tokenizer go with the
+    weights. Raises `UserError` for a checkpoint that is damaged or of another run.
+    """
+    manifest.verify(checkpoint, config)
+    dtype = getattr(torch, config.model.dtype)
+    weights = {
+        name.removeprefix(_PREFIX): tensor.to(dtype)
+        for name, tensor in _merged(checkpoint / "policy", config.learner.zero_stage).items()
+    }
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base), dtype=dtype)
+    model.load_state_dict(weights, strict=False, assign=True)
+    model.tie_weights()
+    hf_folder.save(model, {n: p.detach() for n, p in model.named_parameters()}, base, out)
+
+
+def _merged(folder: Path, stage: int) -> dict[str, Tensor]:
+    """Every parameter of the module, whole: ZeRO's float32 masters, or without ZeRO its own."""
+    if stage == 0:
+        file = folder / CHECKPOINT_TAG / "mp_rank_00_model_states.pt"
+        # our own file, checked against the manifest; DeepSpeed puts plain objects into it
+        states: Any = torch.load(file, map_location="cpu", weights_only=False)
+        module: dict[str, Tensor] = states["module"]
+        return module
+    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+
+    merged: dict[str, Tensor] = get_fp32_state_dict_from_zero_checkpoint(
+        str(folder), tag=CHECKPOINT_TAG
+    )
+    return merged
