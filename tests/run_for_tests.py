@@ -11,7 +11,7 @@ from rich.console import Console
 
 from sandbox.process_executor import ProcessExecutor
 from stepcoder_dist.config import RunConfig, SandboxConfig
-from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample
+from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
 from stepcoder_dist.loop.fakes import ByteTokenizer, FakeLearner, FakeSampler
 from stepcoder_dist.loop.pipeline import Run
 from stepcoder_dist.records import (
@@ -21,7 +21,6 @@ from stepcoder_dist.records import (
     StepReport,
     TestSuite,
     Trajectory,
-    Verdict,
 )
 from stepcoder_dist.run import session
 from stepcoder_dist.run.metric_sinks import JsonLines
@@ -135,13 +134,7 @@ def evaluated(passes: int, count: int = 8) -> list[EvaluatedSample]:
             problem_id=f"clamp/{i}",
             level="interview" if i % 2 else "introductory",
             source="",
-            verdict=Verdict(
-                outcome=Outcome.PASSED if i < passes else Outcome.WRONG_ANSWER,
-                tests=(),
-                structure=None,
-                coverage_trusted=True,
-                wall_ms=1.0,
-            ),
+            outcome=Outcome.PASSED if i < passes else Outcome.WRONG_ANSWER,
         )
         for i in range(count)
     ]

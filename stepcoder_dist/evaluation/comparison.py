@@ -12,8 +12,8 @@ from rich.table import Table
 
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.evaluation import file as evaluation_file
+from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
 from stepcoder_dist.evaluation.paired_gain import SMALLEST_P, PairedGain, paired_gain
-from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample
 from stepcoder_dist.evaluation.scores_file import of_gain, settings_of
 from stepcoder_dist.records import LEVELS
 
@@ -121,4 +121,4 @@ def _unlike(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[str, .
 
 
 def _judged(samples: Sequence[EvaluatedSample]) -> Counter[str]:
-    return Counter(sample.problem_id for sample in samples if sample.verdict is not None)
+    return Counter(sample.problem_id for sample in samples if sample.outcome is not None)

@@ -9,48 +9,40 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_dist.errors import ConfigError, RunError
-from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample
+from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
 from stepcoder_dist.host import atomic_file
-from stepcoder_dist.records import Outcome, Verdict
+from stepcoder_dist.records import Outcome
 
 FAULT = "sandbox_fault"
 
 
 def row_of(sample: EvaluatedSample) -> dict[str, Any]:
     """Plain JSON data; an `outcome` of `sandbox_fault` is no verdict."""
-    verdict = sample.verdict
     return {
         "sample_id": sample.sample_id,
         "problem_id": sample.problem_id,
         "level": sample.level,
-        "outcome": verdict.outcome if verdict else FAULT,
-        "tests_passed": verdict.tests_passed if verdict else 0,
-        "tests_total": len(verdict.tests) if verdict else 0,
+        "outcome": sample.outcome or FAULT,
+        "tests_passed": sample.tests_passed,
+        "tests_total": sample.tests_total,
         "executed_share": sample.executed_share,
         "source": sample.source,
     }
 
 
 def sample_of(row: Mapping[str, Any]) -> EvaluatedSample:
-    """The sample with its outcome; tests and structure are not in a row.
+    """What `row_of` wrote; an earlier version wrote fewer keys.
 
     Raises `KeyError` or `ValueError` for a row that is not of this kind.
     """
-    verdict = None
-    if row["outcome"] != FAULT:
-        verdict = Verdict(
-            outcome=Outcome(row["outcome"]),
-            tests=(),
-            structure=None,
-            coverage_trusted=True,
-            wall_ms=0.0,
-        )
     return EvaluatedSample(
         sample_id=str(row["sample_id"]),
         problem_id=str(row["problem_id"]),
         level=str(row["level"]),
         source=str(row.get("source", "")),
-        verdict=verdict,
+        outcome=None if row["outcome"] == FAULT else Outcome(row["outcome"]),
+        tests_passed=row.get("tests_passed", 0),
+        tests_total=row.get("tests_total", 0),
         executed_share=row.get("executed_share"),
     )
 

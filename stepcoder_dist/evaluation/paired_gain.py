@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample, interval_of_mean, pass_at_k
-from stepcoder_dist.records import Outcome
+from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
+from stepcoder_dist.evaluation.pass_at_k import interval_of_mean, pass_at_k
 
 SMALLEST_P = 0.001
 """Below it a table says no more than that."""
@@ -76,9 +76,8 @@ def sign_test(better: int, worse: int) -> float:
 def _pass_at(samples: Sequence[EvaluatedSample], k: int) -> dict[str, float]:
     passed: dict[str, list[bool]] = {}
     for sample in samples:
-        if sample.verdict is not None:
-            outcome = sample.verdict.outcome
-            passed.setdefault(sample.problem_id, []).append(outcome is Outcome.PASSED)
+        if sample.outcome is not None:
+            passed.setdefault(sample.problem_id, []).append(sample.passed)
     return {
         name: pass_at_k(len(each), sum(each), k) for name, each in passed.items() if len(each) >= k
     }

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import SandboxFault, first_error
+from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample, executed_share
 from stepcoder_dist.loop.planner import sample_seed
 from stepcoder_dist.loop.sampling import sample_whole
 from stepcoder_dist.ports import Executor, Sampler
@@ -22,25 +24,10 @@ from stepcoder_dist.records import (
     Problem,
     RolloutRequest,
     Ticket,
-    Verdict,
 )
 from stepcoder_dist.text.program import PromptWriter, assemble
 
 BOOTSTRAP_DRAWS = 2000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluatedSample:
-    """One program written from nothing but the prompt, and its verdict."""
-
-    sample_id: str
-    problem_id: str
-    level: str
-    source: str
-    verdict: Verdict | None
-    """None: the sandbox failed on it; it counts for nothing, and the table says how many."""
-    executed_share: float | None = None
-    """Share of the lines with code that some test executed; None where it is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,19 +93,23 @@ async def evaluate(
     async def finish(completion: Completion) -> None:
         request = requests[completion.sample_id]
         problem = by_id[request.ticket.problem_id]
-        source = assemble(request.given, completion.text, writer.stop).source
-        try:
-            verdict = await executor.judge(source, problem.tests)
-        except SandboxFault:
-            verdict = None
-        done[completion.sample_id] = EvaluatedSample(
+        sample = EvaluatedSample(
             sample_id=completion.sample_id,
             problem_id=problem.problem_id,
             level=problem.level,
-            source=source,
-            verdict=verdict,
-            executed_share=_executed_share(verdict),
+            source=assemble(request.given, completion.text, writer.stop).source,
+            outcome=None,
         )
+        with suppress(SandboxFault):
+            verdict = await executor.judge(sample.source, problem.tests)
+            sample = replace(
+                sample,
+                outcome=verdict.outcome,
+                tests_passed=verdict.tests_passed,
+                tests_total=len(verdict.tests),
+                executed_share=executed_share(verdict),
+            )
+        done[completion.sample_id] = sample
         on_sample()
 
     async def roll_out(share: Sequence[RolloutRequest]) -> None:
@@ -135,13 +126,6 @@ async def evaluate(
     except BaseExceptionGroup as errors:
         raise first_error(errors) from errors
     return [done[sample_id] for sample_id in requests]
-
-
-def _executed_share(verdict: Verdict | None) -> float | None:
-    if verdict is None or verdict.structure is None or not verdict.coverage_trusted:
-        return None
-    lines = verdict.structure.code_lines
-    return len(lines & verdict.executed_lines) / len(lines) if lines else None
 
 
 def _requests(config: RunConfig, writer: PromptWriter, problem: Problem) -> list[RolloutRequest]:
@@ -180,12 +164,12 @@ def scores(samples: Sequence[EvaluatedSample], ks: Sequence[int]) -> list[LevelS
 
 
 def _score(level: str, samples: Sequence[EvaluatedSample], ks: Sequence[int]) -> LevelScore:
-    judged = [(s.problem_id, s.verdict.outcome) for s in samples if s.verdict is not None]
+    judged = [sample for sample in samples if sample.outcome is not None]
     counts: dict[str, list[int]] = {}
-    for problem_id, outcome in judged:
-        count = counts.setdefault(problem_id, [0, 0])
+    for sample in judged:
+        count = counts.setdefault(sample.problem_id, [0, 0])
         count[0] += 1
-        count[1] += outcome is Outcome.PASSED
+        count[1] += sample.passed
     shares = [s.executed_share for s in samples if s.executed_share is not None]
     each = {k: np.array([pass_at_k(n, c, k) for n, c in counts.values() if n >= k]) for k in ks}
     return LevelScore(
@@ -197,7 +181,7 @@ def _score(level: str, samples: Sequence[EvaluatedSample], ks: Sequence[int]) ->
         intervals={k: interval_of_mean(values) for k, values in each.items() if len(values)},
         problems_at={k: len(values) for k, values in each.items()},
         outcomes={
-            outcome: sum(o is outcome for _, o in judged) / max(len(judged), 1)
+            outcome: sum(s.outcome is outcome for s in judged) / max(len(judged), 1)
             for outcome in Outcome
         },
         faults=len(samples) - len(judged),

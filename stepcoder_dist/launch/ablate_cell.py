@@ -14,7 +14,7 @@ from stepcoder_dist.ablation.plan import Cell
 from stepcoder_dist.ablation.result import Evaluation, Measured
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError, RunError, SandboxFault
-from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample
+from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
 from stepcoder_dist.host.interruption import run_until_done
 from stepcoder_dist.launch.evaluate import evaluate_in
 from stepcoder_dist.launch.processes import check_sandbox, console, open_pools
@@ -139,7 +139,7 @@ class _HeldOut:
         title = f"eval step {step}"
         samples = await evaluate_in(config, self._problems, self.writer, pools, title)
         weakly = await self._judge_weakly(samples, pools) if self._weak else []
-        outcomes = [sample.verdict.outcome for sample in samples if sample.verdict is not None]
+        outcomes = [sample.outcome for sample in samples]
         self.evaluations.append(
             Evaluation(
                 step=step,
@@ -158,14 +158,15 @@ class _HeldOut:
         async def judged(sample: EvaluatedSample) -> EvaluatedSample:
             tests = self._weak[sample.problem_id].tests
             try:
-                return replace(sample, verdict=await pools.executor.judge(sample.source, tests))
+                verdict = await pools.executor.judge(sample.source, tests)
             except SandboxFault:
-                return replace(sample, verdict=None)
+                return replace(sample, outcome=None)
+            return replace(sample, outcome=verdict.outcome)
 
         return list(await asyncio.gather(*(judged(sample) for sample in samples)))
 
     def _shares(self, samples: Sequence[EvaluatedSample]) -> tuple[float, ...]:
-        faults = sum(sample.verdict is None for sample in samples)
+        faults = sum(sample.outcome is None for sample in samples)
         if faults:
             raise RunError(
                 f"the sandbox failed on {faults} of {len(samples)} held-out programs, so this "
@@ -173,10 +174,7 @@ class _HeldOut:
             )
         passed: dict[str, list[bool]] = {problem.problem_id: [] for problem in self._problems}
         for sample in samples:
-            verdict = sample.verdict
-            passed[sample.problem_id].append(
-                verdict is not None and verdict.outcome is Outcome.PASSED
-            )
+            passed[sample.problem_id].append(sample.passed)
         return tuple(sum(each) / len(each) for each in passed.values())
 
 

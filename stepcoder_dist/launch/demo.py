@@ -6,8 +6,9 @@ from contextlib import closing
 
 from stepcoder_dist import report
 from stepcoder_dist.config import RunConfig
+from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
 from stepcoder_dist.evaluation.paired_gain import paired_gain
-from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample, scores
+from stepcoder_dist.evaluation.pass_at_k import scores
 from stepcoder_dist.evaluation.table import scores_table
 from stepcoder_dist.host import model_source
 from stepcoder_dist.host.interruption import StopRequest, run_until_done

@@ -10,8 +10,8 @@ from pathlib import Path
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import RunError
 from stepcoder_dist.evaluation import file as evaluation_file, scores_file as evaluation_json
+from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
 from stepcoder_dist.evaluation.pass_at_k import (
-    EvaluatedSample,
     evaluate as evaluate_problems,
     scores,
 )
@@ -60,7 +60,7 @@ def evaluate(config: RunConfig, model: str, out: Path | None, *, as_json: bool =
         else:
             console.print(scores_table([(name, found)], too_long=len(too_long)))
             console.print(f"samples: {out}", highlight=False, soft_wrap=True)
-        if all(sample.verdict is None for sample in samples):
+        if all(sample.outcome is None for sample in samples):
             raise RunError("the sandbox failed on every sample: nothing was evaluated")
 
     with sft_folder.reading(config), ray_session(config, learner=False):

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
 from stepcoder_dist.evaluation.file import sample_of
 from stepcoder_dist.evaluation.paired_gain import paired_gain
-from stepcoder_dist.evaluation.pass_at_k import EvaluatedSample, LevelScore, scores
+from stepcoder_dist.evaluation.pass_at_k import LevelScore, scores
 
 Row = Mapping[str, Any]
 
@@ -53,7 +54,7 @@ def _sample(row: Row) -> EvaluatedSample | None:
 
 def _ks(samples: Sequence[EvaluatedSample], config: Mapping[str, Any]) -> list[int]:
     """The run's own k that every problem has enough judged samples for; always 1."""
-    judged = Counter(s.problem_id for s in samples if s.verdict is not None)
+    judged = Counter(s.problem_id for s in samples if s.outcome is not None)
     section = config.get("evaluation")
     asked = section.get("k", [1]) if isinstance(section, Mapping) else [1]
     most = min(judged.values(), default=1)
