@@ -9,6 +9,7 @@ What a step does, in the order of the files:
           policy_critic.py     policy, critic and frozen reference from a Hugging Face folder
           token_logprobs.py    log π(token) from hidden states without the whole logits
           zero_engine.py       DeepSpeed: process group, ZeRO engines, one optimiser update
+            deepspeed_config.py  what DeepSpeed is told
           batching.py          samples -> minibatches -> micro-batches of each rank
           ppo_step.py          one PPO step: recompute, advantages, epochs of minibatches
             step_tensors.py      what the step knows about every token

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]
 
+from learner.deepspeed_config import engine_config, on_gpu
 from stepcoder_dist.config import LearnerConfig, ModelConfig
 from stepcoder_dist.errors import LearnerError
 
@@ -41,7 +42,7 @@ def join(store: Store, rank: int, ranks: int, *, threads: int) -> torch.device:
     """Enter the process group of the ranks; return the device that this rank computes on."""
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(mode=not torch.cuda.is_available(), warn_only=True)
-    gpu = os.environ.get("DS_ACCELERATOR") != "cpu" and torch.cuda.is_available()
+    gpu = on_gpu()
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_RANK="0")
     if not gpu:
         _skip_shared_memory_kernels()
@@ -86,8 +87,9 @@ class ZeroEngine:
             config=engine_config(module, learner, model),
             dist_init_required=False,
         )
+        # at stage 0 in float32 DeepSpeed clips, and does not report the norm
+        self._plain = self._engine.optimizer is optimizer
         self._ranks = torch.distributed.get_world_size()
-        self._max_grad_norm = learner.max_grad_norm
 
     def __call__(self, **inputs: Any) -> Any:
         """The module's forward pass; under ZeRO-3 every rank has to make the same calls."""
@@ -111,10 +113,9 @@ class ZeroEngine:
         """Clip, update, forget the gradients; return the gradients' norm before clipping."""
         for group in self._engine.optimizer.param_groups:
             group["lr"] = learning_rate
-        plain = not hasattr(self._engine.optimizer, "_global_grad_norm")
-        norm = self._plain_norm() if plain else 0.0
+        norm = self._plain_norm() if self._plain else 0.0
         self._engine.step()
-        if not plain:
+        if not self._plain:
             norm = float(self._engine.get_global_grad_norm())
         if not math.isfinite(norm):
             raise LearnerError(
@@ -133,7 +134,6 @@ class ZeroEngine:
             raise LearnerError(f"{folder}: DeepSpeed found no checkpoint there")
 
     def _plain_norm(self) -> float:
-        """Without ZeRO and in float32 DeepSpeed clips but does not tell the norm."""
         grads = [p.grad for p in self.module.parameters() if p.grad is not None]
         return float(torch.nn.utils.get_total_norm(grads))
 
@@ -144,35 +144,6 @@ def freeze_sharded(module: nn.Module, learner: LearnerConfig, model: ModelConfig
         model=module, config=engine_config(module, learner, model), dist_init_required=False
     )
     return engine
-
-
-def engine_config(module: nn.Module, learner: LearnerConfig, model: ModelConfig) -> dict[str, Any]:
-    """DeepSpeed's configuration. Bucket sizes follow the module: the defaults suit billions."""
-    elements = [getattr(p, "ds_numel", p.numel()) for p in module.parameters()]
-    # whole multiples of what any number of ranks aligns to
-    bucket = -(-min(sum(elements), 500_000_000) // 8192) * 8192
-    zero: dict[str, Any] = {
-        "stage": learner.zero_stage,
-        "overlap_comm": False,
-        "reduce_bucket_size": bucket,
-        "allgather_bucket_size": bucket,
-    }
-    if learner.zero_stage == 3:  # noqa: PLR2004
-        # small tensors (norms, biases) stay whole on every rank, in any size of model
-        zero["stage3_param_persistence_threshold"] = min(100_000, max(elements) // 16)
-        zero["stage3_prefetch_bucket_size"] = min(bucket, 50_000_000)
-    gpu = os.environ.get("DS_ACCELERATOR") != "cpu" and torch.cuda.is_available()
-    if learner.offload_optimizer and gpu and learner.zero_stage > 0:
-        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
-    return {
-        "train_micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": 1,
-        "gradient_clipping": learner.max_grad_norm,
-        "zero_optimization": zero,
-        "bf16": {"enabled": model.dtype == "bfloat16"},
-        "zero_force_ds_cpu_optimizer": False,
-        "steps_per_print": 10**12,
-    }
 
 
 @contextmanager

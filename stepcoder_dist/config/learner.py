@@ -30,6 +30,8 @@ class LearnerConfig(Section):
     threads: Annotated[Positive | None, _SUMS] = None
     """CPU threads of a rank; default: as many as `resources.num_cpus`, rounded down, at least 1."""
     zero_stage: Annotated[int, Field(ge=0, le=3), TRAIN_AND_SFT] = 2  # which files those are
+    """What DeepSpeed divides over the ranks: from 1 the optimizer's state, from 2 also gradients,
+    at 3 also parameters. In bfloat16 0 means 1."""
     offload_optimizer: Annotated[bool, TRAIN_AND_SFT] = False
     samples_per_step: Annotated[Positive, Counts(sft=NO, evaluation=NO, every_arm=True)] = 64
     minibatch_samples: Positive = 64

@@ -3,11 +3,12 @@
 Ψ parameters, e bytes each (2 in bfloat16), N learner ranks.
 
 *Model states* (ZeRO: Rajbhandari et al. 2019, arXiv 1910.02054, section 3.1 and figure 1):
-parameters eΨ, gradients eΨ, Adam KΨ; stage 1 divides Adam by N, stage 2 the gradients too, stage 3
+parameters eΨ, gradients 4Ψ, Adam KΨ; stage 1 divides Adam by N, stage 2 the gradients too, stage 3
 the parameters too. K = 12 (a float32 copy and two moments), also in float32 from stage 1 on, where
-DeepSpeed keeps the copy all the same; 8 at stage 0 in float32. Policy and critic (where
-`learner.advantage` has one) are trained; the reference has parameters only. What DeepSpeed adds is
-in `_working`.
+DeepSpeed keeps the copy all the same; 8 at stage 0 in float32. Gradients are summed in float32
+(`learner/deepspeed_config.py`); in bfloat16 stage 0 is stage 1 there, which keeps eΨ for a
+micro-batch's gradients too. Policy and critic (where `learner.advantage` has one) are trained; the
+reference has parameters only. What DeepSpeed adds is in `_working`.
 
 *Activations* (Korthikanti et al. 2022, arXiv 2205.05198, section 4) of this learner's models: fused
 attention (their selective recomputation: no s × s term), no dropout, gated MLP, norms that compute
@@ -39,7 +40,7 @@ VLLM_WORKING_BYTES = int(1.5 * GIB)
 """Assumed: vLLM's own activations inside its share. It measures them when it starts."""
 
 _LARGEST_BUCKET = 500_000_000
-"""Elements of a communication bucket: `learner/zero_engine.py`."""
+"""Elements of a communication bucket: `learner/deepspeed_config.py`."""
 _LIVE_PARAMETERS = 1_000_000_000
 """Elements that DeepSpeed keeps gathered at stage 3 (`stage3_max_live_parameters`)."""
 _LOGIT_CHUNK_BYTES = 4 * 2**24
@@ -55,7 +56,8 @@ class RankMemory:
     """Parameters of policy, critic where there is one, and reference."""
     optimizer: int
     kept_buffers: int
-    """Buffers that DeepSpeed allocates once: at stage 3 gradients and a bucket."""
+    """Buffers that DeepSpeed allocates once: at stage 3 gradients and a bucket, at stage 1 in
+    bfloat16 gradients."""
     gradients: int
     """Gradients, during a step."""
     working: int
@@ -122,23 +124,18 @@ def _rank_memory(
 ) -> RankMemory:
     """`networks`: parameters of each that is trained, the largest first."""
     learner = config.learner
-    stage, ranks, size = learner.zero_stage, learner.ranks, model_shape.bytes_each(config)
+    stage, ranks, size = _stage(config), learner.ranks, model_shape.bytes_each(config)
     trained = sum(networks)
-    adam = 12 if stage > 0 or size == 2 else 8  # noqa: PLR2004 (bytes)
+    adam = 12 if stage > 0 else 8
     optimizer = adam * trained // (ranks if stage > 0 else 1)
     # `offload_optimizer` is for ZeRO on GPUs; elsewhere it changes nothing
     offloaded = learner.offload_optimizer and stage > 0 and learner.resources.num_gpus > 0
     sharded = stage == 3  # noqa: PLR2004 (ZeRO's)
-    buckets = sum(size * min(network, _LARGEST_BUCKET) for network in networks)
-    gradients = 0
-    if stage < 2:  # noqa: PLR2004 (ZeRO's)
-        gradients += size * trained
-    if stage in {1, 2}:
-        gradients += size * trained // ranks
+    kept, gradients = _gradient_bytes(stage, ranks, size, networks)
     return RankMemory(
         parameters=size * (trained + frozen) // (ranks if sharded else 1),
         optimizer=0 if offloaded else optimizer,
-        kept_buffers=(size * trained // ranks + buckets) if sharded else 0,
+        kept_buffers=kept,
         gradients=gradients,
         working=_working(config, networks[0]),
         activations=activations,
@@ -147,16 +144,34 @@ def _rank_memory(
     )
 
 
+def _gradient_bytes(
+    stage: int, ranks: int, size: int, networks: tuple[int, ...]
+) -> tuple[int, int]:
+    """What gradients take always, and what more they take during a step."""
+    trained = sum(networks)
+    if stage == 3:  # noqa: PLR2004 (ZeRO's)
+        buckets = sum(4 * min(network, _LARGEST_BUCKET) for network in networks)
+        return 4 * trained // ranks + buckets, 0
+    if stage == 2:  # noqa: PLR2004 (ZeRO's)
+        return 0, 4 * trained // ranks
+    if stage == 1 and size == 2:  # noqa: PLR2004 (bytes)
+        return 4 * trained, size * trained
+    return 0, 4 * trained + (4 * trained // ranks if stage == 1 else 0)
+
+
+def _stage(config: RunConfig) -> int:
+    """The stage that DeepSpeed is given: `learner/deepspeed_config.py`."""
+    stage = config.learner.zero_stage
+    return max(stage, 1) if config.model.dtype == "bfloat16" else stage
+
+
 def _working(config: RunConfig, policy: int) -> int:
     """The largest size of DeepSpeed's temporary buffers around the larger network."""
-    stage, ranks, size = (
-        config.learner.zero_stage,
-        config.learner.ranks,
-        model_shape.bytes_each(config),
-    )
+    stage, ranks, size = _stage(config), config.learner.ranks, model_shape.bytes_each(config)
     if stage == 0:
         return 0
-    bucket = size * min(policy, _LARGEST_BUCKET)
+    # a bucket in the model's dtype, and in float32 for its way over the ranks
+    bucket = (size + (4 if size == 2 else 0)) * min(policy, _LARGEST_BUCKET)  # noqa: PLR2004 (bytes)
     update = 4 * policy // ranks  # gradients in float32 while Adam runs
     if stage == 3:  # noqa: PLR2004 (ZeRO's)
         return max(size * min(policy, _LIVE_PARAMETERS), update)

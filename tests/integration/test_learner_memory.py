@@ -74,7 +74,8 @@ print(json.dumps(figures))
 
 
 @pytest.mark.parametrize(
-    ("stage", "dtype"), [(0, "bfloat16"), (1, "bfloat16"), (2, "float32"), (3, "bfloat16")]
+    ("stage", "dtype"),
+    [(0, "bfloat16"), (1, "float32"), (2, "float32"), (2, "bfloat16"), (3, "bfloat16")],
 )
 def test_a_rank_holds_what_the_estimate_says(stage: int, dtype: str, tmp_path: Path) -> None:
     done = subprocess.run(

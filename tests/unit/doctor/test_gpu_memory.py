@@ -79,7 +79,7 @@ def test_sft_holds_the_policy_alone_and_its_own_micro_batch() -> None:
     padded = tree.model_copy(update={"sft": sft})
     rank = gpu_memory.sft_memory(padded, SMALL)
     assert (rank.parameters, rank.optimizer) == (2 * 80_704, 12 * 80_704)
-    assert rank.gradients == 2 * 80_704
+    assert (rank.kept_buffers, rank.gradients) == (4 * 80_704, 2 * 80_704)
     assert rank.activations == 3 * gpu_memory.activation_bytes(tree, SMALL)
     # packed: 600 tokens, 2 layers, 64 wide queries of 2 bytes once more
     packed = tree.model_copy(update={"sft": sft.model_copy(update={"packing": True})})
@@ -93,7 +93,7 @@ def test_without_a_critic_neither_its_parameters_nor_its_optimiser_count() -> No
     # policy and reference; Adam and gradients of the policy alone
     assert rank.parameters == 2 * 2 * 80_704
     assert rank.optimizer == 12 * 80_704 // 4
-    assert rank.gradients == 2 * 80_704 // 4
+    assert rank.gradients == 4 * 80_704 // 4
 
 
 @pytest.mark.parametrize(
@@ -101,9 +101,9 @@ def test_without_a_critic_neither_its_parameters_nor_its_optimiser_count() -> No
     # ZeRO's table in bytes: Ψ = 80,704 of policy and of reference, 80,769 of the critic
     [
         (0, 1, 2 * 242_177, 12 * 161_473, 2 * 161_473),
-        (0, 4, 2 * 242_177, 12 * 161_473, 2 * 161_473),
-        (1, 4, 2 * 242_177, 12 * 161_473 // 4, 2 * 161_473 + 2 * 161_473 // 4),
-        (2, 4, 2 * 242_177, 12 * 161_473 // 4, 2 * 161_473 // 4),
+        (0, 4, 2 * 242_177, 12 * 161_473 // 4, 2 * 161_473),
+        (1, 4, 2 * 242_177, 12 * 161_473 // 4, 2 * 161_473),
+        (2, 4, 2 * 242_177, 12 * 161_473 // 4, 4 * 161_473 // 4),
         (3, 4, 2 * 242_177 // 4, 12 * 161_473 // 4, 0),
     ],
 )
@@ -125,7 +125,7 @@ def test_float32_without_zero_has_two_moments_and_no_copy() -> None:
 
 def test_stage_3_keeps_gradients_and_a_bucket_for_each_trained_network() -> None:
     rank = gpu_memory.rank_memory(config(learner__zero_stage=3), SMALL)
-    assert rank.kept_buffers == 2 * 161_473 + 2 * 80_704 + 2 * 80_769
+    assert rank.kept_buffers == 4 * 161_473 + 4 * 80_704 + 4 * 80_769
     assert rank.stays == rank.parameters + rank.optimizer + rank.kept_buffers
 
 
@@ -165,7 +165,7 @@ def test_deepseek_6_7b_under_zero_3_on_8_gpus_by_hand() -> None:
     assert rank.optimizer == 12 * (policy + critic) // 8
     # 4 samples of 2,048 tokens: 32 layer inputs of 8 KiB and one layer of 186,368 bytes a token
     assert rank.activations == 8192 * (32 * 8192 + 186_368 + 32_768)
-    assert 30 < rank.peak / GIB < 40
+    assert 35 < rank.peak / GIB < 45
     actor = gpu_memory.actor_memory(run, run.model.shape)
     assert actor.kv_per_token == 512 * 1024
 
@@ -182,7 +182,7 @@ def test_a_gpu_that_is_too_small_is_told_with_what_to_change() -> None:
     run = load(RUNS / "one_gpu.toml")
     assert run.model.shape is not None
     stepping, sampling = gpu_memory.complaints(run, run.model.shape, 16)
-    assert "a step of the learner needs 20.6 GiB of 16.0 GiB" in stepping
+    assert "a step of the learner needs 23.3 GiB of 16.0 GiB" in stepping
     assert "gpu_memory_share" in sampling
     tight = load(RUNS / "one_gpu.toml", ["actors.gpu_memory_share=0.05"])
     (share,) = gpu_memory.complaints(tight, run.model.shape, 24)
