@@ -1,4 +1,4 @@
-"""`stepcoder ablate`: arms x seeds under settings, and what they say (docs/ablation.md).
+"""`stepcoder ablate`: measure arms x seeds under settings, and compare them (docs/ablation.md).
 
     plan ─► cells ─► result files ─► statistics ─► page
     TOML    (setting, one JSON        intervals,    Markdown and

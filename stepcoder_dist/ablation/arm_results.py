@@ -1,4 +1,4 @@
-"""The results of one setting arm by arm, as arrays that statistics are made of."""
+"""The results of one setting, arm by arm, as arrays for the statistics."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ class ArmResults:
     arm: str
     method: str
     seeds: tuple[int, ...]
-    """Ascending; (-1,) for SFT, which has none."""
+    """Seeds, ascending; (-1,) for SFT, which has none."""
     results: tuple[Result, ...]
-    """By seed."""
+    """Results by seed."""
 
     @property
     def last(self) -> list[Evaluation]:
         return [result.measured.evaluations[-1] for result in self.results]
 
     def shares(self, level: str = ALL, seeds: Sequence[int] | None = None) -> Shares:
-        """float64 [S, P]: what passed at the end, of one level or of all."""
+        """float64 [S, P]: shares that passed at the end, of one level or of all."""
         return _of_level(self._chosen(seeds), [e.passed for e in self.last], self.levels, level)
 
     def weak_shares(self) -> Shares | None:
-        """The same under the weak tests; None where the setting has none."""
+        """float64 [S, P]: the shares under the weak tests; None where the setting has none."""
         weak = [each.passed_weak for each in self.last]
         return np.array(weak) if all(weak) else None
 
@@ -46,7 +46,7 @@ class ArmResults:
     def _chosen(self, seeds: Sequence[int] | None) -> list[int]:
         if seeds is None:
             return list(range(len(self.results)))
-        if self.arm == SFT:  # the same model whatever the seed of the other arm
+        if self.arm == SFT:  # the same model for every seed of the other arm
             return [0] * len(seeds)
         return [self.seeds.index(seed) for seed in seeds]
 
@@ -59,7 +59,7 @@ def _of_level(
 
 
 def by_arm(plan: Plan, results: Sequence[Result]) -> list[ArmResults]:
-    """Those arms that have a result, in the plan's order."""
+    """The arms that have a result, in the plan's order."""
     arms = []
     for name in plan.arms:
         found = sorted(
@@ -78,13 +78,13 @@ def by_arm(plan: Plan, results: Sequence[Result]) -> list[ArmResults]:
 
 
 def common_seeds(a: ArmResults, b: ArmResults) -> list[int]:
-    """Seeds that both arms have; SFT goes with each."""
+    """The seeds that both arms have; SFT is compared with each."""
     if SFT in (a.arm, b.arm):
         return list(b.seeds if a.arm == SFT else a.seeds)
     return sorted(set(a.seeds) & set(b.seeds))
 
 
 def levels_of(arms: Sequence[ArmResults]) -> list[str]:
-    """Levels that occur, from the easiest; then all."""
+    """The levels that occur, from the easiest; then all."""
     present = {level for arm in arms for level in arm.levels}
     return [*(level for level in LEVELS if level in present), ALL]

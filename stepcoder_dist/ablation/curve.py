@@ -1,4 +1,4 @@
-"""The learning curve of one run, from its folder: what a result keeps of every step."""
+"""The learning curve of one run, from its folder: the figures of every step in a result."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ FIGURES = (
     "flat_share",
     "kl_loss",
 )
-"""Names of `metrics.METRICS`; a method without a critic lacks some."""
+"""The figures of `metrics.METRICS` that are kept; a method without a critic lacks some."""
 
 
 def read(run_dir: Path) -> dict[str, tuple[float | None, ...]]:
-    """By name, one value a step. `whole_share` is the share of a step's samples that were whole
-    programs (stage 0), `whole_pass_rate` how many of those passed; None where there were none, and
-    where a step has no such figure.
+    """Read the figures by name, with one value a step; None where a step has no such figure.
+
+    `whole_share` is the share of a step's samples that were complete programs (stage 0), and
+    `whole_pass_rate` the share of those that passed; None where there were none.
 
     Raises `RunError` for a run that lost samples: it would not come out the same again.
     """
@@ -49,7 +50,7 @@ def read(run_dir: Path) -> dict[str, tuple[float | None, ...]]:
         by_step.setdefault(row["step"], []).append(row)
     samples = [by_step[int(step["step"])] for step in steps]
     whole = [[row for row in rows if row["stage"] == 0] for rows in samples]
-    # of any step: while the critic warms up, and in a step that is skipped, some have no value
+    # some have no value in a skipped step, and while the critic warms up
     present = [name for name in FIGURES if any(name in step for step in steps)]
     return {
         "step": tuple(step["step"] for step in steps),

@@ -1,5 +1,6 @@
-"""The tables and figures of an ablation: a part of a Markdown page, and SVG files beside the
-results. Made from the results alone, so that anyone can make them again."""
+"""The tables and figures of an ablation: a part of a Markdown page, and SVG files with the results.
+
+They are made from the results alone, so that anyone can make them again."""
 
 from __future__ import annotations
 
@@ -50,7 +51,7 @@ def write(plan: Plan, results: Mapping[str, Sequence[Result]]) -> list[Path]:
 
 
 def _with(plan: Plan, part: str) -> str:
-    """The page with its part replaced; all of it where there was no page."""
+    """The page with its part replaced; only the part where there was no page."""
     if not plan.page.exists():
         return f"# {plan.file.name}\n\n{part}\n"
     text = plan.page.read_text(encoding="utf-8")

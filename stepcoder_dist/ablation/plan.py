@@ -1,4 +1,4 @@
-"""An ablation file, and the cells that follow from it: (setting, arm, seed) with its run config.
+"""An ablation file and its cells: (setting, arm, seed), each with its run config.
 
     run = "ablation-base.toml"
     seeds = [0, 1]
@@ -27,7 +27,7 @@ from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.run import run_file
 
 SFT = "sft"
-"""The arm that is not trained: what the others start from, evaluated once in each setting."""
+"""The arm that is not trained: the others start from it. It is evaluated once in each setting."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Pair = Annotated[
@@ -41,17 +41,17 @@ class Arm(Section):
 
     name: Name
     method: str = ""
-    """A preset of the run file's `method`; the arm's own keys go on top of it."""
+    """A preset of the run file's `method`; the arm's own keys override it."""
     set: tuple[str, ...] = ()
     """Overrides `a.b=value`, applied last."""
 
 
 class Setting(Section):
-    """One condition under which arms are compared."""
+    """A condition under which arms are compared."""
 
     name: Name
     about: str = ""
-    """One sentence for the tables."""
+    """A sentence for the tables."""
     set: tuple[str, ...] = ()
     """Overrides `a.b=value`, the same for every arm."""
     weak_tests: WrittenPath = ""
@@ -64,7 +64,7 @@ class Setting(Section):
 
 
 class AblationFile(Section):
-    """What an ablation file can say."""
+    """The contents of an ablation file."""
 
     name: Name
     run: WrittenPath
@@ -86,19 +86,19 @@ class AblationFile(Section):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One thing to measure."""
+    """One measurement: a setting, an arm and a seed."""
 
     ablation: str
-    """Name of the file that it is from."""
+    """Name of the ablation."""
     setting: Setting
     arm: str
     method: str
     seed: int | None
-    """None: the SFT model, which is not trained."""
+    """The seed; None for the SFT model, which is not trained."""
     config: RunConfig
     eval_every: int
     path: Path
-    """Its result."""
+    """The file of its result."""
 
     def __str__(self) -> str:
         return " / ".join((self.setting.name, self.arm, *self._seeded))
@@ -109,14 +109,14 @@ class Cell:
 
     @property
     def selection(self) -> list[str]:
-        """The options that select this cell alone."""
+        """The command-line options that select only this cell."""
         seed = [] if self.seed is None else ["--seed", str(self.seed)]
         return ["--setting", self.setting.name, "--arm", self.arm, *seed]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """An ablation file with everything that follows from it."""
+    """An ablation file with its resolved cells."""
 
     source: Path
     file: AblationFile
@@ -126,11 +126,11 @@ class Plan:
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """Their names, SFT first."""
+        """The names of the arms, SFT first."""
         return (SFT, *(arm.name for arm in self.file.arms))
 
     def pairs(self, setting: str) -> tuple[tuple[str, str], ...]:
-        """The comparisons (A, B) that are tested in this setting, of B over A."""
+        """The comparisons (A, B) that are tested in this setting: B over A."""
         names = list(dict.fromkeys(c.arm for c in self.cells if c.setting.name == setting))
         trained = [name for name in names if name != SFT]
         every_two = tuple((a, b) for i, a in enumerate(trained) for b in trained[i + 1 :])
@@ -138,7 +138,7 @@ class Plan:
         return tuple(pair for pair in compared if set(pair) <= set(names))
 
     def select(self, setting: str = "", arm: str = "", seed: int | None = None) -> list[Cell]:
-        """The cells that were asked for. Raises `ConfigError` for names that do not occur."""
+        """Return the selected cells. Raises `ConfigError` for names that do not occur."""
         known = {
             "setting": ([s.name for s in self.file.settings], setting),
             "arm": (list(self.arms), arm),
@@ -202,7 +202,7 @@ def _read(path: Path) -> AblationFile:
 
 
 def _names_fit(path: Path, file: AblationFile) -> None:
-    """Every name once, and no comparison of what is not there."""
+    """Check that every name occurs once, and that compared arms exist. Raises `ConfigError`."""
     arms = [arm.name for arm in file.arms]
     for kind, values in (
         ("seeds", [str(seed) for seed in file.seeds]),
@@ -270,7 +270,7 @@ def _resolve(base: Path, overrides: Sequence[str], where: str) -> RunConfig:
 
 
 def _comparable(path: Path, setting: Setting, arms: Sequence[tuple[str, RunConfig]]) -> None:
-    """Every arm starts from the same model, sees as many samples and is judged alike."""
+    """Raise `ConfigError` where arms differ in model, number of samples or how they are judged."""
     (_, first), *others = ((name, keys.values(config)) for name, config in arms)
     for name, each in others:
         # the seed counts for an evaluation, and is each cell's own

@@ -1,4 +1,4 @@
-"""Where a result was made: commit, versions, machine. No comparison looks at it."""
+"""The origin of a result: commit, versions, machine. No comparison looks at it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 def here_and_now() -> dict[str, Any]:
-    """Ask before measuring: the checkout may move on meanwhile.
+    """The present commit, versions and machine. Ask before measuring: the checkout may change.
 
     `dirty`: tracked files outside docs/ differ from the commit; None outside a checkout.
     """
@@ -46,7 +46,7 @@ def _git(*arguments: str) -> str | None:
 
 
 def _processor() -> str:
-    """Model, family and number: what decides how floating-point sums are rounded."""
+    """The processor's model, family and number, which decide how sums are rounded."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:

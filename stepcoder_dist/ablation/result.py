@@ -1,9 +1,9 @@
 """The result of one cell as a JSON file.
 
 cell       setting, arm, method, seed
-identity   what it was measured from: resolved config, digests of model and problems
-measured   the same again wherever the same is computed: held-out passes, curves
-made_on    commit, versions, machine, seconds: nothing that a comparison looks at
+identity   the inputs of the measurement: resolved config, digests of model and problems
+measured   what a repetition must reproduce: held-out passes, curves
+made_on    commit, versions, machine, seconds, which no comparison looks at
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Evaluation:
 
     step: int
     samples: int
-    """Trained until then."""
+    """Samples trained until then."""
     passed: tuple[float, ...]
     """Share of a problem's programs that passed, in the order of `Measured.problems`."""
     passed_weak: tuple[float, ...]
@@ -45,19 +45,19 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What a cell gives. Two runs of a cell on the same kind of machine give the same."""
+    """The measurement of a cell. Two runs on the same kind of machine give the same."""
 
     problems: tuple[str, ...]
     levels: tuple[str, ...]
     evaluations: tuple[Evaluation, ...]
-    """By step; the last one is the cell's result."""
+    """Evaluations by step; the last one is the cell's result."""
     curve: Mapping[str, tuple[float | None, ...]]
-    """By step, from `curve.py`; empty for a cell that is not trained."""
+    """Figures by step, from `curve.py`; empty for a cell that is not trained."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One cell, measured."""
+    """The result of one cell."""
 
     setting: str
     arm: str
@@ -69,11 +69,11 @@ class Result:
 
 
 _MADE_ON = frozenset(("wall_s", "commit", "dirty", "python", "versions", "processor", "cores"))
-"""What a page says of every result."""
+"""The keys of `made_on` that a page needs of every result."""
 
 
 def identity(cell: Cell, problems: Mapping[str, Sequence[Problem]]) -> dict[str, Any]:
-    """What a cell is measured from; `problems` by part: train, heldout, weak."""
+    """The inputs of a cell's measurement; `problems` by part: train, heldout, weak."""
     config = _config_of(cell)
     parts = problems if cell.arm != SFT else {k: v for k, v in problems.items() if k != "train"}
     return {
@@ -98,10 +98,10 @@ def _digest(text: str) -> str:
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What changed between two identities, a phrase each.
+    """The differences of two identities, a phrase for each.
 
-    A result stays valid when a new version of the software learns another key, or finds that one
-    does not count.
+    A result stays valid when a new version of the software has another key, or finds that one does
+    not count.
     """
     config = keys.differences(then["config"], now["config"], kept_with_trained)
     others = ("eval_every", "warm_start_sha256", "problems_sha256")
@@ -113,7 +113,7 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def prepare(path: Path) -> None:
-    """Make the folder for a result to come. Raises `ConfigError` where nothing can be written."""
+    """Make the folder for a result. Raises `ConfigError` where nothing can be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -125,7 +125,7 @@ def prepare(path: Path) -> None:
 
 
 def write(path: Path, result: Result) -> None:
-    """Write the file whole. Raises `ConfigError` where it cannot be written."""
+    """Write the file, atomically. Raises `ConfigError` where it cannot be written."""
     try:
         atomic_file.write_text(path, _pretty(asdict(result)) + "\n")
     except OSError as error:
@@ -133,7 +133,7 @@ def write(path: Path, result: Result) -> None:
 
 
 def _pretty(value: Any, indent: str = "") -> str:
-    """JSON with a line for every key and every list: a diff shows what changed."""
+    """JSON with a line for every key and every list, so that a diff shows what changed."""
     if not isinstance(value, Mapping) or not value:
         return json.dumps(value, ensure_ascii=False)
     inner = indent + " "
@@ -145,7 +145,7 @@ def _pretty(value: Any, indent: str = "") -> str:
 
 
 def read(path: Path) -> Result:
-    """Raises `ConfigError` for a file that is none."""
+    """Read a result. Raises `ConfigError` for a file that is none."""
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
         measured = tree.pop("measured")
@@ -159,7 +159,7 @@ def read(path: Path) -> Result:
                 curve={name: tuple(values) for name, values in measured["curve"].items()},
             ),
         )
-        dict(result.identity["config"])  # what everything else is looked up in
+        dict(result.identity["config"])  # the list that all shares refer to
         if absent := _MADE_ON - result.made_on.keys():
             raise KeyError(", ".join(sorted(absent)))
         evaluations[-1]  # the result itself
@@ -185,9 +185,9 @@ def _evaluation(row: Mapping[str, Any]) -> Evaluation:
 
 
 def not_the_same(one: Measured, other: Measured) -> list[str]:
-    """Where two measurements differ, by name; empty where they agree to the last bit.
+    """The names of what differs between two measurements; empty where they agree bit for bit.
 
-    `one` is the kept one: a figure of the curve that a later version records too is no difference.
+    `one` is the kept one. A figure of the curve that only a later version records is no difference.
     """
     first, second = _flat_lists(asdict(one)), _flat_lists(asdict(other))
     later = {f"curve.{name}" for name in other.curve.keys() - one.curve.keys()}

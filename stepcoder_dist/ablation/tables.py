@@ -29,25 +29,28 @@ are crossed), so it covers other seeds and other problems of the kind.
 """
 ABOUT_TRAINING = """\
 **Tests and training.** Weak tests: pass@1 in % of the same programs under tests like the training
-ones; wrong but passed: the share of those passes, in %, that the held-out tests refuse. Mean stage,
+ones. Wrong but passed: the share of those passes, in %, that the held-out tests refuse. Mean stage,
 kept share and entropy: at the last step, mean over seeds. Samples to {reach:.0%}: trained samples
 at the first evaluation with that pass@1, median over seeds (how many got there). Seconds: median
 wall time of a cell.
 
 """
 ABOUT_PAIRS = """\
-**Paired** by seed and problem: gain of pass@1 in points with its 95% interval (the same bootstrap,
-of the differences); seeds and problems (mean over seeds) that are better / worse; p of a paired t
-test over the seeds, which takes these problems as given, and of the exact sign test over the
-problems, which takes these seeds as given, both two-sided; and the larger of the two, for a gain
-that holds for other seeds and other problems, adjusted for the number of planned pairs (Holm).
+**Paired** by seed and problem.
+
+* Gain: of pass@1 in points, with its 95% interval (the same bootstrap, of the differences).
+* Seeds and problems: how many are better / worse (problems by the mean over seeds).
+* p over seeds: a paired t test, which takes these problems as given. p over problems: the exact
+  sign test, which takes these seeds as given. Both are two-sided.
+* p (Holm): the larger of the two, for a gain that holds for other seeds and other problems. It is
+  adjusted for the number of planned pairs.
 
 """
 PAIR_HEADS = ("B over A", "seeds", "gain", "seeds ±", "problems ±")
 
 
 def tables(plan: Plan, results: Sequence[Result]) -> list[str]:
-    """Scores, what happened in training, and the paired tests."""
+    """The tables of scores, of training, and of the paired tests."""
     arms = by_arm(plan, results)
     return [*_scores(arms), *_training(plan, arms), *_pairs(plan, arms)]
 
@@ -99,7 +102,7 @@ def _pairs(plan: Plan, arms: Sequence[ArmResults]) -> list[str]:
             tested.append((f"{b} over {a}", compare(*shares), len(seeds)))
     if not tested:
         return []
-    # pairs still to be measured count too: a first result is not read as the only one planned
+    # pairs without a result count too: a first result is not the only one planned
     waiting = [1.0] * (len(pairs) - len(tested))
     adjusted = holm([*(comparison.p_value for _, comparison, _ in tested), *waiting])
     rows = [
@@ -137,7 +140,7 @@ def _p(value: float) -> str:
 
 
 def _wrongly_rewarded(weak: np.ndarray, strong: np.ndarray) -> str:
-    """Of the programs that the weak tests pass, those that the held-out tests refuse, in %."""
+    """The share, in %, of programs passed by the weak tests that the held-out tests refuse."""
     passed = weak.sum()
     return f"{100 * (1 - np.minimum(weak, strong).sum() / passed):.1f}" if passed else "–"
 
@@ -154,8 +157,8 @@ def _reached(plan: Plan, arm: ArmResults) -> str:
         scores = [e.pass_at_1 for e in evaluations]
         found.append(samples_to_reach(plan.file.reach, [e.samples for e in evaluations], scores))
     median = np.median([math.inf if n is None else n for n in found])
-    told = f"{median:.0f}" if median < math.inf else "not reached"
-    return f"{told} ({sum(n is not None for n in found)} of {len(found)})"
+    shown = f"{median:.0f}" if median < math.inf else "not reached"
+    return f"{shown} ({sum(n is not None for n in found)} of {len(found)})"
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -1,11 +1,11 @@
 """`stepcoder report`: a run directory as one self-contained HTML page (docs/report.md).
 
     run_reading ─► page_data ─► page ─► report.html
-    files, torn     plain JSON   page.html + page.css + *.js
+    files, broken   plain JSON   page.html + page.css + *.js
     or missing      by section   and the data, nothing fetched
 
-The page draws itself in the browser from one block of JSON; everything that decides what is in
-that block, and how much, is here.
+The page draws itself in the browser from one block of JSON. This package decides what is in the
+block, and how much.
 """
 
 from __future__ import annotations
@@ -51,6 +51,6 @@ def written_at_the_end(run_dir: Path, console: Console) -> Iterator[None]:
         if (run_dir / "metrics.jsonl").exists():
             try:
                 console.print(f"report: {write(run_dir)}", highlight=False)
-            # whatever is wrong with it: a page about a run must not fail the run
+            # whatever the error is: a page about a run must not fail the run
             except Exception as error:  # noqa: BLE001
                 console.print(f"no report ({error}); try `stepcoder report {run_dir}`")

@@ -1,4 +1,4 @@
-"""Which figures are drawn together, under which names. What each means is in `metrics.METRICS`."""
+"""The figures that are drawn together, and their names. `metrics.METRICS` has their meaning."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ OUTCOME_LABELS = {
 }
 
 ELSEWHERE = ("outcomes/", "seconds/", "share/", "samples/", "pass_rate/")
-"""Names (or their beginnings) that other parts of the page show."""
+"""Figures, or beginnings of their names, that other parts of the page show."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """One small multiple."""
+    """One of the small charts."""
 
     title: str
     names: tuple[str, ...]
@@ -88,13 +88,13 @@ GROUPS: tuple[tuple[str, tuple[Chart, ...]], ...] = (
 
 
 def groups_for(names: Collection[str]) -> list[tuple[str, list[Chart]]]:
-    """The groups with the figures that a run has; figures that nobody named come last."""
+    """The groups with the figures that a run has; figures without a group come last."""
     drawn = {name for _, charts in GROUPS for chart in charts for name in chart.names}
     drawn |= {
         "step",
         "completion_tokens",
         "response_tokens",
-    }  # tokens a step: said by their lengths
+    }  # tokens a step: the lengths show them
     others = [
         Chart(name.replace("_", " "), (name,))
         for name in sorted(names)

@@ -1,4 +1,4 @@
-// Line charts and stacked bars over the steps. All share one cursor: the step that is read out.
+// Line charts and stacked bars over the steps. All share one cursor, the step whose values are shown.
 const steps = data.steps;
 const cursor = { index: null, followers: [] };
 
@@ -86,7 +86,7 @@ function lineChart(chart) {
     }
     for (const tick of stepTicks(steps[0], steps.at(-1), Math.max(2, width / 80))) {
       const place = left + (steps.length < 2 ? (width - left - right) / 2 : (tick - steps[0]) / (steps.at(-1) - steps[0]) * (width - left - right));
-      node.append(svg("text", { x: place, y: height - 4, "text-anchor": "middle" }, whole(tick)));
+      node.append(svg("text", { x: place, y: height - 4, "text-anchor": "middle" }, integer(tick)));
     }
     const smooth = byId("smooth").checked;
     series.forEach((values, place) => {
@@ -99,7 +99,7 @@ function lineChart(chart) {
     node.append(cross);
     follow = (index) => {
       const shown = index ?? steps.length - 1;
-      value.textContent = index === null ? figure(series[0][shown], chart.unit) : `${whole(steps[shown])}: ${figure(series[0][shown], chart.unit)}`;
+      value.textContent = index === null ? figure(series[0][shown], chart.unit) : `${integer(steps[shown])}: ${figure(series[0][shown], chart.unit)}`;
       cross.replaceChildren();
       if (index === null) return;
       cross.append(svg("line", { class: "cross", x1: x(index), x2: x(index), y1: top, y2: height - bottom }));
@@ -133,7 +133,7 @@ function stackedChart(title, parts, unit) {
   const shown = parts.filter((part) => part.values.some((v) => v));
   const readout = el("p", { class: "readout" });
   const holder = el("div");
-  const say = (index) => `step ${whole(steps[index])}: ` + shown.filter((part) => part.values[index])
+  const say = (index) => `step ${integer(steps[index])}: ` + shown.filter((part) => part.values[index])
     .map((part) => `${part.label} ${figure(part.values[index], unit)}`).join(", ");
   let follow = () => {};
   cursor.followers.push((index) => follow(index));
@@ -160,7 +160,7 @@ function stackedChart(title, parts, unit) {
     });
     const every = Math.max(1, Math.ceil(steps.length / Math.max(2, width / 60)));
     steps.forEach((step, index) => {
-      if (index % every === 0) node.append(svg("text", { x: left + (index + 0.5) * band, y: height - 5, "text-anchor": "middle" }, whole(step)));
+      if (index % every === 0) node.append(svg("text", { x: left + (index + 0.5) * band, y: height - 5, "text-anchor": "middle" }, integer(step)));
     });
     const mark = svg("rect", { class: "cursor", visibility: "hidden", y: top - 1, height: height - top - bottom + 2, width: Math.max(band - gap + 2, 3) });
     node.append(mark);
@@ -177,7 +177,7 @@ function stackedChart(title, parts, unit) {
   return el("div", { class: "chart wide" }, readout, holder,
     el("ul", { class: "legend" }, shown.map((part) => el("li", { title: part.meaning }, swatch(part.key), part.label))),
     tableOnDemand(title, ["step", ...shown.map((part) => part.label)],
-      () => steps.map((step, index) => [whole(step), ...shown.map((part) => figure(part.values[index] ?? 0, unit))])));
+      () => steps.map((step, index) => [integer(step), ...shown.map((part) => figure(part.values[index] ?? 0, unit))])));
 }
 
 /** A figure that never changes is said in a line, not drawn. */
@@ -196,7 +196,7 @@ function drawCurves() {
       still.length > 0 && el("p", { class: "constant" }, "The same at every step: ", still.map((chart, place) => [place ? ", " : "",
         `${chart.title.toLowerCase()} `, el("b", { title: chart.meaning }, figure(data.columns[chart.names[0]].find((v) => v !== null), chart.unit))]).flat(), "."),
       tableOnDemand(`${group.title}, by step`, ["step", ...names.map(([name]) => name)],
-        () => steps.map((step, index) => [whole(step), ...names.map(([name, unit]) => figure(data.columns[name][index], unit))]))));
+        () => steps.map((step, index) => [integer(step), ...names.map(([name, unit]) => figure(data.columns[name][index], unit))]))));
   }
 }
 

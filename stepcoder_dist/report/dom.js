@@ -1,4 +1,4 @@
-// Making elements, numbers, marks. Text only ever becomes text nodes: programs are hostile.
+// Elements, numbers, marks. Text becomes only text nodes, since programs are hostile.
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 
@@ -17,8 +17,8 @@ const svg = (tag, attributes = {}, ...children) =>
   fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 
 const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
-const whole = (value) => Math.round(value).toLocaleString("en");
-const plural = (count, noun) => `${whole(count)} ${noun}${count === 1 ? "" : "s"}`;
+const integer = (value) => Math.round(value).toLocaleString("en");
+const plural = (count, noun) => `${integer(count)} ${noun}${count === 1 ? "" : "s"}`;
 const minus = (text) => text.replace("-", "−");
 
 function percent(share, digits) {
@@ -33,7 +33,7 @@ function figure(value, unit) {
   const size = Math.abs(value);
   let text;
   if (size === 0) text = "0";
-  else if (size >= 1000) text = whole(value);
+  else if (size >= 1000) text = integer(value);
   else if (size >= 100) text = value.toFixed(0);
   else if (size >= 10) text = value.toFixed(1);
   else if (size >= 0.1) text = value.toFixed(2);
@@ -56,7 +56,7 @@ function duration(seconds) {
   return `${(seconds / 3600).toFixed(1)} h`;
 }
 
-// ── what tells two kinds apart beside their colour ──
+// ── what distinguishes two kinds besides their colour ──
 
 // strokes over the colour; none: solid
 const HATCHES = {

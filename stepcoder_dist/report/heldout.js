@@ -22,12 +22,12 @@ function drawHeldout() {
     const first = index === 0 || rows[index - 1].level !== row.level;
     return el("tr", { class: first && index ? "apart" : null },
       el("th", { scope: "row" }, row.level), el("td", { class: "text" }, row.label.toUpperCase()),
-      el("td", {}, whole(row.problems)),
+      el("td", {}, integer(row.problems)),
       ks.map((k) => el("td", { class: k === "1" ? "strong" : null }, row.pass_at[k] === undefined ? "–" : percent(row.pass_at[k], 1))),
       el("td", {}, `${percent(row.interval[0], 0)}–${percent(row.interval[1], 0)}`),
       el("td", {}, whisker(row, labels.indexOf(row.label))),
       failures.map((outcome) => el("td", {}, percent(row.outcomes[outcome.key] ?? 0, 0))),
-      el("td", {}, whole(row.faults)));
+      el("td", {}, integer(row.faults)));
   });
   byId("heldout-table").append(el("table", {},
     el("caption", { class: "visually-hidden" }, "Held-out scores by level and evaluation"),

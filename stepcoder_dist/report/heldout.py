@@ -15,7 +15,7 @@ Row = Mapping[str, Any]
 
 
 def heldout(evaluations: Mapping[str, Sequence[Row]], config: Mapping[str, Any]) -> dict[str, Any]:
-    """The page's object; empty tables where nothing was evaluated."""
+    """The page's object about held-out scores; its tables are empty where nothing was evaluated."""
     samples = {
         label: parsed
         for label, rows in evaluations.items()
@@ -24,7 +24,7 @@ def heldout(evaluations: Mapping[str, Sequence[Row]], config: Mapping[str, Any])
     tables = {label: scores(of_label, _ks(of_label, config)) for label, of_label in samples.items()}
     levels = list(dict.fromkeys(score.level for table in tables.values() for score in table))
     if len(set(levels) - {"all"}) == 1:
-        levels.remove("all")  # it would say the same again
+        levels.remove("all")  # it would repeat the level
     labels = list(tables)
     return {
         "labels": labels,
@@ -45,7 +45,7 @@ def heldout(evaluations: Mapping[str, Sequence[Row]], config: Mapping[str, Any])
 
 
 def _sample(row: Row) -> EvaluatedSample | None:
-    """None for a row that is not of the expected kind."""
+    """The sample of a row; None for a row that is not of the expected kind."""
     try:
         return sample_of(row)
     except (KeyError, ValueError):
@@ -53,7 +53,7 @@ def _sample(row: Row) -> EvaluatedSample | None:
 
 
 def _ks(samples: Sequence[EvaluatedSample], config: Mapping[str, Any]) -> list[int]:
-    """The run's own k that every problem has enough judged samples for; always 1."""
+    """The k of the run for which every problem has enough judged samples; 1 always."""
     judged = Counter(s.problem_id for s in samples if s.outcome is not None)
     section = config.get("evaluation")
     asked = section.get("k", [1]) if isinstance(section, Mapping) else [1]
@@ -75,7 +75,7 @@ def _row(score: LevelScore) -> dict[str, Any]:
 def _gain(
     before: Sequence[EvaluatedSample], after: Sequence[EvaluatedSample], level: str
 ) -> dict[str, Any] | None:
-    """Mean difference of pass@1 over the problems that both have, with its 95% interval."""
+    """The mean difference of pass@1 over the problems of both, with its 95% interval."""
     found = paired_gain(_of_level(before, level), _of_level(after, level))
     if not found.problems:
         return None

@@ -2,8 +2,8 @@
 function drawMap() {
   const { problems, of, merged } = data.map;
   if (!problems.length) { byId("map-view").append(el("p", { class: "empty" }, "No sample has been trained yet.")); return; }
-  if (of > problems.length) byId("map-note").textContent += ` ${whole(problems.length)} of ${whole(of)} problems, evenly chosen.`;
-  if (merged) byId("map-note").textContent += " A tick stands for all samples of a problem at one stage: the run is long.";
+  if (of > problems.length) byId("map-note").textContent += ` ${integer(problems.length)} of ${integer(of)} problems, evenly chosen.`;
+  if (merged) byId("map-note").textContent += " A tick represents all samples of a problem at one stage: the run is long.";
   const deepest = Math.max(...problems.flatMap((problem) => problem.visits.map((visit) => visit[1])));
   const lastStep = Math.max(data.run.done, ...problems.map((problem) => problem.visits.at(-1)[0]));
   const firstStep = Math.min(...problems.map((problem) => problem.visits[0][0]));
@@ -18,11 +18,11 @@ function drawMap() {
   function say() {
     const problem = problems[at.row];
     const visit = visitAt(problem, at.step);
-    const where = `${problem.id}${problem.level ? `, ${problem.level}` : ""} · step ${whole(at.step)}: `;
+    const where = `${problem.id}${problem.level ? `, ${problem.level}` : ""} · step ${integer(at.step)}: `;
     if (!visit) return `${where}not sampled yet`;
     const [step, stage, passed, sampled] = visit;
-    const then = step === at.step ? "sampled" : `last sampled at step ${whole(step)}`;
-    return `${where}stage ${stage}${stage === 0 ? " (whole program)" : ""}, ${then}, ${passed} of ${sampled} passed`;
+    const then = step === at.step ? "sampled" : `last sampled at step ${integer(step)}`;
+    return `${where}stage ${stage}${stage === 0 ? " (complete program)" : ""}, ${then}, ${passed} of ${sampled} passed`;
   }
 
   const open = () => showSamplesOf(problems[at.row].id);
@@ -66,7 +66,7 @@ function drawMap() {
     const total = y + bottom;
     fill(node, { height: total, viewBox: `0 0 ${width} ${total}` }, []);
     for (const tick of stepTicks(firstStep, lastStep, Math.max(2, width / 90))) {
-      node.append(svg("text", { x: clamp(x(tick) + column / 2, left + 4, width - right - 4), y: total - 5, "text-anchor": "middle" }, whole(tick)));
+      node.append(svg("text", { x: clamp(x(tick) + column / 2, left + 4, width - right - 4), y: total - 5, "text-anchor": "middle" }, integer(tick)));
     }
     const mark = svg("rect", { class: "cursor", height: pitch + 2, width: Math.max(column, 3), visibility: "hidden" });
     node.append(mark);
@@ -104,7 +104,7 @@ function drawMap() {
   const legend = el("ul", { class: "legend" }, [...Array(deepest + 1).keys()].reverse().map((stage) => {
     const thick = 14 * thickness(stage);
     return el("li", {}, svg("svg", { viewBox: "0 0 20 14", "aria-hidden": "true" },
-      svg("rect", { width: 20, y: (14 - thick) / 2, height: thick, css: { fill: colour(stage) } })), stage === 0 ? "stage 0, whole program" : `stage ${stage}`);
+      svg("rect", { width: 20, y: (14 - thick) / 2, height: thick, css: { fill: colour(stage) } })), stage === 0 ? "stage 0, complete program" : `stage ${stage}`);
   }));
   byId("map-view").append(el("div", { class: "chart wide" }, el("div", { class: "heading" }, readout, opener), frame, legend,
     tableOnDemand("Curriculum by problem", ["problem", "level", "first stage", "last stage", "times sampled", "samples", "passed"],

@@ -1,4 +1,4 @@
-// The head of the page, and everything in its order.
+// The head of the page, and its sections in order.
 function tile(name, value, small) {
   return el("div", {}, el("dt", {}, name), el("dd", {}, value, small && el("small", {}, small)));
 }
@@ -18,7 +18,7 @@ function drawLede() {
   byId("run-name").textContent = run.name;
   byId("brand").textContent = run.name;
   const planned = run.planned ?? run.done;
-  const state = run.done >= planned ? plural(run.done, "step") : `${whole(run.done)} of ${plural(planned, "step")} so far`;
+  const state = run.done >= planned ? plural(run.done, "step") : `${integer(run.done)} of ${plural(planned, "step")} so far`;
   const when = run.updated && new Date(1000 * run.updated).toISOString().slice(0, 16).replace("T", " ");
   byId("run-state").textContent = `${state}${when ? `, the last one recorded ${when} UTC` : ""} · ${run.folder}`;
   const between = (name, title, show) => {
@@ -30,7 +30,7 @@ function drawLede() {
   between("pass_rate", "Pass share", (value) => percent(value));
   between("reward", "Reward", (value) => figure(value));
   between("mean_stage", "Mean stage", (value) => figure(value));
-  byId("tiles").append(tile("Samples trained", whole(run.trained), plural(run.tokens, "token")));
+  byId("tiles").append(tile("Samples trained", integer(run.trained), plural(run.tokens, "token")));
   if (run.seconds) byId("tiles").append(tile("Time in steps", duration(run.seconds), `${duration(run.seconds / Math.max(run.done, 1))} a step`));
   const odd = Object.entries(run.unreadable).map(([file, count]) => `${plural(count, "line")} of ${file} could not be read and ${count === 1 ? "is" : "are"} left out.`);
   byId("footer").textContent = ["Made by stepcoder report from the run directory alone; the page fetches nothing.", ...odd].join(" ");

@@ -1,8 +1,10 @@
-"""The page's parts joined into one file that needs nothing else.
+"""Joining the page's parts into one file that needs nothing else.
 
-Programs in it are hostile text. Three things keep them text: the data stand in a block that no
-browser runs, without a single `<`; the scripts only ever write text nodes; and the page's policy
-allows exactly these scripts and this style, by their hashes, and no request at all.
+Programs in it are hostile text. Three things keep them text:
+
+* the data are in a block that no browser runs, without a single `<`;
+* the scripts write text nodes only;
+* the page's policy allows exactly these scripts and this style, by their hashes, and no request.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from importlib.resources import files
 from typing import Any
 
 SCRIPTS = ("dom.js", "charts.js", "heldout.js", "map.js", "tokens.js", "samples.js", "page.js")
-"""In this order: each uses only what stands before it."""
+"""The scripts in their order: each uses only those before it."""
 
 
 def render(data: dict[str, Any]) -> str:
@@ -34,14 +36,14 @@ def render(data: dict[str, Any]) -> str:
     }
     page = _asset("page.html")
     head, *rest = page.split("<!--{")
-    # one pass over the template: what was put in is never looked at again
+    # one pass over the template: text that was put in is not searched again
     return head + "".join(
         parts[name] + tail for name, _, tail in (piece.partition("}-->") for piece in rest)
     )
 
 
 def embedded(data: dict[str, Any]) -> str:
-    """JSON in ASCII that can stand in a script block: no `<`, `>` or `&` in it.
+    """JSON in ASCII that can be in a script block: it has no `<`, `>` or `&`.
 
     Raises `ValueError` for NaN and infinities, which are no JSON.
     """

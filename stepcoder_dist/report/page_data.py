@@ -1,7 +1,7 @@
-"""What the page shows, as plain JSON data, and how much of a large run it shows.
+"""The data of the page as plain JSON, and how much of a large run it shows.
 
-Every bound is named on the page: a long run's curves are means over bins, and of problems and
-samples there is an even choice.
+The page names every bound. A long run's curves are means over bins, and an even choice of problems
+and samples is shown.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from stepcoder_dist.loop.metrics import METRICS, PHASES
 from stepcoder_dist.records import Outcome
 from stepcoder_dist.report.catalogue import OUTCOME_LABELS, groups_for
 from stepcoder_dist.report.heldout import heldout
-from stepcoder_dist.report.run_reading import RunRecord, SampleIndex, read_whole
+from stepcoder_dist.report.run_reading import RunRecord, SampleIndex, read_detailed
 from stepcoder_dist.report.sample_lines import drawn
 
 MAX_POINTS = 480
-"""Points of a curve, bars of a chart."""
+"""Most points of a curve, and bars of a chart."""
 MAX_PROBLEMS = 160
-"""Rows of the curriculum map."""
+"""Most rows of the curriculum map."""
 MAX_GROUPS = 12_000
-"""Groups of samples on the map; above it, a problem's groups at one stage are drawn as one."""
+"""Most groups of samples on the map; above it, a problem's groups at one stage are one mark."""
 MAX_SAMPLES = 240
 MAX_SAMPLE_BYTES = 2_000_000
-"""Of all samples on the page together."""
+"""Most bytes of all samples on the page together."""
 MAX_ONE_SAMPLE_BYTES = 100_000
 
 
 def page_data(run: RunRecord) -> dict[str, Any]:
-    """Everything that the page draws."""
+    """Make everything that the page draws."""
     steps, columns = _curves(run.metrics)
     return {
         "run": _summary(run),
@@ -87,7 +87,7 @@ def _summary(run: RunRecord) -> dict[str, Any]:
 def _curves(
     metrics: Sequence[Mapping[str, float]],
 ) -> tuple[list[int], dict[str, list[float | None]]]:
-    """Last step of each bin, and the mean of each figure over the bin; None where it has none."""
+    """The last step of each bin, and the mean of each figure over it; None where it has none."""
     size = max(1, -(-len(metrics) // MAX_POINTS))
     bins = [metrics[start : start + size] for start in range(0, len(metrics), size)]
     names = {name for figures in metrics for name in figures} - {"step"}
@@ -108,8 +108,8 @@ def _mean(values: Sequence[float]) -> float | None:
 def curriculum_map(index: SampleIndex) -> dict[str, Any]:
     """Problems by the stages at which they were sampled.
 
-    Those that began with more given come first, then those that moved on sooner: the map reads as
-    a stair.
+    Problems that began with more given come first, then those that advanced sooner, so that the map
+    looks like a stair.
     """
     rows: list[dict[str, Any]] = []
     for problem, groups in index.groups.items():
@@ -146,13 +146,13 @@ def _by_stage(visits: Sequence[Sequence[int]]) -> list[list[int]]:
 
 
 def _samples(run: RunRecord) -> dict[str, Any]:
-    """An even choice over steps and outcomes, in the order of the steps."""
-    whole = run.samples.whole
-    fitting = [place for place in whole if place.size <= MAX_ONE_SAMPLE_BYTES]
+    """Samples chosen evenly over steps and outcomes, in the order of the steps."""
+    detailed = run.samples.detailed
+    fitting = [place for place in detailed if place.size <= MAX_ONE_SAMPLE_BYTES]
     chosen = evenly(fitting, lambda place: (place.step, place.outcome))[:MAX_SAMPLES]
     samples: list[dict[str, Any]] = []
     size = 0
-    for row in read_whole(run.path, chosen):
+    for row in read_detailed(run.path, chosen):
         try:
             sample = drawn(row)
         except (KeyError, TypeError, ValueError):
@@ -162,4 +162,4 @@ def _samples(run: RunRecord) -> dict[str, Any]:
             break
         samples.append(sample)
     samples.sort(key=lambda sample: (sample["step"], sample["id"]))
-    return {"samples": samples, "recorded": len(whole)}
+    return {"samples": samples, "recorded": len(detailed)}

@@ -1,7 +1,7 @@
-"""What a run directory says, also while the run goes on: torn and missing files are no errors.
+"""Reading a run directory, also while the run works: incomplete and missing files are no errors.
 
-Samples are read in one pass that keeps counts and the places of the whole rows, not the rows: a
-long run's samples.jsonl is larger than one wants in memory.
+Samples are read in one pass that keeps counts and the places of the detailed rows, not the rows:
+the samples.jsonl of a long run is too large for the memory.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from stepcoder_dist.records import Outcome
 Row = dict[str, Any]
 
 TRACES = ("config.toml", "metrics.jsonl", "samples.jsonl")
-"""A folder with none of these is no run directory."""
+"""Files of a run directory; a folder with none of them is no run directory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WholeRow:
-    """Where a sample that was kept whole stands in samples.jsonl, and by what it is chosen."""
+class DetailedRow:
+    """The place of a detailed row (one with its program) in samples.jsonl, and what chooses it."""
 
     offset: int
-    """Bytes from the start of the file."""
+    """Bytes from the start of the file to the row."""
     size: int
-    """Bytes."""
+    """Bytes of the row."""
     step: int
     outcome: str
 
@@ -42,10 +42,10 @@ class SampleIndex:
     trained: int = 0
     tokens: int = 0
     levels: dict[str, str] = field(default_factory=dict)
-    """By problem."""
+    """Levels by problem."""
     groups: dict[str, dict[tuple[int, int], list[int]]] = field(default_factory=dict)
     """[passed, sampled] by problem and (step, stage)."""
-    whole: list[WholeRow] = field(default_factory=list)
+    detailed: list[DetailedRow] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,18 +56,18 @@ class RunRecord:
     config_text: str
     config: Mapping[str, Any]
     metrics: Sequence[Mapping[str, float]]
-    """One object a step, ascending, finite numbers only."""
+    """One object a step, ascending, with finite numbers only."""
     samples: SampleIndex
     evaluations: Mapping[str, Sequence[Row]]
     """Rows of eval/<label>.jsonl; "sft" first."""
     unreadable: Mapping[str, int]
     """Lines that are no JSON objects of the expected kind, by file."""
     updated: float | None
-    """When the last step was recorded, seconds since 1970."""
+    """Time at which the last step was recorded, in seconds since 1970."""
 
 
 def check_run(path: Path) -> None:
-    """Raises `UserError` where a path is no run directory."""
+    """Raise `UserError` where a path is no run directory."""
     if not path.is_dir():
         raise UserError(
             f"{path}: no such run directory; `stepcoder train` prints its own at the end"
@@ -100,8 +100,8 @@ def read_run(path: Path) -> RunRecord:
     )
 
 
-def read_whole(path: Path, places: Sequence[WholeRow]) -> list[Row]:
-    """The chosen rows of samples.jsonl, in the order asked for."""
+def read_detailed(path: Path, places: Sequence[DetailedRow]) -> list[Row]:
+    """Read the chosen rows of samples.jsonl, in the given order."""
     if not places:
         return []
     with (path / "samples.jsonl").open("rb") as file:
@@ -113,12 +113,12 @@ def read_whole(path: Path, places: Sequence[WholeRow]) -> list[Row]:
 
 
 def each_sample(path: Path) -> Iterator[Row]:
-    """The rows of samples.jsonl, one at a time; damaged lines are left out."""
+    """Yield the rows of samples.jsonl, one at a time; damaged lines are left out."""
     return (row for _, _, row in _rows(path / "samples.jsonl", {}))
 
 
 def _rows(path: Path, unreadable: dict[str, int]) -> Iterator[tuple[int, int, Row]]:
-    """Offset, size and object of every line that holds one."""
+    """Yield offset, size and object of every line that holds one."""
     if not path.is_file():
         return
     offset = 0
@@ -130,7 +130,7 @@ def _rows(path: Path, unreadable: dict[str, int]) -> Iterator[tuple[int, int, Ro
                 row = None
             if isinstance(row, dict):
                 yield offset, len(line), row
-            # a last line without its end is being written just now
+            # a last line without its end is being written
             elif line.strip() and line.endswith(b"\n"):
                 _count(unreadable, path)
             offset += len(line)
@@ -171,7 +171,7 @@ def _index(path: Path, unreadable: dict[str, int]) -> SampleIndex:
         group[0] += outcome == Outcome.PASSED
         group[1] += 1
         if "source" in row:
-            index.whole.append(WholeRow(offset=offset, size=size, step=step, outcome=outcome))
+            index.detailed.append(DetailedRow(offset=offset, size=size, step=step, outcome=outcome))
     return index
 
 

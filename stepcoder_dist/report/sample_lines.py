@@ -1,4 +1,4 @@
-"""A recorded sample as the page draws it: lines, each with its fate and the tokens on it."""
+"""A recorded sample as the page draws it: lines, each with its fate and its tokens."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ masked; kept because its coverage proves nothing; kept because the program does 
 after the program (closing fence, prose)."""
 
 GIVEN_TEXT = -1
-"""The token index of given characters."""
+"""The token index of characters that were given."""
 
 Piece = tuple[int, str]
-"""A token's index and the part of its text on one line."""
+"""A token's index, and the part of its text on one line."""
 
 
 def drawn(row: dict[str, Any]) -> dict[str, Any]:
-    """The page's object for one whole row of samples.jsonl.
+    """The page's object for one detailed row of samples.jsonl.
 
     Raises `KeyError`, `TypeError` or `ValueError` for a row that does not fit together.
     """
@@ -46,13 +46,13 @@ def drawn(row: dict[str, Any]) -> dict[str, Any]:
         "lines": _lines(row, text, lengths),
         "logprobs": logprobs,
         "kept": "".join("k" if flag else "m" for flag in kept),
-        # tokens that print nothing by themselves have no place in a line
+        # tokens that print nothing by themselves are not on any line
         "silent": [index for index, length in enumerate(lengths) if not length],
     }
 
 
 def _lines(row: dict[str, Any], text: str, lengths: list[int]) -> list[list[Any]]:
-    """[fate, was executed, pieces] for each line."""
+    """The lines, each as [fate, was executed, pieces]."""
     given, code = int(row["given_chars"]), len(str(row["source"]))
     executed, kept = set(row["executed_lines"]), set(row["kept_lines"])
     ends = list(accumulate(lengths, initial=given))
@@ -81,7 +81,7 @@ def _pieces(text: str, start: int, end: int, given: int, ends: list[int]) -> lis
         pieces.append((GIVEN_TEXT, text[start : min(end, given)]))
     place = max(start, given)
     while place < end:
-        # the token whose end is the first beyond this character; silent ones end before it
+        # the first token that ends beyond this character; tokens without text end before it
         token = bisect_right(ends, place) - 1
         stop = min(ends[token + 1], end)
         pieces.append((token, text[place:stop]))

@@ -30,12 +30,12 @@ MARKS = {
     NOTHING_RAN: ("!", "does not compile, kept"),
     AFTER: ("·", "after the program"),
 }
-"""By a line's fate: its mark (docs/report.md) and what it says."""
+"""The mark of each fate of a line (docs/report.md), and its meaning."""
 _LABELS = {str(outcome): label for outcome, label in OUTCOME_LABELS.items()}
 
 
 def listed(run_dir: Path) -> Iterator[str]:
-    """One line for each sample that was kept whole. Raises `UserError` where there is none."""
+    """Yield a line for each sample kept in full. Raises `UserError` where there is none."""
     check_run(run_dir)
     found = False
     for row in each_sample(run_dir):
@@ -44,15 +44,15 @@ def listed(run_dir: Path) -> Iterator[str]:
             yield _title(row)
     if not found:
         raise UserError(
-            f"{run_dir}: holds no whole sample yet; train.detailed_samples says how many of a "
-            "step are kept whole"
+            f"{run_dir}: holds no sample in full yet; train.detailed_samples says how many of a "
+            "step are kept in full"
         )
 
 
 def show(run_dir: Path, sample_id: str, *, tokens: bool) -> Iterator[str]:
     """The lines of one sample; with `tokens` each line's tokens below it.
 
-    Raises `UserError` where the run has no such sample or did not keep it whole.
+    Raises `UserError` where the run has no such sample or did not keep it in full.
     """
     check_run(run_dir)
     row = next((row for row in each_sample(run_dir) if row.get("sample_id") == sample_id), None)
@@ -77,18 +77,18 @@ def _shown(row: Row, sample: dict[str, Any], *, tokens: bool) -> Iterator[str]:
     yield "   ".join(f"{mark} {says}" for fate, (mark, says) in MARKS.items() if fate in fates)
     yield ""
     texts = _token_texts(sample)
-    told = 0
+    shown = 0
     for number, (fate, _, pieces) in enumerate(sample["lines"], start=1):
         code = _printable("".join(text for _, text in pieces).rstrip("\r\n"))
         yield f"{number:>4} {MARKS[fate][0]} {code}".rstrip()
         if tokens:
-            # a token over several lines stands below its first
+            # a token over several lines is below its first line
             last = max((token for token, _ in pieces), default=GIVEN_TEXT)
-            for token in range(told, last + 1):
+            for token in range(shown, last + 1):
                 yield _token(sample, token, texts)
-            told = max(told, last + 1)
+            shown = max(shown, last + 1)
     if tokens:
-        for token in range(told, len(sample["kept"])):
+        for token in range(shown, len(sample["kept"])):
             yield _token(sample, token, texts)
 
 
@@ -107,7 +107,7 @@ def _token(sample: dict[str, Any], token: int, texts: dict[int, str]) -> str:
 
 
 def _title(row: Row) -> str:
-    """Also of a row with odd fields: a listing goes on."""
+    """The title of a sample, even of a row with odd fields, so that a listing continues."""
     outcome = str(row.get("outcome"))
     kept = row.get("kept_share")
     share = f"  {kept:.0%} of tokens trained" if isinstance(kept, float) else ""
@@ -119,7 +119,7 @@ def _title(row: Row) -> str:
 
 
 def _printable(text: str) -> str:
-    """A program is hostile text: nothing in it may move a terminal's cursor."""
+    """Make hostile text printable: nothing in a program may move a terminal's cursor."""
     return "".join(
         each if each.isprintable() or each == "\t" else each.encode("unicode_escape").decode()
         for each in text

@@ -6,8 +6,8 @@ function drawSamples() {
   const all = data.samples;
   const of = data.run.trained;
   byId("sample-count").textContent = all.length
-    ? `${whole(all.length)} of ${plural(of, "trained sample")}, an even choice over steps and outcomes of the ${whole(data.recorded)} that samples.jsonl keeps whole.`
-    : `None of the ${plural(of, "trained sample")} was kept whole (train.detailed_samples).`;
+    ? `${integer(all.length)} of ${plural(of, "trained sample")}, an even choice over steps and outcomes of the ${integer(data.recorded)} that samples.jsonl keeps in full.`
+    : `None of the ${plural(of, "trained sample")} was kept in full (train.detailed_samples).`;
   if (!all.length) return;
 
   const titles = { outcome: "Outcome", level: "Level", stage: "Stage", step: "Step" };
@@ -40,8 +40,8 @@ function drawSamples() {
   const viewer = el("div", { class: "viewer", role: "region", "aria-labelledby": "sample-title" },
     el("div", { class: "head" }, head, el("div", { class: "stepper" }, previous, next)), facts, error,
     el("div", { class: "codebar" }, legend, modes), inspector, program);
-  // the first one to be seen shows what the mask does
-  const tellsMost = (sample) => ["g", "e", "m"].every((fate) => sample.lines.some((line) => line[0] === fate));
+  // the first sample to be shown shows what the mask does
+  const showsMost = (sample) => ["g", "e", "m"].every((fate) => sample.lines.some((line) => line[0] === fate));
   let matching = all;
   let chosen = null;
   let mode = "lines";
@@ -72,7 +72,7 @@ function drawSamples() {
     const kept = [...sample.kept].filter((flag) => flag === "k").length;
     const fact = (name, value) => el("span", {}, `${name} `, el("b", {}, value));
     facts.replaceChildren(fact("outcome", outcomeLabel[sample.outcome]), fact("tests", `${sample.tests[0]} of ${sample.tests[1]}`),
-      fact("reward", minus(`${sample.reward > 0 ? "+" : ""}${sample.reward.toFixed(2)}`)), fact("step", whole(sample.step)), fact("stage", String(sample.stage)),
+      fact("reward", minus(`${sample.reward > 0 ? "+" : ""}${sample.reward.toFixed(2)}`)), fact("step", integer(sample.step)), fact("stage", String(sample.stage)),
       sample.level && fact("level", sample.level), fact("kept", `${kept} of ${plural(sample.kept.length, "token")}`),
       fact("weights", [...new Set(sample.weights)].join("–")), fact("id", sample.id));
     error.hidden = !sample.detail;
@@ -91,11 +91,11 @@ function drawSamples() {
     matching = all.filter((sample) => STARTING.every((key) => !wanted[key] || String(sample[key]) === wanted[key])
       && (!lines.value || sample.lines.some((line) => line[0] === lines.value)) && sample.problem.toLowerCase().includes(part));
     list.replaceChildren(...matching.map((sample) => el("div", { class: "option", role: "option", id: `option-${all.indexOf(sample)}`, "aria-selected": "false" },
-      glyph(sample.outcome), el("b", {}, sample.problem), el("span", {}, `step ${whole(sample.step)}`),
+      glyph(sample.outcome), el("b", {}, sample.problem), el("span", {}, `step ${integer(sample.step)}`),
       el("span", { class: "where" }, `${outcomeLabel[sample.outcome]} · stage ${sample.stage} · ${sample.tests[0]}/${sample.tests[1]} tests`))));
     if (!matching.length) list.append(el("p", { class: "empty" }, "No sample matches the filters."));
     status.textContent = `${plural(matching.length, "sample")} match.`;
-    choose(matching.includes(chosen) ? chosen : (chosen ? null : matching.find(tellsMost)) ?? matching[0] ?? null);
+    choose(matching.includes(chosen) ? chosen : (chosen ? null : matching.find(showsMost)) ?? matching[0] ?? null);
   }
 
   const move = (by) => { if (matching.length) choose(matching[clamp(matching.indexOf(chosen) + by, 0, matching.length - 1)]); };

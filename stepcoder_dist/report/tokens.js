@@ -1,4 +1,4 @@
-// One program, line by line and token by token, with a reading of the token that is pointed at.
+// One program, line by line and token by token, with the figures of the token that is pointed at.
 const FATES = {
   g: { mark: "┊", label: "given", why: "given code: the policy did not write it, it carries no loss" },
   e: { mark: "✓", label: "executed, kept", why: "a test executed it" },
@@ -32,7 +32,7 @@ function tokenTexts(sample) {
   return texts;
 }
 
-/** Draws into `program`; tells `inspect` which token is pointed at. */
+/** Draws into `program`; calls `inspect` with the token that is pointed at. */
 function drawProgram(program, sample, inspect) {
   const texts = tokenTexts(sample);
   const count = sample.logprobs.length;
@@ -83,7 +83,7 @@ function drawProgram(program, sample, inspect) {
     describe(node);
   };
   program.onpointerover = (event) => { const node = event.target.closest(".token"); if (node) point(node); };
-  // on what is drawn anew with each sample: browsers know no `onfocusin` property
+  // on the element that is drawn again with each sample: browsers know no `onfocusin` property
   lines.addEventListener("focusin", (event) => { const node = event.target.closest(".token"); if (node) point(node); });
   program.onclick = (event) => event.target.closest(".token")?.focus();
   program.onkeydown = (event) => {

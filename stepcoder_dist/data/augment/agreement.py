@@ -1,12 +1,10 @@
 """The answers of the accepted solutions to new inputs, and the inputs on which they agree.
 
 * An input within what was seen is one that the statement allows. There the reference decides,
-  unless
-  most of the others say otherwise. Few tests accept wrong solutions too: if one dissenting solution
-  were enough, it would veto every test that would find it out.
+  unless most of the others say otherwise. Few tests accept wrong solutions too: if one dissenting
+  solution were enough, it would veto every test that would find it out.
 * Beyond what was seen right solutions may differ, and the reference alone does not show that. So
-  all
-  solutions that are left have to agree.
+  all solutions that are left have to agree.
 """
 
 from __future__ import annotations

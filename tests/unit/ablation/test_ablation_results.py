@@ -1,4 +1,4 @@
-"""Results of cells: kept whole, held to what they were measured from, compared bit for bit."""
+"""Results of cells: kept complete, checked against their inputs, compared bit for bit."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def short(step: int, problem: str = "p/1", stage: int = 0, **more: Any) -> dict[
     return row | more
 
 
-# ── a whole run ──
+# ── a complete run ──
 
 
 def test_the_page_has_every_step_problem_and_recorded_sample_of_a_small_run(folder: Path):
@@ -153,7 +153,7 @@ def test_a_damaged_line_in_the_middle_is_left_out_and_counted(folder: Path):
     assert data["run"]["unreadable"] == {"samples.jsonl": 3}
 
 
-def test_a_whole_row_that_does_not_fit_together_is_recorded_but_not_shown(folder: Path):
+def test_a_detailed_row_that_does_not_fit_together_is_recorded_but_not_shown(folder: Path):
     path = folder / "samples.jsonl"
     first, rest = path.read_text().split("\n", 1)
     row = json.loads(first)
@@ -235,15 +235,15 @@ def test_a_run_that_fails_has_its_report_and_its_own_error(folder: Path):
 
 def test_a_long_run_is_shown_in_bounds_that_the_page_can_name(recorded: Path, tmp_path: Path):
     steps = 2000
-    whole = json.loads((recorded / "samples.jsonl").read_text().splitlines()[0])
+    detailed = json.loads((recorded / "samples.jsonl").read_text().splitlines()[0])
     append_rows(
         tmp_path / "metrics.jsonl", ({"step": s, "reward": float(s)} for s in range(1, steps + 1))
     )
     rows = []
     for step in range(1, steps + 1):
         rows += [short(step, f"p/{(step * 4 + i) % 500}", stage=1) for i in range(4)]
-        rows += [whole | {"step": step, "sample_id": f"s{step}"}] if step % 2 else []
-        rows += [whole | {"step": step, "outcome": "timeout"}] if step == 777 else []
+        rows += [detailed | {"step": step, "sample_id": f"s{step}"}] if step % 2 else []
+        rows += [detailed | {"step": step, "outcome": "timeout"}] if step == 777 else []
     append_rows(tmp_path / "samples.jsonl", rows)
     data = page_data(read_run(tmp_path))
     assert len(data["steps"]) <= MAX_POINTS

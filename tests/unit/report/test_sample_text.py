@@ -101,7 +101,7 @@ def test_untrusted_coverage_and_programs_that_do_not_compile_have_marks_of_their
     assert [line[5:6] for line in shown(capsys, a_run, "refused")[4:]] == list("┊!!!!·")
 
 
-def test_without_an_id_the_samples_that_were_kept_whole_are_listed(
+def test_without_an_id_the_samples_that_were_kept_in_full_are_listed(
     a_run: Path, capsys: pytest.CaptureFixture[str]
 ):
     found = [line.split()[0] for line in shown(capsys, a_run)]
@@ -125,11 +125,11 @@ def test_a_sample_that_cannot_be_shown_is_one_line(
     assert err.count("\n") == 1
 
 
-def test_a_folder_that_is_no_run_or_has_no_whole_sample_is_one_line(
+def test_a_folder_that_is_no_run_or_has_no_sample_in_full_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     assert cli.run(["samples", str(tmp_path)]) == 2
     assert "not a run directory" in capsys.readouterr().err
     (tmp_path / "samples.jsonl").write_text(json.dumps(PASSED) + "\n")
     assert cli.run(["samples", str(tmp_path)]) == 2
-    assert "holds no whole sample yet" in capsys.readouterr().err
+    assert "holds no sample in full yet" in capsys.readouterr().err
