@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import SandboxFault, first_error
-from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample, executed_share
-from stepcoder_dist.loop.planner import sample_seed
-from stepcoder_dist.loop.sampling import sample_whole
-from stepcoder_dist.ports import Executor, Sampler
+from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
 from stepcoder_dist.records import (
     LEVELS,
-    Completion,
     Outcome,
-    Problem,
-    RolloutRequest,
-    Ticket,
 )
-from stepcoder_dist.text.program import PromptWriter, assemble
 
 BOOTSTRAP_DRAWS = 2000
 
@@ -68,89 +56,6 @@ def pass_at_k(samples: int, passed: int, k: int) -> float:
     if not 1 <= k <= samples:
         raise ValueError(f"pass@{k} needs at least {k} samples of a problem, not {samples}")
     return 1.0 - math.comb(samples - passed, k) / math.comb(samples, k)
-
-
-async def evaluate(
-    config: RunConfig,
-    problems: Sequence[Problem],
-    writer: PromptWriter,
-    sampler: Sampler,
-    executor: Executor,
-    on_sample: Callable[[], None] = lambda: None,
-) -> list[EvaluatedSample]:
-    """Sample every problem, judge every program; in the order of the problems.
-
-    Raises `RunError` when an engine is lost.
-    """
-    by_id = {problem.problem_id: problem for problem in problems}
-    requests = {
-        request.ticket.sample_id: request
-        for problem in problems
-        for request in _requests(config, writer, problem)
-    }
-    done: dict[str, EvaluatedSample] = {}
-
-    async def finish(completion: Completion) -> None:
-        request = requests[completion.sample_id]
-        problem = by_id[request.ticket.problem_id]
-        sample = EvaluatedSample(
-            sample_id=completion.sample_id,
-            problem_id=problem.problem_id,
-            level=problem.level,
-            source=assemble(request.given, completion.text, writer.stop).source,
-            outcome=None,
-        )
-        with suppress(SandboxFault):
-            verdict = await executor.judge(sample.source, problem.tests)
-            sample = replace(
-                sample,
-                outcome=verdict.outcome,
-                tests_passed=verdict.tests_passed,
-                tests_total=len(verdict.tests),
-                executed_share=executed_share(verdict),
-            )
-        done[completion.sample_id] = sample
-        on_sample()
-
-    async def roll_out(share: Sequence[RolloutRequest]) -> None:
-        async with asyncio.TaskGroup() as judging:
-            async for completion in sample_whole(sampler, share):
-                judging.create_task(finish(completion))
-
-    width, planned = max(sampler.width, 1), list(requests.values())
-    try:
-        async with asyncio.TaskGroup() as shares:
-            for engine in range(width):
-                if share := planned[engine::width]:
-                    shares.create_task(roll_out(share))
-    except BaseExceptionGroup as errors:
-        raise first_error(errors) from errors
-    return [done[sample_id] for sample_id in requests]
-
-
-def _requests(config: RunConfig, writer: PromptWriter, problem: Problem) -> list[RolloutRequest]:
-    """The samples of one problem: they share one prompt, encoded once."""
-    prompt_ids, given = writer.encode(problem)
-    group = f"eval/{problem.problem_id}"
-    ids = [f"{group}/{index:04d}" for index in range(config.evaluation.samples_per_problem)]
-    return [
-        RolloutRequest(
-            ticket=Ticket(
-                sample_id=sample_id,
-                group=group,
-                problem_id=problem.problem_id,
-                stage=0,
-                seed=sample_seed(config.seed, sample_id),
-                planned_step=0,
-            ),
-            prompt_ids=prompt_ids,
-            given=given,
-            temperature=config.evaluation.temperature,
-            top_p=config.evaluation.top_p,
-            max_new_tokens=config.sampling.max_new_tokens,
-        )
-        for sample_id in ids
-    ]
 
 
 def scores(samples: Sequence[EvaluatedSample], ks: Sequence[int]) -> list[LevelScore]:

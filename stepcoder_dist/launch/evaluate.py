@@ -11,10 +11,8 @@ from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import RunError
 from stepcoder_dist.evaluation import file as evaluation_file, scores_file as evaluation_json
 from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
-from stepcoder_dist.evaluation.pass_at_k import (
-    evaluate as evaluate_problems,
-    scores,
-)
+from stepcoder_dist.evaluation.pass_at_k import scores
+from stepcoder_dist.evaluation.roll_out import evaluate as evaluate_problems
 from stepcoder_dist.evaluation.table import scores_table
 from stepcoder_dist.host.console import Phase
 from stepcoder_dist.host.interruption import run_until_done

@@ -28,7 +28,7 @@ from stepcoder_dist.loop.lost_samples import LostSamples
 from stepcoder_dist.loop.metrics import PhaseClock, summarise
 from stepcoder_dist.loop.run import Run
 from stepcoder_dist.loop.sample_book import Fate
-from stepcoder_dist.loop.sampling import sample_whole
+from stepcoder_dist.loop.sampling import roll_out
 from stepcoder_dist.records import (
     Completion,
     RolloutRequest,
@@ -88,14 +88,20 @@ class RolloutLoop:
         run, ticket = self._run, group[0]
         start = run.curriculum.start_point(ticket.problem_id, ticket.stage)
         problem = run.problems[ticket.problem_id]
-        return run.writer.requests(problem, start, group, run.config.sampling)
+        sampling = run.config.sampling
+        return run.writer.requests(
+            problem,
+            start,
+            group,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_new_tokens=sampling.max_new_tokens,
+        )
 
     async def _roll_out(self, share: Sequence[RolloutRequest]) -> None:
         """Sample one share; hand every completion to the sandbox as it finishes."""
         self._run.book.start(share)
-        async with asyncio.TaskGroup() as judging:
-            async for completion in sample_whole(self._run.sampler, share):
-                judging.create_task(self._finish(completion))
+        await roll_out(self._run.sampler, share, self._finish)
 
     async def _finish(self, completion: Completion) -> None:
         """Judge one sample and buffer it; one that is lost on the way is replaced."""

@@ -1,8 +1,10 @@
-"""A share sampled to its end, whatever happens to the engines that sample it."""
+"""A share of requests sampled to its end, whatever happens to the engines that sample it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any
 
 from stepcoder_dist.errors import RunError
 from stepcoder_dist.host.fault_streak import FaultStreak
@@ -11,6 +13,20 @@ from stepcoder_dist.records import Completion, RolloutRequest
 
 MAX_ENGINES_FOR_A_SHARE = 3
 """What loses this many engines in a row will not recover by itself."""
+
+
+async def roll_out(
+    sampler: Sampler,
+    share: Sequence[RolloutRequest],
+    finish: Callable[[Completion], Coroutine[Any, Any, None]],
+) -> None:
+    """Sample a share; start `finish` on each completion at once, and wait until all have ended.
+
+    Raises an `ExceptionGroup` of what `sample_whole` and `finish` raise.
+    """
+    async with asyncio.TaskGroup() as finishing:
+        async for completion in sample_whole(sampler, share):
+            finishing.create_task(finish(completion))
 
 
 async def sample_whole(

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stepcoder_dist.config import PromptConfig, SamplingConfig
+from stepcoder_dist.config import PromptConfig
 from stepcoder_dist.ports import Tokenizer
 from stepcoder_dist.records import (
     Int32Array,
@@ -162,9 +162,12 @@ class PromptWriter:
     def requests(
         self,
         problem: Problem,
-        start: StartPoint,
+        start: StartPoint | None,
         tickets: Sequence[Ticket],
-        sampling: SamplingConfig,
+        *,
+        temperature: float,
+        top_p: float,
+        max_new_tokens: int,
     ) -> list[RolloutRequest]:
         """What a sampler is asked for a group's tickets: they share one prompt, encoded once."""
         prompt_ids, given = self.encode(problem, start)
@@ -173,9 +176,9 @@ class PromptWriter:
                 ticket=ticket,
                 prompt_ids=prompt_ids,
                 given=given,
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                max_new_tokens=sampling.max_new_tokens,
+                temperature=temperature,
+                top_p=top_p,
+                max_new_tokens=max_new_tokens,
             )
             for ticket in tickets
         ]

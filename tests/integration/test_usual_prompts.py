@@ -12,7 +12,7 @@ from sandbox.container_pool import ContainerPool
 from stepcoder_dist import problems
 from stepcoder_dist.config import PromptConfig, RunConfig, SandboxConfig
 from stepcoder_dist.errors import MissingEngine
-from stepcoder_dist.evaluation.pass_at_k import evaluate
+from stepcoder_dist.evaluation.roll_out import evaluate
 from stepcoder_dist.loop.fakes import ByteTokenizer, FakeSampler
 from stepcoder_dist.records import Outcome, Problem, RolloutRequest
 from stepcoder_dist.text.program import PromptWriter

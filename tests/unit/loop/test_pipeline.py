@@ -158,7 +158,9 @@ def test_between_steps_the_sampler_has_the_new_weights_and_nothing_is_on_its_way
             run.problems["clamp/0"],
             run.curriculum.start_point("clamp/0"),
             [ticket],
-            run.config.sampling,
+            temperature=1.0,
+            top_p=1.0,
+            max_new_tokens=200,
         )
         made_by = [completion.newest_weights async for completion in sampler.sample(requests)]
         seen.append((version, made_by, len(run.book.open_ids)))

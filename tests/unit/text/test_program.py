@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, strategies as st
 from tokenizers_for_tests import EOS, FAMILIES, tokenizer
 
-from stepcoder_dist.config import PromptConfig, SamplingConfig
+from stepcoder_dist.config import PromptConfig
 from stepcoder_dist.records import Int32Array, Problem, TestSuite, Ticket
 from stepcoder_dist.text.program import PromptWriter, StartPoint, assemble, line_of, line_starts
 
@@ -97,9 +97,9 @@ def test_at_stage_0_the_policy_reads_the_prompt_and_the_fence_only() -> None:
 def test_a_request_carries_the_ticket_the_given_code_and_the_sampling() -> None:
     t = tokenizer("word pieces")
     writer = PromptWriter(t, PromptConfig())
-    sampling = SamplingConfig(temperature=0.7, top_p=0.8, max_new_tokens=33)
+    sampling = {"temperature": 0.7, "top_p": 0.8, "max_new_tokens": 33}
     cut = REFERENCE.index("    for")
-    (request,) = writer.requests(problem(), cut_at(cut), [TICKET], sampling)
+    (request,) = writer.requests(problem(), cut_at(cut), [TICKET], **sampling)
     assert request.ticket is TICKET
     assert (request.temperature, request.top_p, request.max_new_tokens) == (0.7, 0.8, 33)
     assert t.decode(request.prompt_ids) == "Do it.\n```python\n" + request.given
@@ -126,7 +126,7 @@ def test_the_requests_of_a_group_share_one_prompt_that_is_encoded_once() -> None
     tickets = [replace(TICKET, sample_id=f"s0-0-{i}", seed=i) for i in range(16)]
     cut = cut_at(REFERENCE.index("    for"))
     requests = PromptWriter(counting, PromptConfig()).requests(
-        problem(), cut, tickets, SamplingConfig()
+        problem(), cut, tickets, temperature=1.0, top_p=1.0, max_new_tokens=8
     )
     assert counting.calls == 1
     assert [request.ticket for request in requests] == tickets
