@@ -55,7 +55,7 @@ def tables(
     keys, inside = [], []
     for name, field in section.model_fields.items():
         dotted = f"{path}.{name}" if path else name
-        inner = _section_in(field.annotation)
+        inner = section_in(field.annotation)
         is_array = get_origin(field.annotation) is tuple
         if inner is not None:
             inside.append((inner, dotted, is_array))
@@ -66,7 +66,7 @@ def tables(
         yield from tables(inner, dotted, repeated=is_array)
 
 
-def _section_in(annotation: Any) -> type[Section] | None:
+def section_in(annotation: Any) -> type[Section] | None:
     """The section class in an annotation: itself, optional, or repeated in an array."""
     for candidate in (annotation, *getattr(annotation, "__args__", ())):
         if isinstance(candidate, type) and issubclass(candidate, Section):

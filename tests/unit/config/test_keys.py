@@ -198,6 +198,14 @@ def test_a_key_that_says_nothing_counts_for_everything() -> None:
     assert kept_with_untrained(EVERYTHING)
 
 
+def test_a_section_says_itself_what_its_keys_count_for_and_not_the_field_that_holds_it() -> None:
+    for section in {table.section for table in keys.tables()}:
+        for name, field in section.model_fields.items():
+            holds_a_section = keys.section_in(field.annotation) is not None
+            said = any(isinstance(each, Counts) for each in field.metadata)
+            assert not (holds_a_section and said), f"{section.__name__}.{name} would not be heard"
+
+
 @pytest.mark.parametrize(
     ("path", "counts"),
     [
