@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -19,6 +19,20 @@ from stepcoder_dist.config.section import (
 )
 from stepcoder_dist.methods import AdvantageName
 
+_SAID_ELSEWHERE = {
+    "train_batch_size": "learner.minibatch_samples",
+    "train_micro_batch_size_per_gpu": "learner.microbatch_samples",
+    "gradient_accumulation_steps": "learner.minibatch_samples",
+    "gradient_clipping": "learner.max_grad_norm",
+    "gradient_allreduce_op": "the losses, which are sums over all ranks",
+    "optimizer": "learner.policy_lr, critic_lr and adam_betas",
+    "scheduler": "learner.warmup_steps",
+    "fp16": "model.dtype",
+    "bf16.enabled": "model.dtype",
+    "zero_optimization.stage": "learner.zero_stage",
+}
+"""Keys of DeepSpeed's that the learner depends on, and what says them."""
+
 _SUMS = Counts(train=BITS, sft=BITS, evaluation=NO)
 
 
@@ -33,6 +47,10 @@ class LearnerConfig(Section):
     """What DeepSpeed divides over the ranks: from 1 the optimizer's state, from 2 also gradients,
     at 3 also parameters. In bfloat16 0 means 1."""
     offload_optimizer: Annotated[bool, TRAIN_AND_SFT] = False
+    deepspeed: Annotated[dict[str, Any], TRAIN_AND_SFT] = Field(default_factory=dict)
+    """Merged over DeepSpeed's configuration of `learner/deepspeed_config.py`:
+    `{ zero_optimization = { zero_hpz_partition_size = 8 } }`. A key that the installed DeepSpeed
+    does not know is refused when the ranks start."""
     samples_per_step: Annotated[Positive, Counts(sft=NO, evaluation=NO, every_arm=True)] = 64
     minibatch_samples: Positive = 64
     """Samples of one optimizer update, over all ranks."""
@@ -69,6 +87,17 @@ class LearnerConfig(Section):
     @model_validator(mode="after")
     def _batches_divide(self) -> LearnerConfig:
         divides(self, "minibatch_samples", "samples_per_step")
+        return self
+
+    @model_validator(mode="after")
+    def _deepspeed_is_left_what_is_its_own(self) -> LearnerConfig:
+        for path, elsewhere in _SAID_ELSEWHERE.items():
+            section, _, key = path.rpartition(".")
+            table = self.deepspeed.get(section, {}) if section else self.deepspeed
+            if isinstance(table, dict) and key in table:
+                raise ValueError(
+                    f"deepspeed.{path} = {table[key]!r} is decided by {elsewhere}; leave it out"
+                )
         return self
 
     @model_validator(mode="after")

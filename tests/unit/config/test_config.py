@@ -138,6 +138,8 @@ def test_every_shipped_run_file_loads(path: Path) -> None:
         # batches that do not divide
         ("learner.minibatch_samples=6", "learner.minibatch_samples = 6 does not divide samples_per_step = 64; use 4 or 8"),
         ("learner.minibatch_samples=128", "learner.minibatch_samples = 128 does not divide samples_per_step = 64; use 32 or 64"),
+        ("learner.deepspeed.gradient_clipping=2", "learner.deepspeed.gradient_clipping = 2 is decided by learner.max_grad_norm; leave it out"),
+        ("learner.deepspeed.zero_optimization.stage=1", "learner.deepspeed.zero_optimization.stage = 1 is decided by learner.zero_stage; leave it out"),
         ("learner.resources.num_gpus=2", "learner.resources.num_gpus = 2 of a learner rank, which computes on one GPU; set it to 1 and raise ranks"),
         ("learner.resources.num_gpus=0.5", "learner.resources.num_gpus = 0.5 shares a GPU with other processes; set colocate = true, or reserve whole GPUs"),
         ("sampling.samples_per_problem=7", "sampling.samples_per_problem = 7 does not divide learner.samples_per_step = 64; use 4 or 8"),
