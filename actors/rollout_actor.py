@@ -11,7 +11,6 @@ import asyncio
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,9 @@ from typing import Any, Self
 import ray
 from ray.util import metrics
 
+from actors.checkpoint_folder import CheckpointFolder
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.host import scratch, visible_gpus
+from stepcoder_dist.host import collector, model_source, scratch, visible_gpus
 from stepcoder_dist.records import (
     Completion,
     RolloutRequest,
@@ -51,7 +51,6 @@ class ActorStats:
 
     name: str
     pid: int
-    node_id: str
     state: str
     """`ready`, `updating` or `awaiting weights`."""
     version: WeightVersion
@@ -61,8 +60,6 @@ class ActorStats:
     sampled_tokens: int
     busy_s: float
     """Seconds that the engine spent decoding."""
-    start_s: float
-    """Seconds from the process's first line to a ready engine."""
 
 
 class RolloutActor:
@@ -71,11 +68,13 @@ class RolloutActor:
     def __init__(
         self, name: str, checkpoint: str, config: RunConfig, *, awaits_weights: bool
     ) -> None:
-        begun = time.monotonic()
         visible_gpus.show_only(ray.get_gpu_ids())
         os.environ.update(environment(config))
         self._scratch = _own_temporary_folder()
-        from actors.vllm_sampler import VllmSampler
+        # before vLLM's ten seconds: a folder that cannot be read is reported at once
+        CheckpointFolder(model_source.find(checkpoint)).parameter_shapes()
+        with collector.resting():
+            from actors.vllm_sampler import VllmSampler
 
         self._name = name
         self._transfer_ranks = config.actors.tensor_parallel
@@ -84,7 +83,6 @@ class RolloutActor:
         if not awaits_weights:
             self._whole.set()
         self._metrics = _ActorMetrics(name)
-        self._start_s = time.monotonic() - begun
 
     # ---- ports.Sampler, one engine of it ----
 
@@ -149,14 +147,12 @@ class RolloutActor:
         return ActorStats(
             name=self._name,
             pid=os.getpid(),
-            node_id=ray.get_runtime_context().get_node_id(),
             state=str(sampler.state),
             version=sampler.version,
             decoding=sampler.decoding,
             finished_samples=sampler.finished_samples,
             sampled_tokens=sampler.sampled_tokens,
             busy_s=sampler.busy_s,
-            start_s=self._start_s,
         )
 
     async def close(self) -> None:

@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from stepcoder_dist.host import collector
+
 _ANSWER = "stepcoder-doctor-answer:"
 """The line of a child's output that is for us begins with this; libraries print what they like."""
 _CHILD = "from stepcoder_dist.doctor.examination import answer; answer()"
@@ -111,8 +113,9 @@ def answer() -> None:
     findings: list[Finding] = []
     for name, arguments in order["calls"].items():
         try:
-            function = getattr(importlib.import_module(order["module"]), name)
-            findings += function(**arguments)
+            with collector.resting():  # most of a probe's time is imports
+                function = getattr(importlib.import_module(order["module"]), name)
+                findings += function(**arguments)
         except Exception as error:  # noqa: BLE001 (a broken package raises what it likes)
             findings.append(Finding(order["subject"], Mark.FAILS, first_line(error), order["fix"]))
     rows = json.dumps([asdict(finding) for finding in findings])

@@ -184,10 +184,11 @@ def test_a_context_longer_than_the_models_is_refused_before_anything_starts(
         ActorPool(config, tmp_path)
 
 
-def test_a_vllm_that_lacks_a_needed_call_is_named_with_its_version() -> None:
-    @ray.remote(num_cpus=0)
-    def complaint() -> str:
-        # In a process of its own: vllm in the tests' process would slow down all others.
+def test_a_vllm_that_lacks_a_needed_call_is_named_with_its_version(
+    pool: ActorPool, runner: asyncio.Runner
+) -> None:
+    def complaint(_: Any) -> str:
+        # in an actor's process: vllm in the tests' process would slow down all others
         from actors.weight_receiver import check_vllm
 
         class OldEngine:
@@ -200,7 +201,9 @@ def test_a_vllm_that_lacks_a_needed_call_is_named_with_its_version() -> None:
             return str(error)
         return ""
 
-    assert re.match(r"vLLM \d.* lacks LLMEngine.set_weight_version,", ray.get(complaint.remote()))
+    (target,) = runner.run(pool.weight_targets())
+    answer = ray.get(target.__ray_call__.remote(complaint))
+    assert re.match(r"vLLM \d.* lacks LLMEngine.set_weight_version,", answer)
 
 
 def test_a_checkpoint_that_vllm_cannot_load_fails_the_start_with_the_reason(
