@@ -7,11 +7,14 @@ import platform
 import resource
 import shutil
 import sys
+import tempfile
 from importlib import metadata
 from pathlib import Path
 
 from stepcoder_dist.doctor.examination import Finding, Mark
 from stepcoder_dist.doctor.gpu_memory import GIB, gib
+from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.host import draft_folder, file_lock
 
 LOWEST_PYTHON = (3, 11)
 PACKAGES = ("torch", "vllm", "transformers", "ray", "deepspeed", "pydantic", "docker")
@@ -122,12 +125,28 @@ def _disk(folder: Path, needed: float) -> Finding:
     seen = f"{gib(usage.free)} free at {folder}"
     if not os.access(there, os.W_OK):
         return Finding("disk", Mark.FAILS, f"{there} cannot be written to", "choose run_dir")
+    if lacks := _lacks(there):
+        return Finding("disk", Mark.FAILS, lacks, "choose a run_dir on another file system")
     if usage.free < needed:
         seen += f"; needs {gib(needed)}"
         return Finding("disk", Mark.FAILS, seen, "make room, or choose another run_dir")
     if usage.free < (1 - _FULL) * usage.total:
         return Finding("disk", Mark.CAUTION, f"{seen}: above 95% Ray stops spilling", "make room")
     return Finding("disk", Mark.WORKS, seen)
+
+
+def _lacks(folder: Path) -> str:
+    """What a run needs of a file system and this folder's does not do; empty: nothing.
+
+    Locks say whose a run is, and a checkpoint appears by the rename of a folder.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=".stepcoder-", dir=folder) as trial:
+            os.close(file_lock.hold(Path(trial) / "lock"))
+            draft_folder.commit(draft_folder.begin(Path(trial) / "folder"))
+    except (ConfigError, OSError) as error:
+        return f"{error}"
+    return ""
 
 
 def open_files() -> list[Finding]:
