@@ -27,7 +27,8 @@ def without_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.usefixtures("without_locks")
 def test_a_run_folder_without_locks_is_refused_with_its_mount(tmp_path: Path) -> None:
     tree = {"name": "n", "model": {"path": "m"}, "problems": {"train": "t", "heldout": "h"}}
-    with pytest.raises(ConfigError, match=r"mounted at /\S* has no file locks .*-o flock") as refused:
+    named = r"mounted at /\S* has no file locks .*-o flock"
+    with pytest.raises(ConfigError, match=named) as refused:
         RunFolder(tmp_path / "run", RunConfig.model_validate(tree))
     assert "\n" not in str(refused.value)
 
