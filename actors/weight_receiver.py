@@ -73,7 +73,7 @@ _ENGINE_CALLS = (
 )
 
 _DISCARD = 2
-"""Level of sleep: nothing is copied to the host, for the next push brings every weight."""
+"""Level of sleep: weights are not copied to the host, for the next push brings every one."""
 
 
 def check_vllm(worker: type = Worker, engine: type = LLMEngine) -> None:

@@ -219,6 +219,9 @@ def kv_tokens(config: RunConfig, actor: ActorMemory, gpu_bytes: float) -> int:
 
 PROCESS_BYTES = int(0.9 * GIB)
 """Assumed: a process that has loaded torch with vLLM or DeepSpeed."""
+ASLEEP_HOST_BYTES = 3 * GIB
+"""Assumed, at most: what a sleeping vLLM copies to pinned host memory: its runtime and its CUDA
+graphs, not its weights (`vllm/device_allocator/sleep_mode_backend.py`)."""
 RAY_BYTES = int(1.4 * GIB)
 """Assumed: Ray's head, object store and the driver."""
 
@@ -226,7 +229,8 @@ RAY_BYTES = int(1.4 * GIB)
 def host_bytes(config: RunConfig, shape: ModelShape) -> int:
     """An upper bound of the host memory of all processes of a run on one machine.
 
-    A process on a GPU holds on the host what it loads, once, and an offloaded optimiser.
+    A process on a GPU holds on the host what it loads, once, and an offloaded optimiser; an engine
+    that sleeps, its graphs too.
     """
     rank, actor = rank_memory(config, shape), actor_memory(config, shape)
     loaded = model_shape.bytes_each(config) * model_shape.parameters(shape)
@@ -236,6 +240,8 @@ def host_bytes(config: RunConfig, shape: ModelShape) -> int:
     sampling = loaded
     if not config.actors.resources.num_gpus:
         sampling = actor.weights + int(config.actors.kv_cache_gib * GIB)
+    elif config.colocate:
+        sampling = loaded + ASLEEP_HOST_BYTES
     sandbox = config.sandbox
     containers = sandbox.number * sandbox.containers * sandbox.memory_limit_mib * 2**20
     return (

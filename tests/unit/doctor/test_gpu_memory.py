@@ -318,3 +318,15 @@ def test_a_push_that_does_not_fit_names_the_bucket() -> None:
     assert "rank 0 needs" in told
     assert "an engine needs" in told
     assert told.count("weights.bucket_mib") == 2
+
+
+def test_an_engine_that_sleeps_keeps_its_graphs_on_the_host() -> None:
+    apart = config(**ON_GPUS)
+    half = {"learner__resources": {"num_gpus": 0.5}, "actors__resources": {"num_gpus": 0.5}}
+    tree = config(**ON_GPUS).model_dump(mode="json", exclude_none=True)
+    tree["colocate"] = True
+    tree["learner"]["resources"] |= half["learner__resources"]
+    tree["actors"]["resources"] |= half["actors__resources"]
+    in_turns = RunConfig.model_validate(tree)
+    more = gpu_memory.host_bytes(in_turns, SMALL) - gpu_memory.host_bytes(apart, SMALL)
+    assert more == 3 * GIB
