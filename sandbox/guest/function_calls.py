@@ -1,7 +1,7 @@
-"""The program's side of calls: finds its functions, packs what they return, answers a script.
+"""The program's side of calls: find its functions, pack what they return, answer a script.
 
 A script (`script_run.py`) may call, iterate, index and measure the program's objects and read
-their attributes. It never asks whether they equal something: that is not the program's to say.
+their attributes. It never asks whether they equal something: the program must not decide that.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _getpid = os.getpid
 
 
 class NoAnswer(Exception):
-    """A value that cannot be sent, and what the test ends with for it."""
+    """A value that cannot be sent, with the claim that the test then ends with."""
 
     def __init__(self, claim: Claim, detail: str) -> None:
         super().__init__(detail)
@@ -32,9 +32,9 @@ class NoAnswer(Exception):
 
 
 def find(module: ModuleType, name: str) -> Any:
-    """The function of this name; a method of a new `Solution` where there is one.
+    """Return the function of this name; a method of a new `Solution` where there is one.
 
-    Raises `NameError`, and whatever making a `Solution` raises.
+    Raises `NameError`, and what making a `Solution` raises.
     """
     solution = vars(module).get("Solution")
     if isinstance(solution, type) and hasattr(solution, name):
@@ -48,7 +48,7 @@ def packed(
     value: object, most_bytes: int, outside: Callable[[Any], list[Any]] = plain_data.left_behind
 ) -> bytes:
     """Encode what the program returned. Raises `NoAnswer`."""
-    # the program may have left hardly any recursion for us
+    # the program may have left hardly any recursion depth
     sys.setrecursionlimit(10 * program_state.RECURSION_LIMIT)
     try:
         encoded = plain_data.encode(value, outside)
@@ -67,14 +67,14 @@ def packed(
 
 
 class ScriptServer:
-    """Does what a script asks for, until the script has ended."""
+    """The server that does what a script asks for, until the script has ended."""
 
     def __init__(self, pipes: tuple[int, int], module: ModuleType, most_bytes: int) -> None:
         self._messages = Messages(*pipes, most_bytes=_MOST_REQUEST_BYTES)
         self._module = module
         self._most = most_bytes
         self._objects: list[object] = []
-        """What the script holds, by number: kept as long as the program lives."""
+        """Objects that the script holds, by number; they are kept as long as the program lives."""
         self._tags: dict[str, Callable[..., Any]] = {
             "y": BUILTIN_TYPES.__getitem__,
             "h": lambda number, _type_name: self._objects[number],
@@ -82,7 +82,7 @@ class ScriptServer:
         }
 
     def serve(self) -> None:
-        """Raises `NoAnswer`, and what is no `Exception` of the program's: it ends the program."""
+        """Serve. Raises `NoAnswer`, and what is no `Exception` of the program, which then ends."""
         own = _getpid()
         while (request := self._messages.receive()) is not None:
             try:
@@ -115,7 +115,7 @@ class ScriptServer:
         kinds = [k.__name__ for k in type(error).__mro__ if BUILTIN_TYPES.get(k.__name__) is k]
         detail, text = program_state.describe(error), program_state.text_of(error)
         if type(error).__name__ == kinds[0]:
-            with contextlib.suppress(NoAnswer):  # cannot be sent: the text will do
+            with contextlib.suppress(NoAnswer):  # it cannot be sent: its text is enough
                 return packed(("raised", kinds, error.args, detail), self._most, self._packed)
         return packed(("raised", kinds, (text,), detail), self._most)
 

@@ -1,8 +1,8 @@
-"""What an imported name stands for, told before the program runs: only what is looked up counts.
+"""The objects that imported names refer to, found by look-up before the program runs.
 
-A name that stands for a number, a text or a function in C keeps nothing. A dictionary, a list or a
-module keeps what is put into it, whatever it is called by then; a class or a function in Python
-keeps the attributes that are set on it.
+A number, a text or a function in C keeps nothing. A dictionary, a list or a module keeps what is
+put into it, whatever name it has by then. A class or a function in Python keeps the attributes that
+are set on it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any
 CONTAINERS = (dict, list, set, bytearray)
 _NO_ATTRIBUTES = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE
 _FRESH = "sys"
-"""What it holds is made for each test, and is not there yet."""
+"""Its contents are made for each test, and do not exist yet."""
 
 
 class _Unknown:
-    """Cannot be told: taken for a class of the program's own."""
+    """An object that is unknown: treated as a class of the program's own."""
 
 
 def bound(node: ast.Import | ast.ImportFrom) -> dict[str, Any]:
-    """Names that an import of a harmless module binds, and what they stand for."""
+    """The names that an import of a harmless module binds, with their objects."""
     if isinstance(node, ast.Import):
         return {
             (a.asname or a.name).partition(".")[0]: _module(a.name if a.asname else _top(a.name))
@@ -32,23 +32,23 @@ def bound(node: ast.Import | ast.ImportFrom) -> dict[str, Any]:
     module = _module(str(node.module))
     names: dict[str, Any] = {}
     for alias in node.names:
-        if alias.name == "*":  # as the statement itself: every public name
+        if alias.name == "*":  # as the statement itself does: every public name
             found = getattr(module, "__all__", None) or [n for n in dir(module) if n[0] != "_"]
-            names.update((name, stands_for(module, [name])) for name in found)
+            names.update((name, object_of(module, [name])) for name in found)
         else:
-            names[alias.asname or alias.name] = stands_for(module, [alias.name])
+            names[alias.asname or alias.name] = object_of(module, [alias.name])
     return names
 
 
-def stands_for(value: Any, attributes: list[str]) -> Any:
-    """What a chain of attributes leads to."""
+def object_of(value: Any, attributes: list[str]) -> Any:
+    """The object that a chain of attributes leads to."""
     for name in attributes:
         value = None if value is None else getattr(value, name, _Unknown)
     return value
 
 
 def chain(node: ast.AST) -> tuple[str, list[str]]:
-    """`("a", ["b", "c"])` of `a.b.c`; no name where it begins with anything else."""
+    """Split `a.b.c` into `("a", ["b", "c"])`; the name is empty where it begins otherwise."""
     attributes: list[str] = []
     while isinstance(node, ast.Attribute):
         attributes.append(node.attr)
@@ -57,7 +57,7 @@ def chain(node: ast.AST) -> tuple[str, list[str]]:
 
 
 def takes_attributes(value: Any) -> bool:
-    """True where an attribute can be set on it."""
+    """Whether an attribute can be set on an object."""
     if isinstance(value, type):
         return not value.__flags__ & _NO_ATTRIBUTES
     return hasattr(value, "__dict__")

@@ -1,4 +1,4 @@
-"""The bytes that host, zygote and child agree on.
+"""The byte formats between host, zygote and child.
 
     host → zygote    u32 length, JSON of numbers (`Order`), then the blobs in the order's sizes:
                      the program (JSON), then one input a test; an assert script is the one
@@ -21,39 +21,40 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 READY = b"stepcoder-zygote-1\n"
-"""What a zygote says when it can take orders, followed by u32 length and its version as JSON."""
+"""The zygote's first bytes when it can take orders; u32 length and its version as JSON follow."""
 
 LENGTH = struct.Struct("<I")
 SIZE = struct.Struct("<Q")
 
 REPORT = struct.Struct("<iBBBIiQQqQQQ")
-"""Wait status (exit code or −signal), why killed (`Killed`), clean, structure sealed, memory
-kills in the container, last test that got time of its own or −1, CPU ns, wall ns, ns that it waited
-for a processor before it was killed for wall time (−1: not known), peak resident bytes, structure
-size, scratch output size."""
+"""The fields of a report: wait status (exit code or −signal), why killed (`Killed`), clean,
+structure sealed, memory kills in the container, last test that got time of its own or −1, CPU ns,
+wall ns, ns that it waited for a processor before it was killed for wall time (−1: unknown), peak
+resident bytes, structure size, scratch output size."""
 
 START = struct.Struct("<QQ")
-"""Head of the sealed structure: when the program's first line was near (CLOCK_MONOTONIC ns, CPU
-ns), written before it ran. What the status block says of that it could change."""
+"""Head of the sealed structure: the time just before the program's first line (CLOCK_MONOTONIC ns,
+CPU ns), written before it ran. The program could change the status block, but not this."""
 
 BLOCK_BYTES = 16
-"""Head of the status block, two bytes of it in use:"""
+"""Head of the status block; two bytes of it are in use."""
 PHASE = 0
-"""How far the child came: `Phase`."""
+"""Offset of the child's `Phase`."""
 MEDDLED = 1
-"""1: the tracer was not found as it was left."""
+"""Offset of a byte that is 1 where the tracer was not found as it was left."""
 
 DETAIL_BYTES = 400
 RECORD = struct.Struct(f"<QQQBBhi{DETAIL_BYTES}s")
-"""One test in the status block: begun (CLOCK_MONOTONIC ns), CPU ns of the process when it began,
-CPU ns that the test used, done, `Claim`, bytes of detail, exit code, detail (UTF-8)."""
+"""The record of one test in the status block: begun (CLOCK_MONOTONIC ns), CPU ns of the process
+when it began, CPU ns that the test used, done, `Claim`, bytes of detail, exit code, detail in
+UTF-8."""
 
 
 class Phase(IntEnum):
     """How far a child came."""
 
     STARTING = 0
-    """Not yet unprivileged: a death here is the sandbox's fault."""
+    """Not yet unprivileged: an end here is the sandbox's fault."""
     COMPILING = 1
     DESCRIBING = 2
     RUNNING = 3
@@ -68,7 +69,7 @@ class Killed(IntEnum):
 
 
 class Claim(IntEnum):
-    """How a test ended, in the child's words. It can lie, and wins nothing: values decide."""
+    """The child's claim how a test ended. A lie gains nothing, since values decide."""
 
     FINE = 0
     FAILED = 1
@@ -82,13 +83,13 @@ class Claim(IntEnum):
 
 
 class ScriptEnd(IntEnum):
-    """How an assert script ended, in the words of its own process."""
+    """How an assert script ended, as its own process says."""
 
     PASSED = 0
     WRONG = 1
-    """An assert of its own failed."""
+    """An assert of the script failed."""
     FAILED = 2
-    """An exception, the program's or its own."""
+    """An exception of the program or of the script."""
     OUT_OF_MEMORY = 3
     INVALID = 4
     """The script itself is at fault: no program can pass it."""
@@ -96,26 +97,26 @@ class ScriptEnd(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the host says once, at the start."""
+    """The settings that the host sends once, at the start."""
 
     uid: int | None
     """The children's user and group; None where the zygote cannot change it."""
     script_uid: int | None
-    """The same for assert scripts: no user of any program's."""
+    """The user and group of assert scripts, which no program has; None as for `uid`."""
     folders: list[str]
     """Writable folders, emptied after each run; the first is home and working directory."""
     contained: bool
-    """Process 1 of its own namespace."""
+    """Whether the zygote is process 1 of its own namespace."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One run: limits, sizes of the blobs that follow, nothing else."""
+    """One run: limits, and sizes of the blobs that follow."""
 
     sizes: list[int]
-    """The program, then one input a test."""
+    """Sizes of the program, then of one input a test."""
     lines: int
-    """Of the program, to be traced; 0: nothing is."""
+    """Lines of the program that are traced; 0: none."""
     cpu_s: float
     wall_s: float
     memory_bytes: int
@@ -123,7 +124,7 @@ class Order:
     processes: int
     large_stacks: bool
     script: bool = False
-    """The one input is an assert script, which gets a process of its own."""
+    """Whether the one input is an assert script, which gets a process of its own."""
 
     @property
     def tests(self) -> int:
@@ -141,12 +142,12 @@ def read_all(descriptor: int) -> bytes:
 
 
 def block_bytes(tests: int) -> int:
-    """Size of the status block."""
+    """Size of the status block, in bytes."""
     return BLOCK_BYTES + tests * RECORD.size
 
 
 def record_offset(test: int) -> int:
-    """Where a test's record begins in the status block."""
+    """The offset of a test's record in the status block."""
     return BLOCK_BYTES + test * RECORD.size
 
 
@@ -161,5 +162,5 @@ def running_test(block: bytes | mmap.mmap, tests: int) -> int:
 
 
 def stride(lines: int) -> int:
-    """Bytes of one test in the shared lines: one a line, 1-based, and one to spare."""
+    """Bytes of one test in the shared lines: one for each 1-based line, and byte 0 unused."""
     return lines + 2

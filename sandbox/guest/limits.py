@@ -1,7 +1,7 @@
-"""What a child may use: the kernel's limits on it, and the clocks and counters that tell.
+"""The limits of a child: those of the kernel, and the clocks and counters that are read.
 
-All of it happens once for each run, so files are read and written without `pathlib` and `io`: a
-page that a forked process writes to, if only a reference count, is copied first.
+All of it happens once for each run, so files are read and written without `pathlib` and `io`. A
+page that a forked process writes to, even if only a reference count, is copied first.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from functools import cache
 from sandbox.guest.layout import Order
 
 _MEMORY_SLACK_BYTES = 32 * 2**20
-"""What the interpreter itself may take beyond what it has at the fork."""
+"""Memory that the interpreter itself may take beyond what it has at the fork."""
 _STACK_SLACK_BYTES = 576 * 2**20
-"""For programs that ask for a large stack: address space, hardly ever touched."""
+"""Address space for programs that ask for a large stack, which they hardly ever touch."""
 _STACK_BYTES = 64 * 2**20
 _OPEN_FILES = 512
 _OOM_COUNTERS = (  # cgroups v2, v1
     "/sys/fs/cgroup/memory.events",
     "/sys/fs/cgroup/memory/memory.oom_control",
 )
-_MOST_TOLD = 2**14
-"""Bytes of what the kernel tells in one of its files."""
+_MOST_BYTES = 2**14
+"""Most bytes that are read of one of the kernel's files."""
 
 
 def _limit_resources(
@@ -33,9 +33,9 @@ def _limit_resources(
 ) -> None:
     """Limit this process and all that it starts; `files` are open already.
 
-    Processor seconds here are a belt: the zygote's own clock is exact and comes first. Memory is
-    counted as private writable memory, beyond what the interpreter has at the fork; `processes`
-    None where the user is not the child's own, for the kernel counts by user.
+    The limit on processor seconds is a backstop: the zygote's own clock is exact and comes first.
+    Memory is counted as private writable memory, beyond what the interpreter has at the fork.
+    `processes` is None where the user is not the child's own, since the kernel counts by user.
     """
     baseline = data_bytes() + _MEMORY_SLACK_BYTES
     stacks = _STACK_SLACK_BYTES if large_stacks else 0
@@ -58,8 +58,8 @@ def _limit_resources(
 def _limit_stack(*, large_stacks: bool) -> None:
     """Limit the main thread's stack, which no limit on data counts.
 
-    Contest programs raise theirs before a deep recursion. Those that name it may: what they touch
-    counts in their peak, and the container's memory ends them.
+    Contest programs raise it before a deep recursion. Those that name it may do so: the memory that
+    they touch counts in their peak, and the container's limit ends them.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_STACK)
     most = _STACK_BYTES if hard == resource.RLIM_INFINITY else min(_STACK_BYTES, hard)
@@ -88,52 +88,52 @@ def give_up_rights(uid: int | None, order: Order) -> None:
 
 
 class CpuClock:
-    """Processor time of another process, all its threads together."""
+    """The processor time of another process, all its threads together."""
 
     def __init__(self, pid: int) -> None:
-        self._id = (~pid << 3) | 2  # as clock_getcpuclockid(3) makes it
+        self._id = (~pid << 3) | 2  # as in clock_getcpuclockid(3)
         self._last = 0.0
 
     def seconds(self) -> float:
-        # it may have just ended, or the kernel has no such clock: then wall time remains
+        # it may have just ended, or the kernel has no such clock: wall time is used then
         with contextlib.suppress(OSError):
             self._last = time.clock_gettime(self._id)
         return self._last
 
 
 def memory_kills() -> int:
-    """How often the kernel has killed something in this container for memory."""
+    """The number of processes in this container that the kernel has killed for memory."""
     counter = _oom_counter()
-    words = _told(counter).split() if counter else []
+    words = _content(counter).split() if counter else []
     return int(words[words.index(b"oom_kill") + 1]) if b"oom_kill" in words else 0
 
 
 @cache
 def _oom_counter() -> str | None:
-    """The file that counts them, if the kernel has one."""
+    """The file that counts memory kills, if the kernel has one."""
     for path in _OOM_COUNTERS:
         with contextlib.suppress(OSError):
-            if b"oom_kill" in _told(path).split():
+            if b"oom_kill" in _content(path).split():
                 return path
     return None
 
 
 @cache
 def data_bytes() -> int:
-    """Private writable memory of this process, as RLIMIT_DATA counts it, when first asked.
+    """Private writable memory of this process at the first call, as RLIMIT_DATA counts it.
 
-    The zygote asks before it has children, and they inherit the answer.
+    The zygote calls it before it has children, and they inherit the result.
     """
-    for line in _told("/proc/self/status").splitlines():
+    for line in _content("/proc/self/status").splitlines():
         if line.startswith(b"VmData:"):
             return int(line.split()[1]) * 1024
     return 0
 
 
-def _told(path: str) -> bytes:
+def _content(path: str) -> bytes:
     """Read one of the kernel's short files. Raises `OSError`."""
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return os.read(file, _MOST_TOLD)
+        return os.read(file, _MOST_BYTES)
     finally:
         os.close(file)

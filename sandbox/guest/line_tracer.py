@@ -1,8 +1,8 @@
-"""Executed lines into shared memory.
+"""Marking executed lines in shared memory.
 
-`lines` is a MAP_SHARED mapping that the zygote made before the fork, one byte a line and test: a
-byte that was set stays set through SIGKILL, a segmentation fault, `os._exit`, and is seen from
-forked grandchildren as well. Nothing has to be written down at the end.
+`lines` is a MAP_SHARED mapping that the zygote made before the fork, one byte a line and test. A
+byte that was set stays set after SIGKILL, a segmentation fault or `os._exit`. Forked grandchildren
+set the same bytes. Nothing has to be written at the end.
 
 Python 3.12 and newer: `sys.monitoring` LINE events that are switched off after the first hit, on
 the program's own code objects only. Python 3.11: `sys.settrace`, several times slower.
@@ -37,7 +37,7 @@ def lines_with_code(code: CodeType, lines: int) -> frozenset[int]:
 
 
 class LineTracer:
-    """Marks the lines of one program, test by test."""
+    """The tracer that marks the lines of one program, test by test."""
 
     def __init__(self, code: CodeType, lines: memoryview, stride: int) -> None:
         self._codes = list(code_objects(code))
@@ -49,7 +49,7 @@ class LineTracer:
             self._monitor(_monitoring.DISABLE)
 
     def begin(self, test: int) -> None:
-        """Count for this test from here, all lines anew."""
+        """Mark lines for this test from here; all lines are traced again."""
         self._base = test * self._stride
         if _monitoring is not None:
             _monitoring.restart_events()
@@ -57,7 +57,7 @@ class LineTracer:
             self._set_trace(self._base)
 
     def end(self) -> bool:
-        """Stop counting for this test; False when somebody else has meddled with it."""
+        """Stop marking for this test; return False where the tracer was changed meanwhile."""
         if _monitoring is None:
             intact = sys.gettrace() is self._callback
             sys.settrace(None)

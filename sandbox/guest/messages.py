@@ -1,12 +1,12 @@
-"""What a script's process and a program's say to each other, over two pipes.
+"""The messages between a script's process and a program's, over two pipes.
 
-    message   u32 length, typed plain data; length 0 ends the talk
+    message   u32 length, typed plain data; length 0 ends the exchange
     request   (operation, target, arguments, keyword arguments); a target is the name of a function
               of the program's, or an object of its
     reply     ("value", value), or ("raised", names of built-in types, arguments, detail)
 
-Beside plain data: built-in types by name, `["y", "int"]`, and objects that stay in the program's
-process, `["h", number, type name]`, numbered there.
+Two things travel besides plain data: built-in types by name, `["y", "int"]`, and objects that stay
+in the program's process, `["h", number, type name]`, which are numbered there.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ _TYPE_NAMES = {id(kind): name for name, kind in BUILTIN_TYPES.items()}
 
 
 class TooLong(ValueError):
-    """A message over the limit: what follows cannot be understood either."""
+    """A message over the limit; what follows it cannot be read either."""
 
 
 class Messages:
-    """One end of the talk."""
+    """One end of the exchange."""
 
     def __init__(self, source: int, sink: int, most_bytes: int) -> None:
         self._source, self._sink, self._most = source, sink, most_bytes
 
     def send(self, data: bytes) -> None:
-        """Raises `OSError` where nobody listens."""
+        """Send a message. Raises `OSError` where nobody reads."""
         view = memoryview(LENGTH.pack(len(data)) + data)
         while view:
             view = view[_write(self._sink, view) :]
 
     def receive(self) -> bytes | None:
-        """None at the end. Raises `TooLong`."""
+        """Return the next message, None at the end. Raises `TooLong`."""
         head = self._exactly(LENGTH.size)
         length = LENGTH.unpack(head)[0] if len(head) == LENGTH.size else 0
         if length > self._most:
@@ -59,6 +59,6 @@ class Messages:
 
 
 def packed_type(value: object) -> list[Any] | None:
-    """A built-in type by name; None for anything else."""
+    """A built-in type as its name; None for anything else."""
     name = _TYPE_NAMES.get(id(value))
     return None if name is None else ["y", name]

@@ -1,4 +1,4 @@
-"""Plain data as JSON that keeps its types: what call tests take and give.
+"""Plain data as JSON that keeps its types: the arguments and results of call tests.
 
     None, bool, str, float, int under 64 bits      themselves
     list, tuple, set, frozenset                    ["l", …] ["t", …] ["s", …] ["f", …]
@@ -9,8 +9,8 @@
     anything else                                  ["o", type name], which equals nothing,
                                                    or what `outside` makes of it
 
-Never pickle, and never a method of the value's own: a subclass of a plain type is read through
-the plain type's methods, so an object that claims to equal everything stays behind in the child.
+Pickle is never used, nor a method of the value itself: a subclass of a plain type is read through
+the plain type's methods. So an object that claims to equal everything stays behind in the child.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ MAX_DEPTH = 200
 MAX_ITEMS = 1_000_000
 
 OPAQUE = b'["o",'
-"""Stands in encoded data where an object is that is no plain data: quotes in texts are escaped."""
+"""The encoding of an object that is no plain data begins with this; texts escape their quotes."""
 
 _SMALL_INT = 2**63
 _MOST_PROBES = 20_000_000
-"""About a second of looking for equals among keys of equal hashes."""
+"""Most comparisons among keys of equal hashes: about a second."""
 _FEW_KEYS = 16
-"""Whatever their hashes are, so few take no time."""
+"""So few keys take no time, whatever their hashes are."""
 # bound early: the program under test can patch what it finds by name
 _to_json = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 _from_json = json.loads
 
 
 class Unreadable(ValueError):
-    """Too deep, cyclic or not of this encoding."""
+    """The data are nested too deeply, cyclic or not of this encoding."""
 
 
 class TooLarge(ValueError):
-    """More items than `MAX_ITEMS`, or too many with one hash."""
+    """The data have more items than `MAX_ITEMS`, or too many with one hash."""
 
 
 class Opaque:
-    """Stands on the host for an object that is no plain data: equals nothing, itself included."""
+    """An object that is no plain data, on the host; it equals nothing, not even itself."""
 
     __slots__ = ("type_name",)
     __hash__ = object.__hash__
@@ -64,7 +64,7 @@ class Opaque:
 
 
 def left_behind(value: object) -> list[Any]:
-    """What is sent of an object that is no plain data: the name of its type."""
+    """The encoding of an object that is no plain data: the name of its type."""
     return ["o", str.__str__(type.__dict__["__name__"].__get__(type(value)))[:80]]
 
 
@@ -97,7 +97,7 @@ def _packed(value: Any, depth: int, left: list[int], outside: Callable[[Any], li
     if value is None:
         return None
     kind = type(value)
-    # the type itself is asked, not the object: `__class__` and `__instancecheck__` can lie
+    # the type is asked, not the object: `__class__` and `__instancecheck__` can lie
     for plain, pack in _ATOMS:
         if issubclass(kind, plain):
             return pack(value)
@@ -136,8 +136,8 @@ _ATOMS: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (bytearray, lambda value: ["a", bytearray.hex(value)]),
 )
 _NUMPYS = (("bool_", bool), ("integer", int), ("floating", float))
-"""numpy's types and what they are to whoever compares them. Only some images have numpy, and none
-of ours imports it: a program that returns such a number has."""
+"""numpy's types, and the plain types that they count as. Only some images have numpy, and no code
+of ours imports it: a program that returns such a number has imported it."""
 _CONTAINERS: tuple[tuple[type, str, Callable[[Any], Any]], ...] = (
     (list, "l", list.__iter__),
     (tuple, "t", tuple.__iter__),
@@ -168,8 +168,8 @@ def _unpacked(
 def _hashed(keys: list[Any], probes: list[int]) -> list[Any]:
     """Return keys that a set takes in reasonable time. Raises `TooLarge`.
 
-    Hashes of numbers are no secret: a hundred thousand that share one would hold the interpreter
-    for minutes, and every other thread with it.
+    Hashes of numbers are no secret: a hundred thousand that share one would block the interpreter,
+    with every other thread, for minutes.
     """
     if len(keys) > _FEW_KEYS:
         probes[0] -= sum(count * count for count in Counter(map(hash, keys)).values())

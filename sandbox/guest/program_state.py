@@ -1,8 +1,8 @@
-"""What a program finds when it starts, and what happens when it ends, as in a process of its own.
+"""The state that a program starts with, and its end, as in a process of its own.
 
 `fresh` gives a new `__main__`, new standard streams on descriptors 0 and 1 and the interpreter's
 usual settings. `script_ended` and `finish` do what the interpreter does after the last line, in its
-order (`_PyRun_SimpleFile`, `Py_FinalizeEx`): what a program leaves to them is written, or lost, as
+order (`_PyRun_SimpleFile`, `Py_FinalizeEx`). What a program leaves to them is written, or lost, as
 in a process of its own.
 """
 
@@ -29,10 +29,10 @@ from sandbox.guest.layout import Claim
 FILE_NAME = "program.py"
 RECURSION_LIMIT = 1000
 _MOST_CHARS = 300
-"""Of what an exception says."""
+"""Most characters of an exception's text."""
 
 _standard: list[weakref.ref[object]] = []
-"""Every layer of the standard streams."""
+"""Yield every layer of the standard streams."""
 _IN_MEMORY = (io.BytesIO, io.StringIO)
 _MAIN_MODULE = sys.modules.get("__main__")
 _builtins = vars(builtins)
@@ -40,7 +40,7 @@ _builtins_before = dict(_builtins)
 _int_digits = sys.get_int_max_str_digits()
 _signals = sorted(map(int, _signal.valid_signals()))
 _forget_types: tuple[Callable[[], None], ...] = tuple(getattr(typing, "_cleanups", ()))
-"""Empty the caches of `typing`, where `List[Node]` holds a program's class and all its globals."""
+"""Empty the caches of `typing`, where `List[Node]` holds a program's class with its globals."""
 
 
 def fresh(name: str, stdin: int, stdout: int) -> ModuleType:
@@ -52,7 +52,7 @@ def fresh(name: str, stdin: int, stdout: int) -> ModuleType:
     sys.stdout = sys.__stdout__ = _text_stream(1, "w", "<stdout>")  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = _text_stream(2, "w", "<stderr>")  # type: ignore[misc]
     sys.argv = [FILE_NAME]
-    # our own frames below the program's do not count against it
+    # our own frames below the program's do not reduce its depth
     sys.setrecursionlimit(RECURSION_LIMIT + _depth() - 1)
     sys.set_int_max_str_digits(_int_digits)
     _restore_builtins()
@@ -66,17 +66,17 @@ def fresh(name: str, stdin: int, stdout: int) -> ModuleType:
 
 
 def script_ended() -> None:
-    """Flush when the last line has run, before threads are waited for. Errors come up at exit."""
+    """Flush when the last line has run, before threads are waited for. Errors appear at exit."""
     for name in ("stderr", "stdout"):
         with contextlib.suppress(BaseException):
             getattr(sys, name).flush()
 
 
 def finish(kept: list[ModuleType]) -> tuple[Claim, str] | None:
-    """Do what the interpreter does at exit. Returns why it cannot flush: the exit code is 120.
+    """Do what the interpreter does at exit. Return why it cannot flush (the exit code is then 120).
 
-    `kept` holds the only reference to the module beside `sys.modules`, and loses it: finalizers
-    and suspended generators find their globals as they were.
+    Apart from `sys.modules` only `kept` holds a reference to the module, and it is removed here, so
+    that finalizers and suspended generators find their globals as they were.
     """
     with contextlib.suppress(BaseException):
         if _thread._count():  # noqa: SLF001 - threads that `threading` does not know count as well
@@ -91,9 +91,9 @@ def finish(kept: list[ModuleType]) -> tuple[Claim, str] | None:
         gc.collect()
     for name in ("stdin", "stdout", "stderr"):
         setattr(sys, name, getattr(sys, f"__{name}__", None))
-    _let_go(kept)
+    _release(kept)
     _close_what_is_left()
-    # what finalizers have printed; by now nobody is told that it cannot be written
+    # what finalizers have printed; an error is not reported any more
     sys.stdin = sys.__stdin__ = None  # type: ignore[misc]
     sys.stdout = sys.__stdout__ = None  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = None  # type: ignore[misc]
@@ -108,7 +108,7 @@ def _flush() -> tuple[Claim, str] | None:
             if stream is not None and not _closed(stream):
                 stream.flush()
         except BaseException as error:
-            # told now: a kept exception would keep frames of the program, and what they hold
+            # made now: a kept exception would keep frames of the program, and what they hold
             trouble = trouble or ended_by(error)
     return trouble
 
@@ -121,7 +121,7 @@ def _closed(stream: object) -> bool:
 
 
 def _forget_signal_handlers() -> None:
-    """A handler of the program's holds all its globals."""
+    """Reset signal handlers: one of the program holds all its globals."""
     for number in _signals:
         handler = _signal.getsignal(number)
         if callable(handler) and handler is not _signal.default_int_handler:
@@ -129,7 +129,7 @@ def _forget_signal_handlers() -> None:
                 _signal.signal(number, _signal.SIG_DFL)
 
 
-def _let_go(kept: list[ModuleType]) -> None:
+def _release(kept: list[ModuleType]) -> None:
     """Drop the module and what else holds its objects, then collect them."""
     for name in ("__main__", "solution"):
         if sys.modules.get(name) is kept[0]:
@@ -151,10 +151,10 @@ def _let_go(kept: list[ModuleType]) -> None:
 
 
 def _close_what_is_left() -> None:
-    """Close files that something of the interpreter's own holds, such as an attribute of a module.
+    """Close files that the interpreter's own objects hold, such as an attribute of a module.
 
-    The interpreter takes its modules apart at exit; ours are needed for the next test, whose
-    descriptors such a file would close if it came to its end later.
+    The interpreter takes its modules apart at exit. Ours are needed for the next test, and such a
+    file would close the next test's descriptors if it were finalized later.
     """
     with contextlib.suppress(BaseException):
         standard = {id(layer()) for layer in _standard}
@@ -179,7 +179,7 @@ def _restore_builtins() -> None:
 
 
 def ended_by(error: BaseException) -> tuple[Claim, str]:
-    """What a test ends with for an exception."""
+    """The claim and the text that a test ends with for an exception."""
     claim = Claim.OUT_OF_MEMORY if isinstance(error, MemoryError) else Claim.FAILED
     return claim, describe(error)
 
@@ -210,19 +210,19 @@ def text_of(error: BaseException) -> str:
 
 
 def threads_left() -> bool:
-    """True where a thread has outlived the program."""
+    """Whether a thread has outlived the program."""
     return bool(_thread._count())  # noqa: SLF001
 
 
 def _text_stream(descriptor: int, mode: str, name: str) -> io.TextIOWrapper:
-    """A standard stream as Python makes it under C.UTF-8, not closed with the object."""
+    """Make a standard stream as Python does under C.UTF-8, not closed with the object."""
     raw = io.FileIO(descriptor, mode, closefd=False)
     raw.name = name
     buffer = io.BufferedReader(raw) if mode == "r" else io.BufferedWriter(raw)
     errors = "backslashreplace" if descriptor == 2 else "surrogateescape"  # noqa: PLR2004
     stream = io.TextIOWrapper(buffer, "utf-8", errors, "\n", line_buffering=descriptor == 2)  # noqa: PLR2004
     _standard.extend(map(weakref.ref, (stream, buffer, raw)))
-    # the interpreter sets it on its own streams, and contest programs with readers of their own ask
+    # the interpreter sets it on its own streams, and contest programs with own readers ask for it
     stream.mode = mode  # type: ignore[misc]
     return stream
 

@@ -1,9 +1,9 @@
-"""The child: compiles one program, describes it, runs its tests. Unprivileged when it gets here.
+"""The child: compile one program, describe it, run its tests. It is unprivileged by now.
 
-Everything that it tells goes into shared memory and files in memory, so nothing is lost when it
-is killed. The description is sealed before the program's first line runs. Tests run in order,
-each with fresh globals; a program that leaves state behind (`source_traits`) runs only its first
-one here, and the host asks for a process for each of the others.
+Everything that it reports goes into shared memory and files in memory, so nothing is lost when it
+is killed. The description is sealed before the program's first line runs. Tests run in order, each
+with fresh globals. A program that leaves state behind (`source_traits`) runs only its first test
+here, and the host asks for a process for each of the others.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Files:
     scratch: int
     """Standard output of call tests, which nobody reads."""
     nothing: int
-    """/dev/null"""
+    """The descriptor of /dev/null."""
     block: mmap.mmap
     lines: mmap.mmap
     calls: tuple[int, int] | None = None
@@ -89,7 +89,7 @@ class _Child:
         self._pid = os.getpid()
         self._fn_name: str | None = None
         self._kept: list[ModuleType] = []
-        """The module of the test that runs: `program_state.finish` lets go of it."""
+        """The module of the test that runs; `program_state.finish` releases it."""
         self.exit_code = 0
 
     def run(self) -> None:
@@ -136,13 +136,13 @@ class _Child:
                 tree = ast.parse(source)
                 described = structure.describe(source, tree, code_lines)
                 trusted = not tracing_reach.touches_tracing(source, tree)
-                # who reaches our frames reaches what the next test would find there
+                # a source that reaches our frames reaches what the next test would find there
                 alone = not trusted or source_traits.leaves_state(source, tree)
             except (SyntaxError, ValueError, RecursionError, MemoryError):
                 pass  # a tree needs more stack and memory than byte code
         described = described or structure.simple(source, code_lines)
-        told = {"code": sorted(code_lines), "trusted": trusted, "alone": alone}
-        self._seal({**described, **told})
+        traits = {"code": sorted(code_lines), "trusted": trusted, "alone": alone}
+        self._seal({**described, **traits})
         return alone
 
     def _test(self, test: int, setup: CodeType, code: CodeType, tracer: LineTracer | None) -> None:
@@ -172,7 +172,7 @@ class _Child:
         return program_state.fresh("solution", files.nothing, files.scratch)
 
     def _execute(self, setup: CodeType, code: CodeType, test: int) -> tuple[Claim, str]:
-        """Run the program from its first line to its last object's end."""
+        """Run the program from its first line to the end of its last object."""
         claim, detail, value = self._run_program(setup, code, test)
         own = os.getpid() == self._pid
         called = self._fn_name is not None and self._files.calls is None
@@ -196,7 +196,7 @@ class _Child:
         return claim, detail
 
     def _run_program(self, setup: CodeType, code: CodeType, test: int) -> tuple[Claim, str, object]:
-        """Run it to its last line; the third item is what the function returned."""
+        """Run the program to its last line; the third item is what the function returned."""
         self.exit_code = 0
         value: object = None
         try:
@@ -246,14 +246,14 @@ class _Child:
 
 
 def _exit_code(code: object) -> int:
-    """What a shell would see of `sys.exit(code)`."""
+    """The exit code that a shell would see of `sys.exit(code)`."""
     if code is None:
         return 0
     return code & _MAXIMUM_EXIT_CODE if isinstance(code, int) else 1
 
 
 def _call_own_hook(error: BaseException) -> None:
-    """A program that sets `sys.excepthook` sees its last exception there."""
+    """Call the `sys.excepthook` of a program that sets one, with its last exception."""
     if sys.excepthook is not sys.__excepthook__:
         try:
             sys.excepthook(type(error), error, error.__traceback__)

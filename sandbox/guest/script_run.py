@@ -1,4 +1,4 @@
-"""The other child: runs an assert script against the program's child, and alone says how it went.
+"""The other child: run an assert script against the program's child, and decide the result.
 
 It has another user than the program, none of its files and memory, and two pipes to it
 (`messages.py`). The script sees *remotes*: `candidate`, the function under its own name, every
@@ -24,15 +24,15 @@ from sandbox.guest.layout import ScriptEnd, read_all
 
 _FILE_NAME = "<test_code>"
 _FROM_PROGRAM = "stepcoder_detail"
-"""Attribute of an exception that came from the program; its value tells a reader where from."""
+"""Attribute of an exception that came from the program; its value says where it came from."""
 _REPLY_HEAD_BYTES = 4096
 _MOST_KINDS = 20
 _SWALLOWED = ("StopIteration", "StopAsyncIteration")
-"""Raised by the program, they would end a loop of the script's instead of failing it."""
+"""Exceptions of the program that would end a loop of the script instead of failing it."""
 
 
 class _ProgramGone(BaseException):
-    """The program's process does not answer, or not in words that can be read."""
+    """The program's process does not answer, or its answer cannot be read."""
 
 
 class _Unsendable(TypeError):
@@ -40,7 +40,7 @@ class _Unsendable(TypeError):
 
 
 class Remote(plain_data.Opaque):
-    """A function or an object of the program's. It equals nothing, itself included."""
+    """A function or an object of the program. It equals nothing, not even itself."""
 
     __slots__ = ("__name__", "stepcoder_ask", "stepcoder_target")
 
@@ -78,7 +78,7 @@ class Remote(plain_data.Opaque):
 
 
 class _Caller:
-    """Asks the program, one request at a time."""
+    """The script's side of calls: one request at a time."""
 
     def __init__(self, pipes: tuple[int, int], most_bytes: int) -> None:
         self._messages = messages.Messages(*pipes, most_bytes=most_bytes + _REPLY_HEAD_BYTES)
@@ -97,7 +97,7 @@ class _Caller:
         return Remote(self.ask, None, number, type_name)
 
     def ask(self, operation: str, target: Remote, arguments: Any = (), named: Any = None) -> Any:
-        """Raises what the program raised, as a built-in exception, or `_ProgramGone`."""
+        """Send a request. Raises the program's exception as a built-in one, or `_ProgramGone`."""
         self.calls += 1
         place = target.stepcoder_target
         whom: object = place if isinstance(place, str) else target
@@ -128,7 +128,7 @@ class _Caller:
 
 
 def run(script: int, verdict: int, pipes: tuple[int, int], nothing: int, most: int) -> NoReturn:
-    """Run the script and leave the process; the verdict stands in its file before the end."""
+    """Run the script and leave the process; the verdict is in its file before the end."""
     caller = _Caller(pipes, most)
     end, detail = _judged(json.loads(read_all(script)), caller, nothing)
     os.pwrite(verdict, json.dumps([end, detail]).encode("ascii"), 0)
@@ -163,7 +163,7 @@ def _judged(spec: dict[str, str], caller: _Caller, nothing: int) -> tuple[Script
 
 
 def _bind(names: dict[str, Any], tree: ast.Module, caller: _Caller, entry_point: str) -> None:
-    """Bind the function under test, and what neither script nor Python can know."""
+    """Bind the function under test, and names that neither script nor Python defines."""
     used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and type(n.ctx) is ast.Load}
     for name in used:
         if name not in names and not hasattr(builtins, name):
@@ -172,7 +172,7 @@ def _bind(names: dict[str, Any], tree: ast.Module, caller: _Caller, entry_point:
 
 
 def _execute(names: dict[str, Any], tree: ast.Module, script: CodeType) -> None:
-    """Run it to its last line, and its `check` where it does not call that itself."""
+    """Run the script to its last line, and its `check` where it does not call that itself."""
     candidate = names["candidate"]
     exec(script, names)
     defined = any(isinstance(s, ast.FunctionDef) and s.name == "check" for s in tree.body)
@@ -215,14 +215,14 @@ def _packed(value: object) -> list[Any]:
 
 
 def _as_builtin(kinds: list[str], arguments: tuple[Any, ...], detail: str) -> Exception:
-    """The nearest exception that Python itself knows; `RuntimeError` for any other."""
+    """The nearest built-in exception; `RuntimeError` for any other."""
     made: Exception = RuntimeError(detail)
     known = [] if not set(_SWALLOWED).isdisjoint(kinds) else kinds[:_MOST_KINDS]
     for name in known:
         kind = messages.BUILTIN_TYPES.get(name)
         if kind is None or not issubclass(kind, Exception):
             continue
-        with contextlib.suppress(Exception):  # it may want other arguments than its base
+        with contextlib.suppress(Exception):  # it may need other arguments than its base
             made = kind(*arguments)
             break
     setattr(made, _FROM_PROGRAM, detail)

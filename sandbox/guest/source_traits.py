@@ -1,8 +1,8 @@
-"""Whether a source leaves state behind: whatever outlives one test in the interpreter.
+"""Whether a source leaves state behind that outlives one test in the interpreter.
 
-A program without any may run all its tests in one child, with fresh globals for each; any other
-gets a process a test. Judged by what stands in the source, on the careful side; it has no say in
-whether an answer is right.
+A program without such state may run all its tests in one child, with fresh globals for each. Any
+other gets a process a test. Only the source is looked at, and in doubt it counts as leaving state.
+This does not decide whether an answer is right.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ _CHANGING_METHODS = words(
 )
 _OWN = frozenset({"self", "cls"})
 _OWN_DESCRIPTORS = frozenset({0, 1, 2})
-"""Of a test; the others are other tests' inputs and answers."""
+"""Descriptors of a test; the others are other tests' inputs and answers."""
 
 
 def leaves_state(source: str, tree: ast.Module) -> bool:
-    """True where one test could change what the next one finds in the same process."""
+    """Whether one test could change what the next one finds in the same process."""
     if _LASTING.search(source):
         return True
     imported: dict[str, Any] = {}
@@ -71,7 +71,7 @@ def _harmless_import(node: ast.Import | ast.ImportFrom) -> bool:
         if module in {"sys", "os"}:
             allowed = _HARMLESS_SYS if module == "sys" else _HARMLESS_OS
             if isinstance(node, ast.Import):
-                # under its own name: its attributes are looked at one by one
+                # under its own name, whose attributes are looked at one by one
                 if any(a.asname or a.name not in {"sys", "os", "os.path"} for a in node.names):
                     return False
             elif node.module != "os.path" and not allowed.issuperset(a.name for a in node.names):
@@ -88,7 +88,7 @@ def _changes_module(node: ast.AST, imported: dict[str, Any]) -> bool:
         case ast.Attribute(value=ast.Name(id="os"), attr=name) if "os" in imported:
             return name not in _HARMLESS_OS
         case ast.Call(func=ast.Name(id="open") | ast.Attribute(attr="open"), args=arguments):
-            # a descriptor is this test's own; a file would be there for the next test
+            # a descriptor belongs to this test; a file would be there for the next test
             return not (arguments and _descriptor(arguments[0]))
         case ast.Call(
             func=ast.Attribute(value=ast.Name(id="os"), attr="read" | "write"),
@@ -119,7 +119,7 @@ def _changes_what_is_imported(node: ast.AST, imported: dict[str, Any]) -> bool:
 
 
 def _opens_by_another_name(nodes: list[ast.AST]) -> bool:
-    """True where `open` or `eval` is anything but called, so that its arguments are not seen."""
+    """Whether `open` or `eval` is used other than by a call, so that its arguments are unknown."""
     called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
     for node in nodes:
         match node:
@@ -133,10 +133,10 @@ def _opens_by_another_name(nodes: list[ast.AST]) -> bool:
 
 
 def _keeps_what_is_imported(nodes: list[ast.AST], imported: dict[str, Any]) -> bool:
-    """True where something imported that can keep state is held in a way that cannot be followed.
+    """Whether something imported that can keep state is held in a way that cannot be followed.
 
-    A container wherever it stands, a module that is handed on, and, where attributes of anything
-    but the program's own objects are set, a class or a function that is handed on.
+    That is a container anywhere, and a module that is passed on. Where attributes of anything but
+    the program's own objects are set, it is also a class or a function that is passed on.
     """
     sets = any(
         isinstance(node, ast.Attribute)
@@ -151,7 +151,7 @@ def _keeps_what_is_imported(nodes: list[ast.AST], imported: dict[str, Any]) -> b
         name, attributes = imported_names.chain(node)
         if name not in imported:
             continue
-        value = imported_names.stands_for(imported[name], attributes)
+        value = imported_names.object_of(imported[name], attributes)
         if isinstance(value, imported_names.CONTAINERS):
             return True
         if id(node) in inner or not isinstance(node.ctx, ast.Load):
@@ -164,7 +164,7 @@ def _keeps_what_is_imported(nodes: list[ast.AST], imported: dict[str, Any]) -> b
 
 
 def _inner_and_used(nodes: list[ast.AST]) -> tuple[set[int], set[int]]:
-    """Nodes whose attribute is taken; and those that are called, subscribed or only name a type."""
+    """Nodes whose attribute is taken, and those that are called, subscripted or name a type."""
     inner: set[int] = set()
     used: set[int] = set()
     for node in nodes:
@@ -186,7 +186,7 @@ def _inner_and_used(nodes: list[ast.AST]) -> tuple[set[int], set[int]]:
 
 
 def _root(node: Any) -> str:
-    """The name that a chain of attributes and items begins with; of a call, what is called."""
+    """The node that a chain of attributes and items begins with; of a call, what is called."""
     while isinstance(node, ast.Attribute | ast.Subscript):
         node = node.value
     if isinstance(node, ast.Call):

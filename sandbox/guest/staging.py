@@ -1,7 +1,7 @@
 """The zygote's two pipes to the host, through memory that no child inherits.
 
-Blobs never become Python objects: what passed through here once must not be found in the heap of
-a later child.
+Blobs never become Python objects: what passed through here must not be found in the heap of a later
+child.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Staging:
                 self.flush()
             room = self._view[self._used : min(_STAGING_BYTES, self._used + size - offset)]
             count = os.preadv(file, [room], offset)
-            if not count:  # it shrank meanwhile: keep to the size that was announced
+            if not count:  # it shrank meanwhile: send the size that was announced
                 room[:] = bytes(len(room))
                 count = len(room)
             offset += count
@@ -87,12 +87,12 @@ class Staging:
 
 
 def file_in_memory() -> int:
-    """A file for one blob of a run, which a child can seal."""
+    """Make a file in memory for one blob of a run, which a child can seal."""
     return os.memfd_create("run", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
 
 
 def drain(descriptor: int) -> None:
-    """Read what there is, and drop it."""
+    """Read what is there, and drop it."""
     try:
         while os.read(descriptor, 4096):
             pass

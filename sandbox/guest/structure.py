@@ -1,18 +1,18 @@
-"""Which lines of a program share a fate: the raw material of FGO's mask.
+"""The lines of a program that share a fate, from which FGO's mask is made.
 
-Made from the AST and the compiled code, in the unprivileged child, before the program runs.
+This is made from the AST and the compiled code, in the unprivileged child, before the program runs.
 A *unit* is what is executed as one: a simple statement with all its lines, or the header of a
 compound statement (decorators and closers included). A *block* is a list of statements.
 
     a unit with byte code                        its own byte-code lines decide
     a header without byte code (`case _:`)       the block that it opens decides
     `else:`, `finally:`                          the block that they open decides
-    no byte code by nature (`global`, docstring) the block that it stands in decides
+    no byte code by nature (`global`, docstring) the block that it is in decides
     no byte code because unreachable             nothing decides: it is never executed
-    comments and blank lines                     the block that they stand in decides
+    comments and blank lines                     the block that they are in decides
 
-Physical lines end with \\r\\n, \\r or \\n and nothing else. Nothing here recurses: hostile sources
-nest deeply. Whatever goes wrong, `describe` falls back to lines that follow themselves.
+Physical lines end with \\r\\n, \\r or \\n and nothing else. Nothing here is recursive: hostile
+sources nest deeply. After any error `describe` falls back to lines that follow themselves.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from sandbox.guest.statement_lines import (
 
 _TERMINATORS = (ast.Return, ast.Raise, ast.Continue, ast.Break)
 _NO_INDENT = 1_000_000
-"""Indentation of a block that begins on its header's line: no comment belongs to it."""
+"""The indentation of a block that begins on its header's line: no comment belongs to it."""
 
 Lines = tuple[int, ...]
 
@@ -47,7 +47,7 @@ def describe(source: str, tree: ast.Module, code_lines: frozenset[int]) -> dict[
 
 
 def simple(source: str, code_lines: frozenset[int]) -> dict[str, Any]:
-    """Every line with byte code follows itself, every other the last such line before it."""
+    """The fallback: a line with byte code follows itself, another the last such line before it."""
     follows: list[Lines] = []
     last: Lines = ()
     for line in range(1, len(physical_lines(source)) + 1):
@@ -72,7 +72,7 @@ class _Block:
         self.start = start
         self.end = end
         self.reach = end
-        """Last line before the next one with code: a comment up to there can belong here."""
+        """The last line before the next one with code: a comment up to there can belong here."""
         self.indent = indent
         self.units: list[_Unit] = []
         self.decided_by: Lines = ()
@@ -88,11 +88,11 @@ class _Unit:
         self.start = start
         self.end = end
         self.own: Lines = ()
-        """Its byte-code lines; left empty for `else:` and `finally:`."""
+        """The unit's byte-code lines; left empty for `else:` and `finally:`."""
         self.opens: _Block | None = None
         """The block that a header opens."""
         self.by_nature = False
-        """It has no byte code although it can be reached."""
+        """Whether the unit has no byte code although it can be reached."""
 
     def entry(self) -> Lines:
         if self.own:
@@ -215,7 +215,7 @@ class _Reader:
     # ── lines ────────────────────────────────────────────────────────────────────────────────
 
     def _find(self, start: int, end: int, word: str = "") -> int:
-        """First line in start…end with code that begins with the word; `end` if there is none."""
+        """The first line in start…end with code that begins with the word; `end` without one."""
         for line in range(start, end):
             text = self._lines[line - 1].strip()
             if text and text[0] != "#" and text.startswith(word):
@@ -223,7 +223,7 @@ class _Reader:
         return end
 
     def _last_solid(self, start: int, end: int) -> int:
-        """Last line in start…end that is neither blank nor a comment; at least `start`."""
+        """The last line in start…end that is neither blank nor a comment; at least `start`."""
         for line in range(end, start, -1):
             text = self._lines[line - 1].strip()
             if text and text[0] != "#":
@@ -231,7 +231,7 @@ class _Reader:
         return start
 
     def _decide(self) -> None:
-        for block in reversed(self._blocks):  # a block stands behind the one that it is in
+        for block in reversed(self._blocks):  # a block comes after the one that it is in
             block.decided_by = _union(
                 [u.own or (u.opens.decided_by if u.opens else ()) for u in block.units]
             )
@@ -249,7 +249,7 @@ class _Reader:
             block.reach = reaches[min(block.end, len(covering))]
 
     def _fill(self, follows: list[Lines], gaps: list[int]) -> None:
-        """Put comments and blank lines into the block that they stand in."""
+        """Put comments and blank lines into the block that they are in."""
         coming = sorted(self._blocks, key=lambda block: (-block.start, block.end))
         around: list[_Block] = []
         for line in gaps:

@@ -1,8 +1,9 @@
 # ruff: noqa: PTH208 - folders are held by descriptor while they are emptied
-"""Nothing of a run is left for the next: processes and files.
+"""Removing what a run leaves: processes and files.
 
-In a container the zygote is process 1, so `kill(-1)` reaches everything that there is and nothing
-else. Outside of one (the `process` backend) it looks for its own descendants instead.
+In a container the zygote is process 1, so `kill(-1)` reaches all processes of the container and
+nothing else. Outside of a container (the `process` backend) the zygote looks for its own
+descendants instead.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 _MOST_REMOVALS = 200_000
-"""More than the inode caps of the folders allow: beyond that something is wrong."""
+"""Above what the inode caps of the folders allow; more removals mean an error."""
 
 
 def stay_in_memory() -> None:
     """Lock the pages of this process as they are touched; children are not locked.
 
     A program can fill its container's memory with what cannot be given back (files in memory,
-    socket buffers). The kernel then drops and rereads the pages of the zygote's own code, and it
-    would come too late to end the program.
+    socket buffers). The kernel then drops and rereads the pages of the zygote's own code, and the
+    zygote would be too late to end the program.
     """
     with contextlib.suppress(ImportError, AttributeError):  # the smallest images have no ctypes
         import ctypes
@@ -36,21 +37,21 @@ def stay_in_memory() -> None:
 
 
 def become_subreaper() -> None:
-    """Orphans of a run come back to us. The `process` backend only: a container has process 1."""
+    """Get the orphans of a run. For the `process` backend only: a container has process 1."""
     import ctypes  # the smallest images have none
 
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 
 
 def end_with_the_zygote() -> None:
-    """A child ends when the zygote does, even by SIGKILL; in a container it does so anyway."""
+    """Let a child end with the zygote, even after SIGKILL; in a container it does so anyway."""
     import ctypes  # loaded by `become_subreaper`
 
     ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
 
 
 def reaped() -> dict[int, tuple[int, Any]]:
-    """Reap what there is; exit codes or −signals and usage by process."""
+    """Reap ended processes; return exit codes or −signals and usage by process."""
     found: dict[int, tuple[int, Any]] = {}
     while True:
         try:
@@ -63,7 +64,7 @@ def reaped() -> dict[int, tuple[int, Any]]:
 
 
 def kill_everything(*, contained: bool) -> None:
-    """Kill and reap every process but this one; returns when there is none left."""
+    """Kill and reap every process but this one; return when there is none left."""
     if contained:
         with contextlib.suppress(ProcessLookupError):
             os.kill(-1, signal.SIGKILL)  # one pass is enough: a dying process cannot fork
@@ -75,37 +76,37 @@ def kill_everything(*, contained: bool) -> None:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-        # one of them is our own child and dying; others may have forked meanwhile: look again
+        # one of them is our own dying child; others may have forked meanwhile, so look again
         _reap(block_once=True)
 
 
 def waited_ns(wall_ns: int, *, contained: bool) -> int:
-    """How long others have kept a run from a processor; −1 where the kernel does not tell.
+    """The ns that others have kept a run from a processor; −1 where the kernel does not report it.
 
-    Counts the main threads of the processes that still live: it is a hint, no clock.
+    It counts the main threads of the processes that still live: it is a hint, no clock.
     """
     own = os.getpid()
     found = map(int, filter(str.isdigit, os.listdir("/proc"))) if contained else _descendants(own)
-    told = []
+    times = []
     for pid in found:
         with contextlib.suppress(OSError, ValueError, IndexError):
             if pid != own:
                 words = Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()
-                told.append((int(words[0]), int(words[1])))
-    return kept_waiting_ns(wall_ns, told) if told else -1
+                times.append((int(words[0]), int(words[1])))
+    return kept_waiting_ns(wall_ns, times) if times else -1
 
 
 def kept_waiting_ns(wall_ns: int, processes: list[tuple[int, int]]) -> int:
-    """Of processes that ran and waited so long: how long others have kept one of them waiting.
+    """The ns that others have kept one of these processes waiting, from their (ran, waited) in ns.
 
-    What they took from one another is none of it: others had what they left of the wall time.
+    What they took from one another does not count: others had what they left of the wall time.
     """
     ran = sum(ran for ran, _ in processes)
     return min(max(waited for _, waited in processes), max(0, wall_ns - ran))
 
 
 def empty(folders: list[str]) -> bool:
-    """Remove everything in the folders; False when something withstands."""
+    """Remove everything in the folders; return False when something cannot be removed."""
     for folder in folders:
         try:
             if os.listdir(folder) and not _emptied(folder):
@@ -116,25 +117,25 @@ def empty(folders: list[str]) -> bool:
 
 
 def sockets() -> bytes:
-    """How many sockets there are in this network, and how many closed connections linger.
+    """The kernel's counts of sockets in this network, and of closed connections that linger.
 
-    A connection can outlive its processes by a minute, and a socket that is on its way to itself
-    until the kernel happens to look for such.
+    A connection can outlive its processes by a minute. A socket that was sent to itself lives until
+    the kernel happens to look for such sockets.
     """
     try:
         file = os.open("/proc/net/sockstat", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return b""
     try:
-        told = os.read(file, 4096)
+        content = os.read(file, 4096)
     finally:
         os.close(file)
-    # its other numbers are the whole machine's
-    return told.partition(b"\n")[0] + told.partition(b" tw ")[2].partition(b" ")[0]
+    # its other numbers are those of the entire machine
+    return content.partition(b"\n")[0] + content.partition(b" tw ")[2].partition(b" ")[0]
 
 
 def _reap(*, block_once: bool = False) -> None:
-    """Reap until there is no child left; `block_once`: one for sure, and what is dead already."""
+    """Reap until no child is left; `block_once`: wait for one, and reap those that are dead."""
     options = 0
     while True:
         try:
@@ -147,15 +148,15 @@ def _reap(*, block_once: bool = False) -> None:
 
 
 def _descendants(ancestor: int) -> Iterator[int]:
-    """Children, grandchildren, …: orphans come back to us, for we are a subreaper."""
+    """Children, grandchildren, …; orphans are among them, since this process is a subreaper."""
     waiting = [ancestor]
     while waiting:
         pid = waiting.pop()
         try:
             tasks = os.listdir(f"/proc/{pid}/task")
             for task in tasks:
-                told = Path(f"/proc/{pid}/task/{task}/children").read_text(encoding="ascii")
-                children = [int(word) for word in told.split()]
+                text = Path(f"/proc/{pid}/task/{task}/children").read_text(encoding="ascii")
+                children = [int(word) for word in text.split()]
                 yield from children
                 waiting += children
         except OSError:
@@ -163,7 +164,7 @@ def _descendants(ancestor: int) -> Iterator[int]:
 
 
 def _emptied(folder: str) -> bool:
-    """Flatten while removing: a folder in a folder is moved up, so no path ever grows long."""
+    """Flatten while removing: a folder in a folder is moved up, so that no path grows long."""
     top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     budget, moved, secret = _MOST_REMOVALS, 0, os.urandom(16).hex()
     try:
@@ -181,7 +182,7 @@ def _emptied(folder: str) -> bool:
                         return False
                     if not _unlinked(child, inner):
                         moved += 1
-                        # a name that the program cannot have taken already
+                        # a name that the program cannot have used already
                         risen = f".swept-{moved}-{secret}"
                         os.rename(child, risen, src_dir_fd=inner, dst_dir_fd=top)
                         waiting.append(risen)
@@ -194,7 +195,7 @@ def _emptied(folder: str) -> bool:
 
 
 def _unlinked(name: str, folder: int) -> bool:
-    """Remove a file or an empty folder; False for a folder with something in it."""
+    """Remove a file or an empty folder; return False for a folder with something in it."""
     try:
         os.unlink(name, dir_fd=folder)
     except IsADirectoryError:

@@ -1,8 +1,8 @@
-"""Whether a source touches tracing machinery: then its executed lines prove nothing.
+"""Whether a source touches tracing machinery, so that its executed lines prove nothing.
 
-Whoever reaches it can stop or forge its own coverage, and reach what the next test in the same
-process would find. Judged by what stands in the source, on the careful side; it has no say in
-whether an answer is right.
+A program that reaches it can stop or forge its own coverage, and reach what the next test in the
+same process would find. Only the source is looked at, and in doubt it counts as touching. This does
+not decide whether an answer is right.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _TRACING_MODULES = words(
     """
 )
 _BY_NAME = words("attrgetter eval getattr methodcaller vars")
-"""Reach what their arguments name: those are looked at where they stand in the source."""
+"""Functions that reach what their arguments name; arguments in the source are looked at."""
 _TO_MODULES = words("_sys modules")
 
 
 def touches_tracing(source: str, tree: ast.Module) -> bool:
-    """True where the program's own coverage cannot be trusted."""
+    """Whether the program's own coverage cannot be trusted."""
     if _TRACING.search(source):
         return True
     nodes = list(ast.walk(tree))
@@ -43,19 +43,19 @@ def touches_tracing(source: str, tree: ast.Module) -> bool:
 def _reaches_for_tracing(node: ast.AST) -> bool:
     match node:
         case ast.Constant(value=str(text)):
-            # escapes hide a name from the text of the source
+            # escapes hide a name in the text of the source
             return bool(_TRACING.search(text))
         case ast.Name(id=name) | ast.Attribute(attr=name):
             return _names_tracing(name)
         case ast.MatchClass(kwd_attrs=names):
             return any(map(_names_tracing, names))
         case ast.Import(names=names) | ast.ImportFrom(names=names):
-            told = [part for alias in names for part in alias.name.split(".")]
+            parts = [part for alias in names for part in alias.name.split(".")]
             return (
                 not _TRACING_MODULES.isdisjoint(modules(node))
-                or any(map(_names_tracing, told))
+                or any(map(_names_tracing, parts))
                 or any(alias.asname and alias.name in _BY_NAME for alias in names)
-                or (modules(node) == ["sys"] and "*" in told)
+                or (modules(node) == ["sys"] and "*" in parts)
             )
         case _:
             return False
@@ -67,29 +67,29 @@ def _names_tracing(name: str) -> bool:
 
 
 def _reaches_by_name(source: str, nodes: list[ast.AST]) -> bool:
-    """True where an attribute is reached whose name does not stand in the source."""
+    """Whether an attribute is reached whose name is not in the source."""
     if not any(name in source for name in _BY_NAME):
         return False
-    told: set[int] = set()
+    named: set[int] = set()
     for node in nodes:
         match node:
             case ast.Call(func=ast.Name(id="getattr") as function, args=[_, ast.Constant(), *_]):
-                told.add(id(function))
+                named.add(id(function))
             case ast.Call(func=ast.Name(id="eval") as function, args=arguments) if all(
                 isinstance(a, ast.Constant) or is_input(a) for a in arguments
             ):
-                told.add(id(function))
+                named.add(id(function))
             case ast.Call(
                 func=ast.Name(id="attrgetter" | "methodcaller")
                 | ast.Attribute(attr="attrgetter" | "methodcaller") as function,
                 args=arguments,
             ) if all(isinstance(a, ast.Constant) for a in arguments):
-                told.add(id(function))
+                named.add(id(function))
             case ast.Call(func=ast.Name(id="vars") as function, args=[]):
-                told.add(id(function))
+                named.add(id(function))
     return any(
         isinstance(node, ast.Name | ast.Attribute)
         and (node.id if isinstance(node, ast.Name) else node.attr) in _BY_NAME
-        and id(node) not in told
+        and id(node) not in named
         for node in nodes
     )

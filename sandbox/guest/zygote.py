@@ -3,12 +3,12 @@
     read an order (numbers) and its blobs, straight into files in memory
     fork; the child gives up its rights and runs (run_tests.py); an assert script runs in a
     second child, of another user (script_run.py)
-    sleep until it dies, or until a clock says that it has had enough
+    sleep until it ends, or until a clock has run out
     kill what is left, empty the folders, send the report
 
-Root with the capabilities in `container.py`, no more. Blobs pass through memory that
-is not handed down in a fork (MADV_DONTFORK) and never through Python objects, so that no child
-finds an earlier run in its heap. It ends when its standard input does.
+It is root, with only the capabilities in `container.py`. Blobs pass through memory that a fork does
+not hand down (MADV_DONTFORK) and never through Python objects, so that no child finds an earlier
+run in its heap. The zygote ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _PRELOADED = (
 
 
 def main(settings_json: str) -> NoReturn:
-    """Serve until the host goes away."""
+    """Serve until the host closes standard input."""
     settings = Settings(**json.loads(settings_json))
     for module in _PRELOADED.split():
         __import__(module)
@@ -87,14 +87,14 @@ def main(settings_json: str) -> NoReturn:
     except (Gone, BrokenPipeError):
         sweeping.kill_everything(contained=settings.contained)
         sweeping.empty(settings.folders)
-        if not settings.contained:  # the host may have had no time to do it
+        if not settings.contained:  # the host may have had no time for it
             with contextlib.suppress(OSError):
                 Path(settings.folders[0]).rmdir()
         os._exit(0)
 
 
 class _Run:
-    """One order, from its blobs to its report."""
+    """One run, from the order's blobs to the report."""
 
     def __init__(
         self,
@@ -164,7 +164,7 @@ class _Run:
         try:
             files = self._files
             if self._order.script:
-                # it never has the script, nor where the script's verdict goes
+                # the program never has the script, nor the file of the script's verdict
                 self._close(*files.inputs, *files.answers, self._asked[1], self._replied[0])
                 files = replace(
                     files,
@@ -199,7 +199,7 @@ class _Run:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         staging = self._staging
         self._close(staging.source, staging.sink, self._wake, self._waker)
-        # opened anew: what is set or locked on an open file stays as long as anybody has it open
+        # opened again: settings and locks of an open file last as long as anybody has it open
         nothing = os.open("/dev/null", os.O_RDWR)
         os.dup2(nothing, self._files.nothing, inheritable=False)
         os.dup2(nothing, 2)
@@ -217,12 +217,12 @@ class _Run:
     # ── the clocks ───────────────────────────────────────────────────────────────────────────
 
     def _watch(self, pid: int, script: int | None, started: int) -> tuple[int, Any, Killed, int]:
-        """Wait for the program's end, or bring it about.
+        """Wait for the program's end, or end it.
 
         Returns exit code or −signal, usage, why it was killed, and the last test that got time of
         its own.
 
-        A script whose end comes second is not waited for: the program has left it alone.
+        A script that ends after the program is not waited for: nothing answers it any more.
         """
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
@@ -260,7 +260,7 @@ class _Run:
                 return status, usage, killed, test
 
     def _begun(self, test: int, earliest: int, clock: CpuClock) -> tuple[int, int]:
-        """When a test began: the first for sure, another within what can be true."""
+        """The time at which a test began: sealed for the first, else the record within bounds."""
         if test == 0 and self._sealed():
             begun, cpu_before = START.unpack(os.pread(self._files.structure, START.size, 0))
             return begun, cpu_before
@@ -281,8 +281,8 @@ class _Run:
         structure_size = os.fstat(files.structure).st_size if sealed else 0
         sizes = [os.fstat(file).st_size for file in files.answers]
         scratch = os.fstat(files.scratch).st_size
-        told = status, killed, clean, sealed, max(kills, 0), at, cpu, wall, waited, peak
-        staging.send(REPORT.pack(*told, structure_size, scratch))
+        found = status, killed, clean, sealed, max(kills, 0), at, cpu, wall, waited, peak
+        staging.send(REPORT.pack(*found, structure_size, scratch))
         for size in sizes:
             staging.send(SIZE.pack(size))
         for shared in (self._block, self._lines):
