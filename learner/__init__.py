@@ -3,8 +3,8 @@
 What a step does, in the order of the files:
 
     learner_group.py     the driver's handle: implements `ports.Learner`, speaks to every rank
-      ranks.py           starts, calls and ends the Ray actors; a dead rank becomes a `LearnerError`
-        rank.py          what every rank's process does first: meet the others, seed
+      rank_group.py      starts, calls and ends the Ray actors; a dead rank becomes a `LearnerError`
+        rank_process.py  what every rank's process does first: meet the others, seed
         worker.py        one rank `learner-rank-<r>`: composes what follows, holds no arithmetic
           policy_critic.py     policy, critic and frozen reference from a Hugging Face folder
           token_logprobs.py    log π(token) from hidden states without the whole logits

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import ray
 
 from learner import push_round
-from learner.ranks import RankGroup
+from learner.rank_group import RankGroup
 from learner.worker import LearnerWorker
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ArrivalError, WeightPushError, last_line

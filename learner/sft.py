@@ -16,7 +16,7 @@ from typing import Any
 
 import ray
 
-from learner.ranks import RankGroup
+from learner.rank_group import RankGroup
 from learner.sft_worker import Phase, SftStep, SftWorker
 from stepcoder_dist.config import RunConfig, SftConfig
 from stepcoder_dist.errors import ConfigError, Interrupted

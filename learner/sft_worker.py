@@ -23,7 +23,7 @@ from learner import (
 )
 from learner.batching import Indices, Lengths, MicroBatch
 from learner.ppo_step import PAD_ID
-from learner.rank import Rank
+from learner.rank_process import Rank
 from learner.zero_engine import ZeroEngine
 from stepcoder_dist.config.counts import fixed_for_sft
 from stepcoder_dist.records import SftExample

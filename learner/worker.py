@@ -10,7 +10,7 @@ import torch
 
 from learner import batching, checkpoint, hf_folder, manifest, policy_critic, zero_engine
 from learner.ppo_step import PAD_ID, PpoStep
-from learner.rank import Rank
+from learner.rank_process import Rank
 from learner.zero_engine import ZeroEngine
 from stepcoder_dist.records import Int32Array, SftExample, StepReport, Trajectory, WeightVersion
 

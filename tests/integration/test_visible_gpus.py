@@ -13,7 +13,7 @@ pytest.importorskip("ray")
 
 import ray
 
-from learner.rank import Rank
+from learner.rank_process import Rank
 
 pytestmark = pytest.mark.ray
 NOSET = {"env_vars": {"RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}}

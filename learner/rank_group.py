@@ -9,7 +9,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from learner.rank import Rank
+from learner.rank_process import Rank
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import LearnerError, StepcoderError, TransferLost
 from stepcoder_dist.ports import Placement, anywhere
