@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from stepcoder_dist.config import splits_over
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.host.model_source import ModelSource
@@ -46,6 +44,8 @@ class CheckpointFolder:
 
         Rotary tables that old checkpoints store are no parameters and are left out.
         """
+        from safetensors import SafetensorError, safe_open  # the driver, which asks less, has none
+
         shapes: dict[str, tuple[int, ...]] = {}
         for file in self._weight_files():
             try:

@@ -24,10 +24,12 @@ What a step does, in the order of the files:
             weight_buckets.py    a module's parameters in pieces, gathered from all ranks
             push_round.py        who still takes part in a push, and who failed
     sft.py               the supervised warm start, on the same engines
+      sft_plan.py          its phases as updates; what driver and ranks tell each other
       sft_worker.py        one rank of it; packing.py, packed_attention.py: many examples in a row
     tiny_model.py        the randomly initialised model of the demo and the tests
     probes.py            what `stepcoder doctor` asks
 
 Semantics (what is masked, which count divides which loss) are in docs/decisions/0020 to 0025.
-The package needs torch, deepspeed and transformers; importing `learner` alone needs nothing.
+The package needs torch, deepspeed and transformers. The driver's half, `learner_group.py`,
+`rank_group.py` and `sft.py`, needs ray only; importing `learner` alone needs nothing.
 """

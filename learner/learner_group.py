@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,6 @@ import ray
 
 from learner import push_round
 from learner.rank_group import RankGroup
-from learner.worker import LearnerWorker
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ArrivalError, WeightPushError, last_line
 from stepcoder_dist.ports import Placement, anywhere
@@ -24,10 +23,20 @@ from stepcoder_dist.records import (
     WeightVersion,
 )
 
+if TYPE_CHECKING:
+    from learner.worker import LearnerWorker
+
 Float64Array = npt.NDArray[np.float64]
 PROBE_TOKENS = 24
 PUSH_GRACE_S = 30.0
 """How much longer than its deadline a push may take to report its own failure."""
+
+
+def _worker() -> type[LearnerWorker]:
+    """The class of a rank, in its own process: it needs torch and DeepSpeed."""
+    from learner.worker import LearnerWorker
+
+    return LearnerWorker
 
 
 class LearnerGroup:
@@ -52,7 +61,7 @@ class LearnerGroup:
         bfloat16; without it, ids are drawn from the vocabulary.
         """
         self._config = config
-        self._ranks = RankGroup(LearnerWorker, config, checkpoint, placement=placement)
+        self._ranks = RankGroup(_worker, config, checkpoint, placement=placement)
         self._probe = np.asarray(probe_token_ids, dtype=np.int32)
         self._turn = asyncio.Lock()
 

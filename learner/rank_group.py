@@ -1,18 +1,24 @@
-"""The learner's Ray actors as one thing: started together, called together, dead together."""
+"""The learner's Ray actors as one thing: started together, called together, dead together.
+
+The driver knows a rank's class by its name alone: `LearnerRank` makes it in the rank's process, so
+the driver needs neither torch nor DeepSpeed.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from learner.rank_process import Rank
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import LearnerError, StepcoderError, TransferLost
+from stepcoder_dist.errors import LearnerError, StepcoderError, TransferLost, last_line
 from stepcoder_dist.ports import Placement, anywhere
+
+if TYPE_CHECKING:
+    from learner.rank_process import Rank
 
 CPU_ENVIRONMENT = {
     # DeepSpeed chooses its accelerator when it is imported: before any code of ours
@@ -21,6 +27,18 @@ CPU_ENVIRONMENT = {
     # slower beside a second busy process, sleeping at once half as slow again when alone
     "GOMP_SPINCOUNT": "1000",
 }
+
+
+class LearnerRank:
+    """The Ray actor of one rank. It imports the class that does the work in its own process."""
+
+    def __init__(self, worker: Callable[[], type[Rank]], *arguments: Any) -> None:
+        """`arguments` are those of `Rank`."""
+        self._worker = worker()(*arguments)
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the worker; Ray passes the objects of references in `arguments`."""
+        return getattr(self._worker, method)(*arguments)
 
 
 class RankGroup:
@@ -32,13 +50,14 @@ class RankGroup:
 
     def __init__(
         self,
-        worker: type[Rank],
+        worker: Callable[[], type[Rank]],
         config: RunConfig,
         checkpoint: str,
         *,
         name: str = "learner",
         placement: Placement = anywhere,
     ) -> None:
+        """`worker` imports the ranks' class. It is called in the processes of the ranks only."""
         self._worker = worker
         self._placement = placement
         self._config = config
@@ -76,7 +95,7 @@ class RankGroup:
     def _create(self) -> None:
         resources = self._config.learner.resources
         environment = {} if resources.num_gpus else CPU_ENVIRONMENT
-        actor_class = ray.remote(self._worker)
+        actor_class = ray.remote(LearnerRank)
         for rank, name in enumerate(self._names):
             options = actor_class.options(
                 name=name,
@@ -88,7 +107,7 @@ class RankGroup:
                 runtime_env={"env_vars": environment},
             )
             self._actors.append(
-                options.remote(self._config, self._checkpoint, rank, len(self._names))
+                options.remote(self._worker, self._config, self._checkpoint, rank, len(self._names))
             )
 
     async def call(self, method: str, *arguments: Any) -> list[Any]:
@@ -131,8 +150,10 @@ class RankGroup:
 
     async def _call(self, rank: int, method: str, arguments: Sequence[Any]) -> Any:
         name = self._names[rank]
+        # Ray's dashboard and the process table show the worker's method
+        call = self._actors[rank].call.options(name=method)
         try:
-            return await getattr(self._actors[rank], method).remote(*arguments)
+            return await call.remote(method, *arguments)
         except RayTaskError as error:
             cause = error.cause
             if isinstance(cause, TransferLost):
@@ -147,6 +168,9 @@ class RankGroup:
                 f"{name} died in {method} ({str(error).strip().splitlines()[0]}); "
                 "resume from the last checkpoint"
             ) from None
+        except RayError as error:  # of a class that only the rank's machine knows: torch's
+            self.break_off(f"{name} failed in {method}")
+            raise LearnerError(f"{name} failed in {method}: {last_line(error)}") from None
 
 
 async def _ended(actor: Any) -> None:

@@ -32,6 +32,7 @@ class Rank:
 
     def rendezvous(self) -> tuple[str, int]:
         """Open the ranks' meeting point in this process (rank 0); return its host and port."""
+        self.prepare()
         host = ray.util.get_node_ip_address()
         self._store, port = zero_engine.open_store(host, self.ranks)
         return host, port
@@ -51,6 +52,9 @@ class Rank:
         np.random.seed(self.config.seed)  # noqa: NPY002 - libraries that use the global state
         torch.manual_seed(self.config.seed)
         self.build()
+
+    def prepare(self) -> None:
+        """Make what the ranks start from, on rank 0 alone and before the others join it."""
 
     def build(self) -> None:
         """Make the networks, after the ranks have joined."""

@@ -5,24 +5,24 @@ report = await WarmStart(config, examples, base, work, on_progress).run(Path(con
 
 from __future__ import annotations
 
-import itertools
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
 from learner.rank_group import RankGroup
-from learner.sft_worker import Phase, SftStep, SftWorker
-from stepcoder_dist.config import RunConfig, SftConfig
-from stepcoder_dist.errors import ConfigError, Interrupted
+from learner.sft_plan import Phase, SftStep, measured_after, plan
+from stepcoder_dist.config import RunConfig
+from stepcoder_dist.errors import Interrupted
 from stepcoder_dist.host.interruption import StopRequest
 from stepcoder_dist.sft.examples import SftExamples
 from stepcoder_dist.sft.work import SftWork
+
+if TYPE_CHECKING:
+    from learner.sft_worker import SftWorker
 
 STEPS_A_CALL = 4
 """Optimiser updates between two reports, where four take less than a second: few enough for a
@@ -56,51 +56,11 @@ class SftReport:
     """What metrics.jsonl holds."""
 
 
-def plan(config: SftConfig, examples: Sequence[int], seed: int) -> tuple[Phase, ...]:
-    """The phases as updates. `examples`: how many each phase has.
+def _worker() -> type[SftWorker]:
+    """The class of a rank, in its own process: it needs torch."""
+    from learner.sft_worker import SftWorker
 
-    Without `sft.phases` there is one phase of `sft.epochs` passes. Raises `ConfigError` when the
-    numbers of phases differ or a phase has no examples.
-    """
-    if len(examples) != max(len(config.phases), 1):
-        raise ConfigError(
-            f"{len(examples)} lists of examples for {len(config.phases)} sft.phases; "
-            "give one for each"
-        )
-    for number, count in enumerate(examples):
-        if count == 0:
-            raise ConfigError(
-                f"sft phase {number} has no example; raise its max_conditionals "
-                "or check problems.sft"
-            )
-    legs = [(p.steps, p.warmup_steps, p.learning_rate) for p in config.phases]
-    if not legs:
-        a_pass = examples[0] / config.batch_samples
-        warmup = round(config.warmup_epochs * a_pass)
-        legs = [(max(1, math.ceil(config.epochs * a_pass)), warmup, config.learning_rate)]
-    return tuple(
-        Phase(
-            number=number,
-            steps=steps,
-            warmup_steps=warmup,
-            learning_rate=rate,
-            batch_samples=config.batch_samples,
-            seed=seed,
-        )
-        for number, (steps, warmup, rate) in enumerate(legs)
-    )
-
-
-def measured_after(config: SftConfig, legs: Sequence[Phase], examples: int) -> tuple[int, ...]:
-    """The updates after which the held-out loss is measured: each pass, or each of `sft.phases`.
-
-    `examples`: how many a pass has, where there are no phases. 0 and the last update are in it.
-    """
-    ends = list(itertools.accumulate(leg.steps for leg in legs))
-    if not config.phases:
-        passes = range(1, math.ceil(config.epochs) + 1)
-        ends += [math.ceil(number * examples / config.batch_samples) for number in passes]
-    return tuple(sorted({0, *(end for end in ends if end <= ends[len(legs) - 1])}))
+    return SftWorker
 
 
 class WarmStart:
@@ -125,7 +85,7 @@ class WarmStart:
         self._on_progress = on_progress
         self._stop = stop or StopRequest()
         self._measured = measured_after(config.sft, self.legs, counts[0])
-        self._ranks = RankGroup(SftWorker, config, base, name="sft")
+        self._ranks = RankGroup(_worker, config, base, name="sft")
         self._done = work.updates
         self._heldout_loss: float | None = None
 
@@ -231,7 +191,7 @@ class WarmStart:
         )
 
     def _record(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """`stepcoder.json`, but for the weights' checksums."""
+        """`stepcoder.json`, but for what a rank adds: versions of its libraries, checksums."""
         config, model = self._config, self._config.model
         curve = {str(row["step"]): row["heldout_loss"] for row in rows if "heldout_loss" in row}
         return {
@@ -249,5 +209,4 @@ class WarmStart:
             "heldout_examples": len(self._examples.heldout),
             "heldout_loss": self._heldout_loss,
             "heldout_loss_after": curve,
-            "versions": {name: version(name) for name in ("torch", "transformers", "deepspeed")},
         }

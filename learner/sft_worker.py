@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,56 +19,16 @@ from learner import (
     packed_attention,
     packing,
     policy_critic,
+    tiny_model,
 )
 from learner.batching import Indices, Lengths, MicroBatch
 from learner.ppo_step import PAD_ID
 from learner.rank_process import Rank
+from learner.sft_plan import Phase, SftStep
 from learner.zero_engine import ZeroEngine
 from stepcoder_dist.config.counts import fixed_for_sft
 from stepcoder_dist.records import SftExample
 from stepcoder_dist.sft.examples import SftExamples
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Phase:
-    """One leg of the warm start, in optimiser updates."""
-
-    number: int
-    steps: int
-    warmup_steps: int
-    learning_rate: float
-    """At the end of the warm-up; falls linearly to 0 at the phase's last step."""
-    batch_samples: int
-    seed: int
-
-    def learning_rate_at(self, step: int) -> float:
-        """Linear warm-up, then linear decay. `step` counts from 0 within the phase."""
-        if step < self.warmup_steps:
-            return self.learning_rate * (step + 1) / self.warmup_steps
-        return self.learning_rate * (self.steps - step) / max(self.steps - self.warmup_steps, 1)
-
-    def samples_at(self, step: int, examples: int) -> Indices:
-        """Which examples the step trains: a new shuffle for each pass, cut where batches end."""
-        first = step * self.batch_samples
-        wanted = range(first, first + self.batch_samples)
-        passes = {i // examples for i in wanted}
-        orders = {
-            p: np.random.default_rng([self.seed, self.number, p]).permutation(examples)
-            for p in passes
-        }
-        return tuple(int(orders[i // examples][i % examples]) for i in wanted)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SftStep:
-    """What one optimiser update did."""
-
-    loss: float
-    """Mean negative log-likelihood per completion token of the whole batch, in nats."""
-    tokens_per_s: float
-    """Prompt and completion tokens of the whole batch, padding not counted."""
-    learning_rate: float
-    grad_norm: float
 
 
 class SftWorker(Rank):
@@ -77,6 +36,12 @@ class SftWorker(Rank):
 
     Every method but `verify` is a collective.
     """
+
+    def prepare(self) -> None:
+        """Make the tiny model where the run file asks for one. Its tokenizer lies there already."""
+        if tiny := self.config.model.tiny:
+            base, dtype = Path(self.checkpoint), self.config.model.dtype
+            tiny_model.create(tiny, base, base, seed=self.config.seed, dtype=dtype)
 
     def build(self) -> None:
         learner, model, sft = self.config.learner, self.config.model, self.config.sft
@@ -123,13 +88,17 @@ class SftWorker(Rank):
         checkpoint.load(Path(folder), {"policy": self.policy})
 
     def save_hf(self, folder: str, record: Mapping[str, Any]) -> None:
-        """Write the policy as an ordinary Hugging Face folder with its tokenizer and its record."""
+        """Write the policy as an ordinary Hugging Face folder with its tokenizer and its record.
+
+        The versions of the libraries that trained it are added to the record.
+        """
+        versions = {name: version(name) for name in ("torch", "transformers", "deepspeed")}
         hf_folder.write(
             self.policy.module.causal_lm,
             self.checkpoint,
             Path(folder),
             rank=self.rank,
-            record=record,
+            record={**record, "versions": versions},
         )
 
     def _step(self, phase: Phase, number: int) -> SftStep:

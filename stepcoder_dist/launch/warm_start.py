@@ -120,13 +120,11 @@ def loss_table(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def base_checkpoint(config: RunConfig) -> str:
-    """What SFT starts from; the tiny model is made when it is asked for."""
+    """What SFT starts from. A tiny model gets its tokenizer here and its weights from a rank."""
     if config.model.tiny is None:
         return model_source.find(config.model.path).checked("fix model.path").text
-    from learner import tiny_model
     from stepcoder_dist.problems import ladder
 
     base = Path(f"{config.sft_folder}-base").resolve()
     ladder.write_tokenizer(base)
-    tiny_model.create(config.model.tiny, base, base, seed=config.seed, dtype=config.model.dtype)
     return str(base)

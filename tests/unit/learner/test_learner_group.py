@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 pytest.importorskip("ray")
-pytest.importorskip("torch")
 
 from learner import learner_group
 from learner.learner_group import LearnerGroup
@@ -31,19 +30,22 @@ class SerialRank:
         self.push_may_end.set()
         self._one = asyncio.Lock()
 
-    def __getattr__(self, method: str) -> Any:
-        async def call(*_arguments: Any) -> Any:
-            async with self._one:
-                answer = await getattr(self, f"_{method}")()
-                self.done.append(method)
-                return answer
+    @property
+    def call(self) -> SerialRank:
+        """The remote method `LearnerRank.call`."""
+        return self
 
-        class Method:
-            @staticmethod
-            def remote(*arguments: Any) -> asyncio.Future[Any]:
-                return asyncio.ensure_future(call(*arguments))
+    def options(self, **_: Any) -> SerialRank:
+        return self
 
-        return Method
+    def remote(self, method: str, *_arguments: Any) -> asyncio.Future[Any]:
+        return asyncio.ensure_future(self._answer(method))
+
+    async def _answer(self, method: str) -> Any:
+        async with self._one:
+            answer = await getattr(self, f"_{method}")()
+            self.done.append(method)
+            return answer
 
     async def _step(self) -> str:
         await self.step_may_end.wait()
