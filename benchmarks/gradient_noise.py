@@ -41,7 +41,7 @@ from learner.weight_publisher import make_publisher
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import RunError
 from stepcoder_dist.host.console import Phase, open_console
-from stepcoder_dist.launch.processes import check_sandbox, open_pools
+from stepcoder_dist.launch.processes import open_pools, open_sandbox
 from stepcoder_dist.launch.ray_session import ray_session
 from stepcoder_dist.loop import pipeline
 from stepcoder_dist.loop.judged_sample import JudgedSample
@@ -164,11 +164,13 @@ def measure(case: Case, console: Console) -> Measured:
     config = case.config
     checkpoint = sft_checkpoint(config)
     writer = prompt_writer(config, checkpoint)
-    check_sandbox(config)
     problems = fitting(config, load_set(config, config.problems.train, console), writer, console)
 
     async def command() -> StandingLearner:
-        async with open_pools(config, checkpoint) as pools:
+        async with (
+            open_sandbox(config) as executor,
+            open_pools(config, checkpoint, executor) as pools,
+        ):
             learner = StandingLearner(config, checkpoint)
             await learner.publish(await pools.sampler.weight_targets(), deadline_s=60)
             run = session.compose(config, problems, writer, pools, learner)

@@ -206,7 +206,7 @@ async def pool_overhead_us(config: SandboxConfig, programs: int) -> float:
     async with ContainerPool(config) as pool:
         for turn in range(WARM_UP + programs):
             begun = time.perf_counter()
-            verdict = await pool.judge(TRIVIAL, TESTS)
+            verdict = await pool.judge(TRIVIAL, TESTS, problem_id="trivial")
             if turn >= WARM_UP:
                 taken.append((time.perf_counter() - begun) * 1e6 - verdict.wall_ms * 1e3)
     return statistics.median(taken)
@@ -219,12 +219,13 @@ async def ray_overhead_us(config: SandboxConfig, programs: int) -> float:
     from sandbox.executor_actor import ExecutorActor
 
     ray.init(address="local", include_dashboard=False, log_to_driver=False)
-    actor: Any = ExecutorActor.remote("sandbox-0", config, "docker")
-    await actor.start.remote()
+    actor: Any = ray.remote(ExecutorActor).remote("sandbox-0", config)
+    await actor.start.remote("docker")
+    tests = ray.put(TESTS)
     taken = []
     for turn in range(WARM_UP + programs):
         begun = time.perf_counter()
-        verdict = await actor.judge.remote(TRIVIAL, TESTS)
+        verdict = await actor.judge.remote(TRIVIAL, tests, "trivial")
         if turn >= WARM_UP:
             taken.append((time.perf_counter() - begun) * 1e6 - verdict.wall_ms * 1e3)
     await actor.close.remote()

@@ -65,15 +65,15 @@ async def measure(containers: int, sleep_s: float, seconds: float, image: str) -
         taken: list[float] = []
         end = time.perf_counter() + seconds
 
-        async def work() -> None:
+        async def work(number: int) -> None:
             tests = TestSuite(inputs=("1\n",), outputs=("1\n",))
             while time.perf_counter() < end:
-                verdict = await pool.judge(source, tests)
+                verdict = await pool.judge(source, tests, problem_id=str(number))
                 assert verdict.outcome is Outcome.PASSED, verdict
                 taken.append(time.perf_counter())
 
         busy, begun = busy_s(), time.perf_counter()
-        await asyncio.gather(*(work() for _ in range(2 * containers)))
+        await asyncio.gather(*(work(number) for number in range(2 * containers)))
         last = time.perf_counter()
         busy = busy_s() - busy
         zygote, shim = await asyncio.to_thread(resident_mib)

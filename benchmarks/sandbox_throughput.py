@@ -164,7 +164,7 @@ def with_pool(pool: ContainerPool) -> Way:
     """Ours: expected values outside, coverage as the pool is made."""
 
     async def judge(program: Program) -> None:
-        verdict = await pool.judge(program.source, program.tests)
+        verdict = await pool.judge(program.source, program.tests, problem_id=program.kind)
         assert verdict.outcome is Outcome.PASSED, verdict
 
     return judge

@@ -23,7 +23,8 @@ Where to look:
     engines that go away          absence.py, orphans.py
     time-outs of a busy machine   quiet_time.py (decision 0018)
     who is next                   fair_queue.py
-    Ray                           executor_actor.py, executor_pool.py, pool_metrics.py
+    Ray, in the driver            executor_pool.py, executor_handle.py, suite_store.py
+    Ray, on a node                executor_actor.py; both: pool_metrics.py
     which backend, which image    backend.py, image_check.py
     `stepcoder judge`             batch.py, verdict_file.py
 

@@ -212,7 +212,7 @@ def _orders(
 async def _judge(ids: dict[str, Any], source: str, problem: Problem, executor: Executor) -> _Judged:
     """Judge one program; whatever is wrong with it becomes its verdict."""
     try:
-        verdict = await executor.judge(source, problem.tests)
+        verdict = await executor.judge(source, problem.tests, problem_id=problem.problem_id)
     except (ProblemError, UserError) as error:
         return _without_verdict(ids, "invalid", str(error)), None
     except SandboxFault as error:

@@ -1,45 +1,84 @@
-"""A Ray actor that owns some warm containers on its node: `sandbox-0`, `sandbox-1`, …"""
+"""A Ray actor that owns some warm containers on its node: `sandbox-0`, `sandbox-1`, …
+
+Importing this file is cheap: Docker's SDK is imported in the actor's own process, so the driver
+needs neither it nor an engine.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import asyncio
+from dataclasses import asdict, dataclass
 
 import ray
 
 from sandbox.absence import until_it_answers
-from sandbox.backend import make_pool
-from sandbox.container import look_for_engine
 from sandbox.pool_metrics import ContainerMetrics
 from sandbox.worker_pool import WorkerPool
 from stepcoder_dist.config import Backend, SandboxConfig
-from stepcoder_dist.errors import SandboxFault
+from stepcoder_dist.errors import MissingEngine, SandboxFault
 from stepcoder_dist.records import TestSuite, Verdict
 
 
-@ray.remote
-class ExecutorActor:
-    """`ports.Executor` in a process of its own. Call `start` before anything else."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeBackend:
+    """Which backend a node has, as an executor on it found out."""
 
-    def __init__(self, name: str, config: SandboxConfig, backend: Backend) -> None:
+    node: str
+    """The node's address in the cluster, as Ray's dashboard shows it."""
+    backend: Backend
+
+
+class ExecutorActor:
+    """Judges programs in a process of its own. Made through `ray.remote`.
+
+    Call `start` before `judge` and `stats`.
+    """
+
+    def __init__(self, name: str, config: SandboxConfig) -> None:
         # A program whose sandbox failed goes back to the pool of executors, which counts its tries.
-        self._config, self._backend = config.model_copy(update={"attempts": 1}), backend
+        self._config = config.model_copy(update={"attempts": 1})
         self._metrics = ContainerMetrics(name)
+        self._node = str(ray.util.get_node_ip_address())
         self._pool: WorkerPool | None = None
 
-    async def start(self) -> None:
-        """Start the containers, when there is an engine. Raises `SandboxFault`, `MissingEngine`."""
-        if self._backend == "docker":  # it was there when the run began
-            await until_it_answers(look_for_engine, self._config.engine_wait_s)
-        pool = make_pool(self._config, self._backend)
+    async def choose(self) -> NodeBackend:
+        """Return the backend of this node. Raises `MissingEngine`, which names the node."""
+        try:
+            from sandbox.backend import choose
+
+            backend = await asyncio.to_thread(choose, self._config)
+        except ModuleNotFoundError as error:
+            raise MissingEngine(
+                f"node {self._node}: {error.name} is not installed there; executors need "
+                "pip install 'stepcoder-dist[sandbox]'"
+            ) from None
+        except MissingEngine as error:
+            raise MissingEngine(f"node {self._node}: {error}") from None
+        return NodeBackend(node=self._node, backend=backend)
+
+    async def start(self, backend: Backend) -> None:
+        """Start the run's backend here, when there is an engine.
+
+        Raises `SandboxFault`, and `MissingEngine`, which names the node.
+        """
+        from sandbox.backend import make_pool
+        from sandbox.container import look_for_engine
+
+        try:
+            if backend == "docker":  # it was there when the run began
+                await until_it_answers(look_for_engine, self._config.engine_wait_s)
+            pool = make_pool(self._config, backend)
+        except MissingEngine as error:
+            raise MissingEngine(f"node {self._node}: {error}") from None
         await pool.start()
         self._pool = pool
         self._metrics.show(pool.stats)
 
-    async def judge(self, source: str, tests: TestSuite) -> Verdict:
-        """Raises `SandboxFault` or `ProblemError`."""
+    async def judge(self, source: str, tests: TestSuite, problem_id: str) -> Verdict:
+        """Judge as `ports.Executor` does. Raises `SandboxFault` or `ProblemError`."""
         pool = self._started()
         try:
-            return await pool.judge(source, tests)
+            return await pool.judge(source, tests, problem_id=problem_id)
         finally:
             self._metrics.show(pool.stats)
 

@@ -2,71 +2,76 @@
 
 The queue is here: an executor gets no more programs than it has containers, so none waits behind
 a slow one while another executor is free, and problems take turns (`fair_queue.py`). A program
-whose executor fails is judged again by another one, after a pause; a dead executor is started anew.
+whose executor fails is judged again by another one, after a pause; a dead executor is replaced.
 Its containers end with it, for their standard input does.
+
+The driver's machine needs no engine: each executor looks at its own node.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
 
-import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import ObjectLostError
 
 from sandbox import absence
-from sandbox.backend import choose
-from sandbox.executor_actor import ExecutorActor
+from sandbox.executor_actor import NodeBackend
+from sandbox.executor_handle import ExecutorHandle
 from sandbox.fair_queue import FairQueue
 from sandbox.pool_metrics import ProgramMetrics
+from sandbox.suite_store import SuiteStore
 from stepcoder_dist.config import Backend, RunConfig
-from stepcoder_dist.errors import CheckerFault, SandboxFault, StepcoderError
+from stepcoder_dist.errors import CheckerFault, ConfigError, SandboxFault, last_line
 from stepcoder_dist.records import TestSuite, Verdict
-
-_CLOSE_TIMEOUT_S = 20.0
-
-
-@dataclass(eq=False)
-class _Executor:
-    """One place in the pool; the actor that holds it may change."""
-
-    name: str
-    handle: Any = None
-    load: int = 0
-    """Programs sent and not answered."""
-    ready: asyncio.Task[None] | None = None
-    """Brings the actor up; done while it works."""
-    seats: int = 0
-    """Places of it that are in the queue or with a program."""
-    leaving: bool = False
-    idle: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when it is leaving and its last seat is back."""
-
-    @property
-    def up(self) -> bool:
-        return self.ready is not None and self.ready.done()
 
 
 class ExecutorPool:
     """`config.sandbox.number` Ray actors. Use it on one event loop, after `ray.init`."""
 
     def __init__(self, config: RunConfig) -> None:
-        """Raises `MissingEngine`."""
         self._config = config.sandbox
-        self._backend: Backend = choose(config.sandbox)
+        self._backend: Backend | None = None
         self._named = 0
-        self._executors: list[_Executor] = []
+        self._chosen: list[ExecutorHandle] = []
+        """Their processes are up and have looked at their nodes; they have no containers yet."""
+        self._executors: list[ExecutorHandle] = []
         self._metrics = ProgramMetrics()
-        self._queue: FairQueue[_Executor] = FairQueue(self._show, self._seat_back)
+        self._queue: FairQueue[ExecutorHandle] = FairQueue(self._show, self._seat_back)
+        self._suites = SuiteStore()
         self._restarts = 0
         self._closed = False
 
+    async def choose(self) -> Backend:
+        """Start the executors' processes and return the backend that their nodes have.
+
+        It is the run's from then on. Raises `MissingEngine` for a node without an engine or the
+        image, `ConfigError` where nodes differ, `SandboxFault` when a process cannot be started.
+        """
+        asked = self._made(self._config.number)
+        try:
+            self._backend = agreed(await asyncio.gather(*(e.choose() for e in asked)))
+        except BaseException:
+            await asyncio.gather(*(executor.end() for executor in asked))
+            raise
+        self._chosen = asked
+        return self._backend
+
+    @property
+    def backend(self) -> Backend:
+        """The run's backend, once it is chosen."""
+        if self._backend is None:
+            raise SandboxFault("the executors were not asked which backend they have")
+        return self._backend
+
     async def start(self) -> None:
-        """Bring every executor up. Raises `SandboxFault` when one cannot be."""
-        await self._grow(self._config.number)
+        """Bring every executor up. Raises as `choose`, unless that was called, and `SandboxFault`
+        when one cannot be."""
+        if self._backend is None:
+            await self.choose()
+        new, self._chosen = self._chosen or self._made(self._config.number), []
+        await self._grow(new)
 
     async def resize(self, number: int) -> None:
         """Have so many executors; return when those that come are up and those that go are gone.
@@ -78,7 +83,7 @@ class ExecutorPool:
             raise ValueError(f"{number} executors; a pool has at least one")
         staying = [e for e in self._executors if not e.leaving]
         if number > len(staying):
-            await self._grow(number - len(staying))
+            await self._grow(self._made(number - len(staying)))
         else:
             staying.sort(key=lambda e: e.load)
             await asyncio.gather(*(self._leave(e) for e in staying[: len(staying) - number]))
@@ -87,10 +92,11 @@ class ExecutorPool:
         """End every executor and its containers."""
         self._closed = True
         self._queue.close(SandboxFault("the sandbox is closed"))
-        await asyncio.gather(*(self._end(executor) for executor in self._executors))
+        await asyncio.gather(*(e.end() for e in (*self._chosen, *self._executors)))
+        self._suites.clear()
         self._metrics.show(executors=0)
 
-    async def judge(self, source: str, tests: TestSuite) -> Verdict:
+    async def judge(self, source: str, tests: TestSuite, *, problem_id: str) -> Verdict:
         """Judge where there is least to do, elsewhere after a fault.
 
         Raises `SandboxFault` when no executor could, and `ProblemError`.
@@ -102,7 +108,7 @@ class ExecutorPool:
             if fault is not None:
                 await asyncio.sleep(pause_s)
             try:
-                verdict = await self._try(source, tests, tried)
+                verdict = await self._try(source, tests, problem_id, tried)
             except CheckerFault:
                 self._metrics.fault()
                 raise
@@ -116,28 +122,26 @@ class ExecutorPool:
                 break
         raise SandboxFault(f"{fault}; {len(tried)} executors tried") from fault
 
-    async def _try(self, source: str, tests: TestSuite, tried: set[str]) -> Verdict:
-        key = id(tests)  # a suite is its problem's; whoever waits here keeps it alive
-        executor = await self._queue.get(key, lambda e: (e.name in tried, not e.up, e.load))
+    async def _try(
+        self, source: str, tests: TestSuite, problem_id: str, tried: set[str]
+    ) -> Verdict:
+        executor = await self._queue.get(problem_id, lambda e: (e.name in tried, not e.up, e.load))
         tried.add(executor.name)
         executor.load += 1
-        handle = None
         try:
-            await self._up(executor)
-            handle = executor.handle
-            verdict: Verdict = await handle.judge.remote(source, tests)
-        except RayActorError as error:
-            if executor.handle is handle:  # else another program saw it first
-                self._down(executor)
-            raise SandboxFault(f"{executor.name} died: {_first_line(error)}") from error
-        else:
-            return verdict
+            suite = self._suites.reference(problem_id, tests)
+            return await executor.judge(self.backend, source, suite, problem_id)
+        except ObjectLostError as error:
+            self._suites.forget(problem_id)
+            raise SandboxFault(
+                f"the tests of {problem_id} are lost from Ray's object store ({last_line(error)})"
+            ) from error
         finally:
             executor.load -= 1
-            self._queue.done(key)
+            self._queue.done(problem_id)
             self._seat_back(executor)
 
-    def _seat_back(self, executor: _Executor) -> None:
+    def _seat_back(self, executor: ExecutorHandle) -> None:
         if not executor.leaving:
             self._queue.add(executor)
             return
@@ -145,15 +149,23 @@ class ExecutorPool:
         if not executor.seats:
             executor.idle.set()
 
-    async def _grow(self, more: int) -> None:
-        new = [_Executor(f"sandbox-{self._named + i}") for i in range(more)]
-        self._named += more
+    def _made(self, number: int) -> list[ExecutorHandle]:
+        names = [f"sandbox-{self._named + i}" for i in range(number)]
+        self._named += number
+        return [ExecutorHandle(name, self._config, self._lost) for name in names]
+
+    def _lost(self) -> None:
+        if not self._closed:
+            self._restarts += 1
+            self._metrics.restart()
+
+    async def _grow(self, new: list[ExecutorHandle]) -> None:
         self._executors += new
-        starting = (self._up(executor) for executor in new)
+        starting = (executor.start(self.backend) for executor in new)
         started = await asyncio.gather(*starting, return_exceptions=True)
         fault = next((e for e in started if isinstance(e, BaseException)), None)
         if fault is not None:
-            await asyncio.gather(*(self._end(executor) for executor in new))
+            await asyncio.gather(*(executor.end() for executor in new))
             self._executors = [e for e in self._executors if e not in new]
             raise fault
         for executor in new:
@@ -161,13 +173,13 @@ class ExecutorPool:
             for _ in range(executor.seats):
                 self._queue.add(executor)
 
-    async def _leave(self, executor: _Executor) -> None:
+    async def _leave(self, executor: ExecutorHandle) -> None:
         executor.leaving = True
         while self._queue.withdraw(executor):
             executor.seats -= 1
         if executor.seats:  # a program may have been given one and not know of it yet
             await executor.idle.wait()
-        await self._end(executor)
+        await executor.end()
         self._executors.remove(executor)
         self._show()
 
@@ -180,10 +192,8 @@ class ExecutorPool:
 
     async def stats(self) -> dict[str, float]:
         """Sums over the executors, and how many are up; dead ones count as nothing."""
-        asked = [e for e in self._executors if e.up]
-        answers = await asyncio.gather(
-            *(e.handle.stats.remote() for e in asked), return_exceptions=True
-        )
+        asked = (e.stats() for e in self._executors if e.up)
+        answers = await asyncio.gather(*asked, return_exceptions=True)
         told = [a for a in answers if isinstance(a, dict)]
         total: dict[str, float] = {"executors": len(told), "restarts": self._restarts}
         for name in {name for answer in told for name in answer}:
@@ -191,60 +201,15 @@ class ExecutorPool:
         total |= {"waiting": self._queue.waiting, "in_flight": self._queue.running}
         return total | self._metrics.latest
 
-    async def _up(self, executor: _Executor) -> None:
-        """Wait until the executor works, starting it if nobody has."""
-        if executor.ready is None:
-            executor.ready = asyncio.ensure_future(self._started(executor))
-        ready = executor.ready
-        try:
-            await asyncio.shield(ready)
-        except (SandboxFault, RayError) as error:
-            if executor.ready is ready:
-                self._down(executor)
-            if isinstance(error, StepcoderError | RayActorError):
-                raise
-            raise SandboxFault(f"{executor.name} did not start: {_first_line(error)}") from error
 
-    async def _started(self, executor: _Executor) -> None:
-        resources = self._config.resources
-        executor.handle = ExecutorActor.options(  # type: ignore[attr-defined]
-            name=executor.name,
-            num_cpus=resources.num_cpus,
-            num_gpus=resources.num_gpus,
-            resources=dict(resources.custom),
-        ).remote(executor.name, self._config, self._backend)
-        limit_s = self._config.start_timeout_s
-        try:
-            async with asyncio.timeout(limit_s):
-                await executor.handle.start.remote()
-        except TimeoutError:
-            raise SandboxFault(
-                f"{executor.name} was not up within sandbox.start_timeout_s = {limit_s:g}; "
-                f"`ray status` tells whether a node has room for it ({resources.num_cpus:g} CPUs, "
-                f"{resources.num_gpus:g} GPUs{''.join(f', {k}' for k in resources.custom)}), "
-                f"`ray logs actor` what it does"
-            ) from None
-
-    def _down(self, executor: _Executor) -> None:
-        """Forget the actor; the next program, or nobody, brings up another in its place."""
-        if executor.handle is not None and not self._closed:
-            self._restarts += 1
-            self._metrics.restart()
-            with contextlib.suppress(RayError, ValueError):
-                ray.kill(executor.handle)
-        executor.handle, executor.ready = None, None
-
-    async def _end(self, executor: _Executor) -> None:
-        if executor.ready is not None and not executor.ready.done():
-            executor.ready.cancel()
-        if executor.handle is None:
-            return
-        with contextlib.suppress(RayError, TimeoutError):  # what is dead needs no end
-            await asyncio.wait_for(executor.handle.close.remote(), _CLOSE_TIMEOUT_S)
-        with contextlib.suppress(RayError, ValueError):
-            ray.kill(executor.handle)
-        executor.handle, executor.ready = None, None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+def agreed(choices: Sequence[NodeBackend]) -> Backend:
+    """Return the backend that all nodes have. Raises `ConfigError`, which names two that differ."""
+    nodes = {choice.backend: choice.node for choice in choices}
+    if len(nodes) > 1:
+        seen = ", ".join(f"{backend} on node {node}" for backend, node in sorted(nodes.items()))
+        raise ConfigError(
+            f"sandbox.backend = auto finds {seen}, and a run judges in one way only: start an "
+            'engine on every node that takes executors, or set sandbox.backend = "process" to go '
+            "without a security boundary"
+        )
+    return choices[0].backend

@@ -131,7 +131,7 @@ class WorkerPool:
     async def __aexit__(self, *_exc: object) -> None:
         await self.close()
 
-    async def judge(self, source: str, tests: TestSuite) -> Verdict:
+    async def judge(self, source: str, tests: TestSuite, *, problem_id: str) -> Verdict:
         """Run every test of the suite in one place.
 
         Raises `SandboxFault` when the sandbox failed `attempts` times or its engine stayed away,
@@ -142,7 +142,7 @@ class WorkerPool:
         attempt = 0
         for pause_s in absence.pauses():
             try:
-                verdict = await self._try(source, tests)
+                verdict = await self._try(source, tests, problem_id)
             except CheckerFault:
                 raise
             except EngineAway as away:  # none of the program's own tries
@@ -159,9 +159,8 @@ class WorkerPool:
                 return verdict
         raise AssertionError("the pauses never end")
 
-    async def _try(self, source: str, tests: TestSuite) -> Verdict:
-        key = id(tests)  # a suite is its problem's; whoever waits here keeps it alive
-        slot = await self._queue.get(key)
+    async def _try(self, source: str, tests: TestSuite, problem_id: str) -> Verdict:
+        slot = await self._queue.get(problem_id)
         slot.working = True
         work = self._on_thread(slot, judging.judge, slot.run, source, tests, self._limits)
         try:
@@ -171,7 +170,7 @@ class WorkerPool:
             raise
         finally:
             slot.working = not work.done()
-            self._queue.done(key)
+            self._queue.done(problem_id)
             self._behind(self._give_back(slot, work))
 
     async def _give_back(self, slot: Slot, work: asyncio.Future[Verdict]) -> None:

@@ -95,9 +95,10 @@ class Sampler(Protocol):
 class Executor(Protocol):
     """Judges untrusted programs."""
 
-    async def judge(self, source: str, tests: TestSuite) -> Verdict:
+    async def judge(self, source: str, tests: TestSuite, *, problem_id: str) -> Verdict:
         """Run every test of the suite. Raises `SandboxFault`, never returns one as a verdict.
 
+        Problems take turns: programs of one problem that are slow do not hold up another's.
         With `tests.keep_answers` each result holds what the program answered.
         """
         ...

@@ -68,7 +68,7 @@ async def _judged(
         outcome=None,
     )
     with suppress(SandboxFault):
-        verdict = await executor.judge(source, problem.tests)
+        verdict = await executor.judge(source, problem.tests, problem_id=problem.problem_id)
         return replace(
             sample,
             outcome=verdict.outcome,

@@ -101,12 +101,10 @@ class Inputs:
 
 def _one(cell: Cell, known: Inputs, *, check: bool) -> None:
     """Measure one cell here. Raises `RunError` when a check finds a difference."""
-    from sandbox.backend import choose
-
     identity = known.identity(cell)
-    here = {**provenance.here_and_now(), "sandbox": choose(cell.config.sandbox)}
+    here = provenance.here_and_now()
     began = time.monotonic()
-    measured = measure(cell, known.problems(cell))
+    measured, backend = measure(cell, known.problems(cell))
     made = Result(
         setting=cell.setting.name,
         arm=cell.arm,
@@ -114,7 +112,7 @@ def _one(cell: Cell, known: Inputs, *, check: bool) -> None:
         seed=cell.seed,
         identity=identity,
         measured=measured,
-        made_on={"wall_s": round(time.monotonic() - began, 1), **here},
+        made_on={"wall_s": round(time.monotonic() - began, 1), **here, "sandbox": backend},
     )
     last = measured.evaluations[-1]
     score = f"pass@1 {last.pass_at_1:.1%} in {made.made_on['wall_s']:.0f} s"

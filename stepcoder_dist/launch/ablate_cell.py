@@ -12,12 +12,12 @@ from pathlib import Path
 from stepcoder_dist.ablation import curve
 from stepcoder_dist.ablation.plan import Cell
 from stepcoder_dist.ablation.result import Evaluation, Measured
-from stepcoder_dist.config import RunConfig
+from stepcoder_dist.config import Backend, RunConfig
 from stepcoder_dist.errors import ConfigError, RunError, SandboxFault
 from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
 from stepcoder_dist.host.interruption import run_until_done
 from stepcoder_dist.launch.evaluate import evaluate_in
-from stepcoder_dist.launch.processes import check_sandbox, console, open_pools
+from stepcoder_dist.launch.processes import console, open_pools, open_sandbox
 from stepcoder_dist.launch.ray_session import ray_session
 from stepcoder_dist.launch.train import train_in
 from stepcoder_dist.paths import runs_root
@@ -29,18 +29,17 @@ from stepcoder_dist.sft import folder as sft_folder
 from stepcoder_dist.text.program import PromptWriter
 
 
-def measure(cell: Cell, problems: Mapping[str, Sequence[Problem]]) -> Measured:
+def measure(cell: Cell, problems: Mapping[str, Sequence[Problem]]) -> tuple[Measured, Backend]:
     """Run the cell in `runs/<ablation>/<setting>/…`; its folder stays, without the checkpoints.
 
-    A signal ends it at once: half a cell is no result. Raises `InUse` while another process
-    measures it, `RunError` where the sandbox failed on a sample, because the result would not come
-    out the same again.
+    The backend that judged is returned too. A signal ends it at once: half a cell is no result.
+    Raises `InUse` while another process measures it, `RunError` where the sandbox failed on a
+    sample, because the result would not come out the same again.
     """
     name = f"{cell.setting.name}-{cell.path.stem}"
     config = cell.config.model_copy(update={"name": name})
     checkpoint = sft_checkpoint(config)
     writer = prompt_writer(config, checkpoint)
-    check_sandbox(config)
     heldout = fitting(without_given_code(config), list(problems["heldout"]), writer, console)
     held = _HeldOut(cell, writer, heldout, problems.get("weak", ()))
     with sft_folder.reading(config), closing(RunFolder(folder_of(cell), config)) as folder:
@@ -50,12 +49,13 @@ def measure(cell: Cell, problems: Mapping[str, Sequence[Problem]]) -> Measured:
         else:
             train = _all_that_fit(config, list(problems["train"]), writer)
             curves = _train(held, checkpoint, folder, train)
-    return Measured(
+    measured = Measured(
         problems=tuple(problem.problem_id for problem in heldout),
         levels=tuple(problem.level for problem in heldout),
         evaluations=tuple(held.evaluations),
         curve=curves,
     )
+    return measured, held.backend
 
 
 def folder_of(cell: Cell) -> Path:
@@ -83,7 +83,11 @@ def _all_that_fit(
 
 def _evaluate(held: _HeldOut, checkpoint: str) -> None:
     async def command() -> None:
-        async with open_pools(held.cell.config, checkpoint) as pools:
+        async with (
+            open_sandbox(held.cell.config) as executor,
+            open_pools(held.cell.config, checkpoint, executor) as pools,
+        ):
+            held.backend = executor.backend
             await held.evaluate(0, pools)
 
     with ray_session(held.cell.config, learner=False):
@@ -98,7 +102,11 @@ def _train(
     steps, every = cell.config.train.steps, cell.eval_every
 
     async def command() -> None:
-        async with open_pools(cell.config, checkpoint) as pools:
+        async with (
+            open_sandbox(cell.config) as executor,
+            open_pools(cell.config, checkpoint, executor) as pools,
+        ):
+            held.backend = executor.backend
 
             async def between_steps(version: WeightVersion) -> None:
                 if version == steps or (every and version % every == 0):
@@ -131,6 +139,8 @@ class _HeldOut:
         self.cell = cell
         self.writer = writer
         self.evaluations: list[Evaluation] = []
+        self.backend: Backend
+        """What judged, once the executors were asked."""
         self._problems = problems
         self._weak = {problem.problem_id: problem for problem in weak}
 
@@ -156,9 +166,11 @@ class _HeldOut:
         """The same programs under the weak tests."""
 
         async def judged(sample: EvaluatedSample) -> EvaluatedSample:
-            tests = self._weak[sample.problem_id].tests
+            problem = self._weak[sample.problem_id]
             try:
-                verdict = await pools.executor.judge(sample.source, tests)
+                verdict = await pools.executor.judge(
+                    sample.source, problem.tests, problem_id=problem.problem_id
+                )
             except SandboxFault:
                 return replace(sample, outcome=None)
             return replace(sample, outcome=verdict.outcome)

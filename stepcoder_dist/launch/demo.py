@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 from stepcoder_dist import report
 from stepcoder_dist.config import RunConfig
@@ -13,7 +14,7 @@ from stepcoder_dist.evaluation.table import scores_table
 from stepcoder_dist.host import model_source
 from stepcoder_dist.host.interruption import StopRequest, run_until_done
 from stepcoder_dist.launch.evaluate import evaluate_in
-from stepcoder_dist.launch.processes import check_sandbox, console, open_pools
+from stepcoder_dist.launch.processes import console, open_pools, open_sandbox
 from stepcoder_dist.launch.ray_session import ray_session
 from stepcoder_dist.launch.train import train_in
 from stepcoder_dist.launch.warm_start import warm_start, warm_start_from
@@ -27,6 +28,9 @@ from stepcoder_dist.run.preflight import (
 from stepcoder_dist.run.run_folder import RunFolder
 from stepcoder_dist.sft import folder as sft_folder
 from stepcoder_dist.sft.examples import SftExamples
+
+if TYPE_CHECKING:
+    from sandbox.executor_pool import ExecutorPool
 
 
 def demo(config: RunConfig) -> None:
@@ -42,21 +46,29 @@ def demo(config: RunConfig) -> None:
 def _demo(config: RunConfig, base: str, examples: SftExamples | None) -> None:
     problems = load_set(config, config.problems.train, console)
     heldout = load_set(config, config.problems.heldout, console)
-    check_sandbox(config)
     writer = prompt_writer(config, base)
     problems = fitting(config, problems, writer, console)
     heldout = fitting(without_given_code(config), heldout, writer, console)
     folder = RunFolder.fresh(config)
     stop = StopRequest()
+    evaluated: dict[str, list[EvaluatedSample]] = {}
 
     async def command() -> None:
-        if examples is None:
-            console.print(f"SFT: {config.sft_folder}, made before", highlight=False)
-        else:
-            await warm_start(config, base, examples)
+        async with open_sandbox(config) as executor:
+            if examples is None:
+                console.print(f"SFT: {config.sft_folder}, made before", highlight=False)
+            else:
+                await warm_start(config, base, examples)
+            await evaluate_and_train(executor)
+        ks = config.evaluation.k
+        console.print(scores_table([(name, scores(each, ks)) for name, each in evaluated.items()]))
+        if len(evaluated) > 1:
+            gain = paired_gain(evaluated["SFT"], evaluated["RL"])
+            console.print(f"RL over SFT: {gain}", highlight=False, soft_wrap=True)
+
+    async def evaluate_and_train(executor: ExecutorPool) -> None:
         checkpoint = sft_checkpoint(config)
-        evaluated: dict[str, list[EvaluatedSample]] = {}
-        async with open_pools(config, checkpoint) as pools:
+        async with open_pools(config, checkpoint, executor) as pools:
 
             async def evaluate_as(name: str) -> None:
                 samples = await evaluate_in(config, heldout, writer, pools, f"eval {name}")
@@ -77,11 +89,6 @@ def _demo(config: RunConfig, base: str, examples: SftExamples | None) -> None:
                 stop=stop,
                 then=evaluate_trained,
             )
-        ks = config.evaluation.k
-        console.print(scores_table([(name, scores(each, ks)) for name, each in evaluated.items()]))
-        if len(evaluated) > 1:
-            gain = paired_gain(evaluated["SFT"], evaluated["RL"])
-            console.print(f"RL over SFT: {gain}", highlight=False, soft_wrap=True)
 
     with closing(folder), report.written_at_the_end(folder.path, console), ray_session(config):
         run_until_done(command(), stop)

@@ -17,7 +17,7 @@ from stepcoder_dist.evaluation.table import scores_table
 from stepcoder_dist.host.console import Phase
 from stepcoder_dist.host.interruption import run_until_done
 from stepcoder_dist.host.model_source import find
-from stepcoder_dist.launch.processes import check_sandbox, console, open_pools
+from stepcoder_dist.launch.processes import console, open_pools, open_sandbox
 from stepcoder_dist.launch.ray_session import ray_session
 from stepcoder_dist.paths import runs_root
 from stepcoder_dist.records import Problem
@@ -44,10 +44,12 @@ def evaluate(config: RunConfig, model: str, out: Path | None, *, as_json: bool =
     problems = fitting(without_given_code(config), whole, writer, console)
     fit = {problem.problem_id for problem in problems}
     too_long = [problem.problem_id for problem in whole if problem.problem_id not in fit]
-    check_sandbox(config)
 
     async def command() -> None:
-        async with open_pools(config, checkpoint) as pools:
+        async with (
+            open_sandbox(config) as executor,
+            open_pools(config, checkpoint, executor) as pools,
+        ):
             samples = await evaluate_in(config, problems, writer, pools, "evaluation")
         found = scores(samples, config.evaluation.k)
         evaluation_file.write(out, samples)

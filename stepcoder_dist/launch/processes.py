@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,24 +15,48 @@ from stepcoder_dist.run.session import Pools
 
 if TYPE_CHECKING:
     from learner.learner_group import LearnerGroup
-
+    from sandbox.executor_pool import ExecutorPool
 
 console = open_console()
 
 
 @asynccontextmanager
-async def open_pools(config: RunConfig, checkpoint: str) -> AsyncIterator[Pools]:
-    """Start the rollout and sandbox pools together; close both whatever happens."""
-    from actors.actor_pool import ActorPool
-    from sandbox.executor_pool import ExecutorPool
+async def open_sandbox(config: RunConfig) -> AsyncIterator[ExecutorPool]:
+    """Start the executors, have them look at their nodes, and print which backend judges.
 
-    async with AsyncExitStack() as stack:
-        executor = ExecutorPool(config)
-        stack.push_async_callback(executor.close)
-        sampler = ActorPool(config, checkpoint, placement=partial(placement.of_rollout, config))
-        stack.push_async_callback(sampler.close)
+    Open it first: it is quick, and raises `MissingEngine` for a node that cannot judge. The
+    executors have no containers until the pool is started. They are closed whatever happens.
+    """
+    from sandbox.executor_pool import ExecutorPool
+    from sandbox.process_executor import WARNING
+
+    executor = ExecutorPool(config)
+    try:
+        if await executor.choose() == "process":
+            console.print(f"warning: {WARNING}", style="bold red")
+        else:
+            console.print(f"sandbox: Docker containers of {config.sandbox.image}", highlight=False)
+        yield executor
+    finally:
+        await executor.close()
+
+
+@asynccontextmanager
+async def open_pools(
+    config: RunConfig, checkpoint: str, executor: ExecutorPool
+) -> AsyncIterator[Pools]:
+    """Start the rollout actors and the executors' containers together; close the actors.
+
+    `executor` comes from `open_sandbox`, which closes it.
+    """
+    from actors.actor_pool import ActorPool
+
+    sampler = ActorPool(config, checkpoint, placement=partial(placement.of_rollout, config))
+    try:
         await asyncio.gather(executor.start(), sampler.start())
         yield Pools(sampler, executor)
+    finally:
+        await sampler.close()
 
 
 @asynccontextmanager
@@ -50,14 +74,3 @@ async def open_learner(
         yield learner
     finally:
         await learner.close()
-
-
-def check_sandbox(config: RunConfig) -> None:
-    """Say which backend judges. Raises `MissingEngine` before anything is started."""
-    from sandbox.backend import choose
-    from sandbox.process_executor import WARNING
-
-    if choose(config.sandbox) == "process":
-        console.print(f"warning: {WARNING}", style="bold red")
-    else:
-        console.print(f"sandbox: Docker containers of {config.sandbox.image}", highlight=False)

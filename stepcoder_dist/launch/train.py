@@ -8,7 +8,7 @@ from contextlib import closing
 from stepcoder_dist import report
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.host.interruption import StopRequest, run_until_done
-from stepcoder_dist.launch.processes import check_sandbox, console, open_learner, open_pools
+from stepcoder_dist.launch.processes import console, open_learner, open_pools, open_sandbox
 from stepcoder_dist.launch.ray_metrics import RayMetrics
 from stepcoder_dist.launch.ray_session import ray_session
 from stepcoder_dist.launch.warm_start import warm_start, warm_start_from
@@ -52,7 +52,6 @@ def _train(
     problems = load_set(config, config.problems.train, console)
     writer = prompt_writer(config, base)
     problems = fitting(config, problems, writer, console)
-    check_sandbox(config)
     tell_about_ray_job(config, console)
     tell_if_the_policy_stands_still(config, console)
     stop = StopRequest()
@@ -60,21 +59,22 @@ def _train(
     made_from: Mapping[str, str] | None = None
 
     async def command(folder: RunFolder) -> None:
-        if examples is not None:
-            await warm_start(config, base, examples)
-        checkpoint = sft_checkpoint(config)
-        async with open_pools(config, checkpoint) as pools:
-            await train_in(
-                config,
-                folder,
-                problems,
-                writer,
-                pools,
-                checkpoint,
-                made_from=made_from,
-                resume=resume,
-                stop=stop,
-            )
+        async with open_sandbox(config) as executor:
+            if examples is not None:
+                await warm_start(config, base, examples)
+            checkpoint = sft_checkpoint(config)
+            async with open_pools(config, checkpoint, executor) as pools:
+                await train_in(
+                    config,
+                    folder,
+                    problems,
+                    writer,
+                    pools,
+                    checkpoint,
+                    made_from=made_from,
+                    resume=resume,
+                    stop=stop,
+                )
 
     with closing(opened(config)) as folder:
         if resume:

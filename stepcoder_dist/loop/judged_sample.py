@@ -44,7 +44,7 @@ async def judge(
     """Have the completion's program run and score it. Raises `SandboxFault`."""
     program = assemble(request.given, completion.text)
     begun = time.monotonic()
-    verdict = await executor.judge(program.source, problem.tests)
+    verdict = await executor.judge(program.source, problem.tests, problem_id=problem.problem_id)
     judge_ms = (time.monotonic() - begun) * 1000
     credit = credited_tokens(completion, program, verdict, config.credit)
     trajectory = Trajectory(

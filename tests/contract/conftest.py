@@ -34,11 +34,11 @@ class Place:
         self.contained = isinstance(pool, ContainerPool)
 
     def judge(self, source: str, tests: TestSuite) -> Verdict:
-        return self.runner.run(self.pool.judge(source, tests))
+        return self.runner.run(self.pool.judge(source, tests, problem_id="contract"))
 
     def judge_all(self, programs: list[tuple[str, TestSuite]]) -> list[Verdict]:
         async def together() -> list[Verdict]:
-            return await asyncio.gather(*(self.pool.judge(s, t) for s, t in programs))
+            return await asyncio.gather(*(self.pool.judge(s, t, problem_id=s) for s, t in programs))
 
         return self.runner.run(together())
 

@@ -97,7 +97,7 @@ class Cell:
         return self.judge(self.looking, SECRET).detail
 
     def judge(self, source: str, tests: TestSuite) -> Verdict:
-        return self.runner.run(self.pool.judge(source, tests))
+        return self.runner.run(self.pool.judge(source, tests, problem_id="abuse"))
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,9 @@ def test_every_published_solution_passes_but_three_that_return_outside_a_functio
 
     async def judge() -> dict[str, str]:
         async with pool:
-            verdicts = await asyncio.gather(*(pool.judge(s, t) for s, t in programs.values()))
+            verdicts = await asyncio.gather(
+                *(pool.judge(s, t, problem_id=name) for name, (s, t) in programs.items())
+            )
         return {
             name: f"{verdict.outcome}: {verdict.detail.partition(' (')[0]}"
             for name, verdict in zip(programs, verdicts, strict=True)

@@ -44,7 +44,7 @@ def pool(backend: str) -> WorkerPool:
 def judged(backend: str, *programs: tuple[str, object]) -> list[Verdict]:
     async def all_of_them() -> list[Verdict]:
         async with pool(backend) as opened:
-            return await asyncio.gather(*(opened.judge(s, t) for s, t in programs))
+            return await asyncio.gather(*(opened.judge(s, t, problem_id=s) for s, t in programs))
 
     return asyncio.run(all_of_them())
 

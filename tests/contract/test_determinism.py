@@ -51,7 +51,9 @@ def flips(programs: list[Mixed], *, idle: int, busy: int) -> list[tuple[str, str
     """Every verdict that is not what it must be, over so many repeats of all programs."""
 
     async def once(pool: WorkerPool, state: str) -> list[tuple[str, str, Outcome]]:
-        verdicts = await asyncio.gather(*(pool.judge(p.source, p.tests) for p in programs))
+        verdicts = await asyncio.gather(
+            *(pool.judge(p.source, p.tests, problem_id=p.source) for p in programs)
+        )
         return [
             (state, p.source, v.outcome)
             for p, v in zip(programs, verdicts, strict=True)
@@ -115,7 +117,9 @@ def runs_of(
     async def judged() -> tuple[list[Outcome], list[bool], float]:
         async with open_pool(**(LIMITS | {"containers": len(sources)} | limits)) as pool:
             began = time.monotonic()
-            verdicts = await asyncio.gather(*(pool.judge(source, ONCE) for source in sources))
+            verdicts = await asyncio.gather(
+                *(pool.judge(source, ONCE, problem_id="once") for source in sources)
+            )
             return [v.outcome for v in verdicts], quiets, time.monotonic() - began
 
     return asyncio.run(judged())

@@ -285,7 +285,7 @@ def test_a_program_whose_place_breaks_is_judged_again_exactly_once(place):
     async def break_it() -> tuple[Verdict, int]:
         before = place.pool.stats.verdicts
         judging = asyncio.ensure_future(
-            place.pool.judge("import time\ntime.sleep(0.5)\nprint(1)\n", ONE)
+            place.pool.judge("import time\ntime.sleep(0.5)\nprint(1)\n", ONE, problem_id="one")
         )
         await asyncio.sleep(0.3)  # half of what the program takes
         for slot in place.pool._slots:
@@ -300,13 +300,15 @@ def test_a_program_whose_place_breaks_is_judged_again_exactly_once(place):
 def test_a_cancelled_judgement_frees_its_place(place):
     async def cancel() -> Verdict:
         waiting = [
-            asyncio.ensure_future(place.pool.judge("import time\ntime.sleep(2)\n", ONE))
+            asyncio.ensure_future(
+                place.pool.judge("import time\ntime.sleep(2)\n", ONE, problem_id="one")
+            )
             for _ in range(4)
         ]
         await asyncio.sleep(0.3)
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-        return await place.pool.judge("print(1)\n", ONE)
+        return await place.pool.judge("print(1)\n", ONE, problem_id="one")
 
     assert place.runner.run(cancel()).outcome is Outcome.PASSED

@@ -95,7 +95,7 @@ def container() -> Iterator[Container]:
 def verdicts(programs: list[tuple[str, TestSuite]]) -> list[Verdict]:
     async def judge() -> list[Verdict]:
         async with ContainerPool(CONFIG) as pool:
-            return await asyncio.gather(*(pool.judge(s, t) for s, t in programs))
+            return await asyncio.gather(*(pool.judge(s, t, problem_id=s) for s, t in programs))
 
     return asyncio.run(judge())
 

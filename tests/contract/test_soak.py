@@ -117,7 +117,7 @@ async def judged(pool: WorkerPool, some: list[Order]) -> list[tuple[str, Outcome
 
     async def one_after_another() -> None:
         for source, tests, expected in coming:
-            verdict = await pool.judge(source, tests)
+            verdict = await pool.judge(source, tests, problem_id=source)
             if wrong(verdict.outcome, expected):
                 found.append((source, verdict.outcome))
 

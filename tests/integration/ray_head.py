@@ -41,6 +41,8 @@ class Head:
         self.temporary.mkdir()
         gcs, dashboard, self._metrics, agent, client = free_ports(5)
         self.address = f"http://127.0.0.1:{dashboard}"
+        self.cluster = f"127.0.0.1:{gcs}"
+        """`RAY_ADDRESS` of a driver that is no job of the head's."""
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "STEPCODER_"))},
             "HOME": str(self.home),

@@ -123,7 +123,7 @@ def test_a_sandbox_has_the_hash_seed_that_it_is_asked_for():
     async def passed(seed: int) -> list[bool]:
         async with open_pool(backend="process", containers=1, hash_seed=seed) as pool:
             tests = TestSuite(inputs=("", ""), outputs=(hash_under(0), hash_under(1)))
-            verdict = await pool.judge("print(hash('step'))\n", tests)
+            verdict = await pool.judge("print(hash('step'))\n", tests, problem_id="hash")
         return [test.outcome == "passed" for test in verdict.tests]
 
     assert asyncio.run(passed(0)) == [True, False]
@@ -226,7 +226,10 @@ def test_augmented_tests_find_out_a_wrong_solution_that_the_rows_own_tests_accep
 
     async def judge() -> list[str]:
         async with open_pool(containers=1) as pool:
-            verdicts = [await pool.judge(source, problem.tests) for source in (right, strict)]
+            verdicts = [
+                await pool.judge(source, problem.tests, problem_id=problem.problem_id)
+                for source in (right, strict)
+            ]
         return [verdict.outcome.value for verdict in verdicts]
 
     assert asyncio.run(judge()) == ["passed", "wrong_answer"]

@@ -42,7 +42,7 @@ def seen_from_inside(source: str) -> str:
 
     async def run() -> str:
         async with ContainerPool(SandboxConfig(containers=1)) as pool:
-            verdict = await pool.judge(source, suite)
+            verdict = await pool.judge(source, suite, problem_id="seen")
             return verdict.detail
 
     return asyncio.run(run())
@@ -106,7 +106,7 @@ def test_a_killed_container_costs_a_try_and_no_verdict(engine):
     async def run() -> None:
         async with ContainerPool(SandboxConfig(containers=1)) as pool:
             judging = asyncio.ensure_future(
-                pool.judge("import time\ntime.sleep(1)\nprint(1)\n", suite)
+                pool.judge("import time\ntime.sleep(1)\nprint(1)\n", suite, problem_id="one")
             )
             await asyncio.sleep(0.4)
             name = pool._slots[0]._worker.name
@@ -115,7 +115,9 @@ def test_a_killed_container_costs_a_try_and_no_verdict(engine):
             assert (pool.stats.verdicts, pool.stats.faults) == (1, 1)
             idle = pool._slots[0]._worker.name
             await asyncio.to_thread(engine.containers.get(idle).kill)
-            assert (await pool.judge("print(1)\n", suite)).outcome is Outcome.PASSED
+            assert (
+                await pool.judge("print(1)\n", suite, problem_id="one")
+            ).outcome is Outcome.PASSED
             assert (pool.stats.verdicts, pool.stats.faults) == (2, 1)
 
     asyncio.run(run())

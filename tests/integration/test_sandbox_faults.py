@@ -55,7 +55,7 @@ class Judged:
         self._working = [asyncio.ensure_future(self._judge(source)) for source in expected]
 
     async def _judge(self, source: str) -> None:
-        verdict = await self._pool.judge(source, SUITE)
+        verdict = await self._pool.judge(source, SUITE, problem_id="double")
         self.seen[source, verdict.outcome] += 1
         self._changed.set()
 
@@ -143,7 +143,9 @@ def test_a_program_ends_with_its_zygote(backend):
     async def run() -> None:
         async with open_pool(backend=backend, containers=1, attempts=1) as pool:
             (zygote,) = zygotes(pool)
-            endless = asyncio.ensure_future(pool.judge("import time\ntime.sleep(9)\n", SUITE))
+            endless = asyncio.ensure_future(
+                pool.judge("import time\ntime.sleep(9)\n", SUITE, problem_id="double")
+            )
             program = await asyncio.to_thread(asleep, zygote)
             os.kill(zygote, signal.SIGKILL)
             with pytest.raises(SandboxFault):
@@ -195,7 +197,7 @@ def test_killed_executors_cost_tries_and_no_verdict(backend):
             for count, killed in ((4, (0,)), (10, (1,)), (18, (0, 1))):
                 await judged.first(count)
                 for number in killed:
-                    ray.kill(pool._executors[number].handle)
+                    ray.kill(pool._executors[number].actor)
             await judged.all_right_and_once()
             assert (await pool.stats())["restarts"] >= 3
         finally:
@@ -245,7 +247,7 @@ def test_an_engine_that_stays_away_is_one_clear_error(engine, monkeypatch):
             try:
                 for _ in range(2):
                     with pytest.raises(SandboxFault, match=r"waited 1 s for it .*engine_wait_s"):
-                        await pool.judge("print(2 * int(input()))\n", SUITE)
+                        await pool.judge("print(2 * int(input()))\n", SUITE, problem_id="double")
             finally:
                 await asyncio.to_thread(engine.start)
 

@@ -88,7 +88,7 @@ def test_programs_import_an_images_packages(images):
     async def judge() -> str:
         async with make_pool(config, "docker") as pool:
             source = "from doubling import double\nprint(double(int(input())))\n"
-            return (await pool.judge(source, tests)).outcome
+            return (await pool.judge(source, tests, problem_id="double")).outcome
 
     assert asyncio.run(judge()) == "passed"
 

@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from sandbox.container import connect
 from sandbox.executor_pool import ExecutorPool
 from sandbox.orphans import RUN_LABEL
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import CheckerFault, MissingEngine
+from stepcoder_dist.errors import CheckerFault, MissingEngine, SandboxFault
 from stepcoder_dist.records import Outcome, TestSuite
 
 SUITE = TestSuite(inputs=("1\n", "2\n"), outputs=("2\n", "4\n"))
@@ -82,15 +83,20 @@ def test_programs_spread_over_executors_and_a_dead_one_is_replaced(run_config):
         pool = ExecutorPool(run_config)
         try:
             await pool.start()
-            verdicts = await asyncio.gather(*(pool.judge(RIGHT, SUITE) for _ in range(20)))
+            verdicts = await asyncio.gather(
+                *(pool.judge(RIGHT, SUITE, problem_id="double") for _ in range(20))
+            )
             assert [v.outcome for v in verdicts] == [Outcome.PASSED] * 20
-            told = [await e.handle.stats.remote() for e in pool._executors]
+            told = [await e.stats() for e in pool._executors]
             assert all(t["verdicts"] > 0 for t in told)
 
             slow = "import time\ntime.sleep(0.5)\nprint(2 * int(input()))\n"
-            working = [asyncio.ensure_future(pool.judge(slow, SUITE)) for _ in range(4)]
+            working = [
+                asyncio.ensure_future(pool.judge(slow, SUITE, problem_id="double"))
+                for _ in range(4)
+            ]
             await asyncio.sleep(0.3)
-            ray.kill(pool._executors[0].handle)
+            ray.kill(pool._executors[0].actor)
             verdicts = await asyncio.gather(*working)
             assert [v.outcome for v in verdicts] == [Outcome.PASSED] * 4
             assert (await pool.stats())["restarts"] == 1
@@ -115,7 +121,7 @@ def test_the_pool_is_resized_while_it_works_and_every_program_has_one_verdict():
 
         async def judge(number: int) -> None:
             source = f"# {number}\nprint(2 * int(input()))\n"
-            judged.append((await pool.judge(source, SUITE)).outcome)
+            judged.append((await pool.judge(source, SUITE, problem_id="double")).outcome)
 
         try:
             await pool.start()
@@ -149,10 +155,57 @@ def test_a_checkers_fault_is_told_at_once_and_costs_no_executor():
         try:
             await pool.start()
             with pytest.raises(CheckerFault, match="ZeroDivisionError"):
-                await pool.judge("print(1)", failing)
+                await pool.judge("print(1)", failing, problem_id="failing")
             stats = await pool.stats()
             assert (stats["faults"], stats["recycled"], stats["restarts"]) == (0, 0, 0)
-            assert (await pool.judge(RIGHT, SUITE)).outcome is Outcome.PASSED
+            assert (await pool.judge(RIGHT, SUITE, problem_id="double")).outcome is Outcome.PASSED
+        finally:
+            await pool.close()
+
+    asyncio.run(run())
+
+
+async def until_it_is_lost(reference: Any) -> None:
+    """Ray notices the end of an object's owner after a moment."""
+    from ray.exceptions import ObjectLostError
+
+    for _ in range(150):
+        try:
+            await reference
+        except ObjectLostError:
+            return
+        await asyncio.sleep(0.2)
+    raise AssertionError("the object is still there")
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
+def test_the_tests_of_a_problem_that_are_lost_are_a_fault_and_put_again():
+    import ray
+
+    @ray.remote
+    class Owner:
+        """What it put into the object store is lost when it ends."""
+
+        def put(self) -> list[ray.ObjectRef]:
+            return [ray.put(SUITE)]
+
+    async def run() -> None:
+        made = config("process")
+        once = made.model_copy(update={"sandbox": made.sandbox.model_copy(update={"attempts": 1})})
+        pool = ExecutorPool(once)
+        try:
+            await pool.start()
+            assert (await pool.judge(RIGHT, SUITE, problem_id="double")).outcome is Outcome.PASSED
+            owner = Owner.remote()
+            [lost] = await owner.put.remote()
+            ray.kill(owner)
+            await until_it_is_lost(lost)
+            pool._suites._held["double"] = SUITE, lost
+            with pytest.raises(SandboxFault, match=r"the tests of double are lost from Ray's"):
+                await pool.judge(RIGHT, SUITE, problem_id="double")
+            assert (await pool.judge(RIGHT, SUITE, problem_id="double")).outcome is Outcome.PASSED
+            assert (await pool.stats())["restarts"] == 0
         finally:
             await pool.close()
 
@@ -174,10 +227,15 @@ def test_slow_programs_hold_up_neither_another_program_nor_another_problem(open_
         try:
             await pool.start()
             slow = [
-                asyncio.ensure_future(pool.judge(waiting.format(str(gate)), SUITE))
+                asyncio.ensure_future(
+                    pool.judge(waiting.format(str(gate)), SUITE, problem_id="double")
+                )
                 for gate in gates
             ]
-            others = [asyncio.ensure_future(pool.judge(RIGHT, other)) for _ in range(10)]
+            others = [
+                asyncio.ensure_future(pool.judge(RIGHT, other, problem_id="other"))
+                for _ in range(10)
+            ]
             gates[0].touch()
             # the container that comes free is the other problem's, though two were in line before
             await asyncio.gather(*others)
@@ -229,10 +287,10 @@ async def the_pools_figures() -> None:
     pool = ExecutorPool(config("process"))
     try:
         await pool.start()
-        await asyncio.gather(*(pool.judge(RIGHT, SUITE) for _ in range(20)))
-        await pool.judge("1 / 0", SUITE)
-        ray.kill(pool._executors[0].handle)
-        await asyncio.gather(*(pool.judge(RIGHT, SUITE) for _ in range(4)))
+        await asyncio.gather(*(pool.judge(RIGHT, SUITE, problem_id="double") for _ in range(20)))
+        await pool.judge("1 / 0", SUITE, problem_id="double")
+        ray.kill(pool._executors[0].actor)
+        await asyncio.gather(*(pool.judge(RIGHT, SUITE, problem_id="double") for _ in range(4)))
         told = await pool.stats()
         shown = {f"latency_p{p}_ms": told[f"latency_p{p}_ms"] for p in (50, 95, 99)}
         assert 0 < shown["latency_p50_ms"] <= shown["latency_p95_ms"] <= shown["latency_p99_ms"]
@@ -269,6 +327,28 @@ async def exported(**expected: float) -> dict[str, float]:
         assert time.monotonic() < deadline, {name: found.get(name) for name in expected}
         await asyncio.sleep(0.2)
     return found
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
+def test_an_executor_that_cannot_judge_names_its_node_and_what_to_do():
+    import ray
+
+    async def run() -> None:
+        made = config("docker")
+        changes = {"number": 1, "image": "stepcoder-none:none"}
+        without = made.sandbox.model_copy(update=changes)
+        pool = ExecutorPool(made.model_copy(update={"sandbox": without}))
+        node = re.escape(ray.nodes()[0]["NodeManagerAddress"])
+        to_do = r"(make sandbox-image|apt-get install docker\.io)"
+        try:
+            with pytest.raises(MissingEngine, match=rf"^node {node}: .*{to_do}") as told:
+                await pool.choose()
+            assert len(str(told.value).splitlines()) == 1
+        finally:
+            await pool.close()
+
+    asyncio.run(run())
 
 
 def test_docker_without_an_engine_says_how_to_get_one(monkeypatch):

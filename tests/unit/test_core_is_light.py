@@ -1,22 +1,36 @@
-"""The core imports on a machine that has none of the heavy libraries."""
+"""The core imports without the heavy libraries, and the half of the driver with Ray alone."""
 
 from __future__ import annotations
 
 import pkgutil
 import subprocess
 import sys
+from collections.abc import Sequence
+
+import pytest
 
 import stepcoder_dist
+from stepcoder_dist import launch
 
 HEAVY = ("torch", "ray", "vllm", "deepspeed", "docker", "transformers")
 COMPOSITION_ROOT = "stepcoder_dist.launch"
+HEAVY_FOR_THE_DRIVER = ("torch", "transformers", "vllm", "deepspeed", "docker", "safetensors")
+DRIVERS_HALF = (
+    "actors.actor_pool",
+    "learner.learner_group",
+    "learner.sft",
+    "learner.manifest",
+    "sandbox.executor_pool",
+    "sandbox.process_executor",
+)
+"""What `launch/` opens, and what it asks before that."""
 PROBE = """
 import importlib, sys
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in HEAVY:
-            raise ImportError("the core imports " + name)
+            raise ImportError("this imports " + name)
 
 sys.meta_path.insert(0, Refuse())
 for name in MODULES:
@@ -32,7 +46,21 @@ def test_every_module_but_the_composition_root_imports_without_a_heavy_library()
         if not module.name.startswith(COMPOSITION_ROOT)
     ]
     assert "stepcoder_dist.method.curriculum" in modules
-    probe = f"HEAVY = {HEAVY!r}\nMODULES = {modules!r}\n{PROBE}"
+    import_all_without(HEAVY, modules)
+
+
+def test_what_runs_the_loop_needs_ray_and_nothing_heavier() -> None:
+    modules = [
+        module.name for module in pkgutil.walk_packages(launch.__path__, "stepcoder_dist.launch.")
+    ]
+    assert "stepcoder_dist.launch.train" in modules
+    pytest.importorskip("ray")
+    import_all_without(HEAVY_FOR_THE_DRIVER, [*modules, *DRIVERS_HALF])
+
+
+def import_all_without(heavy: Sequence[str], modules: Sequence[str]) -> None:
+    """Import the modules in a process that refuses the heavy libraries."""
+    probe = f"HEAVY = {tuple(heavy)!r}\nMODULES = {list(modules)!r}\n{PROBE}"
     done = subprocess.run(
         [sys.executable, "-c", probe], capture_output=True, text=True, check=False, timeout=60
     )

@@ -77,7 +77,8 @@ class Solutions:
         tests = dataclasses.replace(
             self._careful(), inputs=tuple(i for i, _ in pairs), outputs=tuple(o for _, o in pairs)
         )
-        again = await self._second.judge(self._problem.reference, tests)
+        name = self._problem.problem_id
+        again = await self._second.judge(self._problem.reference, tests, problem_id=name)
         verdicts = await self._others_on(tests)
         found = []
         for place, (one, output) in enumerate(pairs):
@@ -105,7 +106,8 @@ class Solutions:
             checker="",
             keep_answers=True,
         )
-        verdict = await self._first.judge(self._problem.reference, asked)
+        name = self._problem.problem_id
+        verdict = await self._first.judge(self._problem.reference, asked, problem_id=name)
         pairs = []
         for one, result in zip(inputs, verdict.tests, strict=True):
             if result.answer is not None:
@@ -126,8 +128,11 @@ class Solutions:
         return dataclasses.replace(tests, test_code="", cpu_limit_s=min(most, self._usual_s))
 
     async def _others_on(self, tests: TestSuite) -> list[Verdict]:
-        places = self._first, self._second
-        verdicts = (places[n % 2].judge(source, tests) for n, source in enumerate(self.others))
+        places, name = (self._first, self._second), self._problem.problem_id
+        verdicts = (
+            places[n % 2].judge(source, tests, problem_id=name)
+            for n, source in enumerate(self.others)
+        )
         return await asyncio.gather(*verdicts)
 
 

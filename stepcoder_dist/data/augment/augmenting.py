@@ -89,7 +89,9 @@ async def augment(
     """
     if not problem.tests.inputs:
         return Augmented(problem=problem, why="an assert script is left as it is")
-    reference = await executor.judge(problem.reference, problem.tests)
+    reference = await executor.judge(
+        problem.reference, problem.tests, problem_id=problem.problem_id
+    )
     if reference.outcome is not Outcome.PASSED:
         return Augmented(problem=problem, why=f"the reference fails: {reference.detail}")
     slowest_s = max(test.cpu_ms for test in reference.tests) / 1e3
@@ -213,8 +215,10 @@ class _Augmenting:
         """Judge in both places by turns, so that no container waits."""
         most = self._problem.tests.cpu_limit_s or Limits().cpu_s
         quickly = dataclasses.replace(tests, cpu_limit_s=min(most, self._mutant_cpu_s))
+        name = self._problem.problem_id
         verdicts = (
-            self._places[number % 2].judge(source, quickly) for number, source in enumerate(mutated)
+            self._places[number % 2].judge(source, quickly, problem_id=name)
+            for number, source in enumerate(mutated)
         )
         return await asyncio.gather(*verdicts)
 

@@ -105,11 +105,14 @@ async def reference_runs(
 
 async def _run(problem: Problem, executor: Executor) -> ReferenceRun:
     try:
-        return ReferenceRun.of(problem, await executor.judge(problem.reference, problem.tests))
+        verdict = await executor.judge(
+            problem.reference, problem.tests, problem_id=problem.problem_id
+        )
     except (UserError, CheckerFault) as error:
         return ReferenceRun.without_verdict(problem, "invalid", error)
     except SandboxFault as error:
         return ReferenceRun.without_verdict(problem, "sandbox_fault", error)
+    return ReferenceRun.of(problem, verdict)
 
 
 @dataclass(slots=True)

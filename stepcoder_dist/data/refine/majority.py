@@ -73,7 +73,9 @@ class Majority:
         """The verdict; None for tests that cannot be run, which the stage itself reports."""
         tests = dataclasses.replace(problem.tests, keep_answers=True)
         try:
-            return await self._executor.judge(problem.reference, tests)
+            return await self._executor.judge(
+                problem.reference, tests, problem_id=problem.problem_id
+            )
         except (ProblemError, CheckerFault):
             return None
 

@@ -85,10 +85,10 @@ class ReferencePasses:
             return Rejection(reason=Reason.BAD_TESTS, detail=f"its checker failed: {fault}")
 
     async def _verdicts(self, problem: Problem) -> Rejection | None:
-        verdict = await self._first.judge(problem.reference, problem.tests)
+        verdict = await _judged(problem, self._first)
         if verdict.outcome is not Outcome.PASSED:
             if verdict.outcome in _UNSURE:
-                again = await self._second.judge(problem.reference, problem.tests)
+                again = await _judged(problem, self._second)
                 if again.outcome is Outcome.PASSED:
                     return _not_deterministic(verdict)
             reason = Reason.TIMES_OUT if verdict.outcome is Outcome.TIMEOUT else Reason.FAILS
@@ -96,10 +96,14 @@ class ReferencePasses:
         rounds = ROUNDS_OF_CHANCE if _names_chance(problem.reference) else 1
         for number in range(2 * rounds - 1):
             place = self._first if number % 2 else self._second
-            again = await place.judge(problem.reference, problem.tests)
+            again = await _judged(problem, place)
             if again.outcome is not Outcome.PASSED:
                 return _not_deterministic(again)
         return None
+
+
+async def _judged(problem: Problem, place: Executor) -> Verdict:
+    return await place.judge(problem.reference, problem.tests, problem_id=problem.problem_id)
 
 
 def _not_deterministic(failing: Verdict) -> Rejection:

@@ -31,8 +31,8 @@ class Traced(Interpreted):
         super().__init__()
         self.lines = lines
 
-    async def judge(self, source: str, tests: TestSuite) -> Verdict:
-        verdict = await super().judge(source, tests)
+    async def judge(self, source: str, tests: TestSuite, *, problem_id: str) -> Verdict:
+        verdict = await super().judge(source, tests, problem_id=problem_id)
         return dataclasses.replace(
             verdict,
             tests=tuple(
@@ -74,7 +74,7 @@ def test_tests_are_added_that_kill_mutants_and_the_reference_passes_them():
     tests = found.problem.tests
     assert (tests.inputs[:2], tests.outputs[:2]) == (FEW.tests.inputs, FEW.tests.outputs)
     assert len(tests.inputs) == len(tests.outputs) == 2 + found.added
-    verdict = asyncio.run(Interpreted().judge(GRADES, tests))
+    verdict = asyncio.run(Interpreted().judge(GRADES, tests, problem_id="grades"))
     assert verdict.outcome is Outcome.PASSED
     assert "B" in tests.outputs
     assert all(10 <= points <= 95 for (points,) in tests.inputs)
@@ -103,7 +103,7 @@ def test_a_wrong_solution_that_the_tests_accept_is_refuted_by_an_added_one():
     other = GRADES.replace("points", "n")
     found = augmented(FEW, others=[LAX, other, GRADES.replace("points", "m")])
     assert (found.others, found.refuted) == (3, 1)
-    verdict = asyncio.run(Interpreted().judge(LAX, found.problem.tests))
+    verdict = asyncio.run(Interpreted().judge(LAX, found.problem.tests, problem_id="lax"))
     assert verdict.outcome is Outcome.WRONG_ANSWER
 
 

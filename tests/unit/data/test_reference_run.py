@@ -41,8 +41,8 @@ class Answers:
         self.working = 0
         self.most = 0
 
-    async def judge(self, source: str, tests: TestSuite) -> Verdict:
-        del tests
+    async def judge(self, source: str, tests: TestSuite, *, problem_id: str) -> Verdict:
+        del tests, problem_id
         self.working += 1
         self.most = max(self.most, self.working)
         for _ in range(10 - len(source)):

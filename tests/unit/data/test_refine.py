@@ -380,10 +380,10 @@ def test_stopped_anywhere_and_resumed_it_writes_the_same_bytes_and_judges_nothin
 
     judge = parts.places[0].judge
 
-    async def judge_some(source, tests):
+    async def judge_some(source, tests, *, problem_id):
         if next(calls) in {1, 15, 35}:
             raise Stopped
-        return await judge(source, tests)
+        return await judge(source, tests, problem_id=problem_id)
 
     calls = itertools.count()
     parts.places[0].judge = judge_some

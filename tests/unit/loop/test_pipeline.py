@@ -234,11 +234,11 @@ class FaultyExecutor:
         self._fails = set(fails)
         self._calls = 0
 
-    async def judge(self, source: str, tests: TestSuite):
+    async def judge(self, source: str, tests: TestSuite, *, problem_id: str):
         self._calls += 1
         if self._calls in self._fails:
             raise SandboxFault("the engine is away")
-        return await self._real.judge(source, tests)
+        return await self._real.judge(source, tests, problem_id=problem_id)
 
 
 def test_a_sample_that_the_sandbox_lost_has_no_reward_and_is_replaced(
@@ -300,10 +300,10 @@ class BrokenChecker:
         self._real = real
         self._suite = suite
 
-    async def judge(self, source: str, tests: TestSuite):
+    async def judge(self, source: str, tests: TestSuite, *, problem_id: str):
         if tests is self._suite:
             raise CheckerFault("the checker failed on test 1: ValueError")
-        return await self._real.judge(source, tests)
+        return await self._real.judge(source, tests, problem_id=problem_id)
 
 
 def test_a_checker_that_only_fails_ends_the_run_by_its_problems_name(

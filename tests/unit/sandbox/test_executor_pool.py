@@ -1,18 +1,23 @@
-"""The driver's side of the executors: seats, starts that fail. No Ray process, no container."""
+"""The driver's side of the executors: what their nodes have, seats, starts that fail, suites.
+
+No Ray process, no container.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import ObjectStoreFullError, RayActorError, RayTaskError
 
-from sandbox import executor_pool
+from sandbox import executor_handle, suite_store
+from sandbox.executor_actor import NodeBackend
 from sandbox.executor_pool import ExecutorPool
-from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import SandboxFault
+from sandbox.suite_store import SuiteStore
+from stepcoder_dist.config import Backend, RunConfig
+from stepcoder_dist.errors import ConfigError, MissingEngine, SandboxFault
 from stepcoder_dist.records import Outcome, TestSuite, Verdict
 
 SUITE = TestSuite(inputs=("1\n",), outputs=("2\n",))
@@ -26,14 +31,29 @@ class Actor:
 
     failing_starts: int = 0
     never_placed: bool = False
+    nodes: ClassVar[dict[str, NodeBackend | Exception]] = {}
+    """What an executor finds on its node, by its name; a node with plain processes otherwise."""
+    made: ClassVar[list[Actor]] = []
 
-    def __init__(self, *_: Any) -> None:
+    def __init__(self, name: str, *_: Any) -> None:
+        self.name = name
         self.closed = False
         self.judged = 0
-        for name in ("start", "judge", "close"):
-            setattr(self, name, SimpleNamespace(remote=getattr(self, f"_{name}")))
+        self.started_with: list[str] = []
+        Actor.made.append(self)
+        for method in ("choose", "start", "judge", "close"):
+            setattr(self, method, SimpleNamespace(remote=getattr(self, f"_{method}")))
 
-    async def _start(self) -> None:
+    async def _choose(self) -> NodeBackend:
+        if Actor.never_placed:
+            await asyncio.Event().wait()
+        found = Actor.nodes.get(self.name, NodeBackend(node="10.0.0.9", backend="process"))
+        if isinstance(found, Exception):
+            raise RayTaskError("choose", "a traceback", found).as_instanceof_cause()
+        return found
+
+    async def _start(self, backend: str) -> None:
+        self.started_with.append(backend)
         if Actor.never_placed:
             await asyncio.Event().wait()
         if Actor.failing_starts:
@@ -54,19 +74,17 @@ class Actor:
 
 @pytest.fixture
 def pool(monkeypatch: pytest.MonkeyPatch) -> ExecutorPool:
-    Actor.failing_starts, Actor.never_placed = 0, False
-    monkeypatch.setattr(
-        executor_pool,
-        "ExecutorActor",
-        SimpleNamespace(options=lambda **_: SimpleNamespace(remote=Actor)),
-    )
-    monkeypatch.setattr(executor_pool.ray, "kill", lambda _: None)
+    Actor.failing_starts, Actor.never_placed, Actor.nodes, Actor.made = 0, False, {}, []
+    actor_class = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=Actor))
+    monkeypatch.setattr(executor_handle.ray, "remote", lambda _: actor_class)
+    monkeypatch.setattr(executor_handle.ray, "kill", lambda _: None)
+    monkeypatch.setattr(suite_store.ray, "put", lambda tests: [tests])
     made = {
         "name": "test",
         "model": {"path": "none"},
         "problems": {"train": "none", "heldout": "none"},
         "sandbox": {
-            "backend": "process",
+            "backend": "auto",
             "number": 2,
             "containers": 2,
             "attempts": 1,
@@ -76,12 +94,85 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> ExecutorPool:
     return ExecutorPool(RunConfig.model_validate(made))
 
 
+def on(node: str, backend: Backend) -> NodeBackend:
+    return NodeBackend(node=node, backend=backend)
+
+
+def test_the_runs_backend_is_what_the_executors_find_on_their_nodes_and_stays(pool: ExecutorPool):
+    async def run() -> None:
+        Actor.nodes = {"sandbox-0": on("10.0.0.1", "docker"), "sandbox-1": on("10.0.0.2", "docker")}
+        assert await pool.choose() == "docker"
+        assert [actor.started_with for actor in Actor.made] == [[], []]
+        await pool.start()
+        await pool.resize(3)  # the third looks at its node when it starts, and for this backend
+        assert [actor.started_with for actor in Actor.made] == [["docker"]] * 3
+        assert pool.backend == "docker"
+        await pool.close()
+
+    asyncio.run(run())
+
+
+def test_nodes_that_differ_are_named_and_nothing_is_started(pool: ExecutorPool):
+    async def run() -> None:
+        Actor.nodes = {
+            "sandbox-0": on("10.0.0.1", "docker"),
+            "sandbox-1": on("10.0.0.2", "process"),
+        }
+        with pytest.raises(ConfigError, match=r"docker on node 10.0.0.1, process on node 10.0.0.2"):
+            await pool.start()
+        assert [(actor.started_with, actor.closed) for actor in Actor.made] == [([], True)] * 2
+
+    asyncio.run(run())
+
+
+def test_a_node_without_an_engine_is_said_in_the_executors_own_words(pool: ExecutorPool):
+    async def run() -> None:
+        Actor.nodes = {"sandbox-1": MissingEngine("node 10.0.0.2: no Docker engine answers")}
+        with pytest.raises(MissingEngine) as raised:
+            await pool.choose()
+        assert str(raised.value) == "node 10.0.0.2: no Docker engine answers"
+        assert [(actor.started_with, actor.closed) for actor in Actor.made] == [([], True)] * 2
+
+    asyncio.run(run())
+
+
+def test_a_suite_is_put_into_the_store_once_and_the_oldest_leaves_it(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    put: list[str] = []
+
+    def into_the_store(tests: TestSuite) -> str:
+        put.append(f"{tests.inputs[0]}#{len(put)}")
+        return put[-1]
+
+    monkeypatch.setattr(suite_store.ray, "put", into_the_store)
+    suites = {name: TestSuite(inputs=(name,), outputs=("",)) for name in ("a", "b", "c")}
+    store = SuiteStore(most=2)
+    asked = [store.reference(name, suites[name]) for name in ("a", "a", "b", "a", "c", "a", "b")]
+    assert asked == ["a#0", "a#0", "b#1", "a#0", "c#2", "a#0", "b#3"]  # c came for b
+    other = TestSuite(inputs=("of a, weaker",), outputs=("",))
+    assert store.reference("a", other) == "of a, weaker#4"
+    store.forget("a")
+    assert store.reference("a", other) == "of a, weaker#5"
+
+
+def test_a_store_without_room_is_a_fault_that_names_the_problem(monkeypatch: pytest.MonkeyPatch):
+    def full(_tests: TestSuite) -> None:
+        raise ObjectStoreFullError("no space")
+
+    monkeypatch.setattr(suite_store.ray, "put", full)
+    with pytest.raises(SandboxFault, match=r"tests of mbpp/1 cannot be put .*`ray memory`"):
+        SuiteStore().reference("mbpp/1", SUITE)
+
+
 def test_an_executor_that_goes_waits_for_programs_that_were_just_given_a_seat(pool: ExecutorPool):
     """With one try each, a program whose executor was closed under it would be lost."""
 
     async def run() -> None:
         await pool.start()
-        programs = [asyncio.ensure_future(pool.judge("", SUITE)) for _ in range(400)]
+        programs = [
+            asyncio.ensure_future(pool.judge("", SUITE, problem_id="double")) for _ in range(400)
+        ]
 
         async def resize() -> None:
             for turn in range(60):
@@ -101,7 +192,9 @@ def test_an_executor_that_goes_waits_for_programs_that_were_just_given_a_seat(po
 def test_a_cancelled_program_gives_its_seat_back_to_one_that_is_going(pool: ExecutorPool):
     async def run() -> None:
         await pool.start()
-        programs = [asyncio.ensure_future(pool.judge("", SUITE)) for _ in range(12)]
+        programs = [
+            asyncio.ensure_future(pool.judge("", SUITE, problem_id="double")) for _ in range(12)
+        ]
         await asyncio.sleep(0)
         going = asyncio.ensure_future(pool.resize(1))
         for program in programs[::2]:
@@ -120,7 +213,7 @@ def test_a_start_that_fails_in_any_way_is_a_fault_and_tried_anew(pool: ExecutorP
         with pytest.raises(SandboxFault, match=r"sandbox-\d did not start"):
             await pool.start()
         await pool.start()
-        assert (await pool.judge("", SUITE)).outcome is Outcome.PASSED
+        assert (await pool.judge("", SUITE, problem_id="double")).outcome is Outcome.PASSED
         await pool.close()
 
     asyncio.run(run())
@@ -135,7 +228,7 @@ def test_an_executor_that_no_node_has_room_for_is_a_fault_that_says_what_to_look
             await pool.start()
         Actor.never_placed = False
         await pool.start()
-        assert (await pool.judge("", SUITE)).outcome is Outcome.PASSED
+        assert (await pool.judge("", SUITE, problem_id="double")).outcome is Outcome.PASSED
         await pool.close()
 
     asyncio.run(run())

@@ -40,7 +40,7 @@ class Answers:
     async def __aexit__(self, *_):
         pass
 
-    async def judge(self, source, _tests):
+    async def judge(self, source, _tests, *, problem_id):  # noqa: ARG002
         self._now += 1
         self.most_at_once = max(self.most_at_once, self._now)
         await asyncio.sleep(0)
@@ -128,7 +128,7 @@ def test_memory_does_not_grow_with_the_file(folder, monkeypatch):
     assert max(seen) - before < 24 * 2**20, [size - before >> 20 for size in seen]
 
 
-async def _pass_and_forget(_self, _source, _tests):
+async def _pass_and_forget(_self, _source, _tests, *, problem_id):  # noqa: ARG001
     await asyncio.sleep(0)
     return PASSED
 

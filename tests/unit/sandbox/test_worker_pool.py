@@ -6,6 +6,8 @@ import asyncio
 import threading
 import time
 from collections import Counter
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
 
@@ -20,8 +22,12 @@ VERDICT = Verdict(
 )
 
 
-def suite() -> TestSuite:
-    return TestSuite(inputs=("",), outputs=("",))
+SUITE = TestSuite(inputs=("",), outputs=("",))
+
+
+def judged(pool: WorkerPool, source: str, problem: str = "") -> Coroutine[Any, Any, Verdict]:
+    """Judge a program of this problem, or of one of its own."""
+    return pool.judge(source, SUITE, problem_id=problem or source)
 
 
 class Building:
@@ -87,10 +93,10 @@ def building(monkeypatch):
 def test_every_program_is_judged_once_while_the_pool_grows_and_shrinks(building):
     async def script():
         async with building.pool(2) as pool:
-            problems = [suite() for _ in range(7)]
             sources = [f"p{i}" for i in range(600)]
             working = [
-                asyncio.ensure_future(pool.judge(s, problems[i % 7])) for i, s in enumerate(sources)
+                asyncio.ensure_future(judged(pool, s, f"problem {i % 7}"))
+                for i, s in enumerate(sources)
             ]
             for size in (5, 1, 8, 3, 3, 6, 2):
                 await pool.resize(size)
@@ -107,7 +113,7 @@ def test_every_program_is_judged_once_while_the_pool_grows_and_shrinks(building)
 def test_sizes_that_are_asked_for_at_the_same_time_leave_the_pool_whole(building):
     async def script():
         async with building.pool(2) as pool:
-            working = [asyncio.ensure_future(pool.judge(f"p{i}", suite())) for i in range(200)]
+            working = [asyncio.ensure_future(judged(pool, f"p{i}")) for i in range(200)]
             await asyncio.gather(*(pool.resize(size) for size in (4, 2, 1, 3)))
             await asyncio.gather(*working)
             assert pool.stats.workers == len(building.open)
@@ -122,9 +128,9 @@ def test_a_worker_that_has_to_go_finishes_its_program_first(building):
 
     async def script():
         async with building.pool(2) as pool:
-            slow = asyncio.ensure_future(pool.judge("slow", suite()))
+            slow = asyncio.ensure_future(judged(pool, "slow"))
             await asyncio.to_thread(building.begun["slow"].wait, 30)
-            other = asyncio.ensure_future(pool.judge("other", suite()))
+            other = asyncio.ensure_future(judged(pool, "other"))
             await other
             await pool.resize(1)  # the free one goes
             assert len(building.open) == 1
@@ -140,9 +146,8 @@ def test_one_slow_program_holds_up_no_other(building):
 
     async def script():
         async with building.pool(2) as pool:
-            problem = suite()
-            slow = asyncio.ensure_future(pool.judge("slow", problem))
-            await asyncio.gather(*(pool.judge(f"p{i}", problem) for i in range(50)))
+            slow = asyncio.ensure_future(judged(pool, "slow", "problem"))
+            await asyncio.gather(*(judged(pool, f"p{i}", "problem") for i in range(50)))
             assert not slow.done()
             building.gates["slow"].set()
             await slow
@@ -156,9 +161,10 @@ def test_slow_programs_of_one_problem_leave_places_for_another(building):
 
     async def script():
         async with building.pool(3) as pool:
-            theirs, ours = suite(), suite()
-            slow = [asyncio.ensure_future(pool.judge(f"slow{i}", theirs)) for i in range(20)]
-            ours_first = [asyncio.ensure_future(pool.judge(f"first{i}", ours)) for i in range(1)]
+            slow = [asyncio.ensure_future(judged(pool, f"slow{i}", "theirs")) for i in range(20)]
+            ours_first = [
+                asyncio.ensure_future(judged(pool, f"first{i}", "ours")) for i in range(1)
+            ]
             await asyncio.to_thread(building.begun["slow0"].wait, 30)
             building.gates["slow0"].set()
             await asyncio.gather(*ours_first)  # in line behind 19 others
@@ -177,7 +183,7 @@ def test_growing_where_no_worker_can_be_started_is_a_fault_and_changes_nothing(b
             with pytest.raises(SandboxFault, match="no engine"):
                 await pool.resize(4)
             assert pool.stats.workers == 2
-            assert await pool.judge("p", suite()) is VERDICT
+            assert await judged(pool, "p") is VERDICT
             with pytest.raises(ValueError, match="at least one"):
                 await pool.resize(0)
 
@@ -190,16 +196,16 @@ def test_a_closed_pool_ends_what_waits_and_takes_nothing_more(building):
     async def script():
         pool = building.pool(1)
         await pool.start()
-        slow = asyncio.ensure_future(pool.judge("slow", suite()))
+        slow = asyncio.ensure_future(judged(pool, "slow"))
         await asyncio.to_thread(building.begun["slow"].wait, 30)
-        waiting = asyncio.ensure_future(pool.judge("waiting", suite()))
+        waiting = asyncio.ensure_future(judged(pool, "waiting"))
         await asyncio.sleep(0)
         building.gates["slow"].set()
         await pool.close()
         with pytest.raises(SandboxFault, match="closed"):
             await waiting
         with pytest.raises(SandboxFault, match="closed"):
-            await pool.judge("late", suite())
+            await judged(pool, "late")
         await asyncio.gather(slow, return_exceptions=True)
         assert building.open == set()
         assert building.judged["waiting"] == building.judged["late"] == 0
@@ -245,7 +251,7 @@ def test_a_fault_is_tried_again_and_told_with_the_number_of_tries(building, monk
         async with building.pool(1) as pool:
             monkeypatch.setattr(_Worker, "run", broken)
             with pytest.raises(SandboxFault, match=r"the zygote is gone \(after 2 tries\)"):
-                await pool.judge("p", suite())
+                await judged(pool, "p")
             assert pool.stats.faults == 2
 
     asyncio.run(script())
@@ -267,7 +273,7 @@ def test_an_engine_that_comes_back_has_cost_no_program_one_of_its_tries(building
         async with building.pool(3, engine_wait_s=60.0) as pool:
             monkeypatch.setattr(_Worker, "run", gone)
             sources = [f"p{i}" for i in range(20)]  # 60 faults: more than two tries of each
-            verdicts = await asyncio.gather(*(pool.judge(s, suite()) for s in sources))
+            verdicts = await asyncio.gather(*(judged(pool, s) for s in sources))
             assert verdicts == [VERDICT] * 20
             assert building.judged == Counter(sources)
             assert (pool.stats.verdicts, pool.stats.faults) == (20, 60)
@@ -286,7 +292,7 @@ def test_an_engine_that_stays_away_is_one_clear_error_for_every_program(building
             monkeypatch.setattr(_Worker, "__init__", gone)
             monkeypatch.setattr(_Worker, "run", gone)
             told = await asyncio.gather(
-                *(pool.judge(f"p{i}", suite()) for i in range(5)), return_exceptions=True
+                *(judged(pool, f"p{i}") for i in range(5)), return_exceptions=True
             )
             assert [type(t) for t in told] == [SandboxFault] * 5
             assert all("no engine answers; waited 0.05 s" in str(t) for t in told)

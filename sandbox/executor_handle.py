@@ -1,0 +1,151 @@
+"""One executor as the driver sees it: its process is started, asked, replaced and ended here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from sandbox.executor_actor import ExecutorActor, NodeBackend
+from stepcoder_dist.config import Backend, SandboxConfig
+from stepcoder_dist.errors import SandboxFault, StepcoderError, last_line
+from stepcoder_dist.records import Verdict
+
+_CLOSE_TIMEOUT_S = 20.0
+
+Answer = TypeVar("Answer")
+
+
+class ExecutorHandle:
+    """One place in the pool of executors. The actor that holds it may change."""
+
+    def __init__(self, name: str, config: SandboxConfig, on_loss: Callable[[], None]) -> None:
+        """`on_loss` is called for every actor that is given up."""
+        self.name = name
+        self.actor: Any = None
+        self.load = 0
+        """Programs sent and not answered."""
+        self.seats = 0
+        """Places of it that are in the queue or with a program."""
+        self.leaving = False
+        self.idle = asyncio.Event()
+        """Set when it is leaving and its last seat is back."""
+        self._config = config
+        self._on_loss = on_loss
+        self._ready: asyncio.Task[None] | None = None
+        """Starts the containers; done while the executor works."""
+
+    @property
+    def up(self) -> bool:
+        return self._ready is not None and self._ready.done()
+
+    async def choose(self) -> NodeBackend:
+        """Start the process and have it look at its node.
+
+        Raises `MissingEngine`, which names the node, and `SandboxFault`.
+        """
+        try:
+            return await self._in_time(self._process().choose.remote())
+        except RayError as error:
+            raise SandboxFault(f"{self.name} did not start: {last_line(error)}") from error
+
+    async def start(self, backend: Backend) -> None:
+        """Wait until the executor works, starting it if nobody has.
+
+        Raises `SandboxFault` and `MissingEngine`. Then the next call starts another process.
+        """
+        if self._ready is None:
+            starting = self._in_time(self._process().start.remote(backend))
+            self._ready = asyncio.ensure_future(starting)
+        ready = self._ready
+        try:
+            await asyncio.shield(ready)
+        except (StepcoderError, RayError) as error:
+            if self._ready is ready:
+                self.give_up()
+            if isinstance(error, RayError):
+                raise SandboxFault(f"{self.name} did not start: {last_line(error)}") from error
+            raise
+
+    async def judge(
+        self, backend: Backend, source: str, suite: ray.ObjectRef, problem_id: str
+    ) -> Verdict:
+        """Raises `SandboxFault`, `ProblemError`, and `ObjectLostError` for a suite that is lost."""
+        await self.start(backend)
+        actor = self.actor
+        try:
+            verdict: Verdict = await _said(actor.judge.remote(source, suite, problem_id))
+        except RayActorError as error:
+            if self.actor is actor:  # else another program saw it first
+                self.give_up()
+            raise SandboxFault(f"{self.name} died: {_first_line(error)}") from error
+        return verdict
+
+    async def stats(self) -> dict[str, float]:
+        """Counters of its containers, by the names of `slot.PoolStats`."""
+        counters: dict[str, float] = await self.actor.stats.remote()
+        return counters
+
+    def give_up(self) -> None:
+        """End the actor; the next program, or nobody, starts another in its place."""
+        if self.actor is not None:
+            self._on_loss()
+            with contextlib.suppress(RayError, ValueError):
+                ray.kill(self.actor)
+        self.actor, self._ready = None, None
+
+    async def end(self) -> None:
+        """End the process and its containers."""
+        if self._ready is not None and not self._ready.done():
+            self._ready.cancel()
+        if self.actor is None:
+            return
+        with contextlib.suppress(RayError, TimeoutError):  # what is dead needs no end
+            await asyncio.wait_for(self.actor.close.remote(), _CLOSE_TIMEOUT_S)
+        with contextlib.suppress(RayError, ValueError):
+            ray.kill(self.actor)
+        self.actor, self._ready = None, None
+
+    def _process(self) -> Any:
+        """The actor, made where there is none."""
+        if self.actor is None:
+            resources = self._config.resources
+            actor_class = ray.remote(ExecutorActor).options(
+                name=self.name,
+                num_cpus=resources.num_cpus,
+                num_gpus=resources.num_gpus,
+                resources=dict(resources.custom),
+            )
+            self.actor = actor_class.remote(self.name, self._config)
+        return self.actor
+
+    async def _in_time(self, answer: Awaitable[Answer]) -> Answer:
+        limit_s, resources = self._config.start_timeout_s, self._config.resources
+        try:
+            async with asyncio.timeout(limit_s):
+                return await _said(answer)
+        except TimeoutError:
+            raise SandboxFault(
+                f"{self.name} was not up within sandbox.start_timeout_s = {limit_s:g}; "
+                f"`ray status` tells whether a node has room for it ({resources.num_cpus:g} CPUs, "
+                f"{resources.num_gpus:g} GPUs{''.join(f', {k}' for k in resources.custom)}), "
+                f"`ray logs actor` what it does"
+            ) from None
+
+
+async def _said(answer: Awaitable[Answer]) -> Answer:
+    """The answer, or the executor's own error without the traceback that Ray puts before it."""
+    try:
+        return await answer
+    except RayTaskError as error:
+        if isinstance(error.cause, StepcoderError):
+            raise error.cause from None
+        raise
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
