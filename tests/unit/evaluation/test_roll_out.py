@@ -26,7 +26,7 @@ SETTINGS = config().model_copy(
 class Judge:
     """Fails on programs of one text, and says of all others that they pass."""
 
-    async def judge(self, source, tests, *, problem_id) -> Verdict:
+    async def judge(self, source, tests, **_) -> Verdict:
         if "fault" in source:
             raise SandboxFault("the engine is away")
         return Verdict(
