@@ -25,7 +25,7 @@ class TrainConfig(Section):
 
 
 class SftPhase(Section):
-    """One leg of a staged warm start."""
+    """One phase of a staged warm start."""
 
     counts: ClassVar[Counts] = SFT
 
@@ -40,14 +40,14 @@ class SftConfig(Section):
     counts: ClassVar[Counts] = SFT
 
     phases: tuple[SftPhase, ...] = ()
-    """Legs of a staged warm start, a `[[sft.phases]]` table each, in place of `epochs`."""
+    """Phases of a staged warm start, each a `[[sft.phases]]` table, instead of `epochs`."""
     batch_samples: Positive = 64
     """Examples of one optimizer update, over all ranks."""
     microbatch_samples: Annotated[Positive, Counts(train=NO, sft=BITS, evaluation=NO)] = 8
     """Examples of one forward and backward pass on one rank; with `packing`, as many tokens as
     this times `model.max_tokens`."""
     packing: Annotated[bool, Counts(train=NO, sft=BITS, evaluation=NO)] = True
-    """Put examples one after the other into a row, unpadded and unseen by each other. The gradients
+    """Put several examples into one row without padding; they do not see each other. The gradients
     are the same; sums are formed in another order."""
     learning_rate: PositiveFloat = 2e-5
     epochs: PositiveFloat = 3
@@ -55,7 +55,7 @@ class SftConfig(Section):
     warmup_epochs: NonNegativeFloat = 0.3
     weight_decay: NonNegativeFloat = 0.0
     heldout_samples: Annotated[int, Field(ge=0), NOTHING] = 256
-    """Measure the loss on at most so many references of `problems.sft_heldout`: at the start and
+    """Measure the loss on at most this many references of `problems.sft_heldout`: at the start and
     after each pass or phase. 0: do not."""
     checkpoint_every: Annotated[int, Field(ge=0), NOTHING] = 0
     """Updates between checkpoints from which `stepcoder sft --resume` continues; 0: only when a

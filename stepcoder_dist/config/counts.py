@@ -2,9 +2,9 @@
 
     threads: Annotated[Positive | None, Counts(train=BITS, sft=BITS, evaluation=NO)] = None
 
-A key that says nothing has what its section says (`Section.counts`). A section that says nothing
-counts for everything: so does a key that somebody adds without a thought, and no result is mistaken
-for another. `keys.py` asks the tree.
+A key that says nothing counts for what its section says (`Section.counts`). A section that says
+nothing counts for everything. So a new key counts for everything until it says otherwise, and no
+result is mistaken for another. `keys.py` reads this from the tree.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ class Part(Enum):
     NO = "no"
     """None: the key is a name, a place, a speed, an estimate, or says what is kept and shown."""
     BITS = "bits"
-    """The result's last bits (the order of sums), or how far it goes: what is begun may be resumed
-    under another value, but comes out otherwise in the end."""
+    """The result's last bits (the order of sums), or its length. It may be resumed under another
+    value, and then ends with another result."""
     YES = "yes"
     """A sample, a gradient or a verdict means something else under another value, or a checkpoint
-    cannot be read: what is begun can be resumed under this value only."""
+    cannot be read. It can be resumed under this value only."""
 
 
 NO, BITS, YES = Part.NO, Part.BITS, Part.YES
@@ -39,10 +39,10 @@ class Counts:
     """Its part in the weights of a warm start. YES: so does `sft --resume`."""
     evaluation: Part = YES
     """Its part in an evaluation. YES: `eval --compare` names it where two differ, and the arms of
-    an ablation have to be alike in it."""
+    an ablation have to agree in it."""
     every_arm: bool = False
-    """True: the arms of an ablation have to be alike in it although no evaluation depends on it.
-    They see the same problems and as many samples."""
+    """True: the arms of an ablation have to agree in it although no evaluation depends on it. They
+    see the same problems and the same number of samples."""
 
 
 EVERYTHING = Counts()

@@ -17,7 +17,7 @@ class CurriculumConfig(Section):
     """Where the policy starts to write: after a prefix that shrinks as a problem is mastered; from
     nothing; at `fixed_stage`; after a prefix only while all of a problem's samples fail."""
     fixed_stage: Annotated[int, Field(ge=0)] | None = None
-    """Of kind `fixed`, or a problem's easiest where it has fewer; not set: the easiest."""
+    """Stage of kind `fixed`, or a problem's easiest where it has fewer; not set: the easiest."""
     alpha: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Weight of the newest outcome in a problem's moving average (decision 0003)."""
     threshold: Annotated[float, Field(ge=0, lt=1)] = 0.5
@@ -34,7 +34,7 @@ class CreditConfig(Section):
     their advantage is negative, those on lines that only failing tests executed, else the others
     that were executed."""
     comments: Literal["block", "keep", "mask"] = "block"
-    """Comment and blank lines: follow the block they stand in, always kept, never kept."""
+    """Comment and blank lines: follow the block that they are in, always kept, never kept."""
     prose: Literal["mask", "keep"] = "mask"
     """Tokens after the closing fence."""
 

@@ -89,7 +89,7 @@ class SandboxConfig(Section):
     output_limit_mib: Positive = 16
     processes: Positive = 32
     attempts: Annotated[Positive, NOTHING] = 3
-    """Tries at a program when the sandbox itself fails."""
+    """How often a program is tried when the sandbox itself fails."""
     coverage: bool = True
     """False: executed lines are not recorded, so there is no coverage mask and no
     coverage in an evaluation's table."""
@@ -98,7 +98,7 @@ class SandboxConfig(Section):
     engine_wait_s: Annotated[PositiveFloat, NOTHING] = 120.0
     """How long to wait for a container engine that was there and is away, before programs fail."""
     start_timeout_s: Annotated[PositiveFloat, NOTHING] = 300
-    """For an executor: to be placed by Ray and to have its containers up."""
+    """Seconds in which an executor is placed by Ray and starts its containers."""
 
     @model_validator(mode="after")
     def _wall_is_a_backstop(self) -> SandboxConfig:

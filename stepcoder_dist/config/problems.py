@@ -1,4 +1,4 @@
-"""`[problems]` and `[prompt]`: what is asked, and in which words."""
+"""`[problems]` and `[prompt]`: the problems that are asked, and the words of a prompt."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ class ProblemsConfig(Section):
 
 
 class PromptConfig(Section):
-    """What the policy reads; the opening code fence follows, always (docs/evaluation.md)."""
+    """The text that the policy reads; the opening code fence follows (docs/evaluation.md)."""
 
     style: Literal["plain", "deepseek-instruct", "chat"] = "plain"
     """What is written around the task: nothing, the paper's instruction format, or what the
     checkpoint's own chat template makes of it."""
     task: Literal["statement", "humaneval", "humaneval-completion", "mbpp"] = "statement"
-    """How a problem is put: its statement and starter code, or as is usual for the set; with
+    """The words of a problem: its statement and starter code, or the usual prompt of the set. With
     `humaneval-completion` the statement is code after the fence, to be continued."""
     template: str = ""
-    """Your own wording instead of `task`'s, with `{statement}` and `{starter_code}`."""
+    """Your own words instead of `task`'s, with `{statement}` and `{starter_code}`."""
     system: str = ""
     """System message of a chat; empty: what the chat template has."""
 

@@ -32,19 +32,19 @@ class RunConfig(Section):
     """Name of the run and its folders: letters, digits, `.`, `_`, `-`."""
     method: Annotated[Method, NOTHING] = methods.DEFAULT  # a name for what other keys say
     """A preset of `curriculum.kind`, `credit.rule` and `learner.advantage` (docs/methods.md). Keys
-    written in the file win over it; `--set method=…` wins over the file."""
+    written in the file override it; `--set method=…` overrides the file."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Seed of all that is drawn: problems, samples, minibatches, new weights."""
+    """Seed of every random choice: problems, samples, minibatches, new weights."""
     run_dir: Annotated[WrittenPath, NOTHING] = ""
-    """Empty: `runs/<name>`, or the next free `runs/<name>-2`, … `runs` is `$STEPCODER_RUNS` where
-    that is set; in a Ray job its default is `~/stepcoder-runs`."""
+    """Folder of the run. Empty: `runs/<name>`, or the next free `runs/<name>-2`, … `runs` is
+    `$STEPCODER_RUNS` where that is set; in a Ray job its default is `~/stepcoder-runs`."""
     dashboard: Annotated[bool, NOTHING] = True
     """Start Ray's dashboard with a Ray of the run's own."""
     colocate: Annotated[bool, NOTHING] = False  # who waits for whom, not for what
     """Rollout actor i and learner rank i share a GPU: vLLM sleeps while the learner steps, and
     the push of the new weights wakes it. Needs `train.max_staleness = 0`."""
     gpu_memory_gib: Annotated[PositiveFloat | None, NOTHING] = None
-    """Memory of the GPUs that the file is written for: what `--dry-run` holds its estimate to."""
+    """Memory of the GPUs the file is for; `--dry-run` compares its estimate with it."""
     model: ModelConfig
     problems: ProblemsConfig
     prompt: PromptConfig = PromptConfig()

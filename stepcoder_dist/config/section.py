@@ -1,4 +1,4 @@
-"""What the sections of a run file have in common: how strict they are, their numbers and paths."""
+"""The base class of a run file's sections, and their types of numbers and paths."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WrittenPath = Annotated[str, AfterValidator(paths.expanded)]
 
 class Section(BaseModel):
     counts: ClassVar[Counts] = EVERYTHING
-    """What those of its keys count for that say nothing themselves."""
+    """What a key counts for that says nothing itself."""
 
     # strict: "64" is no number and 1 no boolean; a mistyped value is refused, not guessed at
     model_config = ConfigDict(
