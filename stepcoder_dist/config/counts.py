@@ -68,7 +68,7 @@ def fixed_for_sft(counts: Counts) -> bool:
 
 
 def fixed_for_evaluations(counts: Counts) -> bool:
-    """Two evaluations with different values are not made alike."""
+    """Two evaluations with different values cannot be compared."""
     return counts.evaluation is YES
 
 

@@ -25,18 +25,18 @@ class HardwareConfig(Section):
     """Dense bfloat16 peak of a GPU."""
     memory_gb_s: PositiveFloat | None = None
     link_gb_s: PositiveFloat | None = None
-    """From a GPU to others of its node, in one direction."""
+    """Rate from a GPU to the others of its node, in one direction."""
     gpus_per_node: Positive = 8
     network_gb_s: PositiveFloat = 50.0
-    """From a node to others, in one direction: 12.5 for 100 Gb/s Ethernet, 400 for eight 400 Gb/s
-    InfiniBand ports."""
+    """Rate from a node to others, in one direction: 12.5 for 100 Gb/s Ethernet, 400 for eight
+    400 Gb/s InfiniBand ports."""
     disk_gb_s: PositiveFloat = 1.0
-    """Of the file system that checkpoints go to."""
+    """Rate of the file system that checkpoints go to."""
     mfu: Annotated[float, Field(gt=0, le=1)] = 0.3
     """Share of `tflops` that a learner's pass reaches."""
     prompt_tokens: Positive | None = None
-    """Mean, with given code; default: half of what `model.max_tokens` leaves for it."""
+    """Mean tokens of a prompt with given code; default: half of what `model.max_tokens` leaves."""
     completion_tokens: Positive | None = None
-    """Mean; default: half of `sampling.max_new_tokens`."""
+    """Mean tokens of a completion; default: half of `sampling.max_new_tokens`."""
     judge_s: PositiveFloat = 0.3
     """Mean seconds of a program in its container."""

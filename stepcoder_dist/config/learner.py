@@ -123,7 +123,7 @@ class WeightsConfig(Section):
     """Through Ray's object store, for any device; or NCCL from GPU to GPU."""
     bucket_mib: Positive = 256
     deadline_s: PositiveFloat = 120
-    """For a push, with the wait until the engines have finished what they decode: with
+    """Seconds of a push, with the wait until the engines have finished what they decode: with
     `max_staleness` that is a step's samples."""
     probe_tolerance: PositiveFloat = 0.1
     """Difference in log-prob, nats a token, between learner and actor after a push: the largest in

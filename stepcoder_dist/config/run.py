@@ -103,7 +103,7 @@ class RunConfig(Section):
             if not self.colocate and gpus % 1:
                 raise ValueError(
                     f"{pool}.resources.num_gpus = {gpus:g} shares a GPU with other processes; set "
-                    "colocate = true, or reserve whole GPUs"
+                    "colocate = true, or reserve entire GPUs"
                 )
         shape = self.model.shape or self.model.tiny
         parallel = self.actors.tensor_parallel

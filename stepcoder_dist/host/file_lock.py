@@ -1,4 +1,4 @@
-"""Locks that end with their process: one writer or many readers of what a file stands next to."""
+"""Locks that end with their process: a lock file allows one writer or many readers."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def without_place(error: ProblemError) -> str:
 
 
 def _one(found: Draft, solution: str, seen: set[str], fits: Fits) -> list[Reading] | Rejection:
-    """The readings of one solution: two where only running it tells how values are wrapped."""
+    """The readings of one solution: two where only running it shows how values are wrapped."""
     complaint = reference_code.complaint(solution)
     if complaint is not None:
         return Rejection(reason=Reason.DOES_NOT_PARSE, detail=complaint)

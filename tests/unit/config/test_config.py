@@ -141,7 +141,7 @@ def test_every_shipped_run_file_loads(path: Path) -> None:
         ("learner.deepspeed.gradient_clipping=2", "learner.deepspeed.gradient_clipping = 2 is decided by learner.max_grad_norm; leave it out"),
         ("learner.deepspeed.zero_optimization.stage=1", "learner.deepspeed.zero_optimization.stage = 1 is decided by learner.zero_stage; leave it out"),
         ("learner.resources.num_gpus=2", "learner.resources.num_gpus = 2 of a learner rank, which computes on one GPU; set it to 1 and raise ranks"),
-        ("learner.resources.num_gpus=0.5", "learner.resources.num_gpus = 0.5 shares a GPU with other processes; set colocate = true, or reserve whole GPUs"),
+        ("learner.resources.num_gpus=0.5", "learner.resources.num_gpus = 0.5 shares a GPU with other processes; set colocate = true, or reserve entire GPUs"),
         ("sampling.samples_per_problem=7", "sampling.samples_per_problem = 7 does not divide learner.samples_per_step = 64; use 4 or 8"),
         # parts that do not fit together
         ("model.path=", "model: needs either path or [model.tiny], and has neither; give one"),
