@@ -81,6 +81,17 @@ def update(trained: Any, micro_batches: int) -> float:
     return float(trained.step(1e-3))
 
 
+def look(trained: Any) -> None:
+    """A pass without gradients over what `update` trains on, as before each step."""
+    import torch
+
+    from learner import batching
+
+    with torch.no_grad():
+        for index in range(torch.distributed.get_rank(), RANKS * FEW, RANKS):
+            trained(**batching.pack((index,), examples(), 0).policy_inputs())
+
+
 def two_norms(stage: int, dtype: str) -> list[float]:
     trained = engine(stage, dtype)
     return [update(trained, MANY), update(trained, FEW)]
@@ -130,3 +141,35 @@ def test_what_was_saved_in_bfloat16_continues_bitwise(
 ) -> None:
     straight, again = ranks(restored, stage, "bfloat16", str(tmp_path))[0]
     assert again == straight
+
+
+def three_norms(
+    stage: int, dtype: str, checkpointing: bool, learner: dict[str, Any]
+) -> list[float]:
+    trained = engine(stage, dtype, checkpointing=checkpointing, **learner)
+    norms = []
+    for _ in range(3):
+        look(trained)
+        norms.append(update(trained, FEW))
+    return norms
+
+
+def test_stage_3_in_bfloat16_with_checkpointed_layers_is_the_same_learner(ranks: Run) -> None:
+    plain = ranks(three_norms, 3, "bfloat16", False, {})
+    checkpointed = ranks(three_norms, 3, "bfloat16", True, {})
+    float32 = ranks(three_norms, 2, "float32", False, {})
+
+    assert checkpointed == plain
+    assert checkpointed[0] == pytest.approx(float32[0], rel=0.01)
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_an_optimizer_in_the_hosts_memory_takes_the_same_steps(ranks: Run, stage: int) -> None:
+    # where there is no GPU, `learner.offload_optimizer` has nothing to move
+    away = {"zero_optimization": {"offload_optimizer": {"device": "cpu"}}}
+
+    offloaded = ranks(three_norms, stage, "bfloat16", False, {"deepspeed": away})
+
+    # the last bit of a float32 sum may round a weight to the next bfloat16
+    kept = ranks(three_norms, stage, "bfloat16", False, {})
+    assert offloaded[0] == pytest.approx(kept[0], rel=1e-3)
