@@ -43,9 +43,10 @@ _LARGEST_BUCKET = 500_000_000
 """Elements of a communication bucket: `learner/deepspeed_config.py`."""
 _LIVE_PARAMETERS = 1_000_000_000
 """Elements that DeepSpeed keeps gathered at stage 3 (`stage3_max_live_parameters`)."""
-_LOGIT_CHUNK_BYTES = 4 * 2**24
-_LOGIT_COPIES = 4
-"""Logits, log-softmax, its exponential and their product: `learner/token_logprobs.py`."""
+_LOGIT_BYTES = 4 * 4 * 2**24
+"""Four float32 tensors of a chunk of logits: `learner/token_logprobs.py`."""
+_LOGIT_SHARE = 32
+"""The part of a GPU that they take, if that is more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +140,7 @@ def _rank_memory(
         gradients=gradients,
         working=_working(config, networks[0]),
         activations=activations,
-        logits=_logit_bytes(shape),
+        logits=_logit_bytes(config, shape),
         host_optimizer=optimizer if offloaded else 0,
     )
 
@@ -297,6 +298,8 @@ def gib(count: float) -> str:
     return f"{count / GIB:.1f} GiB"
 
 
-def _logit_bytes(shape: ModelShape) -> int:
-    """Bytes of chunks of float32 logits, and of the output layer's gradient in float32."""
-    return _LOGIT_COPIES * _LOGIT_CHUNK_BYTES + 4 * shape.vocabulary * shape.hidden_size
+def _logit_bytes(config: RunConfig, shape: ModelShape) -> int:
+    """Bytes of a chunk of float32 logits, and of the output layer's gradient in float32."""
+    on_gpu = config.learner.resources.num_gpus > 0
+    share = int((config.gpu_memory_gib or 0) * GIB) // _LOGIT_SHARE if on_gpu else 0
+    return max(_LOGIT_BYTES, share) + 4 * shape.vocabulary * shape.hidden_size

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -51,3 +53,15 @@ def test_no_tokens_give_no_log_probs_and_zero_gradients() -> None:
     assert logprobs.shape == (0,)
     assert head.weight.grad is not None
     assert head.weight.grad.abs().sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("gib", "elements"), [(8, 2**24), (24, 50_331_648), (80, 167_772_160), (141, 295_698_432)]
+)
+def test_a_larger_gpu_takes_larger_chunks_a_32nd_of_it(
+    gib: int, elements: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = SimpleNamespace(total_memory=gib * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: memory)
+    assert token_logprobs.chunk_elements(torch.device("cuda", 0)) == elements
+    assert token_logprobs.chunk_elements(torch.device("cpu")) == 2**24
