@@ -39,7 +39,7 @@ ASLEEP_BYTES = 1 * GIB
 VLLM_WORKING_BYTES = int(1.5 * GIB)
 """Assumed: vLLM's own activations inside its share. It measures them when it starts."""
 
-_LARGEST_BUCKET = 500_000_000
+_LARGEST_BUCKET = 200_000_000
 """Elements of a communication bucket: `learner/deepspeed_config.py`."""
 _LIVE_PARAMETERS = 1_000_000_000
 """Elements that DeepSpeed keeps gathered at stage 3 (`stage3_max_live_parameters`)."""
