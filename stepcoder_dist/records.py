@@ -111,10 +111,9 @@ class Ticket:
     """Fixes everything about a sample but the weights' arithmetic: the unit of the ledger."""
 
     sample_id: str
-    """`s<step>-<problem index in the step>-<sample index in the group>`, zero-padded: sorting
-    sample ids gives the order in which they were planned."""
+    """`<group>-<index in the group>`, zero-padded: sorted ids are in the order of planning."""
     group: str
-    """Shared by the samples of one problem in one step, and by what replaces them."""
+    """`s<step>-<index in the step>`: one problem's samples in one step, replacements too."""
     problem_id: str
     stage: int
     seed: int

@@ -188,10 +188,7 @@ class SampleBook:
     # ---- the training loop's transitions ----
 
     async def take(self, count: int) -> list[JudgedSample]:
-        """Wait for `count` buffered samples; give the oldest plans, in the order of their ids.
-
-        Raises `ValueError` when more are asked for than the buffer can ever hold.
-        """
+        """Wait for `count` samples, no more than the capacity; give the oldest plans, by id."""
         if count > self._capacity:
             raise ValueError(f"count = {count} exceeds the buffer's capacity of {self._capacity}")
         async with self._changed:
@@ -266,8 +263,6 @@ class SampleBook:
             self.add(Ticket(**{"group": group, **fields}))
         self._passed = {group: dict(passed) for group, passed in snapshot["groups"].items()}
         self.fates.update({Fate(name): number for name, number in snapshot["samples"].items()})
-
-    # ---- inside ----
 
     def _move(self, sample_id: str, to: State | Fate) -> _Sample:
         """Every transition; raises `RunError` for a sample that cannot make it."""

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+from typing import Any
+
 import pytest
 from evaluated_samples import sample
+from run_for_tests import config, problems
 
+from stepcoder_dist.errors import SandboxFault
 from stepcoder_dist.evaluation.paired_gain import paired_gain, sign_test
 from stepcoder_dist.evaluation.pass_at_k import pass_at_k, scores
+from stepcoder_dist.evaluation.roll_out import evaluate
 from stepcoder_dist.evaluation.table import scores_table
+from stepcoder_dist.loop.fakes import ByteTokenizer, FakeSampler
 from stepcoder_dist.records import Outcome
+from stepcoder_dist.text.program import PromptWriter
 
 
 def test_pass_at_k_is_the_unbiased_estimator():
@@ -127,3 +136,35 @@ def test_the_sign_test_is_exact():
     assert sign_test(5, 0) == pytest.approx(2 / 32)
     assert sign_test(1, 4) == pytest.approx(2 * (1 + 5) / 32)
     assert sign_test(3, 3) == 1.0
+
+
+class Counting(ByteTokenizer):
+    """Counts what it is asked."""
+
+    calls = 0
+
+    def encode(self, *arguments: Any) -> Any:
+        self.calls += 1
+        return super().encode(*arguments)
+
+
+class NoSandbox:
+    async def judge(self, *_: object, **__: object) -> Any:
+        raise SandboxFault("no engine answers")
+
+
+def test_an_evaluation_encodes_a_prompt_once_whatever_the_number_of_its_samples():
+    settings = config(Path("unused"))
+    evaluation = settings.evaluation.model_copy(update={"samples_per_problem": 4})
+    settings = settings.model_copy(update={"evaluation": evaluation})
+    tokenizer, sampler = Counting(), FakeSampler(lambda _: "print(1)\n```", width=2)
+    writer = PromptWriter(tokenizer, settings.prompt)
+    samples = asyncio.run(evaluate(settings, problems(5), writer, sampler, NoSandbox()))
+    assert tokenizer.calls == 5
+    assert [s.sample_id for s in samples[:5]] == [
+        "eval/clamp/0/0000",
+        "eval/clamp/0/0001",
+        "eval/clamp/0/0002",
+        "eval/clamp/0/0003",
+        "eval/clamp/1/0000",
+    ]
