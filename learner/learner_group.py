@@ -86,8 +86,10 @@ class LearnerGroup:
         target that took it and does not answer as the learner does, `LearnerError`.
         """
         async with self._turn:
+            # asked before the push: on a shared GPU it wakes the engine, which takes the memory
+            own = np.asarray(await self._own_logprobs(self._probe))
             version = await self._push(targets, deadline_s)
-            await self._check_arrival(version, targets, deadline_s)
+            await self._check_arrival(version, own, targets, deadline_s)
         return version
 
     async def _push(self, targets: Sequence[Any], deadline_s: float) -> WeightVersion:
@@ -135,10 +137,9 @@ class LearnerGroup:
         await self._ranks.close()
 
     async def _check_arrival(
-        self, version: WeightVersion, targets: Sequence[Any], deadline_s: float
+        self, version: WeightVersion, own: Float64Array, targets: Sequence[Any], deadline_s: float
     ) -> None:
-        """Every target that lives has to answer the probe as the learner does, as this version."""
-        own = np.asarray(await self._own_logprobs(self._probe))
+        """Every target that lives has to answer the probe as the learner did, as this version."""
         try:
             async with asyncio.timeout(deadline_s):
                 probes: list[WeightProbe | None] = await asyncio.gather(

@@ -88,7 +88,10 @@ class LearnerWorker(Rank):
                 self.ranks,
                 self.config.weights.bucket_mib * 2**20,
             )
-        self._publisher.push(self.version, targets, deadline_s)
+        try:
+            self._publisher.push(self.version, targets, deadline_s)
+        finally:
+            self._give_back()
         return self.version
 
     @torch.no_grad()
@@ -97,7 +100,9 @@ class LearnerWorker(Rank):
         sample = SftExample(prompt_ids=token_ids[:1], completion_ids=token_ids[1:])
         micro = batching.pack((0,), [sample], PAD_ID).to(self.device)
         logprobs, _ = self.policy(**micro.policy_inputs())
-        return [float(x) for x in logprobs]
+        answers = [float(x) for x in logprobs]
+        self._give_back()
+        return answers
 
     def vocabulary(self) -> int:
         """How many token ids the policy knows."""

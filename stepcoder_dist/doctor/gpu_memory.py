@@ -262,7 +262,8 @@ def complaints(config: RunConfig, shape: ModelShape, gpu_gib: float) -> list[str
     sending, receiving = rank.stays + push.sender + CONTEXT_BYTES, rolling_out + push.receiver
     if config.colocate:
         stepping += ASLEEP_BYTES
-        rolling_out += rank.stays + CONTEXT_BYTES
+        # an engine's cache awakes when the last bucket arrives
+        rolling_out += rank.stays + push.sender + CONTEXT_BYTES
     found = []
     if config.actors.resources.num_gpus and actor.smallest > share:
         found.append(

@@ -1,4 +1,4 @@
-"""What a weight push over NCCL needs of the GPUs on both sides."""
+"""What a weight push needs of the GPUs on both sides."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _PACKED_BUFFERS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushMemory:
-    """Bytes of one weight push on GPUs. The object store uses the host's memory instead: zero."""
+    """Bytes of one weight push on GPUs. Through the object store buckets are on the host."""
 
     sender: int
-    """Bytes on rank 0, next to what it holds between two steps."""
+    """Bytes on rank 0, next to what it holds between two steps. At stage 3 every rank gathers."""
     receiver: int
     """Bytes on each GPU of an engine, above its `actors.gpu_memory_share`."""
 
@@ -27,11 +27,11 @@ def push_memory(config: RunConfig, shape: ModelShape) -> PushMemory:
     A packed buffer is closed by the tensor that overfills it, so it holds up to a bucket and the
     largest tensor.
     """
-    if config.weights.transport != "nccl":
-        return PushMemory(sender=0, receiver=0)
     largest = model_shape.bytes_each(config) * shape.vocabulary * shape.hidden_size
     bucket = config.weights.bucket_mib * 2**20
+    gathered = max(bucket, largest) if config.learner.zero_stage == 3 else 0  # noqa: PLR2004
+    if config.weights.transport != "nccl":
+        return PushMemory(sender=gathered, receiver=0)
     packed = _PACKED_BUFFERS * (bucket + largest)
-    # at stage 3 a bucket is gathered, and copied before it is released
-    gathered = 2 * max(bucket, largest) if config.learner.zero_stage == 3 else 0  # noqa: PLR2004
-    return PushMemory(sender=packed + gathered, receiver=packed)
+    # a gathered bucket is copied before it is released
+    return PushMemory(sender=packed + 2 * gathered, receiver=packed)

@@ -308,7 +308,13 @@ def test_a_push_over_nccl_needs_packed_buffers_on_both_sides() -> None:
     # at stage 3 rank 0 holds the bucket twice more: gathered, and its copy
     split = push_memory.push_memory(config(learner__zero_stage=3, **nccl), SMALL)
     assert split.sender == packed + 2 * 2**20
-    assert push_memory.push_memory(config(), SMALL) == push_memory.PushMemory(sender=0, receiver=0)
+
+
+def test_a_push_through_the_object_store_needs_a_gathered_bucket_at_stage_3_only() -> None:
+    whole = push_memory.push_memory(config(), SMALL)
+    assert (whole.sender, whole.receiver) == (0, 0)
+    split = config(learner__zero_stage=3, weights__bucket_mib=1)
+    assert push_memory.push_memory(split, SMALL).sender == 2**20
 
 
 def test_a_push_that_does_not_fit_names_the_bucket() -> None:

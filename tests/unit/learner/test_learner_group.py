@@ -111,7 +111,7 @@ def test_a_pushs_deadline_starts_after_the_step_that_it_waits_for(
         assert await refresh == 1
         assert str(await step) == "report of 1"
         await group.save("folder")
-        assert rank.done == ["step", "push", "probe_logprobs", "save"]
+        assert rank.done == ["step", "probe_logprobs", "push", "save"]
 
     monkeypatch.setattr(learner_group.ray, "put", lambda batch: batch)
     run(scenario)
@@ -145,7 +145,7 @@ def test_no_step_comes_between_a_push_and_its_comparison(monkeypatch: pytest.Mon
         rank.push_may_end.set()
         assert await publish == 0
         await step
-        assert rank.done == ["push", "probe_logprobs", "step"]
+        assert rank.done == ["probe_logprobs", "push", "step"]
 
     run(scenario)
 
