@@ -11,8 +11,10 @@ import contextlib
 import math
 import time
 import uuid
+from collections.abc import Mapping
 from datetime import datetime
 from importlib import resources
+from types import MappingProxyType
 from typing import Any
 
 import docker
@@ -96,18 +98,26 @@ def how_to_get(image: str) -> str:
     return f"docker pull {image}, or make sandbox-image IMAGE={image}"
 
 
-SYSCTLS = {"net.ipv4.tcp_max_tw_buckets": "0"}
-"""A closed connection is forgotten at once, not after a minute. Empty once an engine has refused
-it: then a program that leaves one costs its container."""
+SYSCTLS: Mapping[str, str] = MappingProxyType({"net.ipv4.tcp_max_tw_buckets": "0"})
+"""A closed connection is forgotten at once, not after a minute. Where an engine refuses it, a
+program that leaves one costs its container."""
 
 
 class Container:
     """Implements `worker_pool.Worker`."""
 
     def __init__(
-        self, client: docker.DockerClient, image: str, limits: Limits, *, hash_seed: int = 0
+        self,
+        client: docker.DockerClient,
+        image: str,
+        limits: Limits,
+        *,
+        hash_seed: int = 0,
+        sysctls: Mapping[str, str] = SYSCTLS,
     ) -> None:
         """Start it and wait for its zygote. Raises `SandboxFault`."""
+        self.sysctls = sysctls
+        """Those that it has: none where the engine refused them."""
         self._memory_bytes = limits.memory_bytes + limits.output_bytes + _OVERHEAD_BYTES
         self._overhead = self._memory_bytes - limits.memory_bytes
         self._client = client
@@ -134,14 +144,14 @@ class Container:
             raise SandboxFault(f"{image} has Python {version}; it needs 3.12 or newer")
 
     def _begin(self, flags: dict[str, Any]) -> AttachedChannel:
-        """Create and start it, without `SYSCTLS` where the engine's kernel or runtime has none."""
+        """Create and start it, without sysctls where the engine's kernel or runtime has none."""
         try:
             return self._attach_and_start(flags)
         except APIError as error:
             told = str(error)
             if not flags["sysctls"] or not ("sysctl" in told or "/proc/sys" in told):
                 raise
-        SYSCTLS.clear()
+        self.sysctls = {}
         with contextlib.suppress(APIError):
             self._container.remove(force=True)
         return self._attach_and_start({**flags, "sysctls": {}})
@@ -240,7 +250,7 @@ class Container:
             "stdin_open": True,
             "stop_signal": "SIGKILL",  # process 1 hears no other: an engine would stop late
             "network_mode": "none",
-            "sysctls": dict(SYSCTLS),
+            "sysctls": dict(self.sysctls),
             "read_only": True,
             "tmpfs": tmpfs,
             "cap_drop": ["ALL"],

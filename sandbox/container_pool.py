@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from sandbox.container import ENGINE_ERRORS, Container, check_image, connect, engine_fault
+from sandbox.container import (
+    ENGINE_ERRORS,
+    SYSCTLS,
+    Container,
+    check_image,
+    connect,
+    engine_fault,
+)
 from sandbox.orphans import reap_orphans
 from sandbox.worker_pool import WorkerPool
 from stepcoder_dist.config import SandboxConfig
@@ -20,6 +27,7 @@ class ContainerPool(WorkerPool):
         self._image = config.image
         self._container_limits = config.limits
         self._hash_seed = config.hash_seed
+        self._sysctls = SYSCTLS
         self._was_away = False
         check_image(self._client, config.image)
         super().__init__(
@@ -43,12 +51,18 @@ class ContainerPool(WorkerPool):
             self._reap()
             self._was_away = False
         try:
-            return Container(
-                self._client, self._image, self._container_limits, hash_seed=self._hash_seed
+            made = Container(
+                self._client,
+                self._image,
+                self._container_limits,
+                hash_seed=self._hash_seed,
+                sysctls=self._sysctls,
             )
         except EngineAway:
             self._was_away = True
             raise
+        self._sysctls = made.sysctls  # what the engine refused once it is not asked for again
+        return made
 
     def _reap(self) -> None:
         """Raises `SandboxFault`."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from functools import cached_property
 from typing import Any
 
 from sandbox import checker, comparison
@@ -26,7 +25,7 @@ from sandbox.guest.layout import Phase
 from sandbox.guest.statement_lines import physical_lines
 from sandbox.guest_link import SPARE_INPUT_BYTES, Run, RunReport
 from sandbox.line_structure import marked_lines, read_structure
-from sandbox.orders import order_for, pack_program, pack_script
+from sandbox.orders import order_for, pack_inputs, pack_program, pack_script
 from sandbox.wording import printable, short
 from stepcoder_dist.errors import ProblemError, SandboxFault
 from stepcoder_dist.method.reward import worst
@@ -52,9 +51,12 @@ def judge(run: Run, source: str, tests: TestSuite, limits: Limits) -> Verdict:
 
 
 class _Judge:
+    """The state of one judgement."""
+
     def __init__(
         self, run: Run, source: str, tests: TestSuite, limits: Limits, checker_limits: Limits
     ) -> None:
+        """Raises `ProblemError` for inputs that cannot be sent."""
         self._run = run
         self._source = source
         self._tests = tests
@@ -68,6 +70,9 @@ class _Judge:
         self._trusted = limits.coverage
         self._share = False
         self._opinions: dict[int, checker.Opinion] = {}
+        self._inputs = pack_inputs(tests)
+        self._again: set[int] = set()
+        """Tests that did not pass beside others, or were cut off."""
         self._starved: set[int] = set()
         """Tests whose child was killed for wall time while it waited for a processor."""
 
@@ -115,7 +120,7 @@ class _Judge:
         most = max(1, min(TESTS_PER_CHILD, _MOST_LINE_BYTES // layout.stride(self._traced)))
         left = _MOST_INPUT_BYTES
         for place, test in enumerate(tests[:most]):
-            left -= len(self._packed_inputs[test])
+            left -= len(self._inputs[test])
             if left < 0:
                 return tests[: max(1, place)]
         return tests[:most]
@@ -132,7 +137,7 @@ class _Judge:
         if script:
             blobs.append(pack_script(tests.test_code, tests.setup_code, str(tests.entry_point)))
         else:
-            blobs += [self._packed_inputs[i] for i in chosen]
+            blobs += [self._inputs[i] for i in chosen]
         order = order_for(
             self._limits,
             blobs,
@@ -145,18 +150,6 @@ class _Judge:
         if never and (quiet or not report.starved):  # a busy machine's fault is tried in quiet
             raise SandboxFault(f"a child never started (exit status {report.status})")
         return report
-
-    @cached_property
-    def _packed_inputs(self) -> list[bytes]:
-        if self._tests.fn_name is None:
-            return [text.encode("utf-8", "surrogatepass") for text in self._tests.inputs]
-        try:
-            packed = [plain_data.encode(list(arguments)) for arguments in self._tests.inputs]
-        except (plain_data.Unreadable, plain_data.TooLarge):
-            raise ProblemError("an input is too deep or too large to be sent") from None
-        if any(plain_data.OPAQUE in data for data in packed):
-            raise ProblemError("an input holds an object that is no plain data")
-        return packed
 
     def _structure(self, report: RunReport) -> LineStructure:
         """Read what the child sealed. Raises `_DoesNotCompile`."""
@@ -192,11 +185,6 @@ class _Judge:
             self._take(results, self._child([self._script]), [self._script])
         self._run_starved_again(results)
         return [results[i] for i in range(len(self._tests))]
-
-    @cached_property
-    def _again(self) -> set[int]:
-        """Tests that did not pass beside others, or were cut off."""
-        return set()
 
     def _take(self, results: dict[int, TestResult], report: RunReport, chosen: list[int]) -> None:
         """Keep what counts: the child's first test, and every pass."""

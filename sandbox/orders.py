@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from sandbox.guest import plain_data
 from sandbox.guest.layout import Order
-from stepcoder_dist.records import Limits
+from stepcoder_dist.errors import ProblemError
+from stepcoder_dist.records import Limits, TestSuite
 
 
 def order_for(
@@ -50,3 +52,16 @@ def pack_program(
         "share": share,
     }
     return json.dumps(spec).encode("ascii")
+
+
+def pack_inputs(tests: TestSuite) -> list[bytes]:
+    """Every input as it is sent. Raises `ProblemError`."""
+    if tests.fn_name is None:
+        return [text.encode("utf-8", "surrogatepass") for text in tests.inputs]
+    try:
+        packed = [plain_data.encode(list(arguments)) for arguments in tests.inputs]
+    except (plain_data.Unreadable, plain_data.TooLarge):
+        raise ProblemError("an input is too deep or too large to be sent") from None
+    if any(plain_data.OPAQUE in data for data in packed):
+        raise ProblemError("an input holds an object that is no plain data")
+    return packed

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from printed import printed
 
-from sandbox import container as containers
 from sandbox.container import CAPABILITIES, FOLDERS, Container, check_image, connect
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import MissingEngine
@@ -264,14 +263,14 @@ def test_processes_files_and_memory_are_limited(tell):
 
 
 @pytest.mark.usefixtures("container")
-def test_an_engine_that_refuses_a_kernel_setting_starts_the_container_without_it(monkeypatch):
-    monkeypatch.setattr(containers, "SYSCTLS", {"net.ipv4.no_such_setting": "0"})
+def test_an_engine_that_refuses_a_kernel_setting_starts_the_container_without_it():
     client = connect()
-    made = Container(client, CONFIG.image, CONFIG.limits)
+    refused = {"net.ipv4.no_such_setting": "0"}
+    made = Container(client, CONFIG.image, CONFIG.limits, sysctls=refused)
     try:
         assert printed(made, "print(1 + 1)", CONFIG.limits) == "2\n"
         assert len(client.containers.list(all=True, filters={"name": made.name})) == 1
-        assert containers.SYSCTLS == {}
+        assert made.sysctls == {}
     finally:
         made.close()
         client.close()
