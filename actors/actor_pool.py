@@ -42,6 +42,9 @@ from stepcoder_dist.records import Completion, RolloutRequest
 
 logger = logging.getLogger(__name__)
 
+MAX_CALLS = 100_000
+"""Calls that run in an actor at the same time. Ray's default for coroutines is 1,000, and every
+group in flight holds one: a push could not enter, while the groups wait for its weights."""
 _ATTEMPTS = 3
 """Starts of a replacement before its slot is given up."""
 
@@ -263,6 +266,7 @@ class ActorPool:
             # The pool replaces processes itself: it must know when the weights are gone.
             max_restarts=0,
             max_task_retries=0,
+            max_concurrency=MAX_CALLS,
         )
         awaits_weights = self._weights_were_pushed
         slot.handle = actor_class.remote(
