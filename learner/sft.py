@@ -18,6 +18,7 @@ from learner.sft_plan import Phase, SftStep, measured_after, plan
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import Interrupted
 from stepcoder_dist.host.interruption import StopRequest
+from stepcoder_dist.ports import Placement, anywhere
 from stepcoder_dist.sft.examples import SftExamples
 from stepcoder_dist.sft.work import SftWork
 
@@ -74,6 +75,8 @@ class WarmStart:
         work: SftWork,
         on_progress: Callable[[SftProgress], None],
         stop: StopRequest | None = None,
+        *,
+        placement: Placement = anywhere,
     ) -> None:
         """`base` is the Hugging Face checkpoint to train; `work` was begun or is to be resumed."""
         counts = [len(phase) for phase in examples.phases]
@@ -85,7 +88,7 @@ class WarmStart:
         self._on_progress = on_progress
         self._stop = stop or StopRequest()
         self._measured = measured_after(config.sft, self.legs, counts[0])
-        self._ranks = RankGroup(_worker, config, base, name="sft")
+        self._ranks = RankGroup(_worker, config, base, name="sft", placement=placement)
         self._done = work.updates
         self._heldout_loss: float | None = None
 

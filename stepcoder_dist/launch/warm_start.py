@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -14,6 +15,7 @@ from stepcoder_dist.config import RunConfig
 from stepcoder_dist.host import model_source
 from stepcoder_dist.host.console import Phase
 from stepcoder_dist.host.interruption import StopRequest, run_until_done
+from stepcoder_dist.launch import placement
 from stepcoder_dist.launch.processes import console
 from stepcoder_dist.launch.ray_session import ray_session
 from stepcoder_dist.run.preflight import load_set, prompt_writer, tell_about_ray_job
@@ -93,7 +95,11 @@ async def warm_start(
             work.resume()
         else:
             work.begin()
-        run = learner_sft.WarmStart(config, examples, base, work, on_progress, stop)
+        # in the bundles of the learner's ranks: beside them there may be no room
+        ranks = partial(placement.of_rank, config)
+        run = learner_sft.WarmStart(
+            config, examples, base, work, on_progress, stop, placement=ranks
+        )
         heeding = stop.heed(announce) if stop else nullcontext()
         with Phase(console, "SFT", run.total - work.updates) as phase, heeding:
             report = await run.run(Path(config.sft_folder).resolve())
