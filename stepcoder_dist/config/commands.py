@@ -69,6 +69,12 @@ class EvalConfig(Section):
     temperature: NonNegativeFloat = 0.2
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
     k: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1,)
+    # other prompts in the engines' prefix caches: the sums of what is sampled next may differ
+    every: Annotated[int, Field(ge=0), Counts(train=BITS, sft=NO, evaluation=NO)] = 0
+    """Learner steps between two evaluations during training, which also has one at its start and
+    one at its end; 0: none. `stepcoder ablate` has a key of its own for it."""
+    during: Annotated[Positive, Counts(train=BITS, sft=NO, evaluation=NO)] = 100
+    """Evaluations during training ask at most so many held-out problems, spread over the set."""
 
     @model_validator(mode="after")
     def _k_fits(self) -> EvalConfig:

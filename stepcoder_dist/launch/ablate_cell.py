@@ -109,7 +109,7 @@ def _train(
             held.backend = executor.backend
 
             async def between_steps(version: WeightVersion) -> None:
-                if version == steps or (every and version % every == 0):
+                if version == steps or (every and version and version % every == 0):
                     await held.evaluate(version, pools)
 
             await train_in(

@@ -86,6 +86,7 @@ def _demo(config: RunConfig, base: str, examples: SftExamples | None) -> None:
                 writer,
                 pools,
                 checkpoint,
+                heldout=heldout,
                 stop=stop,
                 then=evaluate_trained,
             )

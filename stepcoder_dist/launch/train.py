@@ -7,7 +7,9 @@ from contextlib import closing
 
 from stepcoder_dist import report
 from stepcoder_dist.config import RunConfig
+from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
 from stepcoder_dist.host.interruption import StopRequest, run_until_done
+from stepcoder_dist.launch.evaluate import evaluate_in
 from stepcoder_dist.launch.processes import console, open_learner, open_pools, open_sandbox
 from stepcoder_dist.launch.ray_metrics import RayMetrics
 from stepcoder_dist.launch.ray_session import ray_session
@@ -16,6 +18,7 @@ from stepcoder_dist.loop.run import nothing
 from stepcoder_dist.records import Problem, WeightVersion
 from stepcoder_dist.run import session
 from stepcoder_dist.run.digests import sources
+from stepcoder_dist.run.heldout_scores import HeldoutScores, slice_of
 from stepcoder_dist.run.metric_sinks import JsonLines, MetricSink, TensorBoard
 from stepcoder_dist.run.preflight import (
     fitting,
@@ -25,6 +28,7 @@ from stepcoder_dist.run.preflight import (
     sft_checkpoint,
     tell_about_ray_job,
     tell_if_the_policy_stands_still,
+    without_given_code,
 )
 from stepcoder_dist.run.run_folder import RunFolder, checkpoints
 from stepcoder_dist.run.session import Pools
@@ -52,6 +56,7 @@ def _train(
     problems = load_set(config, config.problems.train, console)
     writer = prompt_writer(config, base)
     problems = fitting(config, problems, writer, console)
+    heldout = _asked_during_training(config, writer)
     tell_about_ray_job(config, console)
     tell_if_the_policy_stands_still(config, console)
     stop = StopRequest()
@@ -71,6 +76,7 @@ def _train(
                     writer,
                     pools,
                     checkpoint,
+                    heldout=heldout,
                     made_from=made_from,
                     resume=resume,
                     stop=stop,
@@ -83,6 +89,14 @@ def _train(
         with report.written_at_the_end(folder.path, console), ray_session(config):
             run_until_done(command(folder), stop)
     console.print(f"run directory: {folder.path}", highlight=False)
+
+
+def _asked_during_training(config: RunConfig, writer: PromptWriter) -> list[Problem]:
+    """The held-out problems that fit, as `stepcoder eval` asks them; none without evaluations."""
+    if not config.evaluation.every:
+        return []
+    whole = load_set(config, config.problems.heldout, console)
+    return fitting(without_given_code(config), whole, writer, console)
 
 
 def check_resumable(config: RunConfig, folder: RunFolder, made_from: Mapping[str, str]) -> None:
@@ -102,6 +116,7 @@ async def train_in(
     pools: Pools,
     checkpoint: str,
     *,
+    heldout: Sequence[Problem] = (),
     made_from: Mapping[str, str] | None = None,
     resume: bool = False,
     stop: StopRequest | None = None,
@@ -110,8 +125,9 @@ async def train_in(
 ) -> None:
     """RL with pools that are open already. `made_from`: the run's `sources`, where they are known.
 
-    `between_steps` is awaited after every step with its version (`Run.between_steps`), `then` at
-    the end, while the final weights are at hand.
+    `heldout`: what evaluations during training choose from, where `evaluation.every` asks for them.
+    Without it `between_steps` is `Run.between_steps`. `then` is awaited at the end, while the final
+    weights are at hand.
     """
     if config.colocate:
         await pools.sampler.rest()  # loading needs the shared GPUs; the first push wakes it
@@ -122,11 +138,18 @@ async def train_in(
         run.between_steps = between_steps
         if resume:
             await session.restore(run, folder)
-        sinks: list[MetricSink] = [
-            JsonLines(folder.path / "metrics.jsonl"),
+        live: list[MetricSink] = [
             TensorBoard(folder.path / "tensorboard", after_step=run.book.version),
             RayMetrics(),
         ]
+        sinks: list[MetricSink] = [JsonLines(folder.path / "metrics.jsonl"), *live]
+        if config.evaluation.every and heldout:
+            asked = slice_of(config, heldout)
+
+            async def ask(title: str) -> list[EvaluatedSample]:
+                return await evaluate_in(config, asked, writer, pools, title)
+
+            run.between_steps = HeldoutScores(config, folder.path, live, ask, console).after_step
         try:
             await session.train(run, folder, sinks, console)
             if then is not None:

@@ -23,6 +23,8 @@ METRICS: dict[str, str] = {
     "pass_rate": "share of samples that passed every test",
     **{f"pass_rate/{level}": f"the same, {level} problems only" for level in LEVELS},
     **{f"outcomes/{outcome}": f"samples whose outcome was {outcome}" for outcome in Outcome},
+    "heldout/pass_at_1": "pass@1 on held-out problems, every evaluation.every steps",
+    **{f"heldout/pass_at_1/{level}": f"the same, {level} problems only" for level in LEVELS},
     "completion_tokens": "sampled tokens of the step",
     "completion_length": "mean sampled tokens of a sample",
     "staleness": "mean versions between sampling and training",

@@ -162,7 +162,7 @@ class TrainLoop:
                 self._records.remember(report.version)
                 stale = await self._publish_and_record(report, batch, clock)
                 run.stop.check()
-                await run.between_steps(report.version)
+                await run.stop.first(run.between_steps(report.version))
                 replacements.create_task(self._rollouts.replace(stale))
                 await book.publish(report.version)
 

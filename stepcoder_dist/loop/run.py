@@ -51,8 +51,9 @@ class Run:
     """Digests of what the run is made from (`content_digest.sources`)."""
     stop: StopRequest = field(default_factory=StopRequest)
     between_steps: Callable[[WeightVersion], Awaitable[None]] = nothing
-    """Awaited when a step is recorded and the actors hold its weights, before the next is planned;
-    the step's clock does not run."""
+    """Awaited with the version that the actors hold: before the first step, and when a step is
+    recorded, before the actors are asked for the next. The step's clock does not run. A request to
+    stop cancels it."""
     book: SampleBook = field(init=False)
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stepcoder_dist.loop.metrics import METRICS
 from stepcoder_dist.records import LEVELS, Outcome
@@ -30,6 +30,8 @@ class Chart:
     names: tuple[str, ...]
     unit: str = ""
     """"%": a share; otherwise printed after the value."""
+    sparse: bool = False
+    """True for what is measured at some steps only: its points are joined, without an average."""
 
     @property
     def meaning(self) -> str:
@@ -42,6 +44,12 @@ GROUPS: tuple[tuple[str, tuple[Chart, ...]], ...] = (
         (
             Chart("Reward", ("reward",)),
             Chart("Pass share", ("pass_rate", *(f"pass_rate/{level}" for level in LEVELS)), "%"),
+            Chart(
+                "Held-out pass@1",
+                ("heldout/pass_at_1", *(f"heldout/pass_at_1/{level}" for level in LEVELS)),
+                "%",
+                sparse=True,
+            ),
             Chart("Mean stage", ("mean_stage",)),
             Chart("Completion length", ("completion_length",), "tokens"),
         ),
@@ -103,7 +111,7 @@ def groups_for(names: Collection[str]) -> list[tuple[str, list[Chart]]]:
     found = []
     for title, charts in (*GROUPS, ("Other figures", tuple(others))):
         present = [
-            Chart(chart.title, tuple(name for name in chart.names if name in names), chart.unit)
+            replace(chart, names=tuple(name for name in chart.names if name in names))
             for chart in charts
             if chart.names[0] in names
         ]

@@ -36,15 +36,22 @@ function movingAverage(values) {
   });
 }
 
-function pathOf(values, x, y) {
+/** `joined`: over the steps without a value. */
+function pathOf(values, x, y, joined) {
   let path = "";
   let pen = "M";
   values.forEach((value, place) => {
-    if (value === null) { pen = "M"; return; }
+    if (value === null) { if (!joined) pen = "M"; return; }
     path += `${pen}${x(place).toFixed(1)} ${y(value).toFixed(1)}`;
     pen = "L";
   });
   return path;
+}
+
+/** At every step the last value up to it. */
+function carried(values) {
+  let last = null;
+  return values.map((value) => (last = value ?? last));
 }
 
 function yRange(series, unit) {
@@ -66,12 +73,13 @@ const redraws = [];
 
 function lineChart(chart) {
   const series = chart.names.map((name) => data.columns[name]);
+  const told = chart.sparse ? series.map(carried) : series;
   const value = el("span", { class: "value" });
   const holder = el("div");
   const legend = chart.names.length > 1 && el("ul", { class: "legend" }, chart.names.map((name, place) => el("li", {},
     svg("svg", { viewBox: "0 0 20 14", "aria-hidden": "true" }, svg("path", { d: "M0 7H20", class: `line c${place % 4} d${place % 4}` })), shortName(name))));
   const say = (index) => `step ${steps[index]}: ` + chart.names.map((name, place) =>
-    `${chart.names.length > 1 ? `${shortName(name)} ` : ""}${figure(series[place][index], chart.unit)}`).join(", ");
+    `${chart.names.length > 1 ? `${shortName(name)} ` : ""}${figure(told[place][index], chart.unit)}`).join(", ");
 
   function draw(width) {
     const height = 132, left = 44, right = 10, top = 8, bottom = 20;
@@ -88,18 +96,18 @@ function lineChart(chart) {
       const place = left + (steps.length < 2 ? (width - left - right) / 2 : (tick - steps[0]) / (steps.at(-1) - steps[0]) * (width - left - right));
       node.append(svg("text", { x: place, y: height - 4, "text-anchor": "middle" }, integer(tick)));
     }
-    const smooth = byId("smooth").checked;
+    const smooth = !chart.sparse && byId("smooth").checked;
     series.forEach((values, place) => {
       const style = `line c${place % 4}`;
       if (smooth) node.append(svg("path", { class: `${style} raw`, d: pathOf(values, x, y) }));
-      node.append(svg("path", { class: `${style} d${place % 4}`, d: pathOf(smooth ? movingAverage(values) : values, x, y) }));
-      if (values.filter((v) => v !== null).length === 1) values.forEach((v, index) => { if (v !== null) node.append(svg("circle", { class: `dot c${place % 4}`, r: 4, cx: x(index), cy: y(v) })); });
+      node.append(svg("path", { class: `${style} d${place % 4}`, d: pathOf(smooth ? movingAverage(values) : values, x, y, chart.sparse) }));
+      if (chart.sparse || values.filter((v) => v !== null).length === 1) values.forEach((v, index) => { if (v !== null) node.append(svg("circle", { class: `dot c${place % 4}`, r: chart.sparse ? 2.6 : 4, cx: x(index), cy: y(v) })); });
     });
     const cross = svg("g");
     node.append(cross);
     follow = (index) => {
       const shown = index ?? steps.length - 1;
-      value.textContent = index === null ? figure(series[0][shown], chart.unit) : `${integer(steps[shown])}: ${figure(series[0][shown], chart.unit)}`;
+      value.textContent = index === null ? figure(told[0][shown], chart.unit) : `${integer(steps[shown])}: ${figure(told[0][shown], chart.unit)}`;
       cross.replaceChildren();
       if (index === null) return;
       cross.append(svg("line", { class: "cross", x1: x(index), x2: x(index), y1: top, y2: height - bottom }));
@@ -181,7 +189,7 @@ function stackedChart(title, parts, unit) {
 }
 
 /** A figure that never changes is said in a line, not drawn. */
-const isStill = (names) => steps.length > 2 && names.every((name) => new Set(data.columns[name].filter((v) => v !== null)).size < 2);
+const isStill = ({ names, sparse }) => !sparse && steps.length > 2 && names.every((name) => new Set(data.columns[name].filter((v) => v !== null)).size < 2);
 
 function drawCurves() {
   byId("smooth").checked = steps.length >= 16;
@@ -189,7 +197,7 @@ function drawCurves() {
   if (data.bin > 1) byId("bin-note").textContent = ` (the mean over ${data.bin} steps, up to the one named: the run is long)`;
   for (const group of data.groups) {
     const names = group.charts.flatMap((chart) => chart.names.map((name) => [name, chart.unit]));
-    const still = group.charts.filter((chart) => isStill(chart.names));
+    const still = group.charts.filter((chart) => isStill(chart));
     const moving = group.charts.filter((chart) => !still.includes(chart));
     byId("curve-groups").append(el("div", { class: "group" }, el("h3", {}, group.title),
       el("div", { class: "multiples" }, moving.map(lineChart)),

@@ -47,6 +47,7 @@ def page_data(run: RunRecord) -> dict[str, Any]:
                         "names": chart.names,
                         "unit": chart.unit,
                         "meaning": chart.meaning,
+                        "sparse": chart.sparse,
                     }
                     for chart in charts
                 ],

@@ -16,6 +16,7 @@ from typing import Any
 
 from stepcoder_dist.errors import UserError
 from stepcoder_dist.records import Outcome
+from stepcoder_dist.run import heldout_rows
 
 Row = dict[str, Any]
 
@@ -56,7 +57,8 @@ class RunRecord:
     config_text: str
     config: Mapping[str, Any]
     metrics: Sequence[Mapping[str, float]]
-    """One object a step, ascending, with finite numbers only."""
+    """One object a step, ascending, with finite numbers only. The scores of heldout.jsonl are part
+    of it, and may have steps of their own, such as step 0."""
     samples: SampleIndex
     evaluations: Mapping[str, Sequence[Row]]
     """Rows of eval/<label>.jsonl; "sft" first."""
@@ -89,7 +91,7 @@ def read_run(path: Path) -> RunRecord:
         path=path.resolve(),
         config_text=config_text,
         config=_parsed(config_text),
-        metrics=_metrics(metrics_file, unreadable),
+        metrics=_metrics(metrics_file, path / heldout_rows.NAME, unreadable),
         samples=_index(path / "samples.jsonl", unreadable),
         evaluations={
             file.stem: [row for _, _, row in _rows(file, unreadable)]
@@ -140,7 +142,7 @@ def _count(unreadable: dict[str, int], path: Path) -> None:
     unreadable[path.name] = unreadable.get(path.name, 0) + 1
 
 
-def _metrics(path: Path, unreadable: dict[str, int]) -> list[dict[str, float]]:
+def _metrics(path: Path, heldout_file: Path, unreadable: dict[str, int]) -> list[dict[str, float]]:
     steps: dict[int, dict[str, float]] = {}
     for _, _, row in _rows(path, unreadable):
         figures = {key: value for key, value in row.items() if _is_figure(value)}
@@ -148,6 +150,12 @@ def _metrics(path: Path, unreadable: dict[str, int]) -> list[dict[str, float]]:
             steps[int(figures["step"])] = figures
         else:
             _count(unreadable, path)
+    for _, _, row in _rows(heldout_file, unreadable):
+        step = row.get("step")
+        if isinstance(step, int):
+            steps.setdefault(step, {"step": step}).update(heldout_rows.figures_of(row))
+        else:
+            _count(unreadable, heldout_file)
     return [steps[step] for step in sorted(steps)]
 
 

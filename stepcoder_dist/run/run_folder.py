@@ -3,6 +3,7 @@
 config.toml                resolved
 metrics.jsonl              one object a step
 samples.jsonl              one object for each trained sample (docs/report.md)
+heldout.jsonl              one object for each evaluation during training (docs/evaluation.md)
 tensorboard/
 eval/<label>.jsonl         one object for each evaluated sample
 report.html                what `stepcoder report` makes of all this
@@ -29,6 +30,7 @@ from stepcoder_dist.host.json_lines import append_rows
 from stepcoder_dist.loop.judged_sample import JudgedSample
 from stepcoder_dist.paths import runs_root
 from stepcoder_dist.records import WeightVersion
+from stepcoder_dist.run import heldout_rows
 from stepcoder_dist.run.run_file import describe
 from stepcoder_dist.run.sample_rows import sample_rows
 
@@ -62,6 +64,13 @@ class RunFolder:
         A `run_dir` that the user named is taken as it is. Raises `ConfigError` when it already
         holds a run.
         """
+        folder = cls._unused(config)
+        # an attempt that ended before its first step left no more than this
+        (folder.path / heldout_rows.NAME).unlink(missing_ok=True)
+        return folder
+
+    @classmethod
+    def _unused(cls, config: RunConfig) -> RunFolder:
         if config.run_dir:
             folder = cls(Path(config.run_dir), config)
             if _used(folder.path):
@@ -113,7 +122,7 @@ class RunFolder:
 
     def cut_after(self, version: WeightVersion) -> None:
         """Drop the rows of steps that a resumed run will do again."""
-        for name in ("metrics.jsonl", "samples.jsonl"):
+        for name in ("metrics.jsonl", "samples.jsonl", heldout_rows.NAME):
             json_lines.cut_after(self.path / name, version)
 
     def write_evaluation(self, label: str, samples: Sequence[EvaluatedSample]) -> Path:

@@ -56,6 +56,7 @@ async def train(run: Run, folder: RunFolder, sinks: Sequence[MetricSink], consol
     run.sampler.refresh_with(refresh)
     # Also at version 0: it shows that both sides read the same checkpoint.
     await refresh(await run.sampler.weight_targets())
+    await run.between_steps(run.book.version)
     left = run.config.train.steps - run.book.version
     with Phase(console, "RL", left, lines=left) as phase, run.stop.heed(announce):
         records = _Records(run, folder, sinks, phase)

@@ -27,6 +27,8 @@ SETTINGS = SMALL | {
     "train.steps": 3,
     "train.checkpoint_every": 3,
     "sandbox.backend": "docker",
+    "evaluation.every": 2,
+    "evaluation.during": 4,
 }
 
 
@@ -121,6 +123,16 @@ def test_three_steps_with_two_actors_and_two_executors_train_every_sample(
     ]
 
 
+def test_held_out_problems_were_asked_at_the_start_on_the_way_and_at_the_end(
+    demo: tuple[Path, str],
+):
+    folder, output = demo
+    scores = [json.loads(row) for row in (folder / "run/heldout.jsonl").read_text().splitlines()]
+    assert [score["step"] for score in scores] == [0, 2, 3]
+    assert [score["samples"] - score["faults"] for score in scores] == [4, 4, 4]
+    assert "held-out pass@1 of step 3: " in output
+
+
 def test_the_learner_sees_the_log_probs_that_vllm_sampled_with(demo: tuple[Path, str]):
     folder, _ = demo
     steps = [json.loads(row) for row in (folder / "run/metrics.jsonl").read_text().splitlines()]
@@ -137,8 +149,12 @@ def test_the_report_was_written_at_the_end_and_agrees_with_the_files(demo: tuple
     data = json.loads(block.partition("</script>")[0])
     steps = [json.loads(row) for row in (folder / "run/metrics.jsonl").read_text().splitlines()]
     samples = [json.loads(row) for row in (folder / "run/samples.jsonl").read_text().splitlines()]
-    assert data["steps"] == [step["step"] for step in steps]
-    assert data["columns"]["reward"] == pytest.approx([s["reward"] for s in steps], rel=1e-4)
+    assert data["steps"] == [0, *(step["step"] for step in steps)]
+    rewards = data["columns"]["reward"]
+    assert rewards[0] is None
+    assert rewards[1:] == pytest.approx([s["reward"] for s in steps], rel=1e-4)
+    scores = data["columns"]["heldout/pass_at_1"]
+    assert [score is None for score in scores] == [False, True, False, False]
     assert data["run"]["trained"] == len(samples)
     whole = {sample["sample_id"] for sample in samples if "source" in sample}
     assert data["recorded"] == len(whole) > 0
@@ -166,5 +182,7 @@ def test_a_run_that_is_done_goes_on_where_more_steps_are_asked_for_and_leaves_no
     assert "✓ RL" in output
     steps = [json.loads(row) for row in (folder / "run/metrics.jsonl").read_text().splitlines()]
     assert [step["step"] for step in steps] == [1, 2, 3, 4, 5]
+    scores = [json.loads(row) for row in (folder / "run/heldout.jsonl").read_text().splitlines()]
+    assert [score["step"] for score in scores] == [0, 2, 3, 4, 5]
     assert (shared_memory(), orphans()) == (before, [])
     assert processes_of_session(process.pid) == []

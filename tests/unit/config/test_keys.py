@@ -155,6 +155,8 @@ evaluation.samples_per_problem no    no    yes
 evaluation.temperature         no    no    yes
 evaluation.top_p               no    no    yes
 evaluation.k                   no    no    yes
+evaluation.every               bits  no    no
+evaluation.during              bits  no    no
 hardware.gpu                   no    no    no
 hardware.tflops                no    no    no
 hardware.memory_gb_s           no    no    no

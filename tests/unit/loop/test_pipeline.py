@@ -143,7 +143,7 @@ def test_without_staleness_every_sample_is_made_by_the_weights_that_it_trains(
         assert {(t.oldest_weights, t.ticket.planned_step) for t in batch} == {(step, step)}
 
 
-def test_between_steps_the_sampler_has_the_new_weights_and_nothing_is_on_its_way(
+def test_before_and_between_steps_the_sampler_has_the_weights_and_nothing_is_on_its_way(
     executor: ProcessExecutor, tmp_path: Path
 ):
     sampler = FakeSampler(right, width=2)
@@ -167,7 +167,7 @@ def test_between_steps_the_sampler_has_the_new_weights_and_nothing_is_on_its_way
 
     run.between_steps = note
     run_loops(run, tmp_path, executor)
-    assert seen == [(1, [1], 0), (2, [2], 0), (3, [3], 0), (4, [4], 0)]
+    assert seen == [(0, [0], 0), (1, [1], 0), (2, [2], 0), (3, [3], 0), (4, [4], 0)]
 
 
 def test_only_lines_that_ran_carry_loss(executor: ProcessExecutor, tmp_path: Path):

@@ -128,6 +128,29 @@ def test_the_gain_is_paired_over_problems_from_sft_to_the_last_evaluation(folder
     assert 0 < low < 0.5 < high < 1
 
 
+def test_scores_of_evaluations_during_training_are_a_chart_with_points_of_their_own(folder: Path):
+    scores = [(0, 0.25), (4, 0.5), (8, 0.75)]
+    append_rows(
+        folder / "heldout.jsonl",
+        (
+            {"step": step, "pass_at_1": score, "levels": {"interview": {"pass_at_1": score / 2}}}
+            for step, score in scores
+        ),
+    )
+    data = page_data(read_run(folder))
+    assert data["steps"] == list(range(9))
+    assert data["columns"]["heldout/pass_at_1"] == [
+        *(0.25, None, None, None, 0.5, None, None, None, 0.75)
+    ]
+    assert data["columns"]["heldout/pass_at_1/interview"][4] == 0.25
+    assert data["columns"]["reward"][0] is None
+    assert data["run"]["done"] == 8
+    learning = next(group for group in data["groups"] if group["title"] == "Learning")
+    (chart,) = (chart for chart in learning["charts"] if chart["title"] == "Held-out pass@1")
+    assert chart["names"] == ("heldout/pass_at_1", "heldout/pass_at_1/interview")
+    assert (chart["unit"], chart["sparse"]) == ("%", True)
+
+
 # ── a run in progress, a damaged one, none ──
 
 

@@ -37,6 +37,16 @@ def test_a_new_run_takes_the_next_free_folder():
     assert (first.path.name, second.path.name) == ("clamp", "clamp-2")
 
 
+def test_a_new_run_keeps_no_score_of_an_attempt_that_ended_before_its_first_step():
+    for settings in (config(), config(run_dir="here")):
+        first = RunFolder.fresh(settings)
+        (first.path / "heldout.jsonl").write_text('{"step": 0, "pass_at_1": 0.5}\n')
+        first.close()
+        second = RunFolder.fresh(settings)
+        assert second.path == first.path
+        assert not (second.path / "heldout.jsonl").exists()
+
+
 def test_a_folder_that_a_live_run_holds_is_passed_over_or_refused_by_name():
     live = RunFolder.fresh(config())
     assert RunFolder.fresh(config()).path.name == "clamp-2"

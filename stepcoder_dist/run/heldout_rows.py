@@ -1,0 +1,71 @@
+"""The rows of heldout.jsonl: one object for each evaluation during training, by step.
+
+    {"step": 25, "problems": 100, "samples": 100, "pass_at_1": 0.41, "interval": [0.32, 0.51],
+     "levels": {"interview": {"problems": 50, "pass_at_1": 0.3, "interval": [0.18, 0.42]}, ...},
+     "outcomes": {"passed": 41, "wrong_answer": 59}, "faults": 0, "seconds": 21.4}
+
+`problems` have a judged sample, `samples` include those on which the sandbox failed (`faults`). A
+score and its 95% interval are null where nothing was judged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
+from stepcoder_dist.evaluation.pass_at_k import LevelScore, scores
+from stepcoder_dist.host import json_lines
+from stepcoder_dist.records import LEVELS, WeightVersion
+
+NAME = "heldout.jsonl"
+
+
+def row_of(
+    step: WeightVersion, samples: Sequence[EvaluatedSample], seconds: float
+) -> dict[str, Any]:
+    """Plain JSON data about the evaluation of a step's weights."""
+    *levels, total = scores(samples, (1,))
+    return {
+        "step": step,
+        "problems": total.problems,
+        "samples": total.samples,
+        **_pass_at_1(total),
+        "levels": {
+            score.level: {"problems": score.problems, **_pass_at_1(score)} for score in levels
+        },
+        "outcomes": Counter(sample.outcome for sample in samples if sample.outcome is not None),
+        "faults": total.faults,
+        "seconds": round(seconds, 3),
+    }
+
+
+def _pass_at_1(score: LevelScore) -> dict[str, Any]:
+    return {"pass_at_1": score.pass_at.get(1), "interval": score.intervals.get(1)}
+
+
+def figures_of(row: Mapping[str, Any]) -> dict[str, float]:
+    """The scores by their names in `metrics.METRICS`; what is null or no number has no figure."""
+    levels = row.get("levels")
+    by_level = levels if isinstance(levels, Mapping) else {}
+    found = {"heldout/pass_at_1": row} | {
+        f"heldout/pass_at_1/{level}": by_level[level]
+        for level in LEVELS
+        if isinstance(by_level.get(level), Mapping)
+    }
+    return {
+        name: float(score)
+        for name, scored in found.items()
+        if isinstance(score := scored.get("pass_at_1"), int | float) and math.isfinite(score)
+    }
+
+
+def pass_at_1_by_step(path: Path) -> dict[WeightVersion, float | None]:
+    """The score of every evaluation in the file; none where there is no file.
+
+    Raises `ValueError` or `KeyError` for a file of something else.
+    """
+    return {int(row["step"]): row["pass_at_1"] for row in json_lines.rows(path)}

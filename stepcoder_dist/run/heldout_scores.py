@@ -1,0 +1,68 @@
+"""Evaluations during training: the weights of some steps on a fixed slice of the held-out set."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from stepcoder_dist.config import RunConfig
+from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
+from stepcoder_dist.host.even_choice import spread
+from stepcoder_dist.host.json_lines import append_rows
+from stepcoder_dist.records import Problem, WeightVersion
+from stepcoder_dist.run import heldout_rows
+from stepcoder_dist.run.metric_sinks import MetricSink
+
+Ask = Callable[[str], Awaitable[list[EvaluatedSample]]]
+"""Evaluates the weights that the actors hold; the argument is a title for the user."""
+
+
+class HeldoutScores:
+    """Evaluates when it is time, into heldout.jsonl and the sinks."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        run_dir: Path,
+        sinks: Sequence[MetricSink],
+        ask: Ask,
+        console: Console,
+    ) -> None:
+        """`sinks`: all but metrics.jsonl, whose rows are steps."""
+        self._every = config.evaluation.every
+        self._steps = config.train.steps
+        self._file = run_dir / heldout_rows.NAME
+        self._sinks = sinks
+        self._ask = ask
+        self._console = console
+
+    async def after_step(self, version: WeightVersion) -> None:
+        """Evaluate the version if it is due and the file has no row of it."""
+        if self._is_due(version) and version not in heldout_rows.pass_at_1_by_step(self._file):
+            await self._evaluate(version)
+
+    def _is_due(self, version: WeightVersion) -> bool:
+        return self._every > 0 and (version % self._every == 0 or version == self._steps)
+
+    async def _evaluate(self, version: WeightVersion) -> None:
+        start = time.monotonic()
+        samples = await self._ask(f"eval step {version}")
+        row = heldout_rows.row_of(version, samples, time.monotonic() - start)
+        append_rows(self._file, [row])
+        figures = heldout_rows.figures_of(row)
+        for sink in self._sinks:
+            sink.write(version, figures)
+        score = "–" if row["pass_at_1"] is None else f"{row['pass_at_1']:.1%}"
+        self._console.print(
+            f"held-out pass@1 of step {version}: {score} over {row['problems']} problems",
+            highlight=False,
+        )
+
+
+def slice_of(config: RunConfig, heldout: Sequence[Problem]) -> list[Problem]:
+    """The problems that evaluations during training ask, in the order of the set; often all."""
+    chosen = {problem.problem_id for problem in spread(heldout)[: config.evaluation.during]}
+    return [problem for problem in heldout if problem.problem_id in chosen]
