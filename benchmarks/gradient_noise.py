@@ -41,8 +41,8 @@ from learner.weight_publisher import make_publisher
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import RunError
 from stepcoder_dist.host.console import Phase, open_console
+from stepcoder_dist.launch.cluster.ray_session import ray_session
 from stepcoder_dist.launch.processes import open_pools, open_sandbox
-from stepcoder_dist.launch.ray_session import ray_session
 from stepcoder_dist.loop import pipeline
 from stepcoder_dist.loop.judged_sample import JudgedSample
 from stepcoder_dist.records import Outcome, StepReport, Trajectory, WeightVersion

@@ -75,7 +75,7 @@ def probes(config: RunConfig, *, local: bool) -> list[Probe]:
         found.append(nccl)
     session = Probe(
         subject="Ray",
-        module="stepcoder_dist.launch.ray_probe",
+        module="stepcoder_dist.launch.cluster.ray_probe",
         calls={"session": {"demand": demand(config)}, "authentication": {}},
         fix="make setup; what Ray printed is under /tmp/ray",
     )

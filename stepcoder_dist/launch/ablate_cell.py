@@ -16,9 +16,9 @@ from stepcoder_dist.config import Backend, RunConfig
 from stepcoder_dist.errors import ConfigError, RunError, SandboxFault
 from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
 from stepcoder_dist.host.interruption import run_until_done
+from stepcoder_dist.launch.cluster.ray_session import ray_session
 from stepcoder_dist.launch.evaluate import evaluate_in
 from stepcoder_dist.launch.processes import console, open_pools, open_sandbox
-from stepcoder_dist.launch.ray_session import ray_session
 from stepcoder_dist.launch.train import train_in
 from stepcoder_dist.paths import runs_root
 from stepcoder_dist.records import Outcome, Problem, WeightVersion

@@ -13,9 +13,9 @@ from stepcoder_dist.evaluation.pass_at_k import scores
 from stepcoder_dist.evaluation.table import scores_table
 from stepcoder_dist.host import model_source
 from stepcoder_dist.host.interruption import StopRequest, run_until_done
+from stepcoder_dist.launch.cluster.ray_session import ray_session
 from stepcoder_dist.launch.evaluate import evaluate_in
 from stepcoder_dist.launch.processes import console, open_pools, open_sandbox
-from stepcoder_dist.launch.ray_session import ray_session
 from stepcoder_dist.launch.train import train_in
 from stepcoder_dist.launch.warm_start import warm_start, warm_start_from
 from stepcoder_dist.run.preflight import (

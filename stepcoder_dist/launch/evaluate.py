@@ -17,8 +17,8 @@ from stepcoder_dist.evaluation.table import scores_table
 from stepcoder_dist.host.console import Phase
 from stepcoder_dist.host.interruption import run_until_done
 from stepcoder_dist.host.model_source import find
+from stepcoder_dist.launch.cluster.ray_session import ray_session
 from stepcoder_dist.launch.processes import console, open_pools, open_sandbox
-from stepcoder_dist.launch.ray_session import ray_session
 from stepcoder_dist.paths import runs_root
 from stepcoder_dist.records import Problem
 from stepcoder_dist.run.preflight import (

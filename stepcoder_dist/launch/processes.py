@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.host.console import open_console
-from stepcoder_dist.launch import placement
+from stepcoder_dist.launch.cluster import placement
 from stepcoder_dist.run.session import Pools
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from stepcoder_dist import report
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
 from stepcoder_dist.host.interruption import StopRequest, run_until_done
+from stepcoder_dist.launch.cluster.ray_metrics import RayMetrics
+from stepcoder_dist.launch.cluster.ray_session import ray_session
 from stepcoder_dist.launch.evaluate import evaluate_in
 from stepcoder_dist.launch.processes import console, open_learner, open_pools, open_sandbox
-from stepcoder_dist.launch.ray_metrics import RayMetrics
-from stepcoder_dist.launch.ray_session import ray_session
 from stepcoder_dist.launch.warm_start import warm_start, warm_start_from
 from stepcoder_dist.loop.run import nothing
 from stepcoder_dist.records import Problem, WeightVersion

@@ -15,9 +15,9 @@ from stepcoder_dist.config import RunConfig
 from stepcoder_dist.host import model_source
 from stepcoder_dist.host.console import Phase
 from stepcoder_dist.host.interruption import StopRequest, run_until_done
-from stepcoder_dist.launch import placement
+from stepcoder_dist.launch.cluster import placement
+from stepcoder_dist.launch.cluster.ray_session import ray_session
 from stepcoder_dist.launch.processes import console
-from stepcoder_dist.launch.ray_session import ray_session
 from stepcoder_dist.run.preflight import load_set, prompt_writer, tell_about_ray_job
 from stepcoder_dist.sft import (
     examples as sft_examples,

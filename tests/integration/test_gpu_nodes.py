@@ -13,7 +13,7 @@ import ray
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.launch.ray_session import ray_session
+from stepcoder_dist.launch.cluster.ray_session import ray_session
 
 pytestmark = pytest.mark.ray
 

@@ -30,7 +30,7 @@ from actors.rollout_actor import ActorStats
 from learner.weight_publisher import make_publisher
 from sandbox.process_executor import ProcessExecutor
 from stepcoder_dist.config import RunConfig, SandboxConfig
-from stepcoder_dist.launch import placement
+from stepcoder_dist.launch.cluster import placement
 from stepcoder_dist.loop.fakes import FakeLearner
 from stepcoder_dist.loop.run import Run
 from stepcoder_dist.loop.sample_book import Fate

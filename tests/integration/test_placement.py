@@ -14,7 +14,7 @@ from ray.cluster_utils import Cluster
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.launch import placement
+from stepcoder_dist.launch.cluster import placement
 
 pytestmark = pytest.mark.ray
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.launch.placement import plan
+from stepcoder_dist.launch.cluster.placement import plan
 
 ONE = {"CPU": 1.0, "GPU": 1.0}
 FOUR_GPUS = {"CPU": 32.0, "GPU": 4.0}

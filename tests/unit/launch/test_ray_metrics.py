@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("ray")
 
-from stepcoder_dist.launch.ray_metrics import RayMetrics
+from stepcoder_dist.launch.cluster.ray_metrics import RayMetrics
 from stepcoder_dist.loop.metrics import METRICS
 
 

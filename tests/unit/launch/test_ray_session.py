@@ -8,7 +8,7 @@ import pytest
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.launch.ray_session import ray_session
+from stepcoder_dist.launch.cluster.ray_session import ray_session
 from stepcoder_dist.run.reservations import demand
 
 

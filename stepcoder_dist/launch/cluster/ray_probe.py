@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stepcoder_dist.doctor.examination import Finding, Mark, first_line
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.launch import ray_session
+from stepcoder_dist.launch.cluster import ray_session
 
 
 def session(demand: dict[str, float]) -> list[Finding]:

@@ -13,7 +13,7 @@ from typing import Any
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError, Interrupted
 from stepcoder_dist.host import interruption, scratch
-from stepcoder_dist.launch import gpu_nodes, placement
+from stepcoder_dist.launch.cluster import gpu_nodes, placement
 from stepcoder_dist.run.reservations import demand
 
 
