@@ -23,8 +23,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from learner import batching, zero_engine
 from learner.policy_critic import Policy, load_policy, load_reference
 from learner.ppo_step import PpoStep
+from learner.push.weight_buckets import pack, plan_buckets
 from learner.token_logprobs import TokenLogProbs
-from learner.weight_buckets import pack, plan_buckets
 from learner.zero_engine import ZeroEngine
 from stepcoder_dist.config import ModelShape, RunConfig
 from stepcoder_dist.doctor import gpu_memory, model_shape, step_time

@@ -36,8 +36,8 @@ from learner import batching, policy_critic
 from learner.advantage import rloo
 from learner.advantage.groups import flat_share
 from learner.ppo_step import PAD_ID
+from learner.push.weight_publisher import make_publisher
 from learner.step_tensors import Recomputed, StepTensors
-from learner.weight_publisher import make_publisher
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import RunError
 from stepcoder_dist.host.console import Phase, open_console

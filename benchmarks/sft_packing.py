@@ -22,9 +22,10 @@ from rich.console import Console
 from rich.table import Table
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from learner import batching, packed_attention, packing
+from learner import batching
 from learner.batching import MicroBatch
 from learner.policy_critic import Policy
+from learner.warm_start import packed_attention, packing
 from stepcoder_dist.config import PromptConfig
 from stepcoder_dist.problems import ladder, load
 from stepcoder_dist.records import SftExample

@@ -9,27 +9,32 @@ What a step does, in the order of the files:
           policy_critic.py     policy, critic and frozen reference from a Hugging Face folder
           token_logprobs.py    log π(token) from hidden states without the whole logits
           zero_engine.py       DeepSpeed: process group, ZeRO engines, one optimiser update
-            deepspeed_config.py  what DeepSpeed is told
+            deepspeed_config.py  DeepSpeed's configuration
           batching.py          samples -> minibatches -> micro-batches of each rank
           ppo_step.py          one PPO step: recompute, advantages, epochs of minibatches
             step_tensors.py      what the step knows about every token
             advantage/           `learner.advantage`: from those to what the losses aim at
             loss/                what the policy and the critic go down: pure functions
             step_figures.py      the step's metrics
-          checkpoint.py        save and load so that a run goes on bitwise; refuse what is foreign
-          manifest.py          what a checkpoint says about itself
-          hf_folder.py         the policy as an ordinary Hugging Face folder
-          weight_publisher.py  the learner's side of a weight push
-          nccl_publisher.py    the same over NCCL, by vLLM's transfer
+          saving/              what it writes
+            checkpoint.py        save and load so that a run resumes bitwise; refuse what is foreign
+            manifest.py          what a checkpoint says about itself
+            hf_folder.py         the policy as an ordinary Hugging Face folder
+            offline_export.py    the same from a checkpoint, by one process
+          push/                the learner's side of a weight push
+            weight_publisher.py  through Ray's object store
+            nccl_publisher.py    over NCCL, by vLLM's transfer
             weight_buckets.py    a module's parameters in pieces, gathered from all ranks
             push_round.py        who still takes part in a push, and who failed
-    sft.py               the supervised warm start, on the same engines
-      sft_plan.py          its phases as updates; what driver and ranks tell each other
-      sft_worker.py        one rank of it; packing.py, packed_attention.py: many examples in a row
+    warm_start/          SFT, on the same engines
+      sft.py               the driver's handle
+      sft_plan.py          its phases as updates; what driver and ranks exchange
+      sft_worker.py        one rank of it
+      packing.py           many examples in a row; packed_attention.py: each sees itself only
     tiny_model.py        the randomly initialised model of the demo and the tests
     probes.py            what `stepcoder doctor` asks
 
 Semantics (what is masked, which count divides which loss) are in docs/decisions/0020 to 0025.
 The package needs torch, deepspeed and transformers. The driver's half, `learner_group.py`,
-`rank_group.py` and `sft.py`, needs ray only; importing `learner` alone needs nothing.
+`rank_group.py` and `warm_start/sft.py`, needs ray only; importing `learner` alone needs nothing.
 """

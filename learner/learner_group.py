@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import ray
 
-from learner import push_round
+from learner.push import push_round
 from learner.rank_group import RankGroup
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ArrivalError, WeightPushError, last_line

@@ -43,7 +43,7 @@ class Policy(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Log π(token) at its temperature, and the entropy there: float32 [N] each.
 
-        `position_ids` and `segments` come with packed rows only (`learner/packing.py`).
+        `position_ids` and `segments` come with packed rows only (`learner/warm_start/packing.py`).
         """
         backbone = self.causal_lm.base_model
         packed = {"position_ids": position_ids, "segments": segments} if segments else {}

@@ -38,7 +38,7 @@ def deepspeed() -> list[Finding]:
 
 def nccl() -> list[Finding]:
     """The trainer's half of vLLM's NCCL transfer, and NCCL's library. Raises what they raise."""
-    from learner.nccl_publisher import check_nccl
+    from learner.push.nccl_publisher import check_nccl
 
     check_nccl()
     return [Finding("NCCL push", Mark.WORKS, "vLLM's trainer engine and libnccl are here")]

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from learner import batching, checkpoint, hf_folder, manifest, policy_critic, zero_engine
+from learner import batching, policy_critic, zero_engine
 from learner.ppo_step import PAD_ID, PpoStep
 from learner.rank_process import Rank
+from learner.saving import checkpoint, hf_folder, manifest
 from learner.zero_engine import ZeroEngine
 from stepcoder_dist.records import Int32Array, SftExample, StepReport, Trajectory, WeightVersion
 
@@ -79,7 +80,7 @@ class LearnerWorker(Rank):
         """Send the current weights to every target. Raises `WeightPushError` on rank 0."""
         if self._publisher is None:
             # only where there is something to push to: on GPUs it needs vllm
-            from learner import weight_publisher
+            from learner.push import weight_publisher
 
             self._publisher = weight_publisher.make_publisher(
                 self.config.weights.transport,

@@ -21,7 +21,7 @@ def export(run_dir: Path, step: int, out: Path) -> None:
     refuse_to_replace(out, "give a new folder")
     config = load_config(run_dir / "config.toml")
 
-    from learner import offline_export
+    from learner.saving import offline_export
 
     offline_export.export(checkpoint / "learner", sft_checkpoint(config), config, out.resolve())
     console.print(f"checkpoint: {out}", highlight=False)

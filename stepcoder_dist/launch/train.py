@@ -101,7 +101,7 @@ def _asked_during_training(config: RunConfig, writer: PromptWriter) -> list[Prob
 
 def check_resumable(config: RunConfig, folder: RunFolder, made_from: Mapping[str, str]) -> None:
     """Raises `UserError` for a checkpoint that cannot be gone on with, before anything starts."""
-    from learner import manifest
+    from learner.saving import manifest
 
     session.saved_state(config, folder, made_from)
     newest = checkpoints(folder.path)[-1]

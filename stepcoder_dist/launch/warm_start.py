@@ -76,7 +76,7 @@ async def warm_start(
 
     With `stop` it heeds a request to stop. Raises `Interrupted` then, after a checkpoint.
     """
-    from learner import sft as learner_sft
+    from learner.warm_start import sft as learner_sft
 
     def on_progress(progress: learner_sft.SftProgress) -> None:
         last, heldout = progress.last, progress.heldout_loss

@@ -13,8 +13,8 @@ from learner_batches import run_config, trajectories
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from learner import offline_export
 from learner.learner_group import LearnerGroup
+from learner.saving import offline_export
 from stepcoder_dist.errors import ConfigError, LearnerError
 from stepcoder_dist.records import StepReport
 

@@ -13,9 +13,9 @@ import torch
 from learner_batches import run_config
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from learner import hf_folder
-from learner.sft import SftProgress, SftReport, WarmStart
-from learner.sft_plan import Phase, measured_after, plan
+from learner.saving import hf_folder
+from learner.warm_start.sft import SftProgress, SftReport, WarmStart
+from learner.warm_start.sft_plan import Phase, measured_after, plan
 from stepcoder_dist.config import RunConfig, SftConfig
 from stepcoder_dist.errors import ConfigError, Interrupted
 from stepcoder_dist.host.interruption import StopRequest

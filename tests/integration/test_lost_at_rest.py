@@ -27,7 +27,7 @@ from rollouts_for_tests import rollout_config, tempered_logprobs
 
 from actors.actor_pool import ActorPool
 from actors.rollout_actor import ActorStats
-from learner.weight_publisher import make_publisher
+from learner.push.weight_publisher import make_publisher
 from sandbox.process_executor import ProcessExecutor
 from stepcoder_dist.config import RunConfig, SandboxConfig
 from stepcoder_dist.launch.cluster import placement

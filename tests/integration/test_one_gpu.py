@@ -172,7 +172,7 @@ from pathlib import Path
 import torch
 
 from learner import tiny_model
-from learner.weight_buckets import pack, plan_buckets
+from learner.push.weight_buckets import pack, plan_buckets
 from stepcoder_dist.problems import ladder
 from stepcoder_dist.config import TinyModel
 from stepcoder_dist.run.run_file import load

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from commands import DEMO, SMALL, sets, stepcoder
 
-from learner import manifest
+from learner.saving import manifest
 from stepcoder_dist.loop.run import STATE_KEYS
 from stepcoder_dist.problems import ladder
 from stepcoder_dist.run import run_file

@@ -23,8 +23,8 @@ import torch
 from rollouts_for_tests import greedy_ids, make_request, rollout_config, tempered_logprobs
 
 from actors.actor_pool import ActorPool
-from learner.weight_buckets import pack, plan_buckets
-from learner.weight_publisher import make_publisher
+from learner.push.weight_buckets import pack, plan_buckets
+from learner.push.weight_publisher import make_publisher
 from stepcoder_dist.config import ProcessResources
 from stepcoder_dist.errors import AwaitsWeights, MissingEngine, RunError, WeightPushError
 from stepcoder_dist.records import Completion, RolloutRequest, WeightBucket

@@ -18,8 +18,8 @@ HEAVY_FOR_THE_DRIVER = ("torch", "transformers", "vllm", "deepspeed", "docker", 
 DRIVERS_HALF = (
     "actors.actor_pool",
     "learner.learner_group",
-    "learner.sft",
-    "learner.manifest",
+    "learner.warm_start.sft",
+    "learner.saving.manifest",
     "sandbox.executor_pool",
     "sandbox.process_executor",
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from learner import manifest
+from learner.saving import manifest
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.config.counts import fixed_for_sft
 from stepcoder_dist.errors import UserError

@@ -13,8 +13,8 @@ import pytest
 pytest.importorskip("ray")
 pytest.importorskip("torch")
 
-from learner import nccl_publisher
-from learner.nccl_publisher import NcclPublisher
+from learner.push import nccl_publisher
+from learner.push.nccl_publisher import NcclPublisher
 from stepcoder_dist.errors import TransferLost, WeightPushError
 
 RANKS = 2

@@ -16,8 +16,9 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from learner import batching, packed_attention, packing
+from learner import batching
 from learner.policy_critic import Policy
+from learner.warm_start import packed_attention, packing
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.records import SftExample
 

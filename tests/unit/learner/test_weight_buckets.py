@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from learner.weight_buckets import pack, plan_buckets, whole_tensors  # noqa: E402
+from learner.push.weight_buckets import pack, plan_buckets, whole_tensors  # noqa: E402
 
 
 def module_of(*shapes: tuple[int, ...], dtype: object = torch.float32) -> torch.nn.Module:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from learner import hf_folder, manifest
+from learner.saving import hf_folder, manifest
 from learner.zero_engine import CHECKPOINT_TAG
 from stepcoder_dist.config import RunConfig
 

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 import torch.distributed
 
-from learner.agreement import agree
-from learner.push_round import PushRound
-from learner.weight_buckets import gather_bucket, plan_buckets
+from learner.push.agreement import agree
+from learner.push.push_round import PushRound
+from learner.push.weight_buckets import gather_bucket, plan_buckets
 from stepcoder_dist.errors import WeightPushError
 from stepcoder_dist.ports import WeightPublisher
 from stepcoder_dist.records import WeightVersion
@@ -36,7 +36,7 @@ def make_publisher(
     "nccl" is asked for and cannot work here.
     """
     if transport == "nccl":
-        from learner.nccl_publisher import NcclPublisher
+        from learner.push.nccl_publisher import NcclPublisher
 
         return NcclPublisher(module, rank, world_size, bucket_bytes)
     return ObjectStorePublisher(module, rank, world_size, bucket_bytes)

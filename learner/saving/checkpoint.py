@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from learner import manifest
-from learner.manifest import Manifest
+from learner.saving import manifest
+from learner.saving.manifest import Manifest
 from learner.zero_engine import ZeroEngine
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.host import draft_folder

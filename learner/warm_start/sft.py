@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from learner.rank_group import RankGroup
-from learner.sft_plan import Phase, SftStep, measured_after, plan
+from learner.warm_start.sft_plan import Phase, SftStep, measured_after, plan
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import Interrupted
 from stepcoder_dist.host.interruption import StopRequest
@@ -23,7 +23,7 @@ from stepcoder_dist.sft.examples import SftExamples
 from stepcoder_dist.sft.work import SftWork
 
 if TYPE_CHECKING:
-    from learner.sft_worker import SftWorker
+    from learner.warm_start.sft_worker import SftWorker
 
 STEPS_A_CALL = 4
 """Optimiser updates between two reports, where four take less than a second: few enough for a
@@ -59,7 +59,7 @@ class SftReport:
 
 def _worker() -> type[SftWorker]:
     """The class of a rank, in its own process: it needs torch."""
-    from learner.sft_worker import SftWorker
+    from learner.warm_start.sft_worker import SftWorker
 
     return SftWorker
 

@@ -17,9 +17,9 @@ import torch
 import torch.distributed
 from ray.exceptions import GetTimeoutError, RayError
 
-from learner.agreement import agree
-from learner.push_round import PushRound
-from learner.weight_buckets import plan_buckets, whole_tensors
+from learner.push.agreement import agree
+from learner.push.push_round import PushRound
+from learner.push.weight_buckets import plan_buckets, whole_tensors
 from stepcoder_dist.errors import (
     MissingEngine,
     StepcoderError,

@@ -11,20 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from learner import (
-    batching,
-    checkpoint,
-    hf_folder,
-    manifest,
-    packed_attention,
-    packing,
-    policy_critic,
-    tiny_model,
-)
+from learner import batching, policy_critic, tiny_model
 from learner.batching import Indices, Lengths, MicroBatch
 from learner.ppo_step import PAD_ID
 from learner.rank_process import Rank
-from learner.sft_plan import Phase, SftStep
+from learner.saving import checkpoint, hf_folder, manifest
+from learner.warm_start import packed_attention, packing
+from learner.warm_start.sft_plan import Phase, SftStep
 from learner.zero_engine import ZeroEngine
 from stepcoder_dist.config.counts import fixed_for_sft
 from stepcoder_dist.records import SftExample

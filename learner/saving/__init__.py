@@ -1,0 +1,1 @@
+"""What the learner writes: checkpoints, and the policy as a Hugging Face folder."""
