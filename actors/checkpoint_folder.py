@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from stepcoder_dist.config import splits_over
 from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.host.json_file import read_object
 from stepcoder_dist.host.model_source import ModelSource
 
 
@@ -18,7 +17,7 @@ class CheckpointFolder:
     def __init__(self, source: ModelSource) -> None:
         """Of a hub name, the files are downloaded to this machine's cache."""
         self.path = source.checked().files(("*.json", "*.safetensors"))
-        self._config = self._json("config.json")
+        self._config = read_object(self.path / "config.json")
 
     def check_context(self, max_tokens: int) -> None:
         """Raise `ConfigError` when the model was not made for `max_tokens` positions."""
@@ -63,7 +62,7 @@ class CheckpointFolder:
         return bool(self._config.get("tie_word_embeddings", False))
 
     def _weight_files(self) -> list[Path]:
-        index = self._json("model.safetensors.index.json")
+        index = read_object(self.path / "model.safetensors.index.json")
         if index:
             return [self.path / name for name in sorted(set(index["weight_map"].values()))]
         single = self.path / "model.safetensors"
@@ -72,13 +71,3 @@ class CheckpointFolder:
                 f"{self.path}: no model.safetensors; save the model with save_pretrained"
             )
         return [single]
-
-    def _json(self, name: str) -> dict[str, Any]:
-        file = self.path / name
-        if not file.is_file():
-            return {}
-        try:
-            content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{file}: cannot be read ({error}); restore the file") from None
-        return content

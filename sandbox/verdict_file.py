@@ -10,19 +10,17 @@ programs' file may have grown meanwhile; anything else that changed is refused.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from stepcoder_dist.errors import UserError
-from stepcoder_dist.host import file_digest, file_lock, json_lines
+from stepcoder_dist.host import file_digest, file_lock, json_lines, output_file
 
 DUPLICATE = "a second program with the id "
 """How the detail of a row begins that repeats an id: it says nothing about the first one."""
@@ -77,10 +75,9 @@ class VerdictFile:
         """Where verdicts went that lay in `out` and are not gone on with."""
         self._inputs = out.with_name(out.name + ".inputs.json")
         for source in (problems, programs):
-            if out.exists() and source.exists() and out.samefile(source):
-                raise UserError(f"{out}: --out would replace {source}; choose another file")
+            output_file.refuse_to_replace(source, out)
         with contextlib.ExitStack() as opened:
-            with _writing(out):
+            with output_file.writing(out, "choose another"):
                 regular = out.is_file() or not out.exists()  # else a pipe or a device
                 if regular:
                     opened.callback(os.close, self._locked())
@@ -102,12 +99,12 @@ class VerdictFile:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        with self._opened, _writing(self.path):
+        with self._opened, output_file.writing(self.path, "choose another"):
             self._file.close()
 
     def write(self, verdict: dict[str, Any]) -> None:
         """Add one line; it is the system's when this returns. Raises `UserError`."""
-        with _writing(self.path):
+        with output_file.writing(self.path, "choose another"):
             # hundreds a second, perhaps into a pipe: a power cut may cost the last ones
             json_lines.append(self._file, [verdict], sync=False)
 
@@ -163,14 +160,4 @@ def _digest(path: Path, first_bytes: int | None = None) -> dict[str, Any] | None
     """Length and SHA-256 of a file or its beginning; None for a folder."""
     if not path.is_file():
         return None
-    digest = hashlib.sha256()
-    length = file_digest.update(digest, path, first_bytes)
-    return {"bytes": length, "sha256": digest.hexdigest()}
-
-
-@contextlib.contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror}); choose another") from None
+    return file_digest.of(path, first_bytes)

@@ -12,10 +12,11 @@ from stepcoder_dist.ablation import figures, made_on, tables
 from stepcoder_dist.ablation.plan import Plan
 from stepcoder_dist.ablation.result import Result
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.host import atomic_file
+from stepcoder_dist.host import atomic_file, output_file
 
 BEGIN = "<!-- stepcoder ablate: from here to the end marker, written from the results -->"
 END = "<!-- stepcoder ablate: end -->"
+_FIX = "choose another out or page"
 
 
 def write(plan: Plan, results: Mapping[str, Sequence[Result]]) -> list[Path]:
@@ -25,29 +26,29 @@ def write(plan: Plan, results: Mapping[str, Sequence[Result]]) -> list[Path]:
     """
     body = [BEGIN, ""]
     written = []
-    try:
-        plan.page.parent.mkdir(parents=True, exist_ok=True)
-        for setting in plan.file.settings:
-            body += [f"## Setting: {setting.name}", ""]
-            body += [setting.about, ""] if setting.about else []
-            found = results.get(setting.name, ())
-            if not found:
-                body += ["Nothing measured yet.", ""]
-                continue
-            body += tables.tables(plan, found)
-            for name, title, svg in figures.figures(plan, found):
-                path = plan.out / f"{setting.name}-{name}.svg"
-                atomic_file.write_text(path, svg)
-                written.append(path)
-                link = os.path.relpath(path, plan.page.parent)
-                body += [f"![{title}, setting {setting.name}]({link})", ""]
-        body += [*made_on.section(plan, results), END]
-        atomic_file.write_text(plan.page, _with(plan, "\n".join(body)))
-    except OSError as error:
-        raise ConfigError(
-            f"{error.filename}: cannot be written: {error.strerror}; choose another out or page"
-        ) from None
+    output_file.prepare(plan.page, _FIX)
+    for setting in plan.file.settings:
+        body += [f"## Setting: {setting.name}", ""]
+        body += [setting.about, ""] if setting.about else []
+        found = results.get(setting.name, ())
+        if not found:
+            body += ["Nothing measured yet.", ""]
+            continue
+        body += tables.tables(plan, found)
+        for name, title, svg in figures.figures(plan, found):
+            path = plan.out / f"{setting.name}-{name}.svg"
+            _write(path, svg)
+            written.append(path)
+            link = os.path.relpath(path, plan.page.parent)
+            body += [f"![{title}, setting {setting.name}]({link})", ""]
+    body += [*made_on.section(plan, results), END]
+    _write(plan.page, _with(plan, "\n".join(body)))
     return [*written, plan.page]
+
+
+def _write(path: Path, text: str) -> None:
+    with output_file.writing(path, _FIX, ConfigError):
+        atomic_file.write_text(path, text)
 
 
 def _with(plan: Plan, part: str) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from stepcoder_dist.ablation.plan import SFT, Cell
 from stepcoder_dist.config import keys
 from stepcoder_dist.config.counts import kept_with_trained, kept_with_untrained
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.host import atomic_file
+from stepcoder_dist.host import atomic_file, output_file
 from stepcoder_dist.records import Problem
 from stepcoder_dist.run import digests
 
@@ -68,6 +67,8 @@ class Result:
     made_on: Mapping[str, Any]
 
 
+FIX_OUT = "choose another out"
+"""What to do where a result cannot be written."""
 _MADE_ON = frozenset(("wall_s", "commit", "dirty", "python", "versions", "processor", "cores"))
 """The keys of `made_on` that a page needs of every result."""
 
@@ -112,24 +113,10 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def prepare(path: Path) -> None:
-    """Make the folder for a result. Raises `ConfigError` where nothing can be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}; choose another out") from (
-            None
-        )
-    if not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"{path}: cannot be written: no permission; choose another out")
-
-
 def write(path: Path, result: Result) -> None:
     """Write the file, atomically. Raises `ConfigError` where it cannot be written."""
-    try:
+    with output_file.writing(path, FIX_OUT, ConfigError):
         atomic_file.write_text(path, _pretty(asdict(result)) + "\n")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def _pretty(value: Any, indent: str = "") -> str:

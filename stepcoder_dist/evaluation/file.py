@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from stepcoder_dist.errors import ConfigError, RunError
 from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
-from stepcoder_dist.host import atomic_file
+from stepcoder_dist.host import atomic_file, output_file
 from stepcoder_dist.records import Outcome
 
 FAULT = "sandbox_fault"
@@ -47,21 +46,6 @@ def sample_of(row: Mapping[str, Any]) -> EvaluatedSample:
     )
 
 
-def prepare(path: Path) -> Path:
-    """Make the folder for a file to be written later; return the file's whole path.
-
-    Raises `ConfigError` where it cannot be written.
-    """
-    path = path.resolve()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"{path}: cannot be written; give a file in a folder of yours to --out")
-    return path
-
-
 def write(path: Path, samples: Sequence[EvaluatedSample]) -> None:
     """Write the file whole. Raises `RunError`."""
     write_text(path, "".join(json.dumps(row_of(sample)) + "\n" for sample in samples))
@@ -69,10 +53,8 @@ def write(path: Path, samples: Sequence[EvaluatedSample]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all. Raises `RunError`."""
-    try:
+    with output_file.writing(path, "make room, or choose another --out", RunError):
         atomic_file.write_text(path, text)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def read(path: Path) -> list[EvaluatedSample]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -23,3 +24,10 @@ def update(digest: Any, file: Path, first_bytes: int | None = None) -> int:
             digest.update(chunk)
             length += len(chunk)
     return length
+
+
+def of(file: Path, first_bytes: int | None = None) -> dict[str, Any]:
+    """Bytes and SHA-256 of a file, or of its beginning, as JSON. Raises `OSError`."""
+    digest = hashlib.sha256()
+    length = update(digest, file, first_bytes)
+    return {"bytes": length, "sha256": digest.hexdigest()}

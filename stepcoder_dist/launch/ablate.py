@@ -14,6 +14,7 @@ from stepcoder_dist.ablation import page, provenance, result
 from stepcoder_dist.ablation.plan import Cell, Plan
 from stepcoder_dist.ablation.result import Result
 from stepcoder_dist.errors import ConfigError, Interrupted, RunError
+from stepcoder_dist.host import output_file
 from stepcoder_dist.launch.ablate_cell import measure
 from stepcoder_dist.launch.processes import console
 from stepcoder_dist.records import Problem
@@ -34,7 +35,7 @@ def ablate(plan: Plan, cells: Sequence[Cell], *, redo: bool, check: bool) -> Non
     for cell in cells:
         sft_checkpoint(cell.config)
         known.problems(cell)
-        result.prepare(cell.path)
+        output_file.prepare(cell.path, result.FIX_OUT)
         found = known.valid_result(cell) if not redo else None
         if check and found is None:
             raise ConfigError(f"{cell.path}: no result to check; run it without --check")

@@ -14,6 +14,7 @@ from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
 from stepcoder_dist.evaluation.pass_at_k import scores
 from stepcoder_dist.evaluation.roll_out import evaluate as evaluate_problems
 from stepcoder_dist.evaluation.table import scores_table
+from stepcoder_dist.host import output_file
 from stepcoder_dist.host.console import Phase
 from stepcoder_dist.host.interruption import run_until_done
 from stepcoder_dist.host.model_source import find
@@ -39,7 +40,10 @@ def evaluate(config: RunConfig, model: str, out: Path | None, *, as_json: bool =
     whole = load_set(config, config.problems.heldout, console)
     checkpoint = find(model).checked("fix --model").text if model else sft_checkpoint(config)
     name = Path(checkpoint).name
-    out = evaluation_file.prepare(out or runs_root() / "eval" / f"{config.name}-{name}.jsonl")
+    out = output_file.prepare(
+        out or runs_root() / "eval" / f"{config.name}-{name}.jsonl",
+        "give a file in a folder of yours to --out",
+    )
     writer = prompt_writer(config, checkpoint)
     problems = fitting(without_given_code(config), whole, writer, console)
     fit = {problem.problem_id for problem in problems}

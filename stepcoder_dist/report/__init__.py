@@ -24,7 +24,7 @@ def write(run_dir: Path, out: Path | None = None) -> Path:
 
     Raises `UserError` where `run_dir` is no run directory or `out` cannot be written.
     """
-    from stepcoder_dist.host import atomic_file
+    from stepcoder_dist.host import atomic_file, output_file
     from stepcoder_dist.report.page import render
     from stepcoder_dist.report.page_data import page_data
     from stepcoder_dist.report.run_reading import read_run
@@ -33,12 +33,8 @@ def write(run_dir: Path, out: Path | None = None) -> Path:
     if target.is_dir():
         raise UserError(f"{target}: is a folder; give a file to --out")
     text = render(page_data(read_run(run_dir)))
-    try:
+    with output_file.writing(target, "choose another --out"):
         atomic_file.write_text(target, text)
-    except OSError as error:
-        raise UserError(
-            f"{target}: cannot be written ({error.strerror}); choose another --out"
-        ) from None
     return target
 
 

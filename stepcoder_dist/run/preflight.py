@@ -16,7 +16,7 @@ from stepcoder_dist.problems import load as load_problems
 from stepcoder_dist.records import Problem
 from stepcoder_dist.text import chat_template
 from stepcoder_dist.text.program import PromptWriter
-from stepcoder_dist.text.tokenization import load_tokenizer, tokenizer_files
+from stepcoder_dist.text.tokenization import load_tokenizer, tokenizer_folder
 
 JOB_STOP_WAIT = "RAY_JOB_STOP_WAIT_TIME_S"
 """Seconds that `ray job stop` gives a job between SIGTERM and SIGKILL."""
@@ -116,5 +116,5 @@ def prompt_writer(config: RunConfig, checkpoint: str) -> PromptWriter:
     """Raises `ConfigError` for a checkpoint without a usable tokenizer, or chat template."""
     tokenizer, frame = load_tokenizer(checkpoint), None
     if config.prompt.style == "chat":
-        frame = chat_template.frame(tokenizer_files(checkpoint), config.prompt.system)
+        frame = chat_template.frame(tokenizer_folder(checkpoint), config.prompt.system)
     return PromptWriter(tokenizer, config.prompt, frame)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.host.json_file import read_object
 from stepcoder_dist.text.prompt_templates import Frame
 
 _TASK = "STEPCODER-TASK"
@@ -43,7 +44,7 @@ def frame(folder: Path, system: str = "") -> Frame:
 
 def _template(folder: Path) -> tuple[str, dict[str, str]]:
     """Read the template's source, and the special tokens that it may name."""
-    config = _json(folder / "tokenizer_config.json")
+    config = read_object(folder / "tokenizer_config.json")
     names = {
         key: text
         for key, value in config.items()
@@ -60,14 +61,6 @@ def _template(folder: Path) -> tuple[str, dict[str, str]]:
     if not isinstance(found, str) or not found.strip():
         raise ConfigError(f"{folder}: holds no chat template; {_FIX}")
     return found, names
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{file}: cannot be read ({error}); restore the file") from None
-    return content if isinstance(content, dict) else {}
 
 
 def _render(folder: Path, source: str, values: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer as Backend
 
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.host import model_source
+from stepcoder_dist.host.json_file import read_object
 from stepcoder_dist.records import Int32Array
 
 _FILES = (
@@ -96,7 +97,7 @@ def load_tokenizer(path: str | Path) -> FolderTokenizer:
     Raises `ConfigError` where the folder or its tokenizer.json is missing or broken, or nothing
     names an end-of-sequence token.
     """
-    folder = tokenizer_files(path)
+    folder = tokenizer_folder(path)
     file = folder / "tokenizer.json"
     if not file.is_file():
         raise ConfigError(
@@ -104,7 +105,7 @@ def load_tokenizer(path: str | Path) -> FolderTokenizer:
             "(AutoTokenizer.from_pretrained(...).save_pretrained(...)), or fix "
             "model.path (or --model)"
         )
-    content = _json(file)
+    content = read_object(file)
     # padding and truncation belong to the batch, not to the text
     content.update(padding=None, truncation=None)
     try:
@@ -123,22 +124,12 @@ def load_tokenizer(path: str | Path) -> FolderTokenizer:
     return FolderTokenizer(backend, eos_ids, bos_ids)
 
 
-def tokenizer_files(checkpoint: str | Path) -> Path:
+def tokenizer_folder(checkpoint: str | Path) -> Path:
     """The folder with what a checkpoint says about its texts; of a hub name, the hub's copy.
 
     Raises `ConfigError` where there is none.
     """
     return model_source.find(checkpoint).files(_FILES)
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{file}: cannot be read ({error}); restore the file") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{file}: not a JSON object; restore the file")
-    return content
 
 
 def _bos_ids(folder: Path, backend: Any) -> tuple[int, ...]:
@@ -147,7 +138,7 @@ def _bos_ids(folder: Path, backend: Any) -> tuple[int, ...]:
     The post-processor does it, unless `add_bos_token` says otherwise, as in transformers.
     """
     file = folder / "tokenizer_config.json"
-    config = _json(file) if file.is_file() else {}
+    config = read_object(file)
     if config.get("add_bos_token") is False:
         return ()
     encoding = backend.encode("a")
@@ -167,7 +158,7 @@ def _eos_ids(folder: Path, backend: Any) -> tuple[int, ...]:
     """
     found: dict[int, None] = {}
     for name in ("tokenizer_config.json", "generation_config.json", "config.json"):
-        content = _json(folder / name) if (folder / name).is_file() else {}
+        content = read_object(folder / name)
         token = content.get("eos_token")
         text = token.get("content") if isinstance(token, dict) else token
         number = backend.token_to_id(text) if isinstance(text, str) else None

@@ -10,7 +10,6 @@ The set comes last: it belongs to the manifest where the manifest has its digest
 from __future__ import annotations
 
 import ast
-import contextlib
 import hashlib
 import json
 import platform
@@ -25,12 +24,13 @@ from rich.table import Table
 from stepcoder_dist.data.refine.settled_file import SettledFile
 from stepcoder_dist.data.refine.stages import Candidate, Reason, Stage
 from stepcoder_dist.errors import UserError
-from stepcoder_dist.host import atomic_file, installed
+from stepcoder_dist.host import atomic_file, installed, output_file
 from stepcoder_dist.method.curriculum import conditional_lines
 from stepcoder_dist.problems.assert_script import parse
 from stepcoder_dist.problems.own_format import row_from_problem
 
 REPORT = "refine_report.json"
+_FIX = "fix that and continue with --resume"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,16 +51,13 @@ class Account:
 
 def prepare(out: Path, source: Path) -> None:
     """Make the folder. Raises `UserError` where `out` cannot be the file of a refined set."""
-    try:
-        if out.exists() and source.exists() and out.samefile(source):
-            raise UserError(f"{out}: --out would replace {source}; choose another file")
+    with output_file.writing(out, "choose another"):
+        output_file.refuse_to_replace(source, out)
         if out.is_dir():
             raise UserError(f"{out}: a folder; give --out a file, like {out / 'apps_plus.jsonl'}")
         if out.exists() and not out.is_file():
             raise UserError(f"{out}: a device or pipe, which --out would replace; choose a file")
         out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written: {error.strerror}; choose another") from None
 
 
 def row_of(found: Candidate) -> dict[str, Any]:
@@ -86,7 +83,7 @@ def conditionals(source: str) -> list[tuple[int, int]]:
 def report(out: Path, source: Path, settled: SettledFile, stages: Sequence[Stage]) -> Account:
     """Count what became of the rows and write the report. Raises `UserError`."""
     account = _account(out, settled, stages)
-    with _writing(account.report), atomic_file.written(account.report) as file:
+    with output_file.writing(account.report, _FIX), atomic_file.written(account.report) as file:
         _write_report(file, account, source, settled)
     return account
 
@@ -94,7 +91,7 @@ def report(out: Path, source: Path, settled: SettledFile, stages: Sequence[Stage
 def write(account: Account, source: Path, settled: SettledFile, about: Mapping[str, Any]) -> None:
     """Write the set and its manifest. Raises `UserError`."""
     out = account.out
-    with _writing(out), atomic_file.written(out) as file:
+    with output_file.writing(out, _FIX), atomic_file.written(out) as file:
         found = hashlib.sha256()
         for row in _kept_rows(settled):
             line = json.dumps(row) + "\n"
@@ -184,13 +181,3 @@ def _manifest(
         "counts": _counts(account),
         "out": {"path": account.out.name, "bytes": length, "sha256": sha256},
     }
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}); fix that and continue with --resume"
-        ) from None

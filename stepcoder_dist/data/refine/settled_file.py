@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from stepcoder_dist.errors import UserError
-from stepcoder_dist.host import file_lock, json_lines
+from stepcoder_dist.host import file_lock, json_lines, output_file
 
 _ANOTHER = "start again without --resume, or use what it was started with"
 _OURS = "refine"
@@ -41,7 +41,7 @@ class SettledFile:
         self.kept_older: Path | None = None
         """Where the rows of an unfinished refining went that is not resumed."""
         self._about = json.loads(json.dumps(about))
-        with self._writing():
+        with output_file.writing(self.path, "choose another --out"):
             self._lock = self._locked()
             try:
                 if not resume and self.path.stat().st_size:
@@ -64,14 +64,14 @@ class SettledFile:
 
     def write(self, settled: Settled) -> None:
         """Add a row; the system has it when this returns. Raises `UserError`."""
-        with self._writing():
+        with output_file.writing(self.path, "choose another --out"):
             json_lines.append_rows(self.path, [settled])
         self.count += 1
 
     def forget(self, rows: int) -> None:
         """Take the last rows back, to be settled again after `--resume`."""
         numbers = itertools.count()  # 0 is the first line, which is no row
-        with self._writing():
+        with output_file.writing(self.path, "choose another --out"):
             left = json_lines.cut(self.path, lambda _: next(numbers) <= self.count - rows)
         self.count = left - 1
 
@@ -128,12 +128,3 @@ class SettledFile:
             raise UserError(
                 f"{self.path}: was started with another {' and '.join(differing)}; {_ANOTHER}"
             )
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise UserError(
-                f"{self.path}: cannot be written ({error.strerror}); choose another --out"
-            ) from None

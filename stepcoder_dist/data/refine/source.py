@@ -18,18 +18,14 @@ def digest(path: Path) -> dict[str, Any]:
     Raises `ProblemError` for what is not there or cannot be read.
     """
     try:
-        if path.is_dir():
-            files = sorted(
-                file for name in APPS_FILES for file in path.rglob(name) if file.is_file()
-            )
-            found = hashlib.sha256()
-            length = 0
-            for file in files:
-                found.update(f"{file.relative_to(path)}\0".encode("utf-8", "surrogateescape"))
-                length += file_digest.update(found, file)
-        else:
-            found = hashlib.sha256()
-            length = file_digest.update(found, path)
+        if not path.is_dir():
+            return file_digest.of(path)
+        files = sorted(file for name in APPS_FILES for file in path.rglob(name) if file.is_file())
+        found = hashlib.sha256()
+        length = 0
+        for file in files:
+            found.update(f"{file.relative_to(path)}\0".encode("utf-8", "surrogateescape"))
+            length += file_digest.update(found, file)
     except OSError as error:
         raise ProblemError(f"{path}: cannot be read ({error.strerror}); fix the path") from None
     return {"bytes": length, "sha256": found.hexdigest()}

@@ -9,6 +9,7 @@ from typing import Any
 from stepcoder_dist.ablation import plan as plans, result
 from stepcoder_dist.ablation.plan import Plan
 from stepcoder_dist.ablation.result import Evaluation, Measured, Result
+from stepcoder_dist.host import output_file
 
 RUN = """
 name = "base"
@@ -134,5 +135,5 @@ def write(plan: Plan, results: Sequence[Result]) -> None:
             for c in plan.cells
             if (c.setting.name, c.arm, c.seed) == (each.setting, each.arm, each.seed)
         )
-        result.prepare(cell.path)
+        output_file.prepare(cell.path, result.FIX_OUT)
         result.write(cell.path, each)

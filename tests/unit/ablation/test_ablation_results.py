@@ -21,6 +21,7 @@ from ablation_cases import (
 
 from stepcoder_dist.ablation import curve, plan as plans, result
 from stepcoder_dist.errors import ConfigError, RunError
+from stepcoder_dist.host import output_file
 from stepcoder_dist.launch import ablate
 from stepcoder_dist.launch.ablate import Inputs
 
@@ -30,7 +31,7 @@ ROOT = Path(__file__).parents[3]
 def test_a_result_reads_back_as_it_was_written(tmp_path: Path):
     one = made("a", 1, evaluation(5, (0.1, 1 / 3, 1, 0)), evaluation(10, (1, 1, 0, 0.7)))
     path = tmp_path / "results" / "a.json"
-    result.prepare(path)
+    output_file.prepare(path, result.FIX_OUT)
     result.write(path, one)
     back = result.read(path)
     assert back == one
@@ -40,8 +41,8 @@ def test_a_result_reads_back_as_it_was_written(tmp_path: Path):
 
 def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_measured(tmp_path: Path):
     (tmp_path / "results").write_text("a file")
-    with pytest.raises(ConfigError, match=r"a\.json: cannot be written: .*; choose another out"):
-        result.prepare(tmp_path / "results" / "few" / "a.json")
+    with pytest.raises(ConfigError, match=r"a\.json: cannot be written \(.*\); choose another out"):
+        output_file.prepare(tmp_path / "results" / "few" / "a.json", result.FIX_OUT)
 
 
 def test_a_list_is_one_line_of_the_file_so_that_a_diff_can_be_read(tmp_path: Path):
