@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stepcoder_dist.config import splits_over
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.host.json_file import read_object
+from stepcoder_dist.host.files.json_file import read_object
 from stepcoder_dist.host.model_source import ModelSource
 
 

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from stepcoder_dist.errors import UserError
-from stepcoder_dist.host import file_digest, file_lock, json_lines, output_file
+from stepcoder_dist.host.files import file_digest, file_lock, json_lines, output_file
 
 DUPLICATE = "a second program with the id "
 """How the detail of a row begins that repeats an id: it says nothing about the first one."""

@@ -23,7 +23,7 @@ from learner.saving import manifest
 from learner.saving.manifest import Manifest
 from learner.zero_engine import ZeroEngine
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.host import draft_folder
+from stepcoder_dist.host.files import draft_folder
 from stepcoder_dist.records import WeightVersion
 
 

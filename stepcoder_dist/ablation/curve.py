@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_dist.errors import RunError
-from stepcoder_dist.host import json_lines
+from stepcoder_dist.host.files import json_lines
 from stepcoder_dist.records import Outcome
 
 FIGURES = (

@@ -12,7 +12,7 @@ from stepcoder_dist.ablation import figures, made_on, tables
 from stepcoder_dist.ablation.plan import Plan
 from stepcoder_dist.ablation.result import Result
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.host import atomic_file, output_file
+from stepcoder_dist.host.files import atomic_file, output_file
 
 BEGIN = "<!-- stepcoder ablate: from here to the end marker, written from the results -->"
 END = "<!-- stepcoder ablate: end -->"

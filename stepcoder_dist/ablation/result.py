@@ -19,7 +19,7 @@ from stepcoder_dist.ablation.plan import SFT, Cell
 from stepcoder_dist.config import keys
 from stepcoder_dist.config.counts import kept_with_trained, kept_with_untrained
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.host import atomic_file, output_file
+from stepcoder_dist.host.files import atomic_file, output_file
 from stepcoder_dist.records import Problem
 from stepcoder_dist.run import digests
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from stepcoder_dist.doctor.examination import Finding, Mark
 from stepcoder_dist.doctor.gpu_memory import GIB, gib
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.host import draft_folder, file_lock
+from stepcoder_dist.host.files import draft_folder, file_lock
 
 LOWEST_PYTHON = (3, 11)
 PACKAGES = ("torch", "vllm", "transformers", "ray", "deepspeed", "pydantic", "docker")

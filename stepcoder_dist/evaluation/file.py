@@ -9,7 +9,7 @@ from typing import Any
 
 from stepcoder_dist.errors import ConfigError, RunError
 from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
-from stepcoder_dist.host import atomic_file, output_file
+from stepcoder_dist.host.files import atomic_file, output_file
 from stepcoder_dist.records import Outcome
 
 FAULT = "sandbox_fault"

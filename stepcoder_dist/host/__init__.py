@@ -1,1 +1,1 @@
-"""What a command asks of its machine: consoles, signals, temporary folders, atomic files."""
+"""What a command asks of its machine: consoles, signals, temporary folders, models, files."""

@@ -14,7 +14,7 @@ from stepcoder_dist.ablation import page, provenance, result
 from stepcoder_dist.ablation.plan import Cell, Plan
 from stepcoder_dist.ablation.result import Result
 from stepcoder_dist.errors import ConfigError, Interrupted, RunError
-from stepcoder_dist.host import output_file
+from stepcoder_dist.host.files import output_file
 from stepcoder_dist.launch.ablate_cell import measure
 from stepcoder_dist.launch.processes import console
 from stepcoder_dist.records import Problem

@@ -14,8 +14,8 @@ from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
 from stepcoder_dist.evaluation.pass_at_k import scores
 from stepcoder_dist.evaluation.roll_out import evaluate as evaluate_problems
 from stepcoder_dist.evaluation.table import scores_table
-from stepcoder_dist.host import output_file
 from stepcoder_dist.host.console import Phase
+from stepcoder_dist.host.files import output_file
 from stepcoder_dist.host.interruption import run_until_done
 from stepcoder_dist.host.model_source import find
 from stepcoder_dist.launch.cluster.ray_session import ray_session

@@ -24,7 +24,7 @@ def write(run_dir: Path, out: Path | None = None) -> Path:
 
     Raises `UserError` where `run_dir` is no run directory or `out` cannot be written.
     """
-    from stepcoder_dist.host import atomic_file, output_file
+    from stepcoder_dist.host.files import atomic_file, output_file
     from stepcoder_dist.report.page import render
     from stepcoder_dist.report.page_data import page_data
     from stepcoder_dist.report.run_reading import read_run

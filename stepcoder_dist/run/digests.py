@@ -11,7 +11,8 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from stepcoder_dist.host import file_digest, model_source
+from stepcoder_dist.host import model_source
+from stepcoder_dist.host.files import file_digest
 from stepcoder_dist.problems.own_format import row_from_problem
 from stepcoder_dist.records import Problem
 

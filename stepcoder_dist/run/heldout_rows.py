@@ -18,7 +18,7 @@ from typing import Any
 
 from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
 from stepcoder_dist.evaluation.pass_at_k import LevelScore, scores
-from stepcoder_dist.host import json_lines
+from stepcoder_dist.host.files import json_lines
 from stepcoder_dist.records import LEVELS, WeightVersion
 
 NAME = "heldout.jsonl"

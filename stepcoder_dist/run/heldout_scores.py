@@ -11,7 +11,7 @@ from rich.console import Console
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
 from stepcoder_dist.host.even_choice import spread
-from stepcoder_dist.host.json_lines import append_rows
+from stepcoder_dist.host.files.json_lines import append_rows
 from stepcoder_dist.records import Problem, WeightVersion
 from stepcoder_dist.run import heldout_rows
 from stepcoder_dist.run.metric_sinks import MetricSink

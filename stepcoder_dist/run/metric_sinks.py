@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from stepcoder_dist.host.json_lines import append_rows
+from stepcoder_dist.host.files.json_lines import append_rows
 
 
 class MetricSink(Protocol):

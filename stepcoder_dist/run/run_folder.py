@@ -25,8 +25,8 @@ from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError, InUse, RunError
 from stepcoder_dist.evaluation import file as evaluation_file
 from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
-from stepcoder_dist.host import atomic_file, draft_folder, file_lock, json_lines
-from stepcoder_dist.host.json_lines import append_rows
+from stepcoder_dist.host.files import atomic_file, draft_folder, file_lock, json_lines
+from stepcoder_dist.host.files.json_lines import append_rows
 from stepcoder_dist.loop.judged_sample import JudgedSample
 from stepcoder_dist.paths import runs_root
 from stepcoder_dist.records import WeightVersion

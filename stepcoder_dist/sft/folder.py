@@ -13,7 +13,8 @@ from pathlib import Path
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.host import draft_folder, model_source
+from stepcoder_dist.host import model_source
+from stepcoder_dist.host.files import draft_folder
 from stepcoder_dist.run.run_folder import cannot_be_made, hold
 
 

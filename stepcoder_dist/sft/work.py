@@ -19,7 +19,7 @@ from typing import Any
 from stepcoder_dist.config import RunConfig, keys
 from stepcoder_dist.config.counts import fixed_for_sft
 from stepcoder_dist.errors import ConfigError, RunError
-from stepcoder_dist.host import atomic_file, draft_folder, json_lines
+from stepcoder_dist.host.files import atomic_file, draft_folder, json_lines
 from stepcoder_dist.sft.examples import SftExamples
 
 METRICS = "metrics.jsonl"

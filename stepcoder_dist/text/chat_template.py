@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.host.json_file import read_object
+from stepcoder_dist.host.files.json_file import read_object
 from stepcoder_dist.text.prompt_templates import Frame
 
 _TASK = "STEPCODER-TASK"

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer as Backend
 
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.host import model_source
-from stepcoder_dist.host.json_file import read_object
+from stepcoder_dist.host.files.json_file import read_object
 from stepcoder_dist.records import Int32Array
 
 _FILES = (

@@ -24,7 +24,8 @@ from rich.table import Table
 from stepcoder_dist.data.refine.settled_file import SettledFile
 from stepcoder_dist.data.refine.stages import Candidate, Reason, Stage
 from stepcoder_dist.errors import UserError
-from stepcoder_dist.host import atomic_file, installed, output_file
+from stepcoder_dist.host import installed
+from stepcoder_dist.host.files import atomic_file, output_file
 from stepcoder_dist.method.curriculum import conditional_lines
 from stepcoder_dist.problems.assert_script import parse
 from stepcoder_dist.problems.own_format import row_from_problem

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from stepcoder_dist.errors import UserError
-from stepcoder_dist.host import file_lock, json_lines, output_file
+from stepcoder_dist.host.files import file_lock, json_lines, output_file
 
 _ANOTHER = "start again without --resume, or use what it was started with"
 _OURS = "refine"

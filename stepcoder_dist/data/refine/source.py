@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_dist.errors import ProblemError
-from stepcoder_dist.host import file_digest
+from stepcoder_dist.host.files import file_digest
 from stepcoder_dist.problems import ladder
 from stepcoder_dist.problems.files import APPS_FILES, rows
 

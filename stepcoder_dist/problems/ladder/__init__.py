@@ -22,7 +22,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from stepcoder_dist.errors import ProblemError
-from stepcoder_dist.host import atomic_file
+from stepcoder_dist.host.files import atomic_file
 from stepcoder_dist.problems.ladder import tokenizer as ladder_tokenizer
 from stepcoder_dist.problems.ladder.inputs import draw_inputs
 from stepcoder_dist.problems.ladder.language import Task

@@ -9,7 +9,7 @@ from typing import Any
 from stepcoder_dist.ablation import plan as plans, result
 from stepcoder_dist.ablation.plan import Plan
 from stepcoder_dist.ablation.result import Evaluation, Measured, Result
-from stepcoder_dist.host import output_file
+from stepcoder_dist.host.files import output_file
 
 RUN = """
 name = "base"

@@ -21,7 +21,7 @@ from ablation_cases import (
 
 from stepcoder_dist.ablation import curve, plan as plans, result
 from stepcoder_dist.errors import ConfigError, RunError
-from stepcoder_dist.host import output_file
+from stepcoder_dist.host.files import output_file
 from stepcoder_dist.launch import ablate
 from stepcoder_dist.launch.ablate import Inputs
 

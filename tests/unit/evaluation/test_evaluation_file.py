@@ -16,7 +16,7 @@ from stepcoder_dist.errors import ConfigError, UserError
 from stepcoder_dist.evaluation import file as evaluation_file, scores_file as evaluation_json
 from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
 from stepcoder_dist.evaluation.pass_at_k import scores
-from stepcoder_dist.host import output_file
+from stepcoder_dist.host.files import output_file
 from stepcoder_dist.records import Outcome
 
 PASSED, WRONG = Outcome.PASSED, Outcome.WRONG_ANSWER

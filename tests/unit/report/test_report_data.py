@@ -16,7 +16,7 @@ from run_for_tests import config, write_run
 from stepcoder_dist import report
 from stepcoder_dist.cli.commands import run as stepcoder
 from stepcoder_dist.errors import UserError
-from stepcoder_dist.host.json_lines import append_rows
+from stepcoder_dist.host.files.json_lines import append_rows
 from stepcoder_dist.report.page_data import MAX_POINTS, MAX_PROBLEMS, MAX_SAMPLES, page_data
 from stepcoder_dist.report.run_reading import read_run
 from stepcoder_dist.report.sample_lines import drawn

@@ -8,7 +8,7 @@ import pytest
 from runs_for_tests import Scene, config, rows
 
 from stepcoder_dist.errors import ConfigError, RunError, WeightPushError
-from stepcoder_dist.host.json_lines import append_rows
+from stepcoder_dist.host.files.json_lines import append_rows
 from stepcoder_dist.run import session
 from stepcoder_dist.run.run_folder import RunFolder, checkpoints
 

@@ -10,7 +10,7 @@ import pytest
 from stepcoder_dist.cli import commands as cli
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError, InUse
-from stepcoder_dist.host import draft_folder
+from stepcoder_dist.host.files import draft_folder
 from stepcoder_dist.sft import folder as sft_folder
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stepcoder_dist.host import atomic_file
+from stepcoder_dist.host.files import atomic_file
 
 
 def test_the_old_text_is_there_until_the_new_one_is_complete(tmp_path: Path):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stepcoder_dist.host import file_lock, json_lines
+from stepcoder_dist.host.files import file_lock, json_lines
 
 TEXT = b'{"step": 1}\n{"step": 2}\n{"step": 3}\n'
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stepcoder_dist.host import draft_folder
+from stepcoder_dist.host.files import draft_folder
 
 
 def names(folder: Path) -> list[str]:

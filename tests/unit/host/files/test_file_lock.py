@@ -12,7 +12,7 @@ from stepcoder_dist.config import RunConfig
 from stepcoder_dist.doctor import machine_probes
 from stepcoder_dist.doctor.examination import Mark
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.host import file_lock
+from stepcoder_dist.host.files import file_lock
 from stepcoder_dist.run.run_folder import RunFolder
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from stepcoder_dist.errors import ConfigError, RunError, UserError
-from stepcoder_dist.host import output_file
-from stepcoder_dist.host.json_file import read_object
+from stepcoder_dist.host.files import output_file
+from stepcoder_dist.host.files.json_file import read_object
 
 
 def test_a_file_that_cannot_be_written_is_one_line_with_what_to_do(tmp_path: Path):

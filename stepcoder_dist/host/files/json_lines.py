@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from stepcoder_dist.host import atomic_file
+from stepcoder_dist.host.files import atomic_file
 
 _BLOCK_BYTES = 2**20
 

@@ -1,0 +1,1 @@
+"""Files: replaced at once, continued after a crash, locked, compared, named by a user."""
