@@ -6,13 +6,14 @@ code that FGO would mask in every program like it, and that no reward will ever 
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from stepcoder_dist.errors import CheckerFault, SandboxFault, UserError
+from stepcoder_dist.host.in_order import in_order
 from stepcoder_dist.method.coverage_mask import kept_lines
 from stepcoder_dist.ports import Executor
 from stepcoder_dist.records import LEVELS, Outcome, Problem, Verdict
@@ -87,20 +88,11 @@ async def reference_runs(
 
     Only the problems in flight are held.
     """
-    running: deque[asyncio.Task[ReferenceRun]] = deque()
-    try:
-        for problem in problems:
-            if not problem.reference:
-                continue
-            running.append(asyncio.ensure_future(_run(problem, executor)))
-            if len(running) == in_flight:
-                yield await running.popleft()
-        while running:
-            yield await running.popleft()
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+    with_reference = (problem for problem in problems if problem.reference)
+    runs = in_order(with_reference, lambda each: _run(each, executor), in_flight=in_flight)
+    async with aclosing(runs) as done:
+        async for _, run in done:
+            yield run
 
 
 async def _run(problem: Problem, executor: Executor) -> ReferenceRun:

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from stepcoder_dist.errors import ProblemError, SandboxFault
 from stepcoder_dist.host import installed
 from stepcoder_dist.host.console import Phase
 from stepcoder_dist.host.fault_streak import FaultStreak
+from stepcoder_dist.host.in_order import in_order
 from stepcoder_dist.problems import problem_from_row
 from stepcoder_dist.problems.files import Row, rows
 from stepcoder_dist.problems.formats import problem_id
@@ -188,25 +190,21 @@ class _Refining:
         coming = rows(self._order.source)
         for _ in itertools.islice(coming, self._settled.count):
             await asyncio.sleep(0)
-        pending: deque[tuple[Row | ProblemError, asyncio.Task[Candidate | Rejection]]] = deque()
-        try:
-            while True:
-                for item in itertools.islice(coming, self._order.in_flight - len(pending)):
-                    pending.append((item, asyncio.ensure_future(self._through(item))))
-                if not pending:
-                    return
-                item, task = pending[0]
-                self._settle(item, await _told(task))
-                pending.popleft()
+        through = in_order(coming, self._through, in_flight=self._order.in_flight)
+        async with aclosing(through) as found:
+            async for item, settled in found:
+                self._settle(item, settled)
                 counts = self._kept.counts
                 phase.advance(f"{counts['row']} kept, {counts['reason']} left out")
-        finally:
-            for _, task in pending:
-                task.cancel()
-            await asyncio.gather(*(task for _, task in pending), return_exceptions=True)
 
     async def _through(self, item: Row | ProblemError) -> Candidate | Rejection:
         """Take one row through everything that needs no other row."""
+        try:
+            return await self._judged(item)
+        except SandboxFault as fault:
+            return Rejection(reason=Reason.NOT_JUDGED, detail=str(fault))
+
+    async def _judged(self, item: Row | ProblemError) -> Candidate | Rejection:
         if isinstance(item, ProblemError):
             return Rejection(reason=Reason.UNREADABLE, detail=without_place(item))
         where, row = item
@@ -272,13 +270,6 @@ _MOST_DETAIL = 500
 _JUDGED = {r for r in Reason if list(Reason).index(r) >= list(Reason).index(Reason.FAILS)} - {
     Reason.NOT_JUDGED
 }
-
-
-async def _told(task: asyncio.Task[Candidate | Rejection]) -> Candidate | Rejection:
-    try:
-        return await task
-    except SandboxFault as fault:
-        return Rejection(reason=Reason.NOT_JUDGED, detail=str(fault))
 
 
 def _likeness(name: str, share: float) -> str:
