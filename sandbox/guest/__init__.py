@@ -12,15 +12,13 @@ but Python. The modules:
     program_state.py a fresh `__main__`, standard streams and interpreter settings for each test
     function_calls.py finds the program's functions, packs what they return, serves a script
     script_run.py    the other child, for an assert script: runs it, and alone decides its result
-    messages.py      the messages between script and program
-    imported_names.py what an imported name refers to
     source_traits.py state of a source that outlives a test
     tracing_reach.py whether a source touches tracing machinery
     structure.py     which lines share a fate: the raw material of FGO
     statement_lines.py  lines and columns of single statements
     line_tracer.py   executed lines into shared memory
     plain_data.py    typed encoding of arguments and return values
-    layout.py        the bytes that zygote, child and host agree on
+    layout.py        the bytes that zygote, child and host agree on, and those of a script
 """
 
 SENT_IN_ORDER = (
@@ -29,14 +27,12 @@ SENT_IN_ORDER = (
     "line_tracer",
     "statement_lines",
     "structure",
-    "imported_names",
     "source_traits",
     "tracing_reach",
     "program_state",
     "sweeping",
     "staging",
     "limits",
-    "messages",
     "function_calls",
     "run_tests",
     "script_run",

@@ -16,8 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from sandbox.guest import plain_data, program_state
-from sandbox.guest.layout import Claim
-from sandbox.guest.messages import BUILTIN_TYPES, Messages, packed_type
+from sandbox.guest.layout import BUILTIN_TYPES, Claim, Messages, packed_type
 
 _MOST_REQUEST_BYTES = 2**31
 _getpid = os.getpid

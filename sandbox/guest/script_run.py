@@ -1,7 +1,7 @@
 """The other child: run an assert script against the program's child, and decide the result.
 
 It has another user than the program, none of its files and memory, and two pipes to it
-(`messages.py`). The script sees *remotes*: `candidate`, the function under its own name, every
+(`layout.py`). The script sees *remotes*: `candidate`, the function under its own name, every
 other name that only the program can define, and objects that came back. What comes back is typed
 plain data, or a remote, which equals nothing.
 """
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from types import CodeType
 from typing import Any, NoReturn
 
-from sandbox.guest import messages, plain_data, program_state
+from sandbox.guest import layout, plain_data, program_state
 from sandbox.guest.layout import ScriptEnd, read_all
 
 _FILE_NAME = "<test_code>"
@@ -81,9 +81,9 @@ class _Caller:
     """The script's side of calls: one request at a time."""
 
     def __init__(self, pipes: tuple[int, int], most_bytes: int) -> None:
-        self._messages = messages.Messages(*pipes, most_bytes=most_bytes + _REPLY_HEAD_BYTES)
+        self._messages = layout.Messages(*pipes, most_bytes=most_bytes + _REPLY_HEAD_BYTES)
         self._tags: dict[str, Callable[..., Any]] = {
-            "y": messages.BUILTIN_TYPES.__getitem__,
+            "y": layout.BUILTIN_TYPES.__getitem__,
             "h": self._object,
         }
         self.calls = 0
@@ -205,7 +205,7 @@ def _ended_by(error: BaseException, source: str) -> tuple[ScriptEnd, str]:
 
 
 def _packed(value: object) -> list[Any]:
-    known = messages.packed_type(value)
+    known = layout.packed_type(value)
     if known is not None:
         return known
     if isinstance(value, Remote):
@@ -219,7 +219,7 @@ def _as_builtin(kinds: list[str], arguments: tuple[Any, ...], detail: str) -> Ex
     made: Exception = RuntimeError(detail)
     known = [] if not set(_SWALLOWED).isdisjoint(kinds) else kinds[:_MOST_KINDS]
     for name in known:
-        kind = messages.BUILTIN_TYPES.get(name)
+        kind = layout.BUILTIN_TYPES.get(name)
         if kind is None or not issubclass(kind, Exception):
             continue
         with contextlib.suppress(Exception):  # it may need other arguments than its base
