@@ -127,6 +127,13 @@ class Learner(Protocol):
         """Go on where `save` was called. Raises `UserError` for no checkpoint of this run."""
         ...
 
+    async def save_hf(self, folder: str) -> None:
+        """Write the policy as a Hugging Face folder, in the place of an older one of this name.
+
+        It appears complete or not at all. Raises `LearnerError`.
+        """
+        ...
+
 
 class WeightPublisher(Protocol):
     """The learner's side of a push, called on every rank; rank 0 sends."""

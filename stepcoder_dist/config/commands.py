@@ -18,6 +18,12 @@ class TrainConfig(Section):
     """A sample may be trained at most this many versions after the one that made it."""
     checkpoint_every: Annotated[int, Field(ge=0), NOTHING] = 0
     """Steps between checkpoints; 0: only at the end."""
+    keep_checkpoints: Annotated[int, Field(ge=0), NOTHING] = 0
+    """Keep the newest so many checkpoints, and the best by held-out pass@1 (`evaluation.every`).
+    0: keep all."""
+    save_hf_every: Annotated[int, Field(ge=0), NOTHING] = 0
+    """Steps between two writings of the policy as a Hugging Face folder, `hf/step_000010` in the
+    run directory; 0: none."""
     detailed_samples: Annotated[int, Field(ge=0), NOTHING] = 16
     """Samples of a step that samples.jsonl keeps completely (source, tokens, lines), evenly over
     the outcomes. The others get a short row. Steps whose number has more than two significant

@@ -149,7 +149,7 @@ async def train_in(
             async def ask(title: str) -> list[EvaluatedSample]:
                 return await evaluate_in(config, asked, writer, pools, title)
 
-            run.between_steps = HeldoutScores(config, folder.path, live, ask, console).after_step
+            run.between_steps = HeldoutScores(config, folder, live, ask, console).after_step
         try:
             await session.train(run, folder, sinks, console)
             if then is not None:

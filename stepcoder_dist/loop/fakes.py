@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from stepcoder_dist.errors import RunError
+from stepcoder_dist.host.files import draft_folder
 from stepcoder_dist.records import (
     Completion,
     Int32Array,
@@ -138,6 +139,11 @@ class FakeLearner:
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         (path / "version").write_text(str(self._version), encoding="utf-8")
+
+    async def save_hf(self, folder: str) -> None:
+        draft = draft_folder.begin(Path(folder))
+        (draft / "config.json").write_text(f'{{"version": {self._version}}}', encoding="utf-8")
+        draft_folder.commit(draft)
 
     async def load(self, folder: str) -> WeightVersion:
         self._version = int((Path(folder) / "version").read_text(encoding="utf-8"))

@@ -133,6 +133,10 @@ class StepRecords(Protocol):
         """Write a checkpoint of the remembered step, still invisible."""
         ...
 
+    async def save_hf(self) -> None:
+        """Write the policy as a Hugging Face folder, where the run asks for one of this step."""
+        ...
+
     def commit(self, figures: dict[str, float], batch: Sequence[JudgedSample]) -> None:
         """Write the step's rows, then make its checkpoint visible if there is a draft."""
         ...
@@ -180,6 +184,8 @@ class TrainLoop:
                 await self._records.draft()
         try:
             if not run.stop.asked:
+                with clock.phase("checkpoint"):
+                    await self._records.save_hf()
                 with clock.phase("publish"):
                     stale = await run.book.refuse_stale()
                     await self._publish(report)

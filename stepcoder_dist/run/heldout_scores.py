@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 
 from rich.console import Console
 
@@ -15,6 +14,7 @@ from stepcoder_dist.host.files.json_lines import append_rows
 from stepcoder_dist.records import Problem, WeightVersion
 from stepcoder_dist.run import heldout_rows
 from stepcoder_dist.run.metric_sinks import MetricSink
+from stepcoder_dist.run.run_folder import RunFolder
 
 Ask = Callable[[str], Awaitable[list[EvaluatedSample]]]
 """Evaluates the weights that the actors hold; the argument is a title for the user."""
@@ -26,7 +26,7 @@ class HeldoutScores:
     def __init__(
         self,
         config: RunConfig,
-        run_dir: Path,
+        folder: RunFolder,
         sinks: Sequence[MetricSink],
         ask: Ask,
         console: Console,
@@ -34,7 +34,8 @@ class HeldoutScores:
         """`sinks`: all but metrics.jsonl, whose rows are steps."""
         self._every = config.evaluation.every
         self._steps = config.train.steps
-        self._file = run_dir / heldout_rows.NAME
+        self._folder = folder
+        self._file = folder.path / heldout_rows.NAME
         self._sinks = sinks
         self._ask = ask
         self._console = console
@@ -52,6 +53,7 @@ class HeldoutScores:
         samples = await self._ask(f"eval step {version}")
         row = heldout_rows.row_of(version, samples, time.monotonic() - start)
         append_rows(self._file, [row])
+        self._folder.remove_old_checkpoints()  # another may be the best now
         figures = heldout_rows.figures_of(row)
         for sink in self._sinks:
             sink.write(version, figures)

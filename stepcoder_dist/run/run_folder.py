@@ -8,6 +8,7 @@ tensorboard/
 eval/<label>.jsonl         one object for each evaluated sample
 report.html                what `stepcoder report` makes of all this
 checkpoints/step_000010/   learner/ and run.json; complete or absent
+hf/step_000010/            the policy as a Hugging Face folder; complete or absent
 """
 
 from __future__ import annotations
@@ -112,7 +113,8 @@ class RunFolder:
 
     def _sweep(self) -> None:
         """Remove what a run that ended in the middle has begun; the lock says that none lives."""
-        draft_folder.sweep(self.path / "checkpoints")
+        for parent in ("checkpoints", "hf"):
+            draft_folder.sweep(self.path / parent)
         for draft in self.path.glob(".*.draft"):
             draft.unlink(missing_ok=True)
 
@@ -121,9 +123,16 @@ class RunFolder:
         append_rows(self.path / "samples.jsonl", sample_rows(step, batch, self._config))
 
     def cut_after(self, version: WeightVersion) -> None:
-        """Drop the rows of steps that a resumed run will do again."""
+        """Drop the rows and policies of steps that a resumed run will do again."""
         for name in ("metrics.jsonl", "samples.jsonl", heldout_rows.NAME):
             json_lines.cut_after(self.path / name, version)
+        for policy in (self.path / "hf").glob("step_*"):
+            if policy.name > self.hf_folder(version).name:
+                draft_folder.remove(policy)
+
+    def hf_folder(self, version: WeightVersion) -> Path:
+        """Where the policy of a step lies as a Hugging Face folder, where it was asked for."""
+        return self.path / "hf" / f"step_{version:06d}"
 
     def write_evaluation(self, label: str, samples: Sequence[EvaluatedSample]) -> Path:
         """Write `eval/<label>.jsonl` whole."""
@@ -148,6 +157,27 @@ class RunFolder:
             )
         atomic_file.write_text(draft / "run.json", json.dumps(state))
         return draft_folder.commit(draft)
+
+    def remove_old_checkpoints(self) -> None:
+        """Leave the newest `train.keep_checkpoints`, and the best by held-out pass@1.
+
+        The newest of all is the one that a resume needs. Of equal scores the later wins.
+        """
+        keep, present = self._config.train.keep_checkpoints, checkpoints(self.path)
+        if not keep or len(present) <= keep:
+            return
+        scores = heldout_rows.pass_at_1_by_step(self.path / heldout_rows.NAME)
+        scored = [
+            (score, path)
+            for path in present
+            if (score := scores.get(int(path.name.removeprefix("step_")))) is not None
+        ]
+        kept = set(present[-keep:])
+        if scored:
+            kept.add(max(scored)[1])
+        for path in present:
+            if path not in kept:
+                draft_folder.remove(path)
 
 
 def hold(lock: Path, what: Path, *, shared: bool = False) -> int:

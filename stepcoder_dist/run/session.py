@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import ConfigError, Interrupted, StepcoderError, StopAsked
+from stepcoder_dist.errors import ConfigError, Interrupted, RunError, StepcoderError, StopAsked
 from stepcoder_dist.evaluation.table import status
 from stepcoder_dist.host.console import Phase
 from stepcoder_dist.host.interruption import StopRequest
@@ -53,6 +53,8 @@ async def train(run: Run, folder: RunFolder, sinks: Sequence[MetricSink], consol
         )
 
     folder.write_config()
+    # what a stop left out, before the push that wakes actors which share the learner's GPUs
+    await _save_hf(run, folder, run.book.version)
     run.sampler.refresh_with(refresh)
     # Also at version 0: it shows that both sides read the same checkpoint.
     await refresh(await run.sampler.weight_targets())
@@ -95,6 +97,9 @@ class _Records:
         self._draft = self._folder.begin_checkpoint(self._state["version"])
         await self._run.learner.save(str(self._draft / "learner"))
 
+    async def save_hf(self) -> None:
+        await _save_hf(self._run, self._folder, self._state["version"])
+
     def commit(self, figures: dict[str, float], batch: Sequence[JudgedSample]) -> None:
         step = int(figures["step"])
         for sink in self._sinks:
@@ -121,6 +126,19 @@ class _Records:
         if self._draft is not None:
             self._folder.commit_checkpoint(self._draft, self._state)
             self._draft = None
+            self._folder.remove_old_checkpoints()
+
+
+async def _save_hf(run: Run, folder: RunFolder, version: WeightVersion) -> None:
+    """Write `hf/step_N` where `train.save_hf_every` asks for it and it is not there."""
+    every, place = run.config.train.save_hf_every, folder.hf_folder(version)
+    if every and version and version % every == 0 and not place.exists():
+        await run.learner.save_hf(str(place))
+        if not place.exists():
+            raise RunError(
+                f"{place}: the learner's ranks wrote nothing there; run_dir has to be on a file "
+                "system that driver and learner share"
+            )
 
 
 def compose(

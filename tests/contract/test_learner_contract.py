@@ -254,6 +254,23 @@ def test_load_goes_back_to_the_version_that_was_saved(harness: Harness, tmp_path
     harness.run(scenario())
 
 
+def test_the_policy_is_written_complete_and_in_the_place_of_an_older_one(
+    harness: Harness, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        folder = tmp_path / "hf" / "step_000001"
+        await harness.learner.save_hf(str(folder))
+        before = sorted(path.name for path in folder.iterdir())
+        (folder / "of somebody else").touch()
+        await harness.learner.save_hf(str(folder))
+
+        assert "config.json" in before
+        assert sorted(path.name for path in folder.iterdir()) == before
+        assert [path.name for path in folder.parent.iterdir()] == ["step_000001"]
+
+    harness.run(scenario())
+
+
 @pytest.mark.parametrize("fault", ["version", "weights"])
 def test_a_target_that_did_not_take_the_weights_is_named(real: Real, fault: str) -> None:
     async def scenario() -> None:

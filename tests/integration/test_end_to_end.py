@@ -29,6 +29,8 @@ SETTINGS = SMALL | {
     "sandbox.backend": "docker",
     "evaluation.every": 2,
     "evaluation.during": 4,
+    "train.keep_checkpoints": 1,
+    "train.save_hf_every": 3,
 }
 
 
@@ -133,6 +135,13 @@ def test_held_out_problems_were_asked_at_the_start_on_the_way_and_at_the_end(
     assert "held-out pass@1 of step 3: " in output
 
 
+def test_the_policy_of_every_third_step_is_a_folder_of_its_own(demo: tuple[Path, str]):
+    folder, _ = demo
+    assert [path.name for path in (folder / "run/hf").iterdir()] == ["step_000003"]
+    files = {path.name for path in (folder / "run/hf/step_000003").iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= files
+
+
 def test_the_learner_sees_the_log_probs_that_vllm_sampled_with(demo: tuple[Path, str]):
     folder, _ = demo
     steps = [json.loads(row) for row in (folder / "run/metrics.jsonl").read_text().splitlines()]
@@ -184,5 +193,9 @@ def test_a_run_that_is_done_goes_on_where_more_steps_are_asked_for_and_leaves_no
     assert [step["step"] for step in steps] == [1, 2, 3, 4, 5]
     scores = [json.loads(row) for row in (folder / "run/heldout.jsonl").read_text().splitlines()]
     assert [score["step"] for score in scores] == [0, 2, 3, 4, 5]
+    # one is kept, and that of step 3 where it is better
+    kept = sorted(path.name for path in (folder / "run/checkpoints").iterdir())
+    better = ["step_000003"] * (scores[2]["pass_at_1"] > scores[4]["pass_at_1"])
+    assert kept == [*better, "step_000005"]
     assert (shared_memory(), orphans()) == (before, [])
     assert processes_of_session(process.pid) == []

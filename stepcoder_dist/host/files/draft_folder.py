@@ -35,6 +35,18 @@ def commit(draft: Path) -> Path:
     return folder
 
 
+def remove(folder: Path) -> None:
+    """Remove a folder: it is hidden first, so that a crash leaves nothing that looks complete.
+
+    Nothing happens where there is no such folder.
+    """
+    old = _old_of(folder)
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+        shutil.rmtree(old, ignore_errors=True)
+
+
 def discard(folder: Path) -> None:
     """Remove what a crash between `begin` and the end of `commit` left. No writer may be alive."""
     for left in (draft_of(folder), _old_of(folder)):

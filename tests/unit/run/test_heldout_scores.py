@@ -47,9 +47,7 @@ class Evaluated(Scene):
         self.asked: list[tuple[str, int]] = []
         """Title and the version of the weights that the actors held."""
         self.sink = Sink()
-        scores = HeldoutScores(
-            settings, self.folder.path, [self.sink], self._ask, Console(quiet=True)
-        )
+        scores = HeldoutScores(settings, self.folder, [self.sink], self._ask, Console(quiet=True))
         self.run.between_steps = scores.after_step
 
     async def _ask(self, title: str) -> list[EvaluatedSample]:

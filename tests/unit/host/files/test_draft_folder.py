@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,23 @@ def test_a_sweep_removes_drafts_and_nothing_else(tmp_path: Path):
     draft_folder.sweep(tmp_path)
     draft_folder.sweep(tmp_path / "none")
     assert names(tmp_path) == ["step_000001"]
+
+
+def test_a_folder_that_is_removed_is_gone_at_once_and_a_crash_leaves_a_hidden_one_to_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write(tmp_path / "step_000001", "w")
+
+    def crash(path: Path, **_more: object) -> None:
+        if path.exists():
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", crash)
+        with pytest.raises(KeyboardInterrupt):
+            draft_folder.remove(tmp_path / "step_000001")
+    assert names(tmp_path) == [".step_000001.old"]
+    draft_folder.sweep(tmp_path)
+    assert names(tmp_path) == []
+    draft_folder.remove(tmp_path / "step_000001")
+    assert names(tmp_path) == []
