@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import ConfigError, InUse, RunError
+from stepcoder_dist.errors import ConfigError, InUse
 from stepcoder_dist.evaluation import file as evaluation_file
 from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
 from stepcoder_dist.host.files import atomic_file, draft_folder, file_lock, json_lines
@@ -32,6 +32,7 @@ from stepcoder_dist.loop.judged_sample import JudgedSample
 from stepcoder_dist.paths import runs_root
 from stepcoder_dist.records import WeightVersion
 from stepcoder_dist.run import heldout_rows
+from stepcoder_dist.run.checkpoint_series import CheckpointSeries
 from stepcoder_dist.run.run_file import describe
 from stepcoder_dist.run.sample_rows import sample_rows
 
@@ -113,8 +114,8 @@ class RunFolder:
 
     def _sweep(self) -> None:
         """Remove what a run that ended in the middle has begun; the lock says that none lives."""
-        for parent in ("checkpoints", "hf"):
-            draft_folder.sweep(self.path / parent)
+        series_of(self.path).sweep()
+        draft_folder.sweep(self.path / "hf")
         for draft in self.path.glob(".*.draft"):
             draft.unlink(missing_ok=True)
 
@@ -143,20 +144,14 @@ class RunFolder:
 
     def begin_checkpoint(self, version: WeightVersion) -> Path:
         """An empty folder to write to; invisible until `commit_checkpoint`."""
-        return draft_folder.begin(self.path / "checkpoints" / f"step_{version:06d}")
+        return series_of(self.path).begin(version)
 
     def commit_checkpoint(self, draft: Path, state: Mapping[str, Any]) -> Path:
         """Add the run's own state and make the checkpoint visible, at once.
 
         Raises `RunError` when the learner's part is not there.
         """
-        if not any((draft / "learner").glob("*")):
-            raise RunError(
-                f"{draft / 'learner'}: the learner's ranks wrote nothing there; run_dir has to be "
-                "on a file system that driver and learner share"
-            )
-        atomic_file.write_text(draft / "run.json", json.dumps(state))
-        return draft_folder.commit(draft)
+        return series_of(self.path).commit(draft, json.dumps(state))
 
     def remove_old_checkpoints(self) -> None:
         """Leave the newest `train.keep_checkpoints`, and the best by held-out pass@1.
@@ -201,8 +196,11 @@ def cannot_be_made(path: Path, error: OSError) -> ConfigError:
 
 def checkpoints(run_dir: Path) -> list[Path]:
     """The complete checkpoints of a run, oldest first."""
-    complete = (run_dir / "checkpoints").glob("step_*/run.json")
-    return sorted(path.parent for path in complete)
+    return series_of(run_dir).complete()
+
+
+def series_of(run_dir: Path) -> CheckpointSeries:
+    return CheckpointSeries(run_dir / "checkpoints", "run.json", "run_dir")
 
 
 def _used(path: Path) -> bool:

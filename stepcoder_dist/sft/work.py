@@ -18,8 +18,9 @@ from typing import Any
 
 from stepcoder_dist.config import RunConfig, keys
 from stepcoder_dist.config.counts import fixed_for_sft
-from stepcoder_dist.errors import ConfigError, RunError
-from stepcoder_dist.host.files import atomic_file, draft_folder, json_lines
+from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.host.files import atomic_file, json_lines
+from stepcoder_dist.run.checkpoint_series import CheckpointSeries
 from stepcoder_dist.sft.examples import SftExamples
 
 METRICS = "metrics.jsonl"
@@ -34,7 +35,7 @@ def folder_of(config: RunConfig) -> Path:
 def refuse_unfinished(config: RunConfig) -> None:
     """Raises `ConfigError` where an earlier warm start can be gone on with: it may be hours."""
     folder = folder_of(config)
-    if found := _checkpoints(folder):
+    if found := _series(folder).complete():
         raise ConfigError(
             f"{folder} holds an unfinished warm start with {_updates(found[-1])} updates; go on "
             f"with `stepcoder sft RUN.toml --resume`, or remove the folder to begin again"
@@ -44,7 +45,7 @@ def refuse_unfinished(config: RunConfig) -> None:
 def refuse_without_checkpoint(config: RunConfig) -> None:
     """Raises `ConfigError` where there is nothing to go on with."""
     folder = folder_of(config)
-    if not _checkpoints(folder):
+    if not _series(folder).complete():
         raise ConfigError(
             f"{folder}: no checkpoint of a warm start to resume; run `stepcoder sft` without "
             "--resume"
@@ -72,8 +73,8 @@ class SftWork:
 
         Raises `ConfigError` for one that is damaged or comes from other settings or examples.
         """
-        newest = _checkpoints(self.path)[-1]
-        draft_folder.sweep(self.path / "checkpoints")
+        newest = _series(self.path).complete()[-1]
+        _series(self.path).sweep()
         try:
             state = json.loads((newest / _STATE).read_text(encoding="utf-8"))
             saved, updates = dict(state["identity"]), int(state["updates"])
@@ -99,19 +100,13 @@ class SftWork:
 
     def draft(self, updates: int) -> Path:
         """Where the ranks write the next checkpoint; invisible until `commit`."""
-        return draft_folder.begin(self.path / "checkpoints" / f"step_{updates:06d}")
+        return _series(self.path).begin(updates)
 
     def commit(self, draft: Path, updates: int) -> None:
         """Make it visible at once, then remove those before it."""
-        if not any((draft / "learner").glob("*")):
-            raise RunError(
-                f"{draft / 'learner'}: the learner's ranks wrote nothing there; model.sft_path has "
-                "to be on a file system that all nodes share"
-            )
         state = {"updates": updates, "identity": self._identity}
-        atomic_file.write_text(draft / _STATE, json.dumps(state, indent=1) + "\n")
-        before = _checkpoints(self.path)
-        done = draft_folder.commit(draft)
+        before = _series(self.path).complete()
+        done = _series(self.path).commit(draft, json.dumps(state, indent=1) + "\n")
         for old in before:
             if old != done:
                 shutil.rmtree(old)
@@ -123,7 +118,7 @@ class SftWork:
 
     def close(self) -> None:
         """Remove what cannot be gone on with."""
-        if not _checkpoints(self.path):
+        if not _series(self.path).complete():
             shutil.rmtree(self.path, ignore_errors=True)
 
 
@@ -146,8 +141,8 @@ def _digest(examples: SftExamples) -> str:
     return digest.hexdigest()
 
 
-def _checkpoints(folder: Path) -> list[Path]:
-    return sorted(path.parent for path in (folder / "checkpoints").glob(f"step_*/{_STATE}"))
+def _series(folder: Path) -> CheckpointSeries:
+    return CheckpointSeries(folder / "checkpoints", _STATE, "model.sft_path")
 
 
 def _updates(checkpoint: Path) -> int:
