@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from chromium_processes import binary, family, launched, left_of
+from made_report import make_report
 from playwright.sync_api import Browser, Page
 from run_for_tests import write_run
 from watched_page import Watch
-
-REPOSITORY = Path(__file__).parents[2]
-
-
-def make_report(run_dir: Path, out: Path) -> Path:
-    """`stepcoder report` in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "stepcoder_dist", "report", str(run_dir), "--out", str(out)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-    )
-    assert (done.returncode, done.stdout) == (0, f"report: {out}\n"), done.stderr
-    return out
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from chromium_processes import binary, family, left_of
+from made_report import make_report
 from playwright.sync_api import Browser, Page, expect
 from shown_samples import Rows, a_row, show_sample
 from watched_page import Watch
@@ -78,6 +81,29 @@ def test_all_curves_show_the_step_that_one_of_them_is_pointed_at(page: Page, met
     assert number(spoken.removeprefix("step 2: ")) == pytest.approx(
         metrics[1]["entropy"], abs=0.006
     )
+
+
+def test_held_out_scores_are_points_joined_by_lines_and_read_out_at_every_step_after_them(
+    run_dir: Path, open_page: Callable[..., Page], tmp_path: Path
+):
+    evaluated = Path(shutil.copytree(run_dir, tmp_path / "run"))
+    scores = [(0, 0.25), (4, 0.5), (8, 0.75)]
+    rows = [{"step": step, "pass_at_1": score} for step, score in scores]
+    (evaluated / "heldout.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = open_page(make_report(evaluated, tmp_path / "page.html"))
+    slider = page.get_by_role("slider", name="Held-out pass@1", exact=True)
+    chart = page.locator(".chart", has=slider)
+    expect(chart.locator(".value")).to_have_text("75%")
+    assert chart.locator("circle.dot").count() == 3
+    path = chart.locator("path.line").get_attribute("d") or ""
+    assert (path.count("M"), path.count("L")) == (1, 2)
+    page.get_by_label("Moving average").check()
+    assert chart.locator("path.line").get_attribute("d") == path
+    slider.focus()
+    page.keyboard.press("Home")
+    assert slider.get_attribute("aria-valuetext") == "step 0: 25%"
+    page.keyboard.press("ArrowRight")
+    assert slider.get_attribute("aria-valuetext") == "step 1: 25%"
 
 
 def test_the_moving_average_and_the_table_are_a_click_away(page: Page, metrics: Rows):
