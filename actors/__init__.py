@@ -4,7 +4,7 @@ One rollout actor is one process (one vLLM engine) and the pool is as many of th
 file says. Open, in this order:
 
     actor_pool.py       what the loops hold: routes shares to actors, replaces dead ones
-    pool_slot.py          where one of them stands
+    pool_slot.py          the state of one of them
     rollout_actor.py    the Ray actor: a share in, completions out as they finish; its metrics
     vllm_sampler.py     what a share and an update mean to one engine
     translation.py      our records to vLLM's and back: sampling parameters, when a sample ends

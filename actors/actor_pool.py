@@ -205,12 +205,12 @@ class ActorPool:
         return min(ready(), key=lambda slot: slot.load)
 
     def _repair(self, slot: Slot, handle: Any, error: Exception) -> None:
-        """Take the actor out of the pool until it is whole; the first who notices does it."""
+        """Take the actor out of the pool until it is repaired; the first who notices does it."""
         if slot.handle is not handle or slot.place is not Place.READY:
             return
         lost = not isinstance(error, AwaitsWeights)
         slot.place = Place.LOST if lost else Place.AWAITING_WEIGHTS
-        state = "lost; starting it anew" if lost else "out of date"
+        state = "lost; starting it again" if lost else "out of date"
         logger.warning("%s is %s: %s", slot.name, state, last_line(error))
         if slot.watcher is not None:
             slot.watcher.cancel()
@@ -224,7 +224,7 @@ class ActorPool:
             self._repair(slot, handle, error)
 
     async def _bring_up(self, slot: Slot, *, attempts: int) -> None:
-        """Start the actor's process if it has none, get whole weights into it, let it work."""
+        """Start the actor's process if it has none, give it complete weights, let it work."""
         failure = ""
         for _ in range(attempts):
             try:
@@ -284,12 +284,12 @@ class ActorPool:
             try:
                 await self._refresh([slot.handle])
             except ArrivalError:
-                raise  # it holds a whole version, of something else: a new process, not a new push
+                raise  # a complete version, of something else: a new process, not a new push
             except (RayError, StepcoderError) as error:
                 logger.warning("%s waits for the next push: %s", slot.name, last_line(error))
             finally:
                 await self._settle(slot, Place.AWAITING_WEIGHTS)
-        await slot.handle.wait_until_whole.remote()
+        await slot.handle.wait_until_complete.remote()
 
     async def _end(self, slot: Slot) -> None:
         """End the slot's process, and wait until Ray has let go of its name."""

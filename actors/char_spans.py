@@ -1,4 +1,4 @@
-"""Where every sampled token stands in the completion's text.
+"""The place of every sampled token in the completion's text.
 
 The text is what a `DecodeStream` that has read the prompt prints while it is fed the sampled
 ids one by one: the same text that vLLM streams. Decoding token by token in isolation would
@@ -38,8 +38,8 @@ def decode_with_spans(
         try:
             piece = stream.step(tokenizer, int(token_id))
         except Exception as error:
-            # `tokenizers` raises bare Exceptions, and this one is told apart by its text alone.
-            # A byte sequence that is no UTF-8 can change the text before it; go on afresh, as
+            # `tokenizers` raises bare Exceptions, and only its text identifies this one.
+            # A byte sequence that is no UTF-8 can change the text before it; start afresh, as
             # vLLM does.
             if not str(error).startswith(_INVALID_PREFIX):
                 raise

@@ -53,7 +53,7 @@ class CheckpointFolder:
                         if "rotary_emb." not in name:
                             shapes[name] = tuple(tensors.get_slice(name).get_shape())
             except (SafetensorError, OSError) as error:
-                raise ConfigError(f"{file}: not whole ({error}); restore the file") from None
+                raise ConfigError(f"{file}: not complete ({error}); restore the file") from None
         return shapes
 
     @property

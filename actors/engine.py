@@ -114,7 +114,7 @@ def _fixed(checkpoint: Path, config: RunConfig, platform: Any) -> dict[str, Any]
     if platform.is_cpu():
         arguments["kv_cache_memory_bytes"] = int(config.actors.kv_cache_gib * 2**30)
         # A seeded request whose prompt is cut into chunks rewinds its generator, which CPU
-        # generators cannot ("CPU Generator does not use offset"): prompts go through whole.
+        # generators cannot ("CPU Generator does not use offset"): prompts are not cut.
         arguments["enable_chunked_prefill"] = False
     else:
         arguments["gpu_memory_utilization"] = config.actors.gpu_memory_share

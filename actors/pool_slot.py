@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Place(Enum):
-    """Where a slot stands. The pool's docstring draws the ways between them."""
+    """The state of a slot. The pool's docstring draws the transitions."""
 
     LOST = auto()
     STARTING = auto()

@@ -129,7 +129,7 @@ class RolloutActor:
 
     # ---- for the pool ----
 
-    async def wait_until_whole(self) -> WeightVersion:
+    async def wait_until_complete(self) -> WeightVersion:
         """Return when the actor holds one complete weight version, and say which."""
         while True:
             await self._whole.wait()

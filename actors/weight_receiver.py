@@ -6,8 +6,8 @@
                          READY ──rest──▶ AWAITING_WEIGHTS ──a complete push──▶ READY
 
 At rest vLLM sleeps: its weights and its cache are gone from the GPU. A push wakes the weights'
-memory when it starts and the cache's when it commits, so that the two are never needed beside
-what the push itself needs.
+memory when it starts and the cache's when it commits, so that the two are never needed together
+with what the push itself needs.
 
 The only file of the actors that touches vLLM's weight-transfer API, which changed shape between
 vLLM 0.26 and 0.33. vLLM itself takes whatever part of a model it is sent and reports success

@@ -1,7 +1,7 @@
 """Which samples go together: a step -> minibatches -> each rank's micro-batches -> tensors.
 
-Every rank holds the whole step (token ids are small) and works the same plan out for itself, from
-the seed: no rank has to tell another what it does, and one rank or many see the same minibatches.
+Every rank holds the entire step (token ids are small) and computes the same plan from the seed. So
+ranks need no exchange about it, and one rank or many see the same minibatches.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def on_gpu() -> bool:
 
 def _zero(module: nn.Module, learner: LearnerConfig, model: ModelConfig) -> dict[str, Any]:
     elements = [getattr(p, "ds_numel", p.numel()) for p in module.parameters()]
-    # whole multiples of what any number of ranks aligns to
+    # integer multiples of what any number of ranks aligns to
     bucket = -(-min(sum(elements), LARGEST_BUCKET) // 8192) * 8192
     stage = zero_stage(learner, model)
     zero: dict[str, Any] = {
@@ -77,7 +77,7 @@ def _zero(module: nn.Module, learner: LearnerConfig, model: ModelConfig) -> dict
     elif stage < 3:  # noqa: PLR2004 (on by default at stage 3)
         zero["overlap_comm"] = True
     if stage == 3:  # noqa: PLR2004
-        # small tensors (norms, biases) stay whole on every rank, in any size of model
+        # small tensors (norms, biases) stay complete on every rank, in any size of model
         zero["stage3_param_persistence_threshold"] = min(100_000, max(elements) // 16)
         zero["stage3_prefetch_bucket_size"] = min(bucket, 50_000_000)
     if learner.offload_optimizer and on_gpu() and stage > 0:

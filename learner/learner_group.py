@@ -74,7 +74,7 @@ class LearnerGroup:
             self._probe = generator.integers(0, vocabulary, PROBE_TOKENS).astype(np.int32)
 
     async def step(self, batch: Sequence[Trajectory]) -> StepReport:
-        """One PPO step on the whole batch. Raises `LearnerError`."""
+        """Run one PPO step on the entire batch. Raises `LearnerError`."""
         async with self._turn:
             report: StepReport = (await self._ranks.call("step", ray.put(list(batch))))[0]
         return report
@@ -116,7 +116,7 @@ class LearnerGroup:
         return logprobs
 
     async def save(self, folder: str) -> None:
-        """Write a checkpoint; it appears whole or not at all. Raises `LearnerError`."""
+        """Write a checkpoint; it appears complete or not at all. Raises `LearnerError`."""
         async with self._turn:
             await self._ranks.call("save", folder)
 

@@ -24,7 +24,7 @@ CPU_ENVIRONMENT = {
     # DeepSpeed chooses its accelerator when it is imported: before any code of ours
     "DS_ACCELERATOR": "cpu",
     # OpenMP's threads spin for each other; the default (300,000 turns) makes a step over 8 times
-    # slower beside a second busy process, sleeping at once half as slow again when alone
+    # slower next to a second busy process, sleeping at once half as slow again when alone
     "GOMP_SPINCOUNT": "1000",
 }
 

@@ -1,4 +1,4 @@
-"""Log-probabilities of given tokens from hidden states, without keeping the whole logits.
+"""Log-probabilities of given tokens from hidden states, without keeping all logits.
 
 For N tokens and a vocabulary of V the float32 logits of one micro-batch (8 x 1024 x 32,000) are
 1 GiB, and autograd would hold them several times over. Here they exist a chunk at a time, in the
@@ -26,7 +26,7 @@ _COPIES = 4
 
 
 class TokenLogProbs(nn.Module):
-    """Stands in for a model's `lm_head` and shares its parameters (names stay as they were).
+    """Replaces a model's `lm_head` and shares its parameters (names stay as they were).
 
     One module call covers all chunks: under ZeRO-3 every rank must gather the weight equally often,
     however many tokens its micro-batch has.

@@ -31,7 +31,7 @@ class LearnerWorker(Rank):
         self.version: WeightVersion = 0
         self.skipped_steps = 0
         checkpointing = learner.gradient_checkpointing
-        # one network after the other: only one is whole in memory at a time under ZeRO-3
+        # one network after the other: only one is complete in memory at a time under ZeRO-3
         self.policy = ZeroEngine(
             policy_critic.load_policy(folder, model, gradient_checkpointing=checkpointing),
             learner,
@@ -110,7 +110,7 @@ class LearnerWorker(Rank):
         return int(self.policy.module.causal_lm.config.vocab_size)
 
     def save(self, folder: str) -> None:
-        """Write a checkpoint that appears whole or not at all."""
+        """Write a checkpoint that appears complete or not at all."""
         checkpoint.save(
             Path(folder),
             self.config,

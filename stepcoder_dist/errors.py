@@ -48,7 +48,7 @@ class UserError(StepcoderError):
 
 
 class ConfigError(UserError):
-    """A run file that cannot be used as it stands."""
+    """A run file that cannot be used as it is."""
 
 
 class InUse(ConfigError):
@@ -56,7 +56,7 @@ class InUse(ConfigError):
 
 
 class ProblemError(UserError):
-    """A row of a problem set that cannot be used as it stands."""
+    """A row of a problem set that cannot be used as it is."""
 
 
 class MissingEngine(UserError):

@@ -56,7 +56,7 @@ class Tokenizer(Protocol):
 
     @property
     def eos_id(self) -> int:
-        """The one of them that SFT teaches."""
+        """The end-of-sequence id that SFT teaches."""
         ...
 
 
@@ -66,14 +66,14 @@ class Sampler(Protocol):
     def sample(self, share: Sequence[RolloutRequest]) -> AsyncIterator[Completion]:
         """Sample every request of the share on one engine; yield each as it finishes.
 
-        The whole share is enqueued before the engine steps, so the same share under the same
+        All of the share is enqueued before the engine steps, so the same share under the same
         weights gives the same completions. Raises `RunError` when the engine is lost.
         """
         ...
 
     @property
     def width(self) -> int:
-        """How many engines can work at the same time."""
+        """The number of engines that can work at the same time."""
         ...
 
     async def rest(self) -> None:
@@ -108,23 +108,23 @@ class Learner(Protocol):
     """Owns policy, critic, reference and their optimisers, on one or many ranks."""
 
     async def step(self, batch: Sequence[Trajectory]) -> StepReport:
-        """One PPO step on the whole batch, all its epochs. Raises `LearnerError`."""
+        """Run one PPO step, all its epochs, on the entire batch. Raises `LearnerError`."""
         ...
 
     async def publish(self, targets: Sequence[Any], *, deadline_s: float) -> WeightVersion:
         """Send the current weights to every target and check that they arrived.
 
-        Raises `WeightPushError`, naming the targets, when one did not get them whole in time. One
+        Raises `WeightPushError`, naming the targets, when one did not get all of them in time. One
         that has died is passed over: the sampler replaces it and asks for a push to the new one.
         """
         ...
 
     async def save(self, folder: str) -> None:
-        """Write everything that `load` needs to go on bitwise. Raises `LearnerError`."""
+        """Write everything that `load` needs to resume bitwise. Raises `LearnerError`."""
         ...
 
     async def load(self, folder: str) -> WeightVersion:
-        """Go on where `save` was called. Raises `UserError` for no checkpoint of this run."""
+        """Resume where `save` was called. Raises `UserError` for no checkpoint of this run."""
         ...
 
     async def save_hf(self, folder: str) -> None:
@@ -139,7 +139,10 @@ class WeightPublisher(Protocol):
     """The learner's side of a push, called on every rank; rank 0 sends."""
 
     def push(self, version: WeightVersion, targets: Sequence[Any], deadline_s: float) -> None:
-        """Raises `WeightPushError` on every rank: each target that lives and did not commit."""
+        """Send the weights to every target.
+
+        Raises `WeightPushError` on every rank, naming each target that lives and did not commit.
+        """
         ...
 
 
@@ -155,15 +158,15 @@ class WeightTarget(Protocol):
         ...
 
     def load_bucket(self, bucket: WeightBucket) -> None:
-        """Into the live model. Raises `WeightPushError` for one that is damaged or does not fit."""
+        """Load it into the live model. Raises `WeightPushError` if it is damaged or unfit."""
         ...
 
     def finish_update(self, version: WeightVersion, buckets: int) -> None:
-        """Commit: every bucket arrived, prefix cache reset, samples carry `version` from here."""
+        """Commit: every bucket arrived. The prefix cache is reset; samples carry `version` now."""
         ...
 
     def abort_update(self, version: WeightVersion) -> None:
-        """Nothing more comes; without effect on a version that is committed."""
+        """End an update that gets no more buckets; a committed version is not affected."""
         ...
 
     def probe(self, token_ids: Sequence[int]) -> WeightProbe:

@@ -74,7 +74,7 @@ class TestSuite:
     fn_name: str | None = None
     comparison: str = "tokens"
     strict_types: bool = False
-    """A list is no tuple and a key no text of it: what asserts mean and JSON cannot tell apart."""
+    """Compare types too: a list is not a tuple and a key not its text, as asserts mean it."""
     checker: str = ""
     """A Python source that defines `check(input, expected, actual)`, instead of a comparison."""
     setup_code: str = ""
@@ -85,7 +85,7 @@ class TestSuite:
     cpu_limit_s: float | None = None
     memory_limit_bytes: int | None = None
     keep_answers: bool = False
-    """Have each result tell what the program answered: to make or fix tests, not to judge."""
+    """Have each result hold the program's answer: to make or fix tests, not to judge."""
 
     def __len__(self) -> int:
         return len(self.inputs) + bool(self.test_code)

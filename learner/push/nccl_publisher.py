@@ -34,7 +34,7 @@ class NcclPublisher:
     """vLLM's own NCCL transfer: rank 0 broadcasts from GPU to GPU, packed.
 
     A broadcast cannot leave out a target that fails or dies, nor be interrupted: then the group is
-    lost and every rank raises. It is made anew when the set of targets changes.
+    lost and every rank raises. It is made again when the set of targets changes.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class NcclPublisher:
         self._engine: Any = None
 
     def push(self, version: WeightVersion, targets: Sequence[Any], deadline_s: float) -> None:
-        """As `ObjectStorePublisher.push`; `TransferLost` where the ranks cannot go on."""
+        """As `ObjectStorePublisher.push`; `TransferLost` where the ranks cannot continue."""
         if not targets:
             return
         sending = PushRound(version, targets, deadline_s)

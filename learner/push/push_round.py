@@ -85,7 +85,7 @@ class PushRound:
         self._committed = list(self._alive)
 
     def abort_open(self) -> None:
-        """Tell all that did not commit that nothing more comes; a dead one need not hear it."""
+        """Abort the update at all that did not commit; a dead one need not hear it."""
         open_ones = [t for i, t in enumerate(self._all) if i not in self._committed]
         aborts = [target.abort_update.remote(self._version) for target in open_ones]
         if aborts:

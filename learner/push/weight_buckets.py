@@ -1,4 +1,4 @@
-"""A module's parameters as buckets of named tensors, whole on rank 0.
+"""A module's parameters as buckets of named tensors, complete on rank 0.
 
 Under ZeRO-3 every rank holds a slice of each parameter; a bucket is gathered by all ranks
 together, copied by rank 0, and let go again, so that one bucket is what a push needs of memory.
@@ -62,7 +62,7 @@ def plan_buckets(module: torch.nn.Module, bucket_bytes: int) -> list[list[NamedP
 
 
 def gathered(bucket: Sequence[NamedParameter]) -> AbstractContextManager[object]:
-    """Inside, every parameter of the bucket is whole on every rank. A collective under ZeRO-3."""
+    """Gather the bucket's parameters on every rank inside. A collective under ZeRO-3."""
     split = [named.parameter for named in bucket if named.is_split]
     return zero_engine.gathered(split) if split else nullcontext()
 
@@ -76,7 +76,7 @@ def gather_bucket(
 
 
 def pack(bucket: Sequence[NamedParameter], version: WeightVersion) -> WeightBucket:
-    """Copy whole parameters into one contiguous buffer on the host."""
+    """Copy complete parameters into one contiguous buffer on the host."""
     data = np.empty(sum(named.nbytes for named in bucket), dtype=np.uint8)
     target = torch.from_numpy(data)
     offset = 0
@@ -97,7 +97,7 @@ def pack(bucket: Sequence[NamedParameter], version: WeightVersion) -> WeightBuck
 def whole_tensors(
     buckets: Sequence[Sequence[NamedParameter]],
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every parameter, whole, on its device, one bucket gathered at a time. A collective.
+    """Yield every complete parameter on its device, one bucket gathered at a time. A collective.
 
     Yields copies: what ZeRO-3 gathers is freed at the end of its bucket, and a sender may still
     be reading it.

@@ -3,9 +3,9 @@
     all ranks   gather bucket 1 ─ agree ─ gather bucket 2 ─ agree ─ … ─ agree
     rank 0        start │   send 1 │                send 2 │    finish │
 
-A bucket is gathered and copied before it is sent, and after each send rank 0 tells the others
+A bucket is gathered and copied before it is sent, and after each send rank 0 reports to the others
 how it went: no rank is left alone in a collective when a target fails. A target that fails is
-dropped and named in the `WeightPushError` at the end; the others still get the version whole. One
+dropped and named in the `WeightPushError` at the end; the others still get all of it. One
 that has died is dropped without an error: its pool starts another and asks for a push to that.
 
 `nccl_publisher.py` has the same over NCCL, by vLLM's own transfer.

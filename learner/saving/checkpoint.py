@@ -1,11 +1,11 @@
-"""Save and load everything a learner needs to go on bitwise; `manifest.py` tells what is not whole.
+"""Save and load everything a learner needs to resume bitwise; `manifest.py` checks it first.
 
     step_000010/
       manifest.json     version, config, every file's size and CRC-32; written last
       policy/ critic/   DeepSpeed's own files: weights, optimiser states (no critic, no folder)
       rank_0000.pt      random states of each rank
 
-The folder is written beside its place and renamed: it is there whole, or not at all. All ranks see
+The folder is written next to its place and renamed: it is complete, or not there. All ranks see
 one file system. Learning-rate schedules are functions of the version and need no state.
 """
 

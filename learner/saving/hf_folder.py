@@ -15,7 +15,7 @@ from stepcoder_dist.host.files import draft_folder
 from stepcoder_dist.text import tokenizer_files
 
 RECORD = "stepcoder.json"
-"""How the weights were made, beside them."""
+"""The file next to the weights that says how they were made."""
 
 
 def write(
@@ -26,12 +26,12 @@ def write(
     rank: int,
     record: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write config, weights and the tokenizer of `source`; the folder appears whole or not at all.
+    """Write config, weights and the tokenizer of `source`; the folder appears atomically.
 
     A `record`, plain JSON data, goes with them as `stepcoder.json`, with the weights' SHA-256.
 
     A collective: every rank calls it, rank 0 writes. Parameters are gathered one at a time, so a
-    rank never holds more than its share and one whole parameter (rank 0: one copy on the CPU).
+    rank never holds more than its share and one complete parameter (rank 0: one copy on the CPU).
     """
     state: dict[str, torch.Tensor] = {}
     # tied parameters appear once, under their first name, as in any Hugging Face folder

@@ -41,7 +41,7 @@ def export(checkpoint: Path, base: str, config: RunConfig, out: Path) -> None:
 
 
 def _merged(folder: Path, stage: int) -> dict[str, Tensor]:
-    """Every parameter of the module, whole: ZeRO's float32 masters, or without ZeRO its own."""
+    """The module's complete parameters: ZeRO's float32 masters, or its own without ZeRO."""
     if stage == 0:
         file = folder / CHECKPOINT_TAG / "mp_rank_00_model_states.pt"
         # our own file, checked against the manifest; DeepSpeed puts plain objects into it

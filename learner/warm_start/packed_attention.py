@@ -46,7 +46,7 @@ def attend(
     """Causal attention inside each segment: [1, heads, L, d] -> [1, L, heads, d].
 
     `segments` holds the lengths of the row's pieces, L in all; a model that does not hand them on
-    attends to the whole row, and `check_apart` refuses it. `attention_mask` is None: packed rows
+    attends to the entire row, and `check_apart` refuses it. `attention_mask` is None: packed rows
     have no padding. A model with a sliding window passes it as `sliding_window`.
     """
     del attention_mask

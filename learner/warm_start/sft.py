@@ -93,7 +93,7 @@ class WarmStart:
         self._heldout_loss: float | None = None
 
     async def run(self, out: Path) -> SftReport:
-        """Train, and write `out`: an ordinary Hugging Face folder, whole or not at all.
+        """Train, and write `out`: an ordinary Hugging Face folder, complete or not at all.
 
         A record of how it was made (`stepcoder.json`) and the rows of `metrics.jsonl` lie in it.
         Raises `Interrupted` after a checkpoint when asked to stop.
@@ -190,7 +190,7 @@ class WarmStart:
         return Interrupted(
             self._stop.signal,
             f"checkpoint of update {self._done} of {self.total} in {self._work.path}; "
-            "`stepcoder sft RUN.toml --resume` goes on",
+            "`stepcoder sft RUN.toml --resume` continues",
         )
 
     def _record(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -51,9 +51,9 @@ class SftStep:
     """What one optimiser update did."""
 
     loss: float
-    """Mean negative log-likelihood per completion token of the whole batch, in nats."""
+    """Mean negative log-likelihood per completion token of the entire batch, in nats."""
     tokens_per_s: float
-    """Prompt and completion tokens of the whole batch, padding not counted."""
+    """Prompt and completion tokens of the entire batch, padding not counted."""
     learning_rate: float
     grad_norm: float
 

@@ -53,7 +53,7 @@ class SftWorker(Rank):
         self.examples = examples
 
     def steps(self, phase: Phase, first: int, count: int) -> list[SftStep]:
-        """Do steps first … first+count−1 of the phase; the optimiser's state goes on."""
+        """Do steps first … first+count−1 of the phase; the optimizer keeps its state."""
         return [self._step(phase, number) for number in range(first, first + count)]
 
     @torch.no_grad()
@@ -73,7 +73,7 @@ class SftWorker(Rank):
         )
 
     def verify(self, folder: str) -> None:
-        """Raises `UserError` for a checkpoint that is not whole. No collective."""
+        """Check a checkpoint; raise `UserError` for an incomplete one. No collective."""
         manifest.verify(Path(folder), self.config, fixed_for_sft)
 
     def load(self, folder: str) -> None:
@@ -103,7 +103,7 @@ class SftWorker(Rank):
         parts = self._deal(samples, lengths)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         for index, part in enumerate(parts):
-            # divided by the count of the whole update: short answers weigh by their tokens only
+            # divided by the count of the entire update: short answers weigh by their tokens only
             loss = -self._logprobs(part, examples).sum() / completion_tokens
             self.policy.backward(loss, last=index == len(parts) - 1)
             total += loss.detach().double()

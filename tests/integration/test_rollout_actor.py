@@ -215,7 +215,7 @@ def test_a_checkpoint_that_vllm_cannot_load_fails_the_start_with_the_reason(
     pool = ActorPool(rollout_config(broken), broken)
     pool._slots[0].name = "rollout-broken"  # another pool of this session has rollout-0
     try:
-        with pytest.raises(RunError, match=r"did not start: .*model.safetensors: not whole"):
+        with pytest.raises(RunError, match=r"did not start: .*model.safetensors: not complete"):
             runner.run(pool.start())
     finally:
         runner.run(pool.close())

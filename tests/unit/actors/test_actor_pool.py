@@ -39,7 +39,7 @@ class InProcessActor:
             self._whole.set()
         self.rest = Remote(self._rest)
         self.until_the_end = Remote(self._until_the_end)
-        self.wait_until_whole = Remote(self._wait_until_whole)
+        self.wait_until_complete = Remote(self._wait_until_complete)
 
     def die(self) -> None:
         self._died.set()
@@ -57,7 +57,7 @@ class InProcessActor:
         await self._died.wait()
         self._check()
 
-    async def _wait_until_whole(self) -> None:
+    async def _wait_until_complete(self) -> None:
         ends = [asyncio.ensure_future(e.wait()) for e in (self._whole, self._died)]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         for end in ends:
