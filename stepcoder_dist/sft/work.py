@@ -19,7 +19,7 @@ from typing import Any
 from stepcoder_dist.config import RunConfig, keys
 from stepcoder_dist.config.counts import fixed_for_sft
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.host.files import atomic_file, json_lines
+from stepcoder_dist.host.files import atomic_file, draft_folder, json_lines
 from stepcoder_dist.run.checkpoint_series import CheckpointSeries
 from stepcoder_dist.sft.examples import SftExamples
 
@@ -109,7 +109,7 @@ class SftWork:
         done = _series(self.path).commit(draft, json.dumps(state, indent=1) + "\n")
         for old in before:
             if old != done:
-                shutil.rmtree(old)
+                draft_folder.remove(old)
 
     def finish(self, folder: Path) -> None:
         """Give the rows to the finished folder and go."""

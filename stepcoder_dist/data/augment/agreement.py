@@ -128,12 +128,19 @@ class Solutions:
         return dataclasses.replace(tests, test_code="", cpu_limit_s=min(most, self._usual_s))
 
     async def _others_on(self, tests: TestSuite) -> list[Verdict]:
-        places, name = (self._first, self._second), self._problem.problem_id
-        verdicts = (
-            places[n % 2].judge(source, tests, problem_id=name)
-            for n, source in enumerate(self.others)
-        )
-        return await asyncio.gather(*verdicts)
+        places = (self._first, self._second)
+        return await judge_by_turns(places, self.others, tests, self._problem.problem_id)
+
+
+async def judge_by_turns(
+    places: Sequence[Executor], sources: Sequence[str], tests: TestSuite, problem_id: str
+) -> list[Verdict]:
+    """Judge programs of one problem, in each place its share, so that no container waits."""
+    verdicts = (
+        places[number % len(places)].judge(source, tests, problem_id=problem_id)
+        for number, source in enumerate(sources)
+    )
+    return await asyncio.gather(*verdicts)
 
 
 def _passes(verdict: Verdict, place: int) -> bool:

@@ -13,13 +13,12 @@ meet few tests at first, so that one that never ends costs a limit or two.
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stepcoder_dist.data.augment.agreement import Answered, Solutions
+from stepcoder_dist.data.augment.agreement import Answered, Solutions, judge_by_turns
 from stepcoder_dist.data.augment.candidates import candidates
 from stepcoder_dist.data.augment.expected_values import is_json
 from stepcoder_dist.data.augment.mutants import mutants
@@ -212,15 +211,9 @@ class _Augmenting:
         return killed
 
     async def _on(self, tests: TestSuite, mutated: Sequence[str]) -> list[Verdict]:
-        """Judge in both places by turns, so that no container waits."""
         most = self._problem.tests.cpu_limit_s or Limits().cpu_s
         quickly = dataclasses.replace(tests, cpu_limit_s=min(most, self._mutant_cpu_s))
-        name = self._problem.problem_id
-        verdicts = (
-            self._places[number % 2].judge(source, quickly, problem_id=name)
-            for number, source in enumerate(mutated)
-        )
-        return await asyncio.gather(*verdicts)
+        return await judge_by_turns(self._places, mutated, quickly, self._problem.problem_id)
 
     def _with_tests(self) -> Problem:
         tests = self._problem.tests
