@@ -1,7 +1,7 @@
 """Small, deterministic implementations of the ports, to drive the loops without heavy parts.
 
-They are shipped because whoever changes `pipeline.py` wants to see both loops turn in
-milliseconds; the contract suites hold them to what the real ones promise.
+They are shipped so that whoever changes `pipeline.py` can run both loops in milliseconds. The
+contract suites check that they behave as the real ones do.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class ByteTokenizer:
 class FakeSampler:
     """A sampler whose policy is a function from request to text.
 
-    It stands for `width` engines that share their weights: it is its own only weight target.
+    It represents `width` engines that share their weights: it is its own only weight target.
     """
 
     def __init__(self, policy: Callable[[RolloutRequest], str], *, width: int = 1) -> None:
@@ -116,7 +116,7 @@ class FakeSampler:
 
 
 class FakeLearner:
-    """Counts versions and keeps the batches; changes nothing."""
+    """A learner that counts versions and keeps the batches; it changes nothing."""
 
     def __init__(self) -> None:
         self.batches: list[Sequence[Trajectory]] = []

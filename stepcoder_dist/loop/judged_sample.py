@@ -1,4 +1,4 @@
-"""From a completion to what the learner trains on: program, verdict, reward, masks."""
+"""How a completion becomes what the learner trains on: program, verdict, reward, masks."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from stepcoder_dist.text.program import Program, assemble
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class JudgedSample:
-    """A trajectory and what it was made from, which stays with the driver."""
+    """A trajectory, with what it was made from. The driver keeps the latter."""
 
     trajectory: Trajectory
-    """For the learner."""
+    """What the learner gets."""
     request: RolloutRequest
-    """For another try, should this sample not be trained."""
+    """Sampled again if this sample is not trained."""
     completion: Completion
     program: Program
     verdict: Verdict
     lines: CreditedLines | None
-    """None: every token carries loss."""
+    """None means that every token carries loss."""
     tests_total: int
-    """Of the problem: a program that does not compile has no test results."""
+    """Tests of the problem: a program that does not compile has no test results."""
 
     @property
     def sample_id(self) -> str:
@@ -41,7 +41,7 @@ async def judge(
     executor: Executor,
     config: RunConfig,
 ) -> JudgedSample:
-    """Have the completion's program run and score it. Raises `SandboxFault`."""
+    """Judge the completion's program in the sandbox and score it. Raises `SandboxFault`."""
     program = assemble(request.given, completion.text)
     begun = time.monotonic()
     verdict = await executor.judge(program.source, problem.tests, problem_id=problem.problem_id)

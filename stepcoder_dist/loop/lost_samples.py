@@ -1,18 +1,19 @@
-"""When samples that got no verdict are too many to continue."""
+"""The limit beyond which a run ends because too many samples got no verdict."""
 
 from __future__ import annotations
 
 from stepcoder_dist.errors import CheckerFault, RunError, SandboxFault
 from stepcoder_dist.host.fault_streak import FaultStreak
 
-# What loses this many in a row will not recover by itself.
+# A fault that loses this many in a row will not recover by itself.
 MAX_LOST_IN_A_ROW = 32
-# Several answers of one problem may be beyond its checker; this many, and nothing else, are not.
+# Several answers of one problem may be beyond its checker. This many in a row show that it is
+# broken.
 MAX_CHECKER_FAULTS = 8
 
 
 class LostSamples:
-    """Counts the samples that got no verdict: the sandbox's, and apart from them a checker's.
+    """Counts the samples that got no verdict, with the faults of each checker counted separately.
 
     One broken checker says nothing about the sandbox, and a sandbox that works does not fix it.
     """
@@ -22,12 +23,12 @@ class LostSamples:
         self._by_checker: dict[str, FaultStreak] = {}
 
     def judged(self, problem_id: str) -> None:
-        """A sample of this problem got its verdict."""
+        """Count a sample of this problem that got its verdict."""
         self._lost.success()
         self._by_checker.pop(problem_id, None)
 
     def add(self, problem_id: str, fault: SandboxFault) -> None:
-        """A sample was lost. Raises `RunError` where more of them would not help."""
+        """Count a lost sample. Raises `RunError` where trying again would not help."""
         if not isinstance(fault, CheckerFault):
             self._lost.fault(fault)
             return
@@ -48,6 +49,6 @@ def _sandbox_gone(lost: int, last: Exception) -> RunError:
 def _checker_broken(problem_id: str, faults: int, last: Exception) -> RunError:
     return RunError(
         f"problem {problem_id}: its checker failed on {faults} programs in "
-        f"a row, the last time so: {last}; fix it (`check` must return False for an "
+        f"a row, the last time with: {last}; fix it (`check` must return False for an "
         "answer that it cannot read) or leave the problem out"
     )

@@ -1,4 +1,4 @@
-"""What a run measures: names, their meaning, and how a step's figures are made.
+"""What a run measures: the names, their meaning, and how a step's figures are computed.
 
 The same names are written to `metrics.jsonl`, TensorBoard and Ray's metrics.
 """
@@ -30,7 +30,7 @@ METRICS: dict[str, str] = {
     "staleness": "mean versions between sampling and training",
     "sandbox_ms/p50": "milliseconds from program to verdict, queue included: median",
     "sandbox_ms/p95": "the same: 95th percentile",
-    "mean_stage": "mean curriculum stage over all problems; 0: whole programs",
+    "mean_stage": "mean curriculum stage over all problems; 0: complete programs",
     "buffer_depth": "judged samples that wait for the learner",
     "samples_in_flight": "samples planned and not yet settled",
     **{f"samples/{fate}": f"samples since the start that ended as {fate}" for fate in Fate},
@@ -46,13 +46,13 @@ METRICS: dict[str, str] = {
     "approx_kl": "mean of ratio - 1 - log ratio, new policy to pi_old",
     "grad_norm_policy": "gradient norm before clipping",
     "grad_norm_critic": "gradient norm before clipping",
-    "flat_share": "samples whose whole group scored alike, a share: no advantage (rloo: the KL's)",
+    "flat_share": "share of samples whose group all scored alike: no advantage (rloo: the KL's)",
     "kept_share": "share of sampled tokens that carry policy loss (FGO)",
     "response_tokens": "tokens that the learner trained on",
     "learner_tokens_per_s": "prompt and response tokens through the learner, per second",
     "advantage_std": "standard deviation of the advantages, before whitening where there is any",
     "skipped_steps": "steps since the start in which no token was kept",
-    "tokens_per_s": "sampled tokens per second of the whole step",
+    "tokens_per_s": "sampled tokens per second of the step, all phases included",
     "step_s": "wall-clock seconds of the step",
     **{f"seconds/{phase}": f"wall-clock seconds of {phase}" for phase in PHASES},
     **{f"share/{phase}": f"share of the step spent in {phase}" for phase in PHASES},
@@ -64,12 +64,13 @@ WALL_CLOCK = frozenset(
     if name.startswith(("seconds/", "share/", "sandbox_ms/"))
     or name in ("step_s", "tokens_per_s", "learner_tokens_per_s")
 )
-"""Figures that are measured with a clock: all that may differ between two runs of the same run
-file on the CPU without staleness."""
+"""Figures that are measured with a clock.
+
+No others may differ between two runs of the same run file on the CPU without staleness."""
 
 
 class PhaseClock:
-    """Wall-clock seconds of named phases, from its making on."""
+    """Measures the wall-clock seconds of named phases, from its construction on."""
 
     def __init__(self) -> None:
         self._start = time.monotonic()
@@ -97,7 +98,7 @@ class PhaseClock:
 
 
 def summarise(batch: Sequence[Trajectory], *, trained_version: WeightVersion) -> dict[str, float]:
-    """What a step's samples say by themselves. Raises `ValueError` for an empty batch."""
+    """Compute the figures of a step's samples alone. Raises `ValueError` for an empty batch."""
     if not batch:
         raise ValueError("a step without samples has no figures")
     passed = np.array([t.outcome is Outcome.PASSED for t in batch])

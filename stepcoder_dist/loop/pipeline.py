@@ -39,7 +39,7 @@ from stepcoder_dist.records import (
 
 
 class RolloutLoop:
-    """Plans, samples, judges: fills the buffer."""
+    """The loop that plans, samples and judges: it fills the buffer."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -70,7 +70,7 @@ class RolloutLoop:
             await self._roll_out(again)
 
     def _shares(self, groups: Sequence[Sequence[Ticket]]) -> list[list[RolloutRequest]]:
-        """What goes to one engine together.
+        """Divide the step into shares; a share goes to one engine.
 
         Without staleness the composition of a batch has to be repeatable: each engine gets one
         share of the step. Otherwise a group is a share, so that the pool can balance them. A
@@ -84,7 +84,7 @@ class RolloutLoop:
         return [share for share in shares if share]
 
     def _requests(self, group: Sequence[Ticket]) -> list[RolloutRequest]:
-        """What a sampler is asked for tickets of one group."""
+        """Return what a sampler is asked for the tickets of one group."""
         run, ticket = self._run, group[0]
         start = run.curriculum.start_point(ticket.problem_id, ticket.stage)
         problem = run.problems[ticket.problem_id]
@@ -120,13 +120,13 @@ class RolloutLoop:
 
 
 class StepRecords(Protocol):
-    """What a step leaves behind, written so that a crash at any point loses and doubles nothing.
+    """Writes what a step produced, so that a crash at any point loses and doubles nothing.
 
-    `run/session.py` has the implementation, and the order that makes it so.
+    `run/session.py` has the implementation, and the order of writes that ensures this.
     """
 
     def remember(self, version: WeightVersion) -> None:
-        """The step is done: its state is what a checkpoint of it holds, whenever it is written."""
+        """Take the state of the finished step: its checkpoint holds it, whenever it is written."""
         ...
 
     async def draft(self) -> None:
@@ -143,7 +143,7 @@ class StepRecords(Protocol):
 
 
 class TrainLoop:
-    """Takes batches, steps the learner, publishes its weights."""
+    """The loop that takes batches, steps the learner and publishes its weights."""
 
     def __init__(self, run: Run, rollouts: RolloutLoop, records: StepRecords) -> None:
         self._run = run
@@ -175,7 +175,7 @@ class TrainLoop:
     ) -> list[RolloutRequest]:
         """Return the requests of what the new version made too stale.
 
-        A push that fails must not cost the step: its rows and its checkpoint are there.
+        A push that fails must not lose the step: its rows and its checkpoint are written anyway.
         """
         run = self._run
         stale: list[RolloutRequest] = []
@@ -194,7 +194,7 @@ class TrainLoop:
         return stale
 
     async def _learn(self, batch: Sequence[JudgedSample]) -> StepReport:
-        """One step of the learner, which has a shared GPU to itself until the push."""
+        """Run one learner step. The learner has a shared GPU to itself until the push."""
         if self._run.config.colocate:
             await self._run.sampler.rest()
         return await self._run.learner.step([judged.trajectory for judged in batch])

@@ -1,4 +1,4 @@
-"""Which problem comes next, and the tickets of its group. Repeatable from a seed."""
+"""The choice of the next problem, and the tickets of its group. Repeatable from a seed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stepcoder_dist.records import Ticket
 
 
 def sample_seed(run_seed: int, sample_id: str) -> int:
-    """31 bits, because vLLM takes a signed 32-bit seed; depends on its arguments alone."""
+    """Return 31 bits that depend on the arguments alone; vLLM takes a signed 32-bit seed."""
     digest = hashlib.blake2b(f"{run_seed}/{sample_id}".encode(), digest_size=4).digest()
     return int.from_bytes(digest) >> 1
 
@@ -44,14 +44,14 @@ class Planner:
         self._replacements = 0
 
     def plan(self, step: int) -> list[list[Ticket]]:
-        """The groups of one learner step, each the tickets of its samples."""
+        """Return the groups of one learner step, each as the tickets of its samples."""
         return [
             self._group(step, index, problem_id)
             for index, problem_id in enumerate(self._problems(step))
         ]
 
     def replace(self, ticket: Ticket) -> Ticket:
-        """Another sample for the group of one that was lost."""
+        """Return the ticket of another sample for the group of one that was lost."""
         self._replacements += 1
         sample_id = f"{ticket.sample_id.partition('+')[0]}+{self._replacements:04d}"
         return replace(ticket, sample_id=sample_id, seed=sample_seed(self._seed, sample_id))
@@ -91,7 +91,7 @@ class Planner:
         return different
 
     def _row(self, place: int) -> Iterator[str]:
-        """The endless row of epochs, each a permutation of all problems, from a place on."""
+        """An endless sequence of epochs, each a permutation of all problems, from a position on."""
         epoch, position = divmod(place, len(self._problem_ids))
         while True:
             order = np.random.default_rng((self._seed, epoch)).permutation(len(self._problem_ids))
@@ -100,7 +100,7 @@ class Planner:
             epoch, position = epoch + 1, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain JSON data."""
+        """Return plain JSON data."""
         return {"replacements": self._replacements}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

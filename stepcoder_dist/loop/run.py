@@ -32,12 +32,12 @@ STATE_KEYS = frozenset(
 
 
 async def nothing(_version: WeightVersion) -> None:
-    """Between two steps, nothing is done."""
+    """Do nothing between two steps."""
 
 
 @dataclass(slots=True)
 class Run:
-    """The parts of one run, joined by `run/session.py`; what both loops see."""
+    """The parts of one run, which both loops see. `run/session.py` joins them."""
 
     config: RunConfig
     problems: Mapping[str, Problem]
@@ -48,12 +48,12 @@ class Run:
     executor: Executor
     learner: Learner
     sources: Mapping[str, str] = field(default_factory=dict)
-    """Digests of what the run is made from (`content_digest.sources`)."""
+    """Digests of what the run is made from (`run.digests.sources`)."""
     stop: StopRequest = field(default_factory=StopRequest)
     between_steps: Callable[[WeightVersion], Awaitable[None]] = nothing
     """Awaited with the version that the actors hold: before the first step, and when a step is
-    recorded, before the actors are asked for the next. The step's clock does not run. A request to
-    stop cancels it."""
+    recorded, before the actors are asked for the next. Its time is not part of the step's. A
+    request to stop cancels it."""
     book: SampleBook = field(init=False)
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class Run:
         )
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint of the last finished step holds: plain JSON data."""
+        """Return what a checkpoint of the last finished step holds, as plain JSON data."""
         return {
             "config": self.config.model_dump(mode="json"),
             "sources": dict(self.sources),

@@ -10,12 +10,12 @@
     cancel_open: each of the five states ──▶ CANCELLED
 
 Both loops change the book, on one event loop. Each transition is one method, and raises `RunError`
-for a sample that is not in the state before it. A sample that has its fate leaves the book; how
-many have each fate stays.
+for a sample that is not in the state before it. A sample that has its fate leaves the book, which
+keeps the number of samples of each fate.
 
 The book also holds the two weight versions that matter: that of the last finished learner step,
-which staleness is measured against, and the one that the rollout actors have. Who has to wait, for
-weights, room or a batch, waits on one condition; every change that may end a wait notifies it.
+which staleness is measured against, and the one that the rollout actors have. Every wait, for
+weights, room or a batch, is on one condition. Every change that may end a wait notifies it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from stepcoder_dist.records import Outcome, RolloutRequest, Ticket, WeightVersio
 
 
 class State(StrEnum):
-    """Where a sample is that has no fate yet."""
+    """Where a sample that has no fate yet is."""
 
     PLANNED = "planned"
     """It has a ticket. A checkpoint leaves every open sample in this state."""
@@ -93,10 +93,10 @@ class TrainedGroup:
 
 
 class SampleBook:
-    """The account of a run's samples. Use it on one event loop."""
+    """The record of where each sample of a run is. Use it on one event loop."""
 
     def __init__(self, *, capacity: int, max_staleness: int, samples_per_group: int) -> None:
-        """`capacity`: of the buffer, in samples."""
+        """`capacity` is that of the buffer, in samples."""
         self._capacity = capacity
         self._max_staleness = max_staleness
         self._samples_per_group = samples_per_group
@@ -104,7 +104,7 @@ class SampleBook:
         self._samples: dict[str, _Sample] = {}
         self._in_state: Counter[State] = Counter()
         self._passed: dict[str, dict[str, bool]] = {}
-        """Trained samples of groups that are not complete: by group, by sample id, did it pass?"""
+        """Whether each trained sample passed, by group and sample id, for incomplete groups."""
         self.fates: Counter[Fate] = Counter()
         """Samples by fate, since the run began."""
         self.version: WeightVersion = 0
@@ -133,7 +133,7 @@ class SampleBook:
         return [list(group) for _, group in groupby(tickets, key=lambda ticket: ticket.group)]
 
     def request(self, sample_id: str) -> RolloutRequest:
-        """What was asked for a sample; raises `RunError` where nothing was."""
+        """Return what was requested for a sample. Raises `RunError` where nothing was."""
         sample = self._samples.get(sample_id)
         if sample is None or sample.request is None:
             raise RunError(f"sample {sample_id} is not under way")
@@ -162,16 +162,16 @@ class SampleBook:
         self._in_state[State.PLANNED] += 1
 
     def start(self, requests: Iterable[RolloutRequest]) -> None:
-        """An engine is asked for these samples."""
+        """Record that an engine is asked for these samples."""
         for request in requests:
             self._move(request.ticket.sample_id, State.UNDER_WAY).request = request
 
     def lose(self, sample_id: str) -> None:
-        """A sample got no verdict, and so no reward: its fate is a fault."""
+        """Record that a sample got no verdict, and so no reward: its fate is a fault."""
         self._move(sample_id, Fate.FAULT)
 
     async def buffer(self, judged: JudgedSample) -> bool:
-        """Wait for room, then keep a judged sample for a learner step; False: it is too stale."""
+        """Wait for room, then keep a judged sample for a learner step; False if it is too stale."""
         sample_id = judged.sample_id
         self._move(sample_id, State.JUDGED).judged = judged
         async with self._changed:
@@ -188,7 +188,10 @@ class SampleBook:
     # ---- the training loop's transitions ----
 
     async def take(self, count: int) -> list[JudgedSample]:
-        """Wait for `count` samples, no more than the capacity; give the oldest plans, by id."""
+        """Wait for `count` samples; return those that were planned first, by id.
+
+        Raises `ValueError` for more than the capacity.
+        """
         if count > self._capacity:
             raise ValueError(f"count = {count} exceeds the buffer's capacity of {self._capacity}")
         async with self._changed:
@@ -202,7 +205,7 @@ class SampleBook:
     async def trained(
         self, batch: Sequence[JudgedSample], version: WeightVersion
     ) -> list[TrainedGroup]:
-        """A learner step trained the batch and made `version`; return the groups it completed.
+        """Record that a step trained the batch and made `version`; return the completed groups.
 
         A group can be spread over steps where rollouts run ahead; it is returned once.
         """
@@ -216,7 +219,7 @@ class SampleBook:
         return self._completed_by(batch)
 
     async def refuse_stale(self) -> list[RolloutRequest]:
-        """Reject what is buffered and too old for the next step; return what was asked for it."""
+        """Reject what is buffered and too old for the next step; return the requests for it."""
         async with self._changed:
             stale = [judged for judged in self._buffer() if self._is_stale(judged)]
             for judged in stale:
@@ -225,7 +228,7 @@ class SampleBook:
         return [judged.request for judged in stale]
 
     async def publish(self, version: WeightVersion) -> None:
-        """The rollout actors hold `version` from here on."""
+        """Record that the rollout actors now hold `version`."""
         if version > self.version:
             raise RunError(f"version {version} was published after learner step {self.version}")
         async with self._changed:
@@ -233,14 +236,14 @@ class SampleBook:
             self._changed.notify_all()
 
     def cancel_open(self) -> None:
-        """At the end of a run: what has no fate yet will not be trained."""
+        """Cancel what has no fate yet, at the end of a run: it will not be trained."""
         for sample_id in self.open_ids:
             self._move(sample_id, Fate.CANCELLED)
 
     # ---- checkpoints ----
 
     def snapshot(self) -> dict[str, Any]:
-        """Plain JSON data: what a checkpoint of the last finished step holds.
+        """Return what a checkpoint of the last finished step holds, as plain JSON data.
 
         Take it between two awaits: every sample then has its fate or is on its way.
         """
@@ -265,7 +268,7 @@ class SampleBook:
         self.fates.update({Fate(name): number for name, number in snapshot["samples"].items()})
 
     def _move(self, sample_id: str, to: State | Fate) -> _Sample:
-        """Every transition; raises `RunError` for a sample that cannot make it."""
+        """Make one transition. Raises `RunError` for a sample that cannot make it."""
         sample = self._samples.get(sample_id)
         if sample is None or sample.state not in _BEFORE[to]:
             now = f"is {sample.state}" if sample else "was never planned or has its fate"

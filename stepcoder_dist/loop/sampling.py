@@ -1,4 +1,4 @@
-"""A share of requests sampled to its end, whatever happens to the engines that sample it."""
+"""Samples a share of requests to its end, whatever happens to the engines that sample it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stepcoder_dist.ports import Sampler
 from stepcoder_dist.records import Completion, RolloutRequest
 
 MAX_ENGINES_FOR_A_SHARE = 3
-"""What loses this many engines in a row will not recover by itself."""
+"""A share that loses this many engines in a row will not recover by itself."""
 
 
 async def roll_out(
@@ -34,15 +34,15 @@ async def sample_whole(
 ) -> AsyncIterator[Completion]:
     """Yield one completion for each request, as it finishes.
 
-    What a lost engine had not finished goes to another one. Raises `RunError` when engines are
-    lost in a row without a completion between them, or when a sampler leaves requests out.
+    Requests that a lost engine had not finished go to another one. Raises `RunError` when engines
+    are lost in a row without a completion between them, or when a sampler leaves requests out.
     """
     waiting = {request.ticket.sample_id: request for request in share}
     lost = FaultStreak(
         MAX_ENGINES_FOR_A_SHARE,
         lambda n, last: RunError(
             f"{n} engines in a row were lost on the same "
-            f"{len(waiting)} samples, the last so: {last}"
+            f"{len(waiting)} samples, the last with: {last}"
         ),
     )
     while waiting:

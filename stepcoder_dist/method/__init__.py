@@ -1,1 +1,1 @@
-"""The paper: where the policy starts to write, what a verdict is worth, which tokens carry loss."""
+"""The method: where the policy starts to write, the reward of a verdict, which tokens get loss."""

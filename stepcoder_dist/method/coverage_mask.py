@@ -1,4 +1,4 @@
-"""FGO's two maps: executed lines -> lines of whole statements -> tokens (StepCoder §4).
+"""FGO's two maps: executed lines -> lines of complete statements -> tokens (StepCoder §4).
 
 What a statement is, and which lines follow which, was decided by the guest's Python before the
 program ran (`records.LineStructure`). Which lines count is `credit.py`'s choice.
@@ -22,9 +22,10 @@ def kept_lines(
     executed: frozenset[int],
     comments: Literal["block", "keep", "mask"] = "block",
 ) -> frozenset[int]:
-    """The 1-based lines of the statements and blocks that ran, given the lines that fired.
+    """Return the 1-based lines of the statements and blocks that ran, given the executed lines.
 
-    Of a program that compiled and can be trusted. Over the union of all tests: what FGO keeps.
+    The program has to have compiled, and its coverage has to be trusted. Given the union over all
+    tests, the result is what FGO keeps.
     """
     executed = executed & structure.code_lines
     # nothing but comments and declarations: one block, the module, and that did run
@@ -47,11 +48,11 @@ def kept_lines(
 def token_mask(
     completion: Completion, program: Program, lines: frozenset[int], *, keep_prose: bool = False
 ) -> BoolArray:
-    """bool [T]: which sampled tokens are on the given 1-based lines of the program.
+    """Return bool [T]: which sampled tokens are on the given 1-based lines of the program.
 
-    A token belongs to the line of its first visible character; one of white space only follows the
-    next visible character, or the last one where none follows. Tokens that end the answer (closing
-    fence, end of sequence) are always kept; prose after the fence is not.
+    A token belongs to the line of its first visible character. One of white space only belongs to
+    the next visible character, or to the last one where none follows. Tokens that end the answer
+    (closing fence, end of sequence) are always kept; prose after the fence is not.
     """
     by_char = _CharMask(completion.text, program, lines, keep_prose=keep_prose)
     mask = np.fromiter(
@@ -65,7 +66,7 @@ def token_mask(
 
 
 class _CharMask:
-    """Decides over spans of a completion's text."""
+    """Decides which spans of a completion's text are kept."""
 
     def __init__(
         self, text: str, program: Program, lines: frozenset[int], *, keep_prose: bool
@@ -85,7 +86,7 @@ class _CharMask:
         return self._trailing if visible is None else self._char(visible.start())
 
     def _keeps_trailing(self) -> bool:
-        """White space that nothing follows goes with the last thing that was written or given."""
+        """Whether white space at the end is kept: as the last visible character before it."""
         last = len(self._text.rstrip()) - 1
         if last >= 0:
             return self._char(last)

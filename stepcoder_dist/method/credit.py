@@ -1,4 +1,4 @@
-"""Which tokens carry policy loss: one rule for each value of `credit.rule`.
+"""The rules for which tokens carry policy loss: one for each value of `credit.rule`.
 
 A rule turns the tests' executed lines into two sets of lines: those that a positive advantage may
 reward and those that a negative one may blame. The sign is the learner's, so a trajectory carries
@@ -30,12 +30,12 @@ Comments = Literal["block", "keep", "mask"]
 
 @dataclass(frozen=True, slots=True)
 class CreditedLines:
-    """1-based lines of one program."""
+    """The 1-based lines of one program that carry loss, by the sign of the advantage."""
 
     rewarded: frozenset[int]
     """Kept where the advantage is not negative."""
     blamed: frozenset[int]
-    """Kept where it is."""
+    """Kept where the advantage is negative."""
 
     @property
     def either(self) -> frozenset[int]:
@@ -44,18 +44,18 @@ class CreditedLines:
 
 @dataclass(frozen=True, slots=True)
 class CreditedTokens:
-    """bool [T] each, over the sampled tokens, and the lines that they were made from."""
+    """Two masks over the sampled tokens, bool [T] each, and the lines that they were made from."""
 
     rewarded: BoolArray
     blamed: BoolArray
     lines: CreditedLines | None
-    """None: every token carries loss."""
+    """None means that every token carries loss."""
 
 
 def executed(
     structure: LineStructure, tests: Sequence[TestResult], comments: Comments
 ) -> CreditedLines:
-    """FGO (StepCoder §4, arXiv 2402.01391, Eq. 5): what at least one test executed, either way.
+    """FGO (StepCoder §4, arXiv 2402.01391, Eq. 5): what some test executed, for either sign.
 
     Tests that executed lines {1, 2} and {1, 4} keep 1, 2 and 4.
     """
@@ -66,16 +66,19 @@ def executed(
 def failing_tests(
     structure: LineStructure, tests: Sequence[TestResult], comments: Comments
 ) -> CreditedLines:
-    """Blame on the lines that only failing tests executed, credit on those that a pass executed.
+    """Blame the lines that only failing tests executed; credit those that a passing test executed.
 
     Spectrum-based fault localisation (Tarantula: Jones and Harrold 2005,
     doi.org/10.1145/1101908.1101949) cut down to its extreme: a line that only failing tests execute
     is its most suspicious kind (1), one that only passing tests execute its least (0).
 
-    Where no line is executed by failing tests alone, nothing tells their lines apart: all of them
-    are blamed, and none loses its credit. A program that passes has nothing to localise and is
-    FGO's. Failing tests that executed nothing (a crash before the first line) blame what was
-    executed at all, so that their reward is not thrown away.
+    Three cases have no such line:
+
+    * Every line of the failing tests is also executed by a passing one. All of them are blamed, and
+      none loses its credit.
+    * Every test passes: there is nothing to localise, and the rule is FGO's.
+    * The failing tests executed nothing (a crash before the first line). Every executed line is
+      blamed, so that their reward is not lost.
 
     Passing tests executed {1, 2}, failing ones {1, 4}: rewarded 1 and 2, blamed 4. Had the failing
     ones executed {1}: rewarded 1 and 2, blamed 1.
@@ -88,8 +91,8 @@ def failing_tests(
     cleared = kept_lines(structure, _fired(passed), comments)
     blamed = suspects - cleared
     if not blamed:
-        whole = kept_lines(structure, _fired(tests), comments)
-        return CreditedLines(cleared, suspects or whole)
+        ran = kept_lines(structure, _fired(tests), comments)
+        return CreditedLines(cleared, suspects or ran)
     if comments == "keep":
         blamed |= structure.comment_lines
     return CreditedLines(cleared, blamed)
@@ -98,14 +101,14 @@ def failing_tests(
 LineRule = Callable[[LineStructure, Sequence[TestResult], Comments], CreditedLines]
 
 RULES: dict[str, LineRule] = {"executed": executed, "failing_tests": failing_tests}
-"""By `credit.rule`; `all` looks at no line: every token, prose too, carries loss."""
+"""The rules by `credit.rule`. `all` has none: every token carries loss, prose included."""
 
 
 def credited_lines(verdict: Verdict, config: CreditConfig) -> CreditedLines | None:
-    """None: every token carries loss.
+    """Apply the configured rule to a verdict; None means that every token carries loss.
 
-    So it is under the rule `all`, for a program that does not compile (nothing ran: an all-false
-    mask would throw its −1 away), and for one whose coverage cannot be trusted.
+    It is None under the rule `all`, for a program that does not compile (nothing ran: an all-false
+    mask would lose its reward of −1), and for one whose coverage cannot be trusted.
     """
     if config.rule == "all" or verdict.structure is None or not verdict.coverage_trusted:
         return None
@@ -115,7 +118,7 @@ def credited_lines(verdict: Verdict, config: CreditConfig) -> CreditedLines | No
 def credited_tokens(
     completion: Completion, program: Program, verdict: Verdict, config: CreditConfig
 ) -> CreditedTokens:
-    """The two masks over a completion's tokens; one array twice where the lines are the same."""
+    """Return the two masks of a completion's tokens; one array where the lines are the same."""
     lines = credited_lines(verdict, config)
     if lines is None:
         every = np.ones(len(completion.token_ids), dtype=np.bool_)

@@ -29,7 +29,7 @@ _ELIF = re.compile(r"[ \t\f]*elif\b")
 
 
 def conditional_lines(source: str) -> tuple[int, ...]:
-    """First lines (1-based, ascending) of the `if`, `for`, `while` and `match` statements.
+    """Return the 1-based first lines, ascending, of `if`, `for`, `while` and `match` statements.
 
     Nested ones count; an `elif` belongs to its `if`; several on one line count once. Raises
     `SyntaxError` or `ValueError` when the source does not parse.
@@ -50,7 +50,7 @@ def conditional_lines(source: str) -> tuple[int, ...]:
 
 
 def _elif_of(node: ast.stmt, source: str, starts: tuple[int, ...]) -> ast.If | None:
-    """The `if` node that is this one's `elif`. The tree does not tell it from `else:` + `if`."""
+    """Return the `if` node that is this one's `elif`; in the tree it looks like `else:` + `if`."""
     if isinstance(node, ast.If) and len(node.orelse) == 1:
         branch = node.orelse[0]
         if isinstance(branch, ast.If) and _ELIF.match(source, starts[branch.lineno - 1]):
@@ -82,7 +82,7 @@ class Stages:
         return max(self.stages - 1, 0)
 
     def start_line(self, stage: int) -> int:
-        """The 1-based line at which the policy starts; 0: nothing is given.
+        """Return the 1-based line at which the policy starts; 0 where nothing is given.
 
         Raises `ValueError` for a stage that the problem does not have.
         """
@@ -108,7 +108,7 @@ class Curriculum:
         }
 
     def start_point(self, problem_id: str, stage: int | None = None) -> StartPoint:
-        """Where the policy starts on this problem, at its present stage or at a given one."""
+        """Return where the policy starts on this problem, at its current or at a given stage."""
         if stage is None:
             stage = self._progress[problem_id].stage
         line = self._stages[problem_id].start_line(stage)
@@ -116,12 +116,12 @@ class Curriculum:
         return StartPoint(problem_id=problem_id, stage=stage, line=line, cut=cut)
 
     def longest_start(self, problem_id: str) -> StartPoint:
-        """The start point with the most given code that this problem can ever have."""
+        """Return the start point with the most given code that this problem can ever have."""
         highest = self._rule.highest(self._stages[problem_id].first, self._config)
         return self.start_point(problem_id, highest)
 
     def record(self, problem_id: str, stage: int, passed: Sequence[bool]) -> bool:
-        """Count a group's outcomes, sampled at `stage`; True when they moved the problem on.
+        """Count a group's outcomes, sampled at `stage`; True when they changed the problem's stage.
 
         Outcomes of another stage than the current one say nothing about it and are ignored.
         """
@@ -135,17 +135,17 @@ class Curriculum:
 
     @property
     def mean_stage(self) -> float:
-        """Over all problems; 0 when the policy writes every program whole."""
+        """The mean over all problems; 0 when the policy writes every program from nothing."""
         return sum(p.stage for p in self._progress.values()) / max(len(self._progress), 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain JSON data: part of every checkpoint."""
+        """Return plain JSON data: part of every checkpoint."""
         return {key: [p.stage, p.average] for key, p in self._progress.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a checkpoint's progress.
+        """Restore a checkpoint's progress.
 
-        Raises `ConfigError` when it speaks of other problems or stages than this run's.
+        Raises `ConfigError` when it has other problems or stages than this run.
         """
         if state.keys() != self._progress.keys():
             odd = sorted(state.keys() ^ self._progress.keys())

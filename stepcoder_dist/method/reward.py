@@ -1,4 +1,4 @@
-"""A verdict's worth (StepCoder Eq. 3). Never depends on coverage: a program can forge its own."""
+"""The reward of a verdict (StepCoder Eq. 3). It ignores coverage, which a program can forge."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _TIERS = {
 
 
 def worst(outcomes: list[Outcome]) -> Outcome:
-    """A program's outcome is its worst test's. Raises `ValueError` for no tests: never a pass."""
+    """Return a program's outcome: that of its worst test. Raises `ValueError` for no tests."""
     if not outcomes:
         raise ValueError("a program without tests has no outcome")
     return max(outcomes, key=lambda outcome: outcome.severity)
 
 
 def reward(verdict: Verdict, kind: Literal["tiered", "binary", "pass_ratio"] = "tiered") -> float:
-    """The scalar reward, in [−1, 1].
+    """Return the scalar reward, in [−1, 1].
 
     `tiered` is the paper's; `binary` is 1 for a full pass and else 0; `pass_ratio` gives every
     program that compiles −0.3 + 1.3·(tests passed / tests). Raises `ValueError` for a verdict

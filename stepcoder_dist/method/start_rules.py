@@ -1,9 +1,9 @@
-"""Where the policy starts to write: one rule for each value of `curriculum.kind`.
+"""The rules for where the policy starts to write: one for each value of `curriculum.kind`.
 
 A problem has stages 0 … E, E its easiest: at stage 0 nothing is given, at stage E the longest
-prefix of the reference (curriculum.py says where each begins). A rule says where a problem begins
-and where it stands after a group of samples; it keeps no state of its own and knows nothing of
-other problems. A new rule is a class here and a line in `RULES`.
+prefix of the reference (curriculum.py says where each begins). A rule decides at which stage a
+problem begins and at which it is after a group of samples. It keeps no state of its own and does
+not see other problems. A new rule is a class here and a line in `RULES`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from stepcoder_dist.config import CurriculumConfig
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where one problem stands: all that a checkpoint keeps of it."""
+    """The progress of one problem: all that a checkpoint keeps of it."""
 
     stage: int
     average: float = 0.0
@@ -28,17 +28,17 @@ class StartRule(Protocol):
     """Pure functions of a problem's progress and its number of stages."""
 
     def first(self, easiest: int, config: CurriculumConfig) -> int:
-        """The stage at which a problem with stages 0 … `easiest` begins."""
+        """Return the stage at which a problem with stages 0 … `easiest` begins."""
         ...
 
     def highest(self, easiest: int, config: CurriculumConfig) -> int:
-        """The highest stage that it can ever be at: the longest prompt that has to fit."""
+        """Return the highest stage that it can ever be at, whose prompt has to fit too."""
         ...
 
     def after(
         self, at: Progress, passed: Sequence[bool], easiest: int, config: CurriculumConfig
     ) -> Progress:
-        """Where it stands after a group that was sampled at stage `at.stage`."""
+        """Return the progress after a group that was sampled at stage `at.stage`."""
         ...
 
 
@@ -81,7 +81,7 @@ class Cccs:
 class Fixed:
     """Every problem stays at `curriculum.fixed_stage`, or at its easiest where it has fewer.
 
-    From no paper: the control that a curriculum which moves has to be held against.
+    It comes from no paper: it is the control to compare a moving curriculum with.
 
     `fixed_stage = 1`: a problem with stages 0 … 2 stays at 1, one with stage 0 only at 0.
     """
@@ -110,8 +110,8 @@ class Nothing(Fixed):
 class OnFailure:
     """Nothing is given, unless all samples failed when the problem was last drawn.
 
-    Then one stage more is given the next time, up to the easiest; any pass takes all of it away.
-    Help only where there is no reward to learn from, and none that was not needed: the idea of
+    Then one stage more is given the next time, up to the easiest; after any pass nothing is given.
+    Code is given only where there is no reward to learn from. This is the idea of
     BREAD (arXiv 2506.17211: a prefix of the expert's solution where a model's own attempts all
     fail) and AdaBack (arXiv 2506.18110: a prefix length for each sample by its past rewards), with
     the curriculum's start points as the prefixes.
@@ -143,4 +143,4 @@ RULES: dict[str, StartRule] = {
     "fixed": Fixed(),
     "on_failure": OnFailure(),
 }
-"""By `curriculum.kind`."""
+"""The rules by `curriculum.kind`."""

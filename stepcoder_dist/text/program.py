@@ -1,4 +1,4 @@
-"""Prompt + given code + completion: what the policy reads, and the program that it wrote.
+"""The text that the policy reads, and the program that it wrote: prompt, given code, completion.
 
     statement, starter code │ ```python │ given code ┃ completion … │ ``` │ end of sequence
     ────────── prompt ──────────────────┘            ┃
@@ -39,7 +39,7 @@ _FENCE = re.compile(r"(?:^|(?<=\n)|(?<=\r))[ \t]*(```+)")
 
 
 def line_starts(source: str) -> tuple[int, ...]:
-    """Offsets of the first character of every line; a final line end opens no further line."""
+    """Return the offset of every line's first character; a final line end opens no further line."""
     starts = [0, *(end.end() for end in _LINE_END.finditer(source))]
     if len(starts) > 1 and starts[-1] == len(source):
         starts.pop()
@@ -47,7 +47,7 @@ def line_starts(source: str) -> tuple[int, ...]:
 
 
 def line_of(starts: tuple[int, ...], offset: int) -> int:
-    """The 1-based line of the character at `offset`."""
+    """Return the 1-based line of the character at `offset`."""
     return bisect_right(starts, offset)
 
 
@@ -66,14 +66,14 @@ class StartPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """Given code and completion joined into what the sandbox runs."""
+    """What the sandbox runs: given code and completion, joined."""
 
     source: str
     given_chars: int
     """`source[:given_chars]` was given, the rest was written by the policy."""
     code_chars: int
-    """The first `code_chars` characters of the completion's text are code: what follows is the
-    closing fence and prose."""
+    """The first `code_chars` characters of the completion's text are code. The closing fence and
+    prose follow."""
     fence_chars: tuple[int, int]
     """Half-open span of the closing fence in the completion's text; empty if there is none."""
 
@@ -84,18 +84,18 @@ class PromptWriter:
     def __init__(
         self, tokenizer: Tokenizer, config: PromptConfig, frame: Frame | None = None
     ) -> None:
-        """`frame` is what stands around the task where `config.style` is `chat`."""
+        """`frame` is the text around the task where `config.style` is `chat`."""
         self._tokenizer = tokenizer
         self._task = Task(text=config.template) if config.template else TASKS[config.task]
         self._frame = frame or STYLES[config.style]
 
     @property
     def stop(self) -> tuple[str, ...]:
-        """What else ends an evaluated program."""
+        """Strings that end an evaluated program, as a closing fence does."""
         return self._task.stop
 
     def prompt(self, problem: Problem) -> str:
-        """The problem as its task words it, in the frame of the style, and the opening fence."""
+        """Return the problem as its task words it, in the style's frame, and the opening fence."""
         return self._text(problem)[0]
 
     def encode(self, problem: Problem, start: StartPoint | None = None) -> tuple[Int32Array, str]:
@@ -120,7 +120,7 @@ class PromptWriter:
         return self._ids(problem)[0], ""
 
     def _text(self, problem: Problem) -> tuple[str, tuple[tuple[int, int], ...]]:
-        """The prompt, and the ranges of it that come from the problem."""
+        """Return the prompt, and the ranges of it that come from the problem."""
         values = {
             "{statement}": problem.statement.strip(),
             "{starter_code}": problem.starter_code.strip(),
@@ -142,11 +142,11 @@ class PromptWriter:
 
     @staticmethod
     def _answer(problem: Problem) -> str:
-        """The reference as the policy would write it: straight after the fence's line end."""
+        """Return the reference as the policy would write it: right after the fence's line end."""
         return problem.reference.lstrip("\r\n")
 
     def _ids(self, problem: Problem, answer: str = "") -> tuple[Int32Array, Int32Array, int]:
-        """Ids int32 [n] and spans int32 [n, 2] of prompt + answer; where the prompt's text ends.
+        """Return ids int32 [n] and spans int32 [n, 2] of prompt + answer, and the prompt's end.
 
         What comes from the problem or from a solution is never read as a special token: it cannot
         end a turn.
@@ -169,7 +169,7 @@ class PromptWriter:
         top_p: float,
         max_new_tokens: int,
     ) -> list[RolloutRequest]:
-        """What a sampler is asked for a group's tickets: they share one prompt, encoded once."""
+        """Return the requests for a group's tickets: they share one prompt, encoded once."""
         prompt_ids, given = self.encode(problem, start)
         return [
             RolloutRequest(
@@ -184,7 +184,7 @@ class PromptWriter:
         ]
 
     def example(self, problem: Problem) -> SftExample:
-        """The reference solution as an answer, closed by a fence and an end of sequence.
+        """Return the reference solution as an answer that ends with a fence and an end of sequence.
 
         The prompt has the tokens that `encode` gives where nothing of the reference is given. If
         the one encoding of prompt + answer has others (a token that joins the fence's line end
@@ -211,7 +211,7 @@ def assemble(given: str, text: str, stop: Sequence[str] = ()) -> Program:
 
     The program ends at the first closing fence, or before the first of the `stop` strings.
     """
-    # a fence must open its line: the completion's first line may go on with a given one
+    # a fence must open its line: the completion's first line may continue a given one
     on_new_line = not given[line_starts(given + " ")[-1] :].strip(" \t")
     for fence in _FENCE.finditer(text):
         if fence.start() > 0 or on_new_line:

@@ -1,4 +1,4 @@
-"""A checkpoint's tokenizer, without transformers: text → ids with the place of every token.
+"""A checkpoint's tokenizer, without transformers: text → ids with the span of every token.
 
 Reads `tokenizer.json` through the `tokenizers` library, the same core that vLLM and transformers
 run, so ids agree; spans come out exact for every family (byte-level, SentencePiece, WordPiece).
@@ -60,10 +60,10 @@ class FolderTokenizer:
     ) -> tuple[Int32Array, Int32Array]:
         """Return ids int32 [n] and their half-open char spans int32 [n, 2] in `text`.
 
-        No special token is added, and none is read in the half-open ranges `literal`: what is
-        written like one there is encoded in two parts. Byte tokens of one character share its
-        span; a token that stands for no character (SentencePiece's first blank) shares the next
-        one's.
+        No special token is added, and none is read in the half-open ranges `literal`: text that
+        looks like one there is encoded in two parts. Byte tokens of one character share its
+        span. A token that represents no character (SentencePiece's first blank) shares the next
+        token's.
         """
         cuts = [0, *self._cuts(text, literal), len(text)]
         ids: list[int] = []
@@ -79,7 +79,7 @@ class FolderTokenizer:
         return np.array(ids, dtype=np.int32), np.array(spans, dtype=np.int32).reshape(-1, 2)
 
     def _cuts(self, text: str, literal: Sequence[tuple[int, int]]) -> list[int]:
-        """Places inside of what looks like a special token: after its first character."""
+        """Return where to split what looks like a special token: after its first character."""
         if not self._special.pattern:
             return []
         return sorted(
@@ -87,7 +87,7 @@ class FolderTokenizer:
         )
 
     def decode(self, ids: Int32Array) -> str:
-        """The text of the ids, special tokens included."""
+        """Return the text of the ids, special tokens included."""
         return str(self.backend.decode(ids.tolist(), skip_special_tokens=False))
 
 
@@ -125,7 +125,7 @@ def load_tokenizer(path: str | Path) -> FolderTokenizer:
 
 
 def tokenizer_folder(checkpoint: str | Path) -> Path:
-    """The folder with what a checkpoint says about its texts; of a hub name, the hub's copy.
+    """Return the folder with a checkpoint's tokenizer files; for a hub name, the hub's copy.
 
     Raises `ConfigError` where there is none.
     """
@@ -133,9 +133,9 @@ def tokenizer_folder(checkpoint: str | Path) -> Path:
 
 
 def _bos_ids(folder: Path, backend: Any) -> tuple[int, ...]:
-    """What the model's own tokenizer puts ahead of every text: Llama's and DeepSeek's do.
+    """Return the ids that the model's own tokenizer puts before every text, as Llama's does.
 
-    The post-processor does it, unless `add_bos_token` says otherwise, as in transformers.
+    The post-processor adds them, unless `add_bos_token` says otherwise, as in transformers.
     """
     file = folder / "tokenizer_config.json"
     config = read_object(file)
@@ -152,7 +152,7 @@ def _bos_ids(folder: Path, backend: Any) -> tuple[int, ...]:
 
 
 def _eos_ids(folder: Path, backend: Any) -> tuple[int, ...]:
-    """The union over the three files that may name it: chat models end a turn with another.
+    """Return the union over the three files that may name one: chat models end a turn with another.
 
     The tokenizer's own comes first: it is the one that ends an answer in training data.
     """
