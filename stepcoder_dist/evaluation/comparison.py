@@ -23,7 +23,7 @@ _NAMED = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What B gains over A on the problems that both judged."""
+    """The gain of B over A on the problems that both judged."""
 
     a: Path
     b: Path
@@ -33,12 +33,12 @@ class Comparison:
     unlike: tuple[str, ...]
     """Settings in which the two differ, each with both values."""
     gains: tuple[tuple[str, PairedGain], ...]
-    """By level, then all; for each the k of the two evaluations and the usual ones, as far as some
-    problem has the samples in both."""
+    """By level, then all. Each has the k of the two evaluations and the usual ones, where some
+    problem has that many samples in both."""
 
 
 def compare(a: Path, b: Path) -> Comparison:
-    """Each is a file, or a run folder (`evaluation_file.found_in`).
+    """Compare two evaluations, each in a file or a run folder (`evaluation.file.found_in`).
 
     Raises `ConfigError` where one cannot be read, or no problem is judged in both.
     """
@@ -70,7 +70,7 @@ def compare(a: Path, b: Path) -> Comparison:
 
 
 def as_json(found: Comparison) -> dict[str, Any]:
-    """`eval --compare A B --json`."""
+    """Return the object of `eval --compare A B --json`."""
     return {
         "a": str(found.a),
         "b": str(found.b),
@@ -82,7 +82,7 @@ def as_json(found: Comparison) -> dict[str, Any]:
 
 
 def comparison_table(found: Comparison) -> Table:
-    """One row for each level and k; below it, what is not compared."""
+    """Return a table with a row for each level and k, and a note of what is not compared."""
     notes = [f"A {found.a}", f"B {found.b}"]
     for name, ids in (("A", found.only_a), ("B", found.only_b)):
         if ids:
@@ -112,7 +112,7 @@ def comparison_table(found: Comparison) -> Table:
 
 
 def _unlike(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[str, ...]:
-    """Of the settings that both have: an earlier version wrote fewer."""
+    """Name the differences in the settings that both have: an earlier version wrote fewer."""
     return tuple(
         f"{key} = {first[key]!r} in A, {second[key]!r} in B"
         for key in first

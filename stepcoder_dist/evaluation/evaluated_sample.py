@@ -1,4 +1,4 @@
-"""One sample of an evaluation: what its row in the file holds, and what scores are made from."""
+"""One sample of an evaluation: what its row in the file holds, and scores are computed from."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from stepcoder_dist.records import Outcome, Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluatedSample:
-    """One program written from nothing but the prompt, and what its tests said."""
+    """One program written from nothing but the prompt, and the results of its tests."""
 
     sample_id: str
     problem_id: str
     level: str
     source: str
     outcome: Outcome | None
-    """None: the sandbox failed on it; it counts for nothing, and the table says how many."""
+    """None where the sandbox failed on it. It counts for nothing; the table says how many."""
     tests_passed: int = 0
     tests_total: int = 0
     """Tests that have a result; 0 for a program that does not compile."""
@@ -29,7 +29,7 @@ class EvaluatedSample:
 
 
 def executed_share(verdict: Verdict) -> float | None:
-    """`EvaluatedSample.executed_share` of a verdict."""
+    """Compute `EvaluatedSample.executed_share` of a verdict."""
     if verdict.structure is None or not verdict.coverage_trusted:
         return None
     lines = verdict.structure.code_lines

@@ -16,7 +16,7 @@ FAULT = "sandbox_fault"
 
 
 def row_of(sample: EvaluatedSample) -> dict[str, Any]:
-    """Plain JSON data; an `outcome` of `sandbox_fault` is no verdict."""
+    """Return plain JSON data; an `outcome` of `sandbox_fault` means that there is no verdict."""
     return {
         "sample_id": sample.sample_id,
         "problem_id": sample.problem_id,
@@ -30,7 +30,7 @@ def row_of(sample: EvaluatedSample) -> dict[str, Any]:
 
 
 def sample_of(row: Mapping[str, Any]) -> EvaluatedSample:
-    """What `row_of` wrote; an earlier version wrote fewer keys.
+    """Read what `row_of` wrote; an earlier version wrote fewer keys.
 
     Raises `KeyError` or `ValueError` for a row that is not of this kind.
     """
@@ -47,18 +47,21 @@ def sample_of(row: Mapping[str, Any]) -> EvaluatedSample:
 
 
 def write(path: Path, samples: Sequence[EvaluatedSample]) -> None:
-    """Write the file whole. Raises `RunError`."""
+    """Write the samples, all or none. Raises `RunError`."""
     write_text(path, "".join(json.dumps(row_of(sample)) + "\n" for sample in samples))
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all. Raises `RunError`."""
+    """Write a file completely or not at all. Raises `RunError`."""
     with output_file.writing(path, "make room, or choose another --out", RunError):
         atomic_file.write_text(path, text)
 
 
 def read(path: Path) -> list[EvaluatedSample]:
-    """Raises `ConfigError` for a file that cannot be read or holds something else."""
+    """Read the samples of a file or run folder.
+
+    Raises `ConfigError` for a file that cannot be read or holds something else.
+    """
     found = found_in(path)
     try:
         lines = found.read_text(encoding="utf-8").splitlines()
@@ -79,7 +82,7 @@ def read(path: Path) -> list[EvaluatedSample]:
 
 
 def found_in(path: Path) -> Path:
-    """The file itself, or a run directory's last evaluation: after RL, else the only one.
+    """Return the file itself, or a run directory's evaluation: that after RL, else the only one.
 
     Raises `ConfigError` where there is none, or several and none after RL.
     """

@@ -1,4 +1,4 @@
-"""What one model gains over another on the same problems."""
+"""The gain of one model over another on the same problems."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
 from stepcoder_dist.evaluation.pass_at_k import interval_of_mean, pass_at_k
 
 SMALLEST_P = 0.001
-"""Below it a table says no more than that."""
+"""A table says of a smaller p only that it is smaller."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedGain:
-    """Differences problem by problem, of pass@k."""
+    """The differences of pass@k, problem by problem."""
 
     k: int
     problems: int
@@ -26,7 +26,7 @@ class PairedGain:
     after: float
     """pass@k over these problems."""
     gain: float
-    """Mean difference: of pass@k."""
+    """Mean difference of pass@k."""
     interval: tuple[float, float]
     """95% percentile bootstrap of `gain` over problems."""
     better: int
@@ -66,7 +66,7 @@ def paired_gain(
 
 
 def sign_test(better: int, worse: int) -> float:
-    """min(1, 2 · P[Binomial(n, ½) ≤ min(better, worse)]) with n = better + worse."""
+    """Return min(1, 2 · P[Binomial(n, ½) ≤ min(better, worse)]) with n = better + worse."""
     count = better + worse
     tail = sum(math.comb(count, k) for k in range(min(better, worse) + 1))
     p_value: float = min(1.0, 2 * tail / 2**count)

@@ -1,4 +1,4 @@
-"""pass@k by level, and what went wrong, from samples of whole programs."""
+"""pass@k by level, and the outcomes that were no pass, from samples of complete programs."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class LevelScore:
     """Without one: the sandbox failed on every sample. They count for nothing."""
     samples: int
     pass_at: dict[int, float]
-    """Unbiased pass@k by k, mean over the problems with at least k judged samples; without a k
-    for which there is no such problem."""
+    """Unbiased pass@k by k, mean over the problems with at least k judged samples. A k without
+    such a problem is left out."""
     intervals: dict[int, tuple[float, float]]
     """95% bootstrap interval of pass@k by k, over the same problems."""
     problems_at: dict[int, int]
-    """How many problems have at least k judged samples, by k: `problems`, or less where the
-    sandbox failed on some."""
+    """How many problems have at least k judged samples, by k: `problems`, or fewer where the
+    sandbox failed on some samples."""
     outcomes: dict[Outcome, float]
     """Share of samples by outcome."""
     faults: int
@@ -44,12 +44,12 @@ class LevelScore:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Of the smallest k; (0, 0) where nothing was judged."""
+        """The interval of the smallest k; (0, 0) where nothing was judged."""
         return self.intervals[min(self.intervals)] if self.intervals else (0.0, 0.0)
 
 
 def pass_at_k(samples: int, passed: int, k: int) -> float:
-    """1 − C(n−c, k)/C(n, k): Chen et al. 2021, arXiv 2107.03374, Eq. 1.
+    """Return 1 − C(n−c, k)/C(n, k): Chen et al. 2021, arXiv 2107.03374, Eq. 1.
 
     Raises `ValueError` when k exceeds the number of samples.
     """
@@ -59,7 +59,7 @@ def pass_at_k(samples: int, passed: int, k: int) -> float:
 
 
 def scores(samples: Sequence[EvaluatedSample], ks: Sequence[int]) -> list[LevelScore]:
-    """One row for each level that occurs, then one for all."""
+    """Return one row for each level that occurs, then one for all."""
     rows = [
         _score(level, members, ks)
         for level in LEVELS
@@ -95,7 +95,10 @@ def _score(level: str, samples: Sequence[EvaluatedSample], ks: Sequence[int]) ->
 
 
 def interval_of_mean(values: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """95% percentile interval of the mean over problems; a fixed seed, so a table repeats."""
+    """Return the 95% percentile interval of the mean over problems.
+
+    The seed is fixed, so that a table can be reproduced.
+    """
     if not len(values):
         return (0.0, 0.0)
     draws = np.random.default_rng(0).choice(values, size=(BOOTSTRAP_DRAWS, len(values)))

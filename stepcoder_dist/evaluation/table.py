@@ -1,4 +1,4 @@
-"""What is printed at the end of a phase: status lines and tables."""
+"""The lines and tables that are printed after a step and after an evaluation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stepcoder_dist.records import Outcome
 
 
 def status(figures: Mapping[str, float]) -> str:
-    """One line about one learner step."""
+    """Return one line about one learner step."""
     return (
         f"reward {figures['reward']:+.2f}  pass {figures['pass_rate']:.0%}  "
         f"stage {figures['mean_stage']:.2f}  entropy {figures.get('entropy', 0):.2f}  "
@@ -21,16 +21,16 @@ def status(figures: Mapping[str, float]) -> str:
 
 
 def scores_table(models: Sequence[tuple[str, Sequence[LevelScore]]], *, too_long: int = 0) -> Table:
-    """pass@k by level, one line for each model and level, and what the failures were.
+    """Return a table of pass@k and of the failures, with a row for each model and level.
 
-    `too_long` problems were not asked: their prompts left no room for an answer.
+    `too_long` problems were not sampled: their prompts left no room for an answer.
     """
     ks = sorted(models[0][1][0].problems_at)
     notes = [f"{too_long} more problems were not asked: their prompts are too long"] * (
         too_long > 0
     )
     caption = "\n".join([*notes, *_notes(models)])
-    # several k fit a page of 120 columns without the blanks beside the lines
+    # several k fit a page of 120 columns without the blanks next to the lines
     table = Table(
         title="held-out problems", caption=caption or None, padding=(0, 1 if len(ks) == 1 else 0)
     )
@@ -73,7 +73,7 @@ def _score(row: LevelScore, k: int) -> tuple[str, str]:
 
 
 def _notes(models: Sequence[tuple[str, Sequence[LevelScore]]]) -> list[str]:
-    """What a reader of the figures must know: samples that the sandbox lost, limits counted in."""
+    """Return notes on samples that the sandbox lost, and on limits that count as timeouts."""
     notes = []
     for name, rows in models:
         total = rows[-1]

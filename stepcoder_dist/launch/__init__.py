@@ -1,6 +1,6 @@
 """The composition root: the only place that knows every role. One module is one command.
 
-A command reads and checks everything that a user can get wrong first, then opens the processes
+A command first reads and checks everything that a user can get wrong. Then it opens the processes
 it needs (`processes.py`), hands them to the core, and closes what it opened.
 
     train.py       RL, in pools that are open or that it opens

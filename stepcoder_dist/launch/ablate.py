@@ -1,4 +1,4 @@
-"""`stepcoder ablate`: measure what is left of a plan, a process a cell; then the tables."""
+"""`stepcoder ablate`: measure what is left of a plan, each cell in a process; then the tables."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from stepcoder_dist.records import Problem
 from stepcoder_dist.run.preflight import load_set, sft_checkpoint
 
 _END_WAIT_S = 60
-"""What a cell's process may take to close what it opened after a signal."""
+"""Seconds that a cell's process may take after a signal to close what it opened."""
 
 
 def ablate(plan: Plan, cells: Sequence[Cell], *, redo: bool, check: bool) -> None:
     """Measure the cells that have no result yet (`redo`: all), and write the page.
 
     `check` measures and compares with the results instead. Raises `ConfigError` before anything
-    starts, also for a result of another config; `RunError` when cells failed or differ.
+    starts, also for a result of another config, and `RunError` when cells failed or differ.
     """
     known = Inputs()
     left = []
@@ -52,13 +52,13 @@ def ablate(plan: Plan, cells: Sequence[Cell], *, redo: bool, check: bool) -> Non
 
 
 class Inputs:
-    """Problem sets, each loaded once, and what results are held to."""
+    """The problem sets, each loaded once, and what results are compared by."""
 
     def __init__(self) -> None:
         self._loaded: dict[object, list[Problem]] = {}
 
     def problems(self, cell: Cell) -> dict[str, list[Problem]]:
-        """By part: train, heldout, and weak where the setting has weak tests.
+        """Return the problems by part: train, heldout, and weak where the setting has weak tests.
 
         Raises `ConfigError` where the weak tests are not those of the held-out problems.
         """
@@ -85,7 +85,7 @@ class Inputs:
         return result.identity(cell, self.problems(cell))
 
     def valid_result(self, cell: Cell) -> Result | None:
-        """The cell's result; None where there is none.
+        """Return the cell's result; None where there is none.
 
         Raises `ConfigError` for one that was measured from something else.
         """
@@ -144,9 +144,9 @@ def _explained(before: Result, now: Result) -> str:
 
 
 def _each_in_a_process(plan: Plan, cells: Sequence[Cell], options: Sequence[str]) -> None:
-    """A fresh process a cell, so that one that breaks does not take the others with it.
+    """Measure each cell in a fresh process, so that one that fails does not end the others.
 
-    Raises `RunError` at the end when some broke.
+    Raises `RunError` at the end when some failed.
     """
     failed = []
     for number, cell in enumerate(cells, start=1):
@@ -155,7 +155,9 @@ def _each_in_a_process(plan: Plan, cells: Sequence[Cell], options: Sequence[str]
         code = _run_child([*command, *cell.selection, *options])
         if code:
             failed.append(cell)
-            console.print(f"{cell}: failed (exit code {code}); the others go on", highlight=False)
+            console.print(
+                f"{cell}: failed (exit code {code}); the others continue", highlight=False
+            )
     if failed:
         names = ", ".join(str(cell) for cell in failed)
         raise RunError(
@@ -164,7 +166,7 @@ def _each_in_a_process(plan: Plan, cells: Sequence[Cell], options: Sequence[str]
 
 
 def _run_child(command: Sequence[str]) -> int:
-    """Run to the end; a signal to this process goes on to the child, once, and is waited for."""
+    """Run to the end; pass a signal to this process on to the child, once, and wait for it."""
     with subprocess.Popen(command, start_new_session=True) as child:  # noqa: S603 - ourselves
         try:
             return child.wait()
@@ -178,8 +180,10 @@ def _run_child(command: Sequence[str]) -> int:
 
 
 def list_cells(plan: Plan, cells: Sequence[Cell]) -> None:
-    """What is done and what is left. Raises `ConfigError` as `ablate` does, but for results of
-    another config: they are listed."""
+    """Print which cells are measured and which are left.
+
+    Raises `ConfigError` as `ablate` does, except for results of another config: they are listed.
+    """
     known = Inputs()
     table = Table("setting", "arm", "seed", "samples", "result", title=str(plan.source))
     done = 0
@@ -200,7 +204,7 @@ def list_cells(plan: Plan, cells: Sequence[Cell]) -> None:
 
 
 def write_page(plan: Plan) -> None:
-    """Tables and figures from the results that there are; those of another config are left out."""
+    """Write tables and figures of the results so far; those of another config are left out."""
     known = Inputs()
     results: dict[str, list[Result]] = {}
     for cell in plan.cells:

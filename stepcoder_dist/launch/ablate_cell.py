@@ -1,4 +1,4 @@
-"""One cell of an ablation: RL where the arm is trained, held-out evaluations on the way."""
+"""One cell of an ablation: RL where the arm is trained, with held-out evaluations during it."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def measure(cell: Cell, problems: Mapping[str, Sequence[Problem]]) -> tuple[Meas
     """Run the cell in `runs/<ablation>/<setting>/…`; its folder stays, without the checkpoints.
 
     The backend that judged is returned too. A signal ends it at once: half a cell is no result.
-    Raises `InUse` while another process measures it, `RunError` where the sandbox failed on a
-    sample, because the result would not come out the same again.
+    Raises `InUse` while another process measures it, and `RunError` where the sandbox failed on a
+    sample, because the result could not be reproduced.
     """
     name = f"{cell.setting.name}-{cell.path.stem}"
     config = cell.config.model_copy(update={"name": name})
@@ -59,14 +59,14 @@ def measure(cell: Cell, problems: Mapping[str, Sequence[Problem]]) -> tuple[Meas
 
 
 def folder_of(cell: Cell) -> Path:
-    """Its run folder: that of no other cell, and of no other ablation file's."""
+    """Return the run folder of a cell. No other cell has it, of this or another ablation file."""
     return runs_root() / cell.ablation / cell.setting.name / cell.path.stem
 
 
 def _all_that_fit(
     config: RunConfig, problems: list[Problem], writer: PromptWriter
 ) -> list[Problem]:
-    """What every arm trains on, in the same order.
+    """Return the problems that every arm trains on, in the same order.
 
     Raises `ConfigError` where this arm would train on fewer than one that is given no code.
     """
@@ -131,7 +131,7 @@ def _train(
 
 
 class _HeldOut:
-    """The held-out problems of one cell, and what they said so far."""
+    """The held-out problems of one cell, and its evaluations so far."""
 
     def __init__(
         self, cell: Cell, writer: PromptWriter, problems: list[Problem], weak: Sequence[Problem]
@@ -140,7 +140,7 @@ class _HeldOut:
         self.writer = writer
         self.evaluations: list[Evaluation] = []
         self.backend: Backend
-        """What judged, once the executors were asked."""
+        """The backend that judged; set when the executors have chosen it."""
         self._problems = problems
         self._weak = {problem.problem_id: problem for problem in weak}
 
@@ -163,7 +163,7 @@ class _HeldOut:
     async def _judge_weakly(
         self, samples: Sequence[EvaluatedSample], pools: Pools
     ) -> list[EvaluatedSample]:
-        """The same programs under the weak tests."""
+        """Judge the same programs under the weak tests."""
 
         async def judged(sample: EvaluatedSample) -> EvaluatedSample:
             problem = self._weak[sample.problem_id]
@@ -191,7 +191,7 @@ class _HeldOut:
 
 
 def _empty(folder: Path) -> None:
-    """Remove all but the lock that says whose the folder is."""
+    """Remove everything but the lock that this process holds."""
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)

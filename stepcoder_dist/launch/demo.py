@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def demo(config: RunConfig) -> None:
-    """`stepcoder demo`: SFT, unless model.sft_path is there already, evaluation, RL, evaluation."""
+    """Run `stepcoder demo`. A model that is at model.sft_path already is not trained by SFT."""
     if config.model.sft_path and model_source.holds_model(config.sft_folder):
         with sft_folder.reading(config):
             _demo(config, sft_checkpoint(config), None)

@@ -35,9 +35,12 @@ from stepcoder_dist.text.program import PromptWriter
 
 
 def evaluate(config: RunConfig, model: str, out: Path | None, *, as_json: bool = False) -> None:
-    """`stepcoder eval`. Raises `ConfigError` before anything starts, also where `out` cannot be."""
+    """Run `stepcoder eval`.
+
+    Raises `ConfigError` before anything starts, also where `out` cannot be written.
+    """
     console.stderr = as_json  # standard output is the object's alone
-    whole = load_set(config, config.problems.heldout, console)
+    asked = load_set(config, config.problems.heldout, console)
     checkpoint = find(model).checked("fix --model").text if model else sft_checkpoint(config)
     name = Path(checkpoint).name
     out = output_file.prepare(
@@ -45,9 +48,9 @@ def evaluate(config: RunConfig, model: str, out: Path | None, *, as_json: bool =
         "give a file in a folder of yours to --out",
     )
     writer = prompt_writer(config, checkpoint)
-    problems = fitting(without_given_code(config), whole, writer, console)
+    problems = fitting(without_given_code(config), asked, writer, console)
     fit = {problem.problem_id for problem in problems}
-    too_long = [problem.problem_id for problem in whole if problem.problem_id not in fit]
+    too_long = [problem.problem_id for problem in asked if problem.problem_id not in fit]
 
     async def command() -> None:
         async with (
@@ -57,10 +60,10 @@ def evaluate(config: RunConfig, model: str, out: Path | None, *, as_json: bool =
             samples = await evaluate_in(config, problems, writer, pools, "evaluation")
         found = scores(samples, config.evaluation.k)
         evaluation_file.write(out, samples)
-        told = json.dumps(evaluation_json.of_scores(config, checkpoint, out, found, too_long))
-        evaluation_file.write_text(evaluation_json.beside(out), told + "\n")
+        summary = json.dumps(evaluation_json.of_scores(config, checkpoint, out, found, too_long))
+        evaluation_file.write_text(evaluation_json.beside(out), summary + "\n")
         if as_json:
-            sys.stdout.write(told + "\n")
+            sys.stdout.write(summary + "\n")
         else:
             console.print(scores_table([(name, found)], too_long=len(too_long)))
             console.print(f"samples: {out}", highlight=False, soft_wrap=True)
@@ -78,7 +81,7 @@ async def evaluate_in(
     pools: Pools,
     title: str,
 ) -> list[EvaluatedSample]:
-    """Evaluate with pools that are open already, under whatever weights they hold."""
+    """Evaluate the weights that pools hold which are open already."""
     total = len(problems) * config.evaluation.samples_per_problem
     with Phase(console, title, total) as phase:
         return await evaluate_problems(

@@ -13,7 +13,10 @@ from stepcoder_dist.sft.folder import refuse_to_replace
 
 
 def export(run_dir: Path, step: int, out: Path) -> None:
-    """`stepcoder export`: one process, whatever the run's ranks and GPUs were."""
+    """Run `stepcoder export` in one process, whatever the run's ranks and GPUs were.
+
+    Raises `ConfigError` for a missing checkpoint and for a folder that would be replaced.
+    """
     checkpoint = run_dir / "checkpoints" / f"step_{step:06d}"
     if checkpoint not in checkpoints(run_dir):
         present = [path.name for path in checkpoints(run_dir)] or ["none"]

@@ -18,12 +18,12 @@ from stepcoder_dist.problems import Account, stream
 from stepcoder_dist.records import Problem
 
 _IN_FLIGHT = 4
-"""References for each container: runs come out in order, and a slow one must not stop the rest."""
+"""References for each container. Runs are returned in order; a slow one must not stop the rest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sandbox:
-    """Where references run."""
+    """The sandbox that references run in."""
 
     backend: Backend
     jobs: int
@@ -33,7 +33,7 @@ class Sandbox:
 def show_set(
     source: str, *, as_json: bool, tokenizer: str, max_bad_share: float, sandbox: Sandbox | None
 ) -> None:
-    """The set in numbers; with a sandbox also what its references do on their tests."""
+    """Print the set in numbers; with a sandbox also what its references do on their tests."""
     summary = inspection.SetSummary(_token_counter(tokenizer) if tokenizer else None)
     account = Account()
     for problem in stream(source, max_bad_share=max_bad_share, account=account):
@@ -52,7 +52,7 @@ def show_set(
 
 
 def show_curriculum(source: str, chosen: str, *, as_json: bool, max_bad_share: float) -> None:
-    """The start points of one problem or, with `chosen` empty, of all, printed as they are read."""
+    """Print the start points of one problem or, with `chosen` empty, of all, as they are read."""
     problems = stream(source, max_bad_share=max_bad_share)
     found = [find(source, chosen, max_bad_share)] if chosen else problems
     rows = map(inspection.curriculum_row, found)
@@ -64,7 +64,7 @@ def show_curriculum(source: str, chosen: str, *, as_json: bool, max_bad_share: f
 def show_problem(
     source: str, chosen: str, *, max_bad_share: float, sandbox: Sandbox | None
 ) -> None:
-    """One problem; with a sandbox also what its reference does on its tests."""
+    """Print one problem; with a sandbox also what its reference does on its tests."""
     problem = find(source, chosen, max_bad_share)
     runs: list[ReferenceRun] = []
     if sandbox is not None and problem.reference:
@@ -73,7 +73,7 @@ def show_problem(
 
 
 def find(source: str, chosen: str, max_bad_share: float) -> Problem:
-    """The problem with this id. Raises `UserError` where the set has none."""
+    """Return the problem with this id. Raises `UserError` where the set has none."""
     for problem in stream(source, max_bad_share=max_bad_share):
         if problem.problem_id == chosen:
             return problem
@@ -89,8 +89,8 @@ def run_references(
 ) -> None:
     """Run `total` references and note each run, in the order of the problems.
 
-    Raises `MissingEngine` without an engine or the image, `SandboxFault` when the sandbox stays
-    away.
+    Raises `MissingEngine` without an engine or the image, and `SandboxFault` when the sandbox does
+    not recover.
     """
     from sandbox.backend import choose, make_pool
     from sandbox.batch import count_fault, sandbox_gone

@@ -1,4 +1,4 @@
-"""`stepcoder judge`: a file of programs."""
+"""`stepcoder judge`: the verdicts of a file of programs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def judge(
     image: str,
     resume: bool,
 ) -> None:
-    """`stepcoder judge`."""
+    """Run `stepcoder judge`."""
     from sandbox.batch import judge_files
 
     command = judge_files(

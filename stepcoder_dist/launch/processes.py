@@ -1,4 +1,4 @@
-"""The processes that commands need, opened and closed whatever happens."""
+"""The processes that commands need. They are closed whatever happens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def open_sandbox(config: RunConfig) -> AsyncIterator[ExecutorPool]:
     """Start the executors, have them look at their nodes, and print which backend judges.
 
     Open it first: it is quick, and raises `MissingEngine` for a node that cannot judge. The
-    executors have no containers until the pool is started. They are closed whatever happens.
+    executors have no containers until the pool is started. They are closed at the end.
     """
     from sandbox.executor_pool import ExecutorPool
     from sandbox.process_executor import WARNING
@@ -45,7 +45,7 @@ async def open_sandbox(config: RunConfig) -> AsyncIterator[ExecutorPool]:
 async def open_pools(
     config: RunConfig, checkpoint: str, executor: ExecutorPool
 ) -> AsyncIterator[Pools]:
-    """Start the rollout actors and the executors' containers together; close the actors.
+    """Start the rollout actors and the executors' containers together; close the actors at the end.
 
     `executor` comes from `open_sandbox`, which closes it.
     """

@@ -20,12 +20,12 @@ from stepcoder_dist.host.console import open_console
 from stepcoder_dist.host.interruption import run_until_done
 
 HASH_SEEDS = (0, 1)
-"""Of the two sandboxes: the order of a set differs between them."""
+"""The hash seeds of the two sandboxes: the order of a set differs between them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The command's options; all but the last five decide what comes out."""
+    """The command's options. `deciding` names those that the output depends on."""
 
     against: tuple[str, ...] = ()
     repair: Literal["no", "majority"] = "no"
@@ -52,7 +52,7 @@ class Options:
 
 
 def refine(source: Path, out: Path, options: Options) -> None:
-    """`stepcoder data refine`. Raises `UserError` before anything starts."""
+    """Run `stepcoder data refine`. Raises `UserError` before anything starts."""
     from sandbox.backend import choose, make_pool
     from stepcoder_dist.config import SandboxConfig
 
@@ -67,7 +67,7 @@ def refine(source: Path, out: Path, options: Options) -> None:
         in_flight=4 * options.jobs,
     )
     console = open_console(stderr=True)
-    # both sandboxes are needed by every row that passes; the first also runs what does not
+    # a row that passes needs both sandboxes; one that fails needs only the first
     second = max(1, options.jobs // 2)
     configs = [
         SandboxConfig(

@@ -40,7 +40,7 @@ _PROBE_TOKENS = 256
 
 
 def train(config: RunConfig, *, resume: bool) -> None:
-    """`stepcoder train`; a tiny model that was never warmed up is warmed up first."""
+    """Run `stepcoder train`; a tiny model without a warm start gets one first."""
     if needs_warm_start(config) and not resume:
         with sft_folder.writing(config):
             base, examples = warm_start_from(config)
@@ -92,15 +92,18 @@ def _train(
 
 
 def _asked_during_training(config: RunConfig, writer: PromptWriter) -> list[Problem]:
-    """The held-out problems that fit, as `stepcoder eval` asks them; none without evaluations."""
+    """Return the held-out problems that fit, as `stepcoder eval` does; none without evaluations."""
     if not config.evaluation.every:
         return []
-    whole = load_set(config, config.problems.heldout, console)
-    return fitting(without_given_code(config), whole, writer, console)
+    heldout = load_set(config, config.problems.heldout, console)
+    return fitting(without_given_code(config), heldout, writer, console)
 
 
 def check_resumable(config: RunConfig, folder: RunFolder, made_from: Mapping[str, str]) -> None:
-    """Raises `UserError` for a checkpoint that cannot be gone on with, before anything starts."""
+    """Check the newest checkpoint before anything starts.
+
+    Raises `UserError` for one that the run cannot be resumed from.
+    """
     from learner.saving import manifest
 
     session.saved_state(config, folder, made_from)
@@ -123,11 +126,12 @@ async def train_in(
     between_steps: Callable[[WeightVersion], Awaitable[None]] = nothing,
     then: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """RL with pools that are open already. `made_from`: the run's `sources`, where they are known.
+    """Train by RL with pools that are open already.
 
-    `heldout`: what evaluations during training choose from, where `evaluation.every` asks for them.
-    Without it `between_steps` is `Run.between_steps`. `then` is awaited at the end, while the final
-    weights are at hand.
+    * `made_from`: the run's `sources`, where they are known.
+    * `heldout`: what evaluations during training choose from, where `evaluation.every` asks for
+      them. Without it `between_steps` is `Run.between_steps`.
+    * `then`: awaited at the end, while the actors hold the final weights.
     """
     if config.colocate:
         await pools.sampler.rest()  # loading needs the shared GPUs; the first push wakes it
@@ -160,7 +164,10 @@ async def train_in(
 
 
 def _known_text(config: RunConfig, writer: PromptWriter, problems: Sequence[Problem]) -> list[int]:
-    """A prompt with its reference, where numbers are rounded: pushes are checked on it."""
+    """Return tokens of a prompt with its reference, on which pushes are checked.
+
+    Empty in float32, where nothing is rounded, and without a reference.
+    """
     if config.model.dtype == "float32":
         return []
     for problem in problems:

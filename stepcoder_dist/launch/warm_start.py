@@ -30,7 +30,7 @@ from stepcoder_dist.text import tokenizer_files
 
 
 def sft(config: RunConfig, *, resume: bool = False) -> None:
-    """`stepcoder sft`. A signal ends it with a checkpoint that `resume` goes on from."""
+    """Run `stepcoder sft`. A signal ends it with a checkpoint that `resume` continues from."""
     stop = StopRequest()
     with sft_folder.writing(config):
         base, examples = warm_start_from(config, resume=resume)
@@ -41,7 +41,7 @@ def sft(config: RunConfig, *, resume: bool = False) -> None:
 
 
 def warm_start_from(config: RunConfig, *, resume: bool = False) -> tuple[str, SftExamples]:
-    """The base checkpoint and the examples. Raises `ConfigError` and `ProblemError`."""
+    """Return the base checkpoint and the examples. Raises `ConfigError` and `ProblemError`."""
     if resume:
         sft_work.refuse_without_checkpoint(config)
     else:
@@ -72,9 +72,9 @@ async def warm_start(
     stop: StopRequest | None = None,
     resume: bool = False,
 ) -> None:
-    """Supervised fine-tuning on the reference solutions, into `config.sft_folder`.
+    """Fine-tune on the reference solutions, into `config.sft_folder`.
 
-    With `stop` it heeds a request to stop. Raises `Interrupted` then, after a checkpoint.
+    Raises `Interrupted` after a checkpoint, where `stop` is given and asks for it.
     """
     from learner.warm_start import sft as learner_sft
 
@@ -95,7 +95,7 @@ async def warm_start(
             work.resume()
         else:
             work.begin()
-        # in the bundles of the learner's ranks: beside them there may be no room
+        # in the bundles of the learner's ranks: outside of them there may be no room
         ranks = partial(placement.of_rank, config)
         run = learner_sft.WarmStart(
             config, examples, base, work, on_progress, stop, placement=ranks
@@ -108,9 +108,9 @@ async def warm_start(
 
 
 def loss_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """Training loss (mean of the updates since the line above) and held-out loss, in nats a token.
+    """Return a table of training loss (mean of the updates since the row above) and held-out loss.
 
-    `rows` are those of metrics.jsonl.
+    Losses are in nats a token; `rows` are those of metrics.jsonl.
     """
     table = Table(title="loss, nats a token")
     for column in ("update", "training", "held-out"):
@@ -126,7 +126,7 @@ def loss_table(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def base_checkpoint(config: RunConfig) -> str:
-    """What SFT starts from. A tiny model gets its tokenizer here and its weights from a rank."""
+    """Return what SFT starts from. A tiny model gets its tokenizer here, weights from a rank."""
     if config.model.tiny is None:
         return model_source.find(config.model.path).checked("fix model.path").text
     from stepcoder_dist.problems import ladder

@@ -1,7 +1,7 @@
-"""What a run is made from, in a few letters: the problems with their tests, the starting weights.
+"""Digests of what a run is made from: the problems with their tests, the starting weights.
 
-A run file names files. What they hold can change under the same name, and then neither a run that
-goes on nor a result that is kept means what it says.
+A run file names files. Their content can change under the same name. A resumed run would then mix
+two experiments, and a kept result would no longer be that of its files.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LETTERS = 16
 
 
 def of_problems(problems: Iterable[Problem]) -> str:
-    """Of the rows as a file would hold them: a field that is left out at its default is not in."""
+    """Return the digest of the rows as a file holds them: without fields at their defaults."""
     digest = hashlib.sha256()
     for number, problem in enumerate(problems):
         row = json.dumps(row_from_problem(problem), sort_keys=True)
@@ -29,7 +29,7 @@ def of_problems(problems: Iterable[Problem]) -> str:
 
 
 def of_weights(checkpoint: str | Path) -> str:
-    """Of a model's weights; empty where they are not files of this machine."""
+    """Return the digest of a model's weights; empty where they are not files of this machine."""
     folder = model_source.find(checkpoint).folder
     files = [] if folder is None else sorted(folder.glob("*.safetensors"))
     digest = hashlib.sha256()
@@ -39,7 +39,7 @@ def of_weights(checkpoint: str | Path) -> str:
 
 
 def sources(problems: Iterable[Problem], checkpoint: str) -> Mapping[str, str]:
-    """What a run's samples and gradients come from, for its checkpoints."""
+    """Return digests of what a run's samples and gradients come from, for its checkpoints."""
     return {
         "the training problems": of_problems(problems),
         "the starting checkpoint": of_weights(checkpoint),

@@ -27,7 +27,7 @@ NAME = "heldout.jsonl"
 def row_of(
     step: WeightVersion, samples: Sequence[EvaluatedSample], seconds: float
 ) -> dict[str, Any]:
-    """Plain JSON data about the evaluation of a step's weights."""
+    """Return the row of the evaluation of a step's weights: plain JSON data."""
     *levels, total = scores(samples, (1,))
     return {
         "step": step,
@@ -48,7 +48,7 @@ def _pass_at_1(score: LevelScore) -> dict[str, Any]:
 
 
 def figures_of(row: Mapping[str, Any]) -> dict[str, float]:
-    """The scores by their names in `metrics.METRICS`; what is null or no number has no figure."""
+    """Return the scores by their names in `metrics.METRICS`, without those that are no number."""
     levels = row.get("levels")
     by_level = levels if isinstance(levels, Mapping) else {}
     found = {"heldout/pass_at_1": row} | {
@@ -64,7 +64,7 @@ def figures_of(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def pass_at_1_by_step(path: Path) -> dict[WeightVersion, float | None]:
-    """The score of every evaluation in the file; none where there is no file.
+    """Return the score of every evaluation in the file; none where there is no file.
 
     Raises `ValueError` or `KeyError` for a file of something else.
     """

@@ -21,7 +21,7 @@ Ask = Callable[[str], Awaitable[list[EvaluatedSample]]]
 
 
 class HeldoutScores:
-    """Evaluates when it is time, into heldout.jsonl and the sinks."""
+    """Evaluates the weights of the steps that are due, into heldout.jsonl and the sinks."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class HeldoutScores:
         ask: Ask,
         console: Console,
     ) -> None:
-        """`sinks`: all but metrics.jsonl, whose rows are steps."""
+        """`sinks` are all but metrics.jsonl, which has one row for each step."""
         self._every = config.evaluation.every
         self._steps = config.train.steps
         self._folder = folder
@@ -65,6 +65,6 @@ class HeldoutScores:
 
 
 def slice_of(config: RunConfig, heldout: Sequence[Problem]) -> list[Problem]:
-    """The problems that evaluations during training ask, in the order of the set; often all."""
+    """Return the problems of evaluations during training, in the order of the set; often all."""
     chosen = {problem.problem_id for problem in spread(heldout)[: config.evaluation.during]}
     return [problem for problem in heldout if problem.problem_id in chosen]

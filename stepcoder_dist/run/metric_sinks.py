@@ -1,4 +1,4 @@
-"""Where a step's figures go: each sink takes one flat object a step."""
+"""The sinks that a step's figures go to: each takes one flat object for each step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class MetricSink(Protocol):
 
 
 class JsonLines:
-    """`metrics.jsonl`: one object a step."""
+    """`metrics.jsonl`: one object for each step."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -35,7 +35,7 @@ class TensorBoard:
     """Scalars for TensorBoard, written without torch."""
 
     def __init__(self, folder: Path, *, after_step: int = 0) -> None:
-        """A run that goes on after `after_step` takes back what was written beyond it."""
+        """TensorBoard drops what was written after `after_step`, where the run is resumed."""
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 

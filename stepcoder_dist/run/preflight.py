@@ -1,4 +1,4 @@
-"""What a user can get wrong, read and refused before any heavy import."""
+"""The checks of what a user can get wrong, made before any heavy import."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ JOB_STOP_WAIT = "RAY_JOB_STOP_WAIT_TIME_S"
 
 
 def load_set(config: RunConfig, spec: str, console: Console) -> list[Problem]:
-    """The problems that a run file names; rows left out are printed.
+    """Load the problems that a run file names; rows that are left out are printed.
 
     Raises `ProblemError` and `ConfigError`.
     """
@@ -37,9 +37,10 @@ def load_set(config: RunConfig, spec: str, console: Console) -> list[Problem]:
 def fitting(
     config: RunConfig, problems: list[Problem], writer: PromptWriter, console: Console
 ) -> list[Problem]:
-    """Those whose longest prompt, given code included, leaves room for a whole completion.
+    """Return the problems whose longest prompt, given code included, leaves room for a completion.
 
-    The others are printed. Raises `ConfigError` when none is left.
+    The room is `sampling.max_new_tokens`. The others are counted in a printed line. Raises
+    `ConfigError` when none is left.
     """
     room = config.model.max_tokens - config.sampling.max_new_tokens
     curriculum = Curriculum(config.curriculum, problems)
@@ -63,12 +64,12 @@ def fitting(
 
 
 def without_given_code(config: RunConfig) -> RunConfig:
-    """The config as evaluation sees it: whole programs."""
+    """Return the config as evaluation sees it: the policy writes complete programs."""
     return config.model_copy(update={"curriculum": CurriculumConfig(kind="none")})
 
 
 def tell_about_ray_job(config: RunConfig, console: Console) -> None:
-    """In the driver of `ray job submit`: where the run is kept, and what will be lost."""
+    """Print where a run of `ray job submit` is kept, and what will be lost."""
     if not in_ray_job():
         return
     if not config.run_dir:
@@ -77,8 +78,8 @@ def tell_about_ray_job(config: RunConfig, console: Console) -> None:
         uploaded = key == "model.sft_path" and model_source.holds_model(path)
         if path and not Path(path).is_absolute() and not uploaded:
             console.print(
-                f"warning: {key} = {path} lies in the job's working folder, which goes when the "
-                "cluster does; give an absolute path",
+                f"warning: {key} = {path} lies in the job's working folder, which is removed with "
+                "the cluster; give an absolute path",
                 highlight=False,
             )
     if JOB_STOP_WAIT not in os.environ:
@@ -90,7 +91,7 @@ def tell_about_ray_job(config: RunConfig, console: Console) -> None:
 
 
 def tell_if_the_policy_stands_still(config: RunConfig, console: Console) -> None:
-    """Where the critic's warm-up leaves no step for the policy."""
+    """Warn where the critic's warm-up leaves no step for the policy."""
     alone = config.learner.critic_warmup_steps if config.learner.has_critic else 0
     if alone >= config.train.steps:
         console.print(
@@ -101,19 +102,22 @@ def tell_if_the_policy_stands_still(config: RunConfig, console: Console) -> None
 
 
 def needs_warm_start(config: RunConfig) -> bool:
-    """True for a tiny model that is made on the spot, as long as its SFT checkpoint is not."""
+    """Return whether the model is a tiny one whose SFT checkpoint this run has to make first."""
     made_here = config.model.tiny is not None and not config.model.sft_path
     return made_here and not model_source.holds_model(config.sft_folder)
 
 
 def sft_checkpoint(config: RunConfig) -> str:
-    """Where the policy starts. Raises `ConfigError` when there is nothing yet."""
+    """Return the checkpoint that the policy starts from. Raises `ConfigError` without one."""
     fix = "run `stepcoder sft` on this run file first"
     return model_source.find(config.sft_folder).checked(fix).text
 
 
 def prompt_writer(config: RunConfig, checkpoint: str) -> PromptWriter:
-    """Raises `ConfigError` for a checkpoint without a usable tokenizer, or chat template."""
+    """Make the writer of the run's prompts.
+
+    Raises `ConfigError` for a checkpoint without a usable tokenizer or chat template.
+    """
     tokenizer, frame = load_tokenizer(checkpoint), None
     if config.prompt.style == "chat":
         frame = chat_template.frame(tokenizer_folder(checkpoint), config.prompt.system)

@@ -1,4 +1,4 @@
-"""What a run's processes reserve of a machine or a cluster, by Ray's resource names."""
+"""The resources that a run's processes reserve of a machine or a cluster, by Ray's names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from stepcoder_dist.config import ProcessResources, RunConfig
 
 
 def demand(config: RunConfig, *, learner: bool = True, pools: bool = True) -> dict[str, float]:
-    """What the run's processes reserve, by Ray's resource names."""
+    """Return what all processes of the run reserve, by Ray's resource names."""
     processes: list[tuple[int, ProcessResources]] = []
     if learner:
         processes.append((config.learner.ranks, config.learner.resources))
@@ -21,6 +21,6 @@ def demand(config: RunConfig, *, learner: bool = True, pools: bool = True) -> di
 
 
 def reserved(each: ProcessResources) -> dict[str, float]:
-    """What one process reserves."""
+    """Return what one process reserves, by Ray's resource names."""
     wanted = {"CPU": each.num_cpus, "GPU": each.num_gpus, **each.custom}
     return {name: amount for name, amount in wanted.items() if amount}

@@ -1,8 +1,8 @@
-"""What has to be the same in a checkpoint and in the run that resumes it: config and files.
+"""The check that a checkpoint and the run that resumes it have the same config and files.
 
-A resumed run writes into the same rows and curves: what gives a sample, a reward or a gradient
-another meaning is refused. What only says how far, how often and on which machines is not; each
-key of the config says so itself (`config/counts.py`).
+A resumed run writes into the same rows and curves. A change of what a sample, a reward or a
+gradient means is refused. A change of how far, how often and on which machines is not. Each key of
+the config declares which of the two it is (`config/counts.py`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def check(saved: Mapping[str, Any], now: RunConfig, where: str) -> None:
 
 
 def check_sources(saved: Mapping[str, str], now: Mapping[str, str], where: str) -> None:
-    """Compare the digests of `content_digest.sources`; an empty one says nothing.
+    """Compare the digests of `run.digests.sources`; an empty one is not compared.
 
     Raises `ConfigError` that names what has changed under the same name.
     """

@@ -1,4 +1,4 @@
-"""A run file on disk: TOML in, `RunConfig` out; and the documentation of its keys.
+"""The run file on disk: TOML in, `RunConfig` out, and the documentation of its keys.
 
 Every error is one line: `deploy/runs/demo.toml: learner.minibatch_samples = 6 does not divide
 learner.samples_per_step = 64; use 4 or 8`.
@@ -44,7 +44,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def read_toml(path: Path, absent: str) -> dict[str, Any]:
-    """A file's tree. Raises `ConfigError`: one line; `absent` is what it says of no such file."""
+    """Read a TOML file. Raises `ConfigError` of one line, with `absent` where there is no file."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -88,7 +88,7 @@ _TOML_WORDS = {
 
 
 def error_line(path: Path, error: Any, documented: str = "docs/config.md") -> str:
-    """One of pydantic's errors in one line: file, key, what was seen, what to do."""
+    """Write one of pydantic's errors in one line: file, key, what was seen, what to do."""
     where = ".".join(str(part) for part in error["loc"])
     kind = error["type"]
     if kind == "extra_forbidden":
@@ -107,7 +107,7 @@ def error_line(path: Path, error: Any, documented: str = "docs/config.md") -> st
 
 
 def describe(config: RunConfig) -> str:
-    """The resolved tree as TOML, with the derived sizes as comments."""
+    """Return the resolved tree as TOML, with the derived sizes as comments."""
     tree = config.model_dump(mode="json", exclude_none=True)
     derived = "".join(f"# {name} = {value}\n" for name, value in config.derived().items())
     return f"{tomli_w.dumps(tree)}\n# derived\n{derived}".rstrip()
@@ -117,7 +117,7 @@ _MAY_CHANGE = "↻"
 
 
 def document() -> str:
-    """docs/config.md: every key with its default and meaning."""
+    """Return docs/config.md: every key with its default and meaning."""
     lines = [
         "# Run files",
         "",
@@ -149,14 +149,14 @@ def _row(key: Key) -> str:
 
 
 def _choices(field: FieldInfo) -> str:
-    """What may stand there, where only some words may."""
+    """Name the values that a key with a fixed set of values takes."""
     if get_origin(field.annotation) is not Literal:
         return ""
     return f"One of {', '.join(f'`{_shown(choice)}`' for choice in get_args(field.annotation))}."
 
 
 def _shown(default: Any) -> str:
-    """A default as TOML would write it."""
+    """Return a default as TOML would write it."""
     if isinstance(default, bool):
         return str(default).lower()
     if isinstance(default, str):

@@ -1,7 +1,7 @@
-"""The folder of one run: who may write it, and what lies where.
+"""The folder of one run: its lock, and its files.
 
 config.toml                resolved
-metrics.jsonl              one object a step
+metrics.jsonl              one object for each step
 samples.jsonl              one object for each trained sample (docs/report.md)
 heldout.jsonl              one object for each evaluation during training (docs/evaluation.md)
 tensorboard/
@@ -45,7 +45,7 @@ class RunFolder:
 
         Raises `InUse` when a live run holds it, `ConfigError` when it cannot be made.
         """
-        # whole, because the learner's ranks write into it from other working folders
+        # absolute, because the learner's ranks write into it from other working folders
         self.path = path.resolve()
         self._config = config
         try:
@@ -61,7 +61,7 @@ class RunFolder:
 
     @classmethod
     def fresh(cls, config: RunConfig) -> RunFolder:
-        """A folder for a new run: `runs/<name>`, or the next free `runs/<name>-2`, `-3`, …
+        """Open a folder for a new run: `runs/<name>`, or the next free `runs/<name>-2`, `-3`, …
 
         A `run_dir` that the user named is taken as it is. Raises `ConfigError` when it already
         holds a run.
@@ -76,11 +76,11 @@ class RunFolder:
         if config.run_dir:
             folder = cls(Path(config.run_dir), config)
             if _used(folder.path):
-                goes_on = "pass --resume to go on with it" if checkpoints(folder.path) else ""
+                resume = "pass --resume to continue it" if checkpoints(folder.path) else ""
                 folder.close()
                 raise ConfigError(
                     f"{config.run_dir}: already holds a run; "
-                    f"{goes_on or 'it has no checkpoint to resume: remove it'}, "
+                    f"{resume or 'it has no checkpoint to resume: remove it'}, "
                     "or choose another run_dir"
                 )
             return folder
@@ -93,7 +93,7 @@ class RunFolder:
 
     @classmethod
     def latest(cls, config: RunConfig) -> RunFolder:
-        """The folder to resume: `run_dir`, or the newest `runs/<name>[-N]` with a checkpoint.
+        """Open the folder to resume: `run_dir`, or the newest `runs/<name>[-N]` with a checkpoint.
 
         Raises `ConfigError` where there is none.
         """
@@ -108,19 +108,19 @@ class RunFolder:
         return cls(newest, config)
 
     def close(self) -> None:
-        """Give the folder back. The processes that write into it have to be gone."""
+        """Release the folder. The processes that write into it must have ended."""
         self._sweep()
         os.close(self._lock)
 
     def _sweep(self) -> None:
-        """Remove what a run that ended in the middle has begun; the lock says that none lives."""
+        """Remove the drafts of a run that was interrupted; the lock excludes a live run."""
         series_of(self.path).sweep()
         draft_folder.sweep(self.path / "hf")
         for draft in self.path.glob(".*.draft"):
             draft.unlink(missing_ok=True)
 
     def append_samples(self, step: int, batch: Sequence[JudgedSample]) -> None:
-        """One line for each sample that the step trained; `sample_rows.py` says what is in it."""
+        """Append one row for each sample that the step trained (`sample_rows.py`)."""
         append_rows(self.path / "samples.jsonl", sample_rows(step, batch, self._config))
 
     def cut_after(self, version: WeightVersion) -> None:
@@ -136,20 +136,20 @@ class RunFolder:
         return self.path / "hf" / f"step_{version:06d}"
 
     def write_evaluation(self, label: str, samples: Sequence[EvaluatedSample]) -> Path:
-        """Write `eval/<label>.jsonl` whole."""
+        """Write `eval/<label>.jsonl`, complete or not at all."""
         out = self.path / "eval" / f"{label}.jsonl"
         out.parent.mkdir(exist_ok=True)
         evaluation_file.write(out, samples)
         return out
 
     def begin_checkpoint(self, version: WeightVersion) -> Path:
-        """An empty folder to write to; invisible until `commit_checkpoint`."""
+        """Make an empty folder to write to; it is invisible until `commit_checkpoint`."""
         return series_of(self.path).begin(version)
 
     def commit_checkpoint(self, draft: Path, state: Mapping[str, Any]) -> Path:
-        """Add the run's own state and make the checkpoint visible, at once.
+        """Add the run's own state and make the checkpoint visible in one rename.
 
-        Raises `RunError` when the learner's part is not there.
+        Raises `RunError` when the learner's part is missing.
         """
         return series_of(self.path).commit(draft, json.dumps(state))
 
@@ -195,7 +195,7 @@ def cannot_be_made(path: Path, error: OSError) -> ConfigError:
 
 
 def checkpoints(run_dir: Path) -> list[Path]:
-    """The complete checkpoints of a run, oldest first."""
+    """Return the complete checkpoints of a run, oldest first."""
     return series_of(run_dir).complete()
 
 

@@ -1,7 +1,7 @@
-"""The rows of samples.jsonl: every trained sample in short, some of them whole (docs/report.md).
+"""The rows of samples.jsonl: one for every trained sample, some with details (docs/report.md).
 
-A whole row holds what a reader needs to see the program as it was sampled, judged and masked.
-Token lengths and run lengths instead of spans and flags: about 10 bytes a token.
+A detailed row holds what a reader needs to see the program as it was sampled, judged and masked.
+It has token lengths and run lengths instead of spans and flags: about 10 bytes a token.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from stepcoder_dist.text.program import line_starts
 def sample_rows(
     step: int, batch: Sequence[JudgedSample], config: RunConfig
 ) -> Iterator[dict[str, Any]]:
-    """One row for each sample, in the order of the batch."""
-    whole = _chosen(step, batch, config)
+    """Yield one row for each sample, in the order of the batch."""
+    detailed = _chosen(step, batch, config)
     for judged in batch:
         row = {"step": step, **_short(judged.trajectory)}
-        if judged.sample_id in whole:
+        if judged.sample_id in detailed:
             row |= _detail(judged)
         yield row
 
 
 def keeps_detail(step: int) -> bool:
-    """Steps with at most two significant digits: 1…100, 110, …, 1000, 1100, …
+    """Return whether a step has at most two significant digits: 1…100, 110, …, 1000, 1100, …
 
-    A rule of the step alone, so that a resumed run writes the same rows; 100 steps at first, then
-    90 for each factor of ten.
+    The rule depends on the step alone, so that a resumed run writes the same rows. It selects 100
+    steps up to step 100, then 90 for each factor of ten.
     """
     return not str(step)[2:].strip("0")
 
@@ -87,9 +87,9 @@ def _detail(judged: JudgedSample) -> dict[str, Any]:
 
 
 def _lengths(spans: Int32Array) -> list[int]:
-    """Characters of each token; 0 for one that prints nothing by itself.
+    """Return the characters of each token; 0 for one that prints nothing by itself.
 
-    Spans leave no gaps, so the lengths say as much: their sums are the spans' ends.
+    Spans leave no gaps, so the lengths determine them: their sums are the spans' ends.
     """
     lengths, printed = [], 0
     for index, (_, end) in enumerate(spans.tolist()):
@@ -100,6 +100,6 @@ def _lengths(spans: Int32Array) -> list[int]:
 
 
 def _runs(flags: Sequence[bool]) -> list[int]:
-    """Lengths of the runs of equal flags, the first of them True: [T, T, F] is [2, 1]."""
+    """Return the lengths of the runs of equal flags, True first: [T, T, F] is [2, 1]."""
     runs = [len(list(run)) for _, run in groupby(flags)]
     return runs if not flags or flags[0] else [0, *runs]

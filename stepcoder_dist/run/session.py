@@ -56,7 +56,7 @@ async def train(run: Run, folder: RunFolder, sinks: Sequence[MetricSink], consol
     # what a stop left out, before the push that wakes actors which share the learner's GPUs
     await _save_hf(run, folder, run.book.version)
     run.sampler.refresh_with(refresh)
-    # Also at version 0: it shows that both sides read the same checkpoint.
+    # Also at version 0: the push checks that both sides read the same checkpoint.
     await refresh(await run.sampler.weight_targets())
     await run.between_steps(run.book.version)
     left = run.config.train.steps - run.book.version
@@ -75,8 +75,8 @@ async def train(run: Run, folder: RunFolder, sinks: Sequence[MetricSink], consol
 class _Records:
     """`pipeline.StepRecords` in a run folder.
 
-    Rows first, then the checkpoint, which appears by one rename: after a crash at any point the
-    rows go at least as far as the newest checkpoint, and `restore` cuts what goes beyond it.
+    Rows are written first, then the checkpoint, which appears by one rename. After a crash at any
+    point the rows reach at least the newest checkpoint, and `restore` drops those beyond it.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class _Records:
         self._phase.advance(status(figures))
 
     async def keep_last_step(self) -> str:
-        """See that the last finished step has its checkpoint; say in words where to go on."""
+        """Write the last finished step's checkpoint if it has none; return a line for the user."""
         version = self._state["version"]
         if version == 0:
             return "no step was finished, so there is no checkpoint"
@@ -120,7 +120,7 @@ class _Records:
         kept = f"checkpoint of step {version} in {self._folder.path}"
         if version >= self._run.config.train.steps:
             return kept
-        return f"{kept}; `stepcoder train --resume` goes on at step {version + 1}"
+        return f"{kept}; `stepcoder train --resume` continues at step {version + 1}"
 
     def _commit_draft(self) -> None:
         if self._draft is not None:
@@ -150,7 +150,7 @@ def compose(
     stop: StopRequest | None = None,
     sources: Mapping[str, str] | None = None,
 ) -> Run:
-    """Join the parts of one run, at its beginning. `sources`: of `content_digest`."""
+    """Join the parts of one run, at its beginning. `sources` come from `run.digests`."""
     curriculum = Curriculum(config.curriculum, problems)
     planner = Planner(
         [problem.problem_id for problem in problems],
@@ -174,7 +174,7 @@ def compose(
 
 
 def saved_state(config: RunConfig, folder: RunFolder, sources: Mapping[str, str]) -> dict[str, Any]:
-    """The run's own part of the folder's newest checkpoint, checked before anything is started.
+    """Read the run's own part of the folder's newest checkpoint and check it.
 
     Raises `ConfigError` for one that is damaged, or comes from another config or other `sources`.
     """
@@ -194,13 +194,13 @@ def saved_state(config: RunConfig, folder: RunFolder, sources: Mapping[str, str]
     if config.train.steps <= version:
         raise ConfigError(
             f"{folder.path}: step {version} is done and train.steps = {config.train.steps}; "
-            "raise it to go on"
+            "raise it to continue"
         )
     return state
 
 
 async def restore(run: Run, folder: RunFolder) -> None:
-    """Go on at the folder's newest checkpoint.
+    """Resume from the folder's newest checkpoint.
 
     Raises `UserError` for one that is damaged or comes from another config.
     """

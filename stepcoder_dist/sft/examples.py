@@ -1,7 +1,7 @@
-"""What the warm start imitates, and what its loss is measured on. Nothing is cut short.
+"""The examples that the warm start imitates, and those that its loss is measured on.
 
-A problem without a reference has nothing to imitate. One that is longer than the model's context,
-prompt and solution together, is left out: cut, it would teach programs that do not end.
+A problem without a reference is left out. So is one that is longer than the model's context, prompt
+and solution together: if it were cut, it would teach programs that do not end.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from stepcoder_dist.records import Problem, SftExample
 from stepcoder_dist.text.program import PromptWriter
 
 _NAMED = 3
-"""Problems that a line names; the rest is counted."""
+"""How many problems a printed line names; the rest is counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SftExamples:
-    """Tokenised, in the order of their sets."""
+    """The tokenised examples, in the order of their sets."""
 
     phases: tuple[tuple[SftExample, ...], ...]
-    """Of each of `sft.phases`; one tuple where there are none."""
+    """One tuple for each of `sft.phases`; a single one where there are none."""
     heldout: tuple[SftExample, ...] = ()
-    """Never trained; none: the loss is not measured."""
+    """Never trained. Where it is empty, the held-out loss is not measured."""
     heldout_source: str = ""
     """The set that `heldout` was taken from."""
 
@@ -37,7 +37,7 @@ class SftExamples:
 def phases(
     config: RunConfig, problems: Sequence[Problem], writer: PromptWriter, console: Console
 ) -> tuple[tuple[SftExample, ...], ...]:
-    """The examples of each SFT phase; what is left out is printed.
+    """Return the examples of each SFT phase; what is left out is printed.
 
     Raises `ConfigError` where nothing is left.
     """
@@ -65,7 +65,7 @@ def heldout(
     console: Console,
     trained: Sequence[Sequence[SftExample]],
 ) -> tuple[SftExample, ...]:
-    """At most `sft.heldout_samples` examples, spread over the set, none of them trained.
+    """Return at most `sft.heldout_samples` examples, spread over the set, none of them trained.
 
     An example whose prompt and solution are those of a trained one is left out, and counted.
     """
@@ -84,7 +84,7 @@ def heldout(
 def _usable(
     config: RunConfig, problems: Sequence[Problem], writer: PromptWriter, console: Console
 ) -> list[tuple[Problem, SftExample]]:
-    """Each problem with its example, as far as it has one that fits; the others are printed."""
+    """Return each problem that has an example that fits, with it; the others are printed."""
     limit = config.model.max_tokens
     referenced = [problem for problem in problems if problem.reference.strip()]
     examples = [(problem, writer.example(problem)) for problem in referenced]

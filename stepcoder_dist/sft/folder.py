@@ -1,7 +1,7 @@
-"""Who may write, and who reads, the folder of a warm start: one writer, or many readers.
+"""The lock of a warm start's folder: one writer, or many readers.
 
-SFT replaces the folder whole at its end, so a run that reads it (its actors and ranks do, again
-after a failure) must not find another one there.
+SFT replaces the folder at its end. A run reads it more than once (its actors and ranks do so again
+after a failure) and must not find another model there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from stepcoder_dist.run.run_folder import cannot_be_made, hold
 
 @contextmanager
 def writing(config: RunConfig) -> Iterator[None]:
-    """Hold the folder against every other run; remove what an interrupted SFT left in drafts.
+    """Lock the folder against every other run; remove what an interrupted SFT left in drafts.
 
     Raises `ConfigError` while a live run writes or reads it, and where what would be replaced is
     the base or no model at all.
@@ -44,17 +44,17 @@ def writing(config: RunConfig) -> Iterator[None]:
 
 
 def refuse_to_replace(folder: Path, fix: str) -> None:
-    """A checkpoint takes the place of what is there, whole: that must be nothing of worth.
+    """Refuse to let a checkpoint replace something of worth.
 
     Raises `ConfigError` for a file and for a folder that is not empty.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder}: is there already and would be replaced; {fix}")
+        raise ConfigError(f"{folder}: exists already and would be replaced; {fix}")
 
 
 @contextmanager
 def reading(config: RunConfig) -> Iterator[None]:
-    """Hold the folder against SFT. Where no lock can be made, nobody can write there either.
+    """Lock the folder against SFT. Where no lock can be made, nobody can write there either.
 
     Raises `ConfigError` while a live run writes it.
     """

@@ -1,10 +1,10 @@
 """The working folder of a warm start that is not finished: `<folder>.unfinished/`.
 
-metrics.jsonl               one object an update; the finished folder gets it
+metrics.jsonl               one object for each update; the finished folder gets it
 checkpoints/step_000040/    learner/ and state.json; complete or absent, the newest only
 
-It is there while `stepcoder sft` works, and stays after an interruption that left a checkpoint.
-Whoever opens it holds the lock of `sft_folder.writing`.
+It exists while `stepcoder sft` works, and stays after an interruption that left a checkpoint.
+Whoever opens it holds the lock of `sft.folder.writing`.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ _STATE = "state.json"
 
 
 def folder_of(config: RunConfig) -> Path:
-    """Whole, because the learner's ranks write into it from other working folders."""
+    """Return the path, absolute because ranks write into it from other working folders."""
     return Path(f"{config.sft_folder}.unfinished").resolve()
 
 
 def refuse_unfinished(config: RunConfig) -> None:
-    """Raises `ConfigError` where an earlier warm start can be gone on with: it may be hours."""
+    """Raise `ConfigError` where an earlier warm start can be resumed: it may be hours of work."""
     folder = folder_of(config)
     if found := _series(folder).complete():
         raise ConfigError(
-            f"{folder} holds an unfinished warm start with {_updates(found[-1])} updates; go on "
-            f"with `stepcoder sft RUN.toml --resume`, or remove the folder to begin again"
+            f"{folder} holds an unfinished warm start with {_updates(found[-1])} updates; "
+            "continue with `stepcoder sft RUN.toml --resume`, or remove the folder to start again"
         )
 
 
 def refuse_without_checkpoint(config: RunConfig) -> None:
-    """Raises `ConfigError` where there is nothing to go on with."""
+    """Raise `ConfigError` where there is nothing to resume."""
     folder = folder_of(config)
     if not _series(folder).complete():
         raise ConfigError(
@@ -53,23 +53,23 @@ def refuse_without_checkpoint(config: RunConfig) -> None:
 
 
 class SftWork:
-    """One warm start's rows and checkpoints."""
+    """The rows and checkpoints of one warm start."""
 
     def __init__(self, config: RunConfig, examples: SftExamples) -> None:
         self.path = folder_of(config)
         self._identity = _identity(config, examples)
         self.updates = 0
-        """How many the checkpoint that is gone on from had."""
+        """Updates that the resumed checkpoint had; 0 at the beginning."""
         self.resumed: Path | None = None
         """The learner's folder of that checkpoint; None at the beginning."""
 
     def begin(self) -> None:
-        """Make an empty folder; `refuse_unfinished` has seen that nothing of worth lies there."""
+        """Make an empty folder; `refuse_unfinished` has checked that it held no checkpoint."""
         shutil.rmtree(self.path, ignore_errors=True)
         (self.path / "checkpoints").mkdir(parents=True)
 
     def resume(self) -> None:
-        """Go on at the newest checkpoint; later rows are dropped.
+        """Resume from the newest checkpoint; later rows are dropped.
 
         Raises `ConfigError` for one that is damaged or comes from other settings or examples.
         """
@@ -81,12 +81,12 @@ class SftWork:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(
                 f"{newest / _STATE} is damaged ({type(error).__name__}: {error}); remove "
-                f"{self.path} to begin again"
+                f"{self.path} to start again"
             ) from None
         for different in keys.differences(saved, self._identity, fixed_for_sft):
             raise ConfigError(
                 f"{newest} comes from another warm start: {different}; set it back, or remove "
-                f"{self.path} to begin again"
+                f"{self.path} to start again"
             )
         json_lines.cut_after(self.path / METRICS, updates)
         self.updates, self.resumed = updates, newest / "learner"
@@ -95,15 +95,18 @@ class SftWork:
         json_lines.append_rows(self.path / METRICS, [row])
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every update's row so far, and row 0 where the held-out loss was measured first."""
+        """Return the rows of all updates, and row 0 where the held-out loss was measured first."""
         return list(json_lines.rows(self.path / METRICS))
 
     def draft(self, updates: int) -> Path:
-        """Where the ranks write the next checkpoint; invisible until `commit`."""
+        """Make a folder for the ranks' next checkpoint; it is invisible until `commit`."""
         return _series(self.path).begin(updates)
 
     def commit(self, draft: Path, updates: int) -> None:
-        """Make it visible at once, then remove those before it."""
+        """Make the checkpoint visible in one rename, then remove those before it.
+
+        Raises `RunError` where the ranks wrote nothing.
+        """
         state = {"updates": updates, "identity": self._identity}
         before = _series(self.path).complete()
         done = _series(self.path).commit(draft, json.dumps(state, indent=1) + "\n")
@@ -112,18 +115,18 @@ class SftWork:
                 draft_folder.remove(old)
 
     def finish(self, folder: Path) -> None:
-        """Give the rows to the finished folder and go."""
+        """Copy the rows to the finished folder and remove this one."""
         atomic_file.write_text(folder / METRICS, (self.path / METRICS).read_text(encoding="utf-8"))
         shutil.rmtree(self.path)
 
     def close(self) -> None:
-        """Remove what cannot be gone on with."""
+        """Remove the folder where it has no checkpoint to resume."""
         if not _series(self.path).complete():
             shutil.rmtree(self.path, ignore_errors=True)
 
 
 def _identity(config: RunConfig, examples: SftExamples) -> dict[str, Any]:
-    """What the weights depend on, by dotted key, as JSON would give it back."""
+    """Return what the weights depend on, by dotted key, as it comes back from JSON."""
     read = {"problems.sft": config.problems.of_warm_start}
     return {
         **keys.counting(keys.values(config) | read, fixed_for_sft),

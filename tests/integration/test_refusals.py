@@ -134,12 +134,12 @@ def test_a_run_directory_that_a_live_run_holds_is_in_use(place: Place, resume: t
 
 
 def test_a_run_directory_with_a_run_in_it_is_not_written_over(place: Place):
-    assert "already holds a run; pass --resume to go on with it" in place.refused("train")
+    assert "already holds a run; pass --resume to continue it" in place.refused("train")
 
 
 def test_a_run_whose_steps_are_done_says_so(place: Place):
     line = place.refused("train", "--resume", train__steps=4)
-    assert "step 4 is done and train.steps = 4; raise it to go on" in line
+    assert "step 4 is done and train.steps = 4; raise it to continue" in line
 
 
 def test_a_missing_model_says_how_to_get_one(place: Place):

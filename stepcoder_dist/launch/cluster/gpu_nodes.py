@@ -1,4 +1,4 @@
-"""What the cluster's GPU nodes say of themselves, each asked by a task that runs there."""
+"""The GPUs and drivers of the cluster's nodes, each read by a task that runs there."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ _TIMEOUT_S = 60.0
 
 
 def cards() -> dict[str, list[Card]]:
-    """The GPUs of each living node that has some, by the node's address. After `ray.init`.
+    """Return the GPUs of each living node that has some, by the node's address.
 
-    A node without NVIDIA's tool lists none. Raises `ConfigError` where a node does not answer.
+    Call it after `ray.init`. A node without NVIDIA's tool lists none. Raises `ConfigError` where a
+    node does not answer.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -27,14 +28,14 @@ def cards() -> dict[str, list[Card]]:
         answers = ray.get(list(asked.values()), timeout=_TIMEOUT_S)
     except ray.exceptions.RayError as error:
         raise ConfigError(
-            f"a GPU node of the cluster did not say what it has ({str(error).splitlines()[0]}); "
+            f"a GPU node of the cluster did not report its GPUs ({str(error).splitlines()[0]}); "
             "is the project installed on every node?"
         ) from None
     return dict(zip(asked, answers, strict=True))
 
 
 def refuse_old_drivers() -> None:
-    """Raise `ConfigError` that names the nodes whose driver is older than CUDA 13 needs."""
+    """Raise a `ConfigError` that names the nodes whose driver is too old for CUDA 13."""
     old = {address: gpu_probes.too_old(found) for address, found in cards().items()}
     named = [f"{address}: {what}" for address, what in old.items() if what]
     if named:

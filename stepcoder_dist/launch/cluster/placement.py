@@ -1,4 +1,4 @@
-"""Where a run's processes go in a cluster: one placement group, reserved before anything starts.
+"""The placement of a run's processes in a cluster: one group, reserved before anything starts.
 
     bundle 0 … L−1   learner ranks: a bundle is the ranks of one node, on as few nodes as they fit
     bundle L …       rollout engines: a bundle is one engine with all its GPUs, so on one node
@@ -20,7 +20,7 @@ from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.run.reservations import reserved
 
 TIMEOUT_S = 60.0
-"""How long other jobs may hold what the group needs."""
+"""Seconds that other jobs may hold what the group needs."""
 _GROUP = "stepcoder"
 _NOTHING = {"CPU": 0.001}
 """Ray refuses an empty bundle."""
@@ -31,7 +31,7 @@ Resources = Mapping[str, float]
 def plan(
     ranks: int, rank: Resources, engines: int, engine: Resources, nodes: Sequence[Resources]
 ) -> list[dict[str, float]]:
-    """The group's bundles, those of the learner first.
+    """Return the group's bundles, those of the learner first.
 
     `rank` and `engine` are what one such process reserves, `nodes` what each node has in all.
     Raises `ConfigError` where they do not fit these nodes however they are placed.
@@ -50,13 +50,13 @@ def plan(
         return [dict(engine) for _ in range(engines)]
     raise ConfigError(
         f"the cluster's nodes cannot hold {ranks} learner ranks of {_words(rank)} and {engines} "
-        f"rollout engines of {_words(engine)}, each whole on a node; the nodes have "
+        f"rollout engines of {_words(engine)}, each on a single node; the nodes have "
         f"{'; '.join(_words(node) for node in nodes)}; lower number, resources or tensor_parallel"
     )
 
 
 def reserve(config: RunConfig, *, learner: bool, pools: bool) -> None:
-    """Make the group and wait for it; it goes with the session.
+    """Make the group and wait for it; it is removed with the session.
 
     Raises `ConfigError` when it does not fit the cluster, or not within `TIMEOUT_S`.
     """
@@ -86,13 +86,13 @@ def reserve(config: RunConfig, *, learner: bool, pools: bool) -> None:
         free = _words(ray.available_resources())
         raise ConfigError(
             f"the Ray cluster did not find room within {TIMEOUT_S:g} s for "
-            f"{'; '.join(_words(bundle) for bundle in bundles)}, each whole on a node; free now, "
+            f"{'; '.join(_words(bundle) for bundle in bundles)}, each on a single node; free now, "
             f"over all nodes: {free}; wait until other jobs have ended, or lower resources"
         ) from None
 
 
 def of_rollout(config: RunConfig, index: int) -> dict[str, Any]:
-    """Ray's options that put rollout actor `index` into its bundle.
+    """Return Ray's options that put rollout actor `index` into its bundle.
 
     Empty where this session has no bundle for it.
     """
@@ -104,7 +104,7 @@ def of_rollout(config: RunConfig, index: int) -> dict[str, Any]:
 
 
 def of_rank(config: RunConfig, index: int) -> dict[str, Any]:
-    """Ray's options that put learner rank `index` into the bundle of its node."""
+    """Return Ray's options that put learner rank `index` into the bundle of its node."""
     group = _group()
     if group is None:
         return {}
@@ -140,12 +140,12 @@ def _in_bundle(group: Any, index: int) -> dict[str, Any]:
 
 
 def _count(node: Resources, process: Resources) -> int:
-    """How many such processes the node could hold."""
+    """Return how many such processes the node could hold."""
     return min(int(node.get(name, 0.0) / amount + 1e-6) for name, amount in process.items())
 
 
 def _filled(ranks: int, room: Sequence[int]) -> list[int]:
-    """Ranks a node, the roomiest filled first; short where they do not fit."""
+    """Ranks for each node, the roomiest filled first; their sum is short where they do not fit."""
     split: list[int] = []
     for most in room:
         split.append(min(most, ranks - sum(split)))
@@ -153,7 +153,7 @@ def _filled(ranks: int, room: Sequence[int]) -> list[int]:
 
 
 def _even(ranks: int, room: Sequence[int]) -> list[int]:
-    """The same with as many on each node, which can leave room for whole engines on all of them."""
+    """Ranks for each node, spread evenly, which can leave room for an engine on each node."""
     split: list[int] = []
     for index, most in enumerate(room):
         split.append(min(most, -(-(ranks - sum(split)) // (len(room) - index))))
@@ -174,7 +174,7 @@ def _times(process: Resources, number: int) -> dict[str, float]:
 
 
 def _words(resources: Resources) -> str:
-    """What a reader needs of it: Ray's own markers (`node:…`, memory) are left out."""
+    """Write resources for a reader: Ray's own markers (`node:…`, memory) are left out."""
     own = ("node:", "memory", "object_store_memory")
     shown = {k: v for k, v in resources.items() if not k.startswith(own)}
     return ", ".join(f"{amount:g} {name}" for name, amount in shown.items()) or "nothing"

@@ -13,13 +13,13 @@ from stepcoder_dist.launch.cluster import ray_session
 
 
 def session(demand: dict[str, float]) -> list[Finding]:
-    """Reach the cluster and hold the run's demand against it, or start a Ray and end it."""
+    """Reach the cluster and compare its size with the run's demand, or start and end a Ray here."""
     address = os.environ.get("RAY_ADDRESS")
     return _cluster(address, demand) if address else _own()
 
 
 def authentication() -> list[Finding]:
-    """Whether Ray's token authentication is on, and where the token is."""
+    """Report whether Ray's token authentication is on, and where the token is."""
     if os.environ.get("RAY_AUTH_MODE", "token") == "disabled":
         return [Finding("Ray's token", Mark.WORKS, "authentication is off (RAY_AUTH_MODE)")]
     if os.environ.get("RAY_AUTH_TOKEN"):
@@ -62,8 +62,8 @@ def _cluster(address: str, demand: dict[str, float]) -> list[Finding]:
         ray.shutdown()
     amounts = {name: present.get(name, 0.0) for name in ("CPU", "GPU")}
     amounts |= {name: present.get(name, 0.0) for name in demand}
-    told = ", ".join(f"{amount:g} {name}" for name, amount in amounts.items())
-    finding = Finding("Ray", Mark.WORKS, f"cluster at {address}: {nodes} nodes, {told}")
+    size = ", ".join(f"{amount:g} {name}" for name, amount in amounts.items())
+    finding = Finding("Ray", Mark.WORKS, f"cluster at {address}: {nodes} nodes, {size}")
     try:
         ray_session.check_size(demand, present)
     except ConfigError as error:

@@ -75,7 +75,7 @@ def _connect(options: Mapping[str, Any]) -> None:
 
 
 def check_answers(address: str) -> None:
-    """Ray itself would try for minutes. Raises `ConfigError` where nothing listens."""
+    """Raise `ConfigError` where nothing listens; Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if "/" in address or not port.isdecimal():
         return  # `auto`, or a client's address: Ray finds out

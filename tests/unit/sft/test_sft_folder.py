@@ -73,7 +73,7 @@ def test_a_folder_that_holds_no_model_is_not_replaced_by_one(tmp_path: Path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "set.jsonl").write_text("{}")
     with (
-        pytest.raises(ConfigError, match="data: is there already and would be replaced"),
+        pytest.raises(ConfigError, match="data: exists already and would be replaced"),
         sft_folder.writing(config(tmp_path / "data")),
     ):
         pass

@@ -82,7 +82,7 @@ def test_an_unfinished_warm_start_is_not_overwritten(tmp_path: Path) -> None:
     sft_work.refuse_unfinished(config(tmp_path))
     stopped(tmp_path)
 
-    with pytest.raises(ConfigError, match=r"with 3 updates; go on with `stepcoder sft RUN"):
+    with pytest.raises(ConfigError, match=r"with 3 updates; continue with `stepcoder sft RUN"):
         sft_work.refuse_unfinished(config(tmp_path))
 
 
@@ -101,7 +101,7 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path: Path) -> None:
     path = stopped(tmp_path)
     (path / "checkpoints/step_000003/state.json").write_text("{")
 
-    with pytest.raises(ConfigError, match=r"state.json is damaged .*; remove .* to begin again"):
+    with pytest.raises(ConfigError, match=r"state.json is damaged .*; remove .* to start again"):
         SftWork(config(tmp_path), examples()).resume()
 
 
