@@ -164,6 +164,8 @@ class RankGroup:
             raise LearnerError(f"{name} failed in {method}: {cause!r}") from error
         except RayActorError as error:
             self.break_off(f"{name} died in {method}")
+            if error.actor_init_failed:
+                raise LearnerError(f"{name} did not start: {last_line(error)}") from None
             raise LearnerError(
                 f"{name} died in {method} ({str(error).strip().splitlines()[0]}); "
                 "resume from the last checkpoint"

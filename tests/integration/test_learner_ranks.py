@@ -15,6 +15,8 @@ from transformers import AutoModelForCausalLM
 
 from learner.learner_group import LearnerGroup
 from learner.saving import offline_export
+from learner.rank_group import RankGroup
+from learner.rank_process import Rank
 from stepcoder_dist.errors import ConfigError, LearnerError
 from stepcoder_dist.records import StepReport
 
@@ -168,6 +170,18 @@ def test_a_dead_rank_is_named_and_the_group_says_what_to_do(
             ray.get_actor("learner-rank-0")
 
     asyncio.run(scenario())
+
+
+def test_what_the_node_of_a_rank_lacks_is_said_in_one_line(local_ray: None) -> None:
+    del local_ray
+
+    def without_torch() -> type[Rank]:
+        raise ModuleNotFoundError("No module named 'torch'")
+
+    group = RankGroup(without_torch, run_config(), "none")
+    words = r"^learner-rank-0 did not start: ModuleNotFoundError: No module named 'torch'$"
+    with pytest.raises(LearnerError, match=words):
+        asyncio.run(group.start())
 
 
 def test_a_missing_model_is_the_users_mistake(local_ray: None, tmp_path: Path) -> None:
