@@ -21,7 +21,7 @@ from stepcoder_dist.data.augment import augment
 from stepcoder_dist.data.augment.scores import AugmentScores, figures, scores_table
 from stepcoder_dist.host.console import Phase
 from stepcoder_dist.host.even_choice import spread
-from stepcoder_dist.ports import Executor
+from stepcoder_dist.ports import Sandbox
 from stepcoder_dist.records import Problem
 
 
@@ -32,7 +32,7 @@ async def measure(spec: str, args: argparse.Namespace, console: Console) -> None
     failing: list[str] = []
     programs: Counter[str] = Counter()
 
-    async def one(problem: Problem, pool: Executor, phase: Phase) -> None:
+    async def one(problem: Problem, pool: Sandbox, phase: Phase) -> None:
         async with at_once:
             found = await augment(problem, pool, args.tests, args.seed)
         scores.add(problem.level, figures(found))

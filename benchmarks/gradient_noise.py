@@ -168,8 +168,8 @@ def measure(case: Case, console: Console) -> Measured:
 
     async def command() -> StandingLearner:
         async with (
-            open_sandbox(config) as executor,
-            open_pools(config, checkpoint, executor) as pools,
+            open_sandbox(config) as sandbox,
+            open_pools(config, checkpoint, sandbox) as pools,
         ):
             learner = StandingLearner(config, checkpoint)
             await learner.publish(await pools.sampler.weight_targets(), deadline_s=60)

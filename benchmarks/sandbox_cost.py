@@ -28,7 +28,7 @@ from rich.table import Table
 from sandbox import guest_link, judging
 from sandbox.container import Container, connect
 from sandbox.container_pool import ContainerPool
-from sandbox.guest.layout import Order
+from sandbox.guest.layout import RunOrder
 from sandbox.guest_link import RunReport
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.records import Limits, Outcome, TestSuite
@@ -119,7 +119,7 @@ class Clocked:
     instants: list[dict[int | str, int]] = dataclasses.field(default_factory=list)
     current: dict[int | str, int] = dataclasses.field(default_factory=dict)
 
-    def run(self, order: Order, blobs: list[bytes]) -> RunReport:
+    def run(self, order: RunOrder, blobs: list[bytes]) -> RunReport:
         self.current["sent"] = time.monotonic_ns()
         report = self.container.run(order, blobs)
         self.current["received"] = time.monotonic_ns()

@@ -19,7 +19,7 @@ Where to look:
     host ↔ zygote                 orders.py (what is sent), guest_link.py (any channel),
                                   attached_channel.py (Docker's), line_structure.py (what comes)
     a container and its flags     container.py, seccomp.json, orphans.py, program_users.py
-    N places, retries, resizing   worker_pool.py, slot.py → container_pool.py, process_executor.py
+    N places, retries, resizing   worker_pool.py, seat.py → container_pool.py, process_pool.py
     engines that go away          absence.py, orphans.py
     time-outs of a busy machine   quiet_time.py (decision 0018)
     who is next                   fair_queue.py

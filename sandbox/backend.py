@@ -1,6 +1,6 @@
 """Which backend a run uses: decided once, before anything is started, never changed afterwards.
 
-Another one (gVisor through another engine, machines of somebody else's): a `slot.Worker` that runs
+Another one (gVisor through another engine, machines of somebody else's): a `seat.Worker` that runs
 orders, a `WorkerPool` of them made in `make_pool`, its name in stepcoder_dist/config/pools.py.
 """
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from sandbox.container import check_image, connect
 from sandbox.container_pool import ContainerPool
-from sandbox.process_executor import ProcessExecutor
+from sandbox.process_pool import ProcessPool
 from sandbox.worker_pool import WorkerPool
 from stepcoder_dist.config import Backend, SandboxConfig
 from stepcoder_dist.errors import MissingEngine
@@ -39,7 +39,7 @@ def choose(config: SandboxConfig) -> Backend:
 
 def make_pool(config: SandboxConfig, backend: Backend) -> WorkerPool:
     """Return a pool that is not started yet."""
-    return ContainerPool(config) if backend == "docker" else ProcessExecutor(config)
+    return ContainerPool(config) if backend == "docker" else ProcessPool(config)
 
 
 def open_pool(**settings: Any) -> WorkerPool:

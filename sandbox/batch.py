@@ -1,6 +1,6 @@
 """`stepcoder judge`: a file of programs in, one verdict a line out, in any order.
 
-`judge_rows` is the library: give it rows and any `ports.Executor`, take verdicts as they come. It
+`judge_rows` is the library: give it rows and any `ports.Sandbox`, take verdicts as they come. It
 holds no more programs than are in flight. `judge_files` adds the files, a bar, and `--resume`.
 """
 
@@ -21,7 +21,7 @@ from stepcoder_dist.errors import CheckerFault, ProblemError, SandboxFault, User
 from stepcoder_dist.host.console import Phase, open_console
 from stepcoder_dist.host.fault_streak import FaultStreak
 from stepcoder_dist.method.coverage_mask import kept_lines
-from stepcoder_dist.ports import Executor
+from stepcoder_dist.ports import Sandbox
 from stepcoder_dist.problems.files import FIX, rows
 from stepcoder_dist.problems.store import read_problems
 from stepcoder_dist.records import Problem, Verdict
@@ -38,7 +38,7 @@ _LINES = 20
 async def judge_rows(
     programs: Iterable[Any],
     problems: Problems,
-    executor: Executor,
+    sandbox: Sandbox,
     *,
     in_flight: int,
     standing: Standing | None = None,
@@ -51,19 +51,19 @@ async def judge_rows(
     whose verdict is in `standing` are left out. With `faults`, raises its error after the verdict
     that is one too many.
     """
-    coming = _orders(programs, problems, standing or Standing())
+    coming = _judgeable(programs, problems, standing or Standing())
     working: set[asyncio.Task[_Judged]] = set()
     try:
         more = True
         while more or working:
             while more and len(working) < in_flight:
-                order = next(coming, None)
-                if order is None:
+                item = next(coming, None)
+                if item is None:
                     more = False
-                elif isinstance(order, dict):
-                    yield order
+                elif isinstance(item, dict):
+                    yield item
                 else:
-                    working.add(asyncio.ensure_future(_judge(*order, executor)))
+                    working.add(asyncio.ensure_future(_judge(*item, sandbox)))
             if working:
                 done, working = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
@@ -187,13 +187,13 @@ def _survey(programs: Path, file: VerdictFile) -> int:
 
 _Judged = tuple[dict[str, Any], SandboxFault | None]
 """A verdict's row, and the fault that it speaks of."""
-_Order = tuple[dict[str, Any], str, Problem]
+_Judgeable = tuple[dict[str, Any], str, Problem]
 """Ids, source and problem of a program that can be judged."""
 
 
-def _orders(
+def _judgeable(
     programs: Iterable[Any], problems: Problems, standing: Standing
-) -> Iterator[_Order | dict[str, Any]]:
+) -> Iterator[_Judgeable | dict[str, Any]]:
     """What is to be judged, and the verdicts on rows that cannot be."""
     seen: set[str] = set()
     for row in programs:
@@ -209,10 +209,10 @@ def _orders(
             yield ids, source, problem
 
 
-async def _judge(ids: dict[str, Any], source: str, problem: Problem, executor: Executor) -> _Judged:
+async def _judge(ids: dict[str, Any], source: str, problem: Problem, sandbox: Sandbox) -> _Judged:
     """Judge one program; whatever is wrong with it becomes its verdict."""
     try:
-        verdict = await executor.judge(source, problem.tests, problem_id=problem.problem_id)
+        verdict = await sandbox.judge(source, problem.tests, problem_id=problem.problem_id)
     except (ProblemError, UserError) as error:
         return _without_verdict(ids, "invalid", str(error)), None
     except SandboxFault as error:

@@ -21,7 +21,7 @@ from typing import Any
 from sandbox.checks import asks_for_large_stacks
 from sandbox.endings import ending
 from sandbox.guest import layout, plain_data
-from sandbox.guest_link import SPARE_INPUT_BYTES, Run, RunReport
+from sandbox.guest_link import SPARE_INPUT_BYTES, Runner, RunReport
 from sandbox.orders import order_for, pack_program
 from stepcoder_dist.errors import CheckerFault, ProblemError
 from stepcoder_dist.records import Limits
@@ -48,7 +48,7 @@ class Opinion:
 
 
 def opinions(
-    run: Run,
+    run: Runner,
     source: str,
     cases: Sequence[Case],
     limits: Limits,

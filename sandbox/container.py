@@ -23,7 +23,7 @@ from docker.errors import APIError, DockerException, ImageNotFound
 from docker.types import LogConfig, Ulimit
 
 from sandbox.attached_channel import AttachedChannel
-from sandbox.guest.layout import Order, Settings
+from sandbox.guest.layout import RunOrder, Settings
 from sandbox.guest_link import BOOT, SPARE_INPUT_BYTES, GuestLink, RunReport
 from sandbox.orphans import IN_USE, owner_labels
 from sandbox.program_users import APART, next_user
@@ -170,7 +170,7 @@ class Container:
     def name(self) -> str:
         return self._name
 
-    def run(self, order: Order, blobs: list[bytes]) -> RunReport:
+    def run(self, order: RunOrder, blobs: list[bytes]) -> RunReport:
         inputs = max(0, sum(order.sizes) - SPARE_INPUT_BYTES)
         needed = order.memory_bytes + self._overhead + inputs
         if needed > self._memory_bytes:

@@ -1,4 +1,4 @@
-"""Warm containers that judge programs: `ports.Executor` over Docker."""
+"""Warm containers that judge programs: `ports.Sandbox` over Docker."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class ExecutorActor:
         self._metrics.show(pool.stats)
 
     async def judge(self, source: str, tests: TestSuite, problem_id: str) -> Verdict:
-        """Judge as `ports.Executor` does. Raises `SandboxFault` or `ProblemError`."""
+        """Judge as `ports.Sandbox` does. Raises `SandboxFault` or `ProblemError`."""
         pool = self._started()
         try:
             return await pool.judge(source, tests, problem_id=problem_id)
@@ -83,7 +83,7 @@ class ExecutorActor:
             self._metrics.show(pool.stats)
 
     async def stats(self) -> dict[str, float]:
-        """Counters since the start, by the names of `slot.PoolStats`."""
+        """Counters since the start, by the names of `seat.PoolStats`."""
         return asdict(self._started().stats)
 
     async def close(self) -> None:

@@ -86,7 +86,7 @@ class ExecutorHandle:
         return verdict
 
     async def stats(self) -> dict[str, float]:
-        """Counters of its containers, by the names of `slot.PoolStats`."""
+        """Counters of its containers, by the names of `seat.PoolStats`."""
         counters: dict[str, float] = await self.actor.stats.remote()
         return counters
 

@@ -1,4 +1,4 @@
-"""All executors of a run behind one `ports.Executor`: the one with least to do gets the program.
+"""All executors of a run behind one `ports.Sandbox`: the one with least to do gets the program.
 
 The queue is here: an executor gets no more programs than it has containers, so none waits behind
 a slow one while another executor is free, and problems take turns (`fair_queue.py`). A program

@@ -23,8 +23,8 @@ from sandbox.guest.layout import (
     SIZE,
     Claim,
     Killed,
-    Order,
     Phase,
+    RunOrder,
     Settings,
 )
 from stepcoder_dist.errors import SandboxFault
@@ -79,10 +79,12 @@ class Channel(Protocol):
     def close(self) -> None: ...
 
 
-class Run(Protocol):
+class Runner(Protocol):
     """Runs one child somewhere; `quiet`: with the machine to itself. Raises `SandboxFault`."""
 
-    def __call__(self, order: Order, blobs: list[bytes], *, quiet: bool = False) -> RunReport: ...
+    def __call__(
+        self, order: RunOrder, blobs: list[bytes], *, quiet: bool = False
+    ) -> RunReport: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ class RunReport:
     """Tests × `layout.stride(lines)` bytes."""
 
     @classmethod
-    def lost_for_memory(cls, order: Order) -> RunReport:
+    def lost_for_memory(cls, order: RunOrder) -> RunReport:
         """Of a run whose container the kernel has ended for memory, zygote and all."""
         tests = order.tests
         first = TestRecord(begun=True, done=False, claim=Claim.FINE, cpu_ns=0, detail="")
@@ -190,7 +192,7 @@ class GuestLink:
         told = json.loads(self._channel.receive(length, START_TIMEOUT_S))
         return tuple(told["python"])
 
-    def run(self, order: Order, blobs: list[bytes]) -> RunReport:
+    def run(self, order: RunOrder, blobs: list[bytes]) -> RunReport:
         """Run one child. Raises `SandboxFault` for no report in time, or no sense in it."""
         head = json.dumps(dataclasses.asdict(order)).encode()
         self._channel.send(LENGTH.pack(len(head)) + head)
@@ -199,7 +201,7 @@ class GuestLink:
         timeout_s = (order.tests + 1) * order.wall_s + GRACE_S
         return self._report(order, timeout_s)
 
-    def _report(self, order: Order, timeout_s: float) -> RunReport:
+    def _report(self, order: RunOrder, timeout_s: float) -> RunReport:
         take = self._channel.receive
         head = REPORT.unpack(take(REPORT.size, timeout_s))
         status, killed, clean, sealed, kills, at, cpu, wall, waited, peak, *rest = head

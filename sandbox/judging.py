@@ -23,7 +23,7 @@ from sandbox.endings import ending, script_outcome
 from sandbox.guest import layout, plain_data
 from sandbox.guest.layout import Phase
 from sandbox.guest.statement_lines import physical_lines
-from sandbox.guest_link import SPARE_INPUT_BYTES, Run, RunReport
+from sandbox.guest_link import SPARE_INPUT_BYTES, Runner, RunReport
 from sandbox.line_structure import marked_lines, read_structure
 from sandbox.orders import order_for, pack_inputs, pack_program, pack_script
 from sandbox.wording import printable, short
@@ -45,7 +45,7 @@ _MOST_INPUT_BYTES = SPARE_INPUT_BYTES
 """Of tests that run together: inputs are in the container's memory as long as their child lives."""
 
 
-def judge(run: Run, source: str, tests: TestSuite, limits: Limits) -> Verdict:
+def judge(run: Runner, source: str, tests: TestSuite, limits: Limits) -> Verdict:
     """Judge one program. Raises `SandboxFault`, and `ProblemError` for a suite that cannot be."""
     return _Judge(run, source, tests, own_limits(limits, tests), limits).verdict()
 
@@ -54,7 +54,7 @@ class _Judge:
     """The state of one judgement."""
 
     def __init__(
-        self, run: Run, source: str, tests: TestSuite, limits: Limits, checker_limits: Limits
+        self, run: Runner, source: str, tests: TestSuite, limits: Limits, checker_limits: Limits
     ) -> None:
         """Raises `ProblemError` for inputs that cannot be sent."""
         self._run = run

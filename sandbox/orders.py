@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from sandbox.guest import plain_data
-from sandbox.guest.layout import Order
+from sandbox.guest.layout import RunOrder
 from stepcoder_dist.errors import ProblemError
 from stepcoder_dist.records import Limits, TestSuite
 
@@ -18,10 +18,10 @@ def order_for(
     lines: int = 0,
     large_stacks: bool = False,
     script: bool = False,
-) -> Order:
+) -> RunOrder:
     """One run under these limits. `blobs`: the program, then one input a test; `lines`: how many of
     the program to trace."""
-    return Order(
+    return RunOrder(
         sizes=[len(blob) for blob in blobs],
         lines=lines,
         cpu_s=limits.cpu_s,

@@ -10,7 +10,7 @@ from typing import Any
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
-from sandbox.slot import PoolStats
+from sandbox.seat import PoolStats
 from stepcoder_dist.records import Outcome
 
 LATENCY_MS = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 30000, 60000)

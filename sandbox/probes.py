@@ -7,11 +7,11 @@ from typing import Any
 
 from sandbox import image_check
 from sandbox.container import Container, check_image, connect, how_to_get
-from sandbox.guest.layout import Order
+from sandbox.guest.layout import RunOrder
 from sandbox.guest_link import RunReport
 from sandbox.judging import judge
-from sandbox.process_executor import ProcessWorker
-from sandbox.slot import Worker
+from sandbox.process_pool import ProcessWorker
+from sandbox.seat import Worker
 from stepcoder_dist.doctor.examination import Finding, Mark
 from stepcoder_dist.errors import MissingEngine
 from stepcoder_dist.records import Limits, Outcome, TestSuite
@@ -73,7 +73,7 @@ def _engine(client: Any) -> Finding:
 def _judged(worker: Worker, where: str, subject: str = "sandbox") -> Finding:
     """One program through the guest: its verdict and its executed lines have to be right."""
 
-    def run(order: Order, blobs: list[bytes], *, quiet: bool = False) -> RunReport:  # noqa: ARG001 - it is alone
+    def run(order: RunOrder, blobs: list[bytes], *, quiet: bool = False) -> RunReport:  # noqa: ARG001 - it is alone
         return worker.run(order, blobs)
 
     try:

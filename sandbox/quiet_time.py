@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 
 class QuietTime:
-    """One for a pool; its slots' threads meet here."""
+    """One for a pool; its seats' threads meet here."""
 
     def __init__(self) -> None:
         self._most = max(1, (os.cpu_count() or 1) - 1)

@@ -1,9 +1,9 @@
 """N places to run programs, one program in a place at a time; a broken place is made anew.
 
-A *worker* is a live zygote, in a container or not. A *slot* (`slot.py`) owns at most one and
-replaces it when it breaks or is not clean. Judging blocks, so each slot works on a thread of its
-own; the event loop only hands out slots, fairly between problems (`fair_queue.py`). The pool grows
-and shrinks while it works: a slot that has to go finishes its program first. A program that meets
+A *worker* is a live zygote, in a container or not. A *seat* (`seat.py`) owns at most one and
+replaces it when it breaks or is not clean. Judging blocks, so each seat works on a thread of its
+own; the event loop only hands out seats, fairly between problems (`fair_queue.py`). The pool grows
+and shrinks while it works: a seat that has to go finishes its program first. A program that meets
 a fault is tried again after a pause; an engine that is away is waited for (`absence.py`).
 """
 
@@ -18,7 +18,7 @@ from sandbox.absence import Absence
 from sandbox.checks import check_source, check_suite
 from sandbox.fair_queue import FairQueue
 from sandbox.quiet_time import QuietTime
-from sandbox.slot import PoolStats, Slot, Worker
+from sandbox.seat import PoolStats, Seat, Worker
 from stepcoder_dist.errors import CheckerFault, EngineAway, SandboxFault
 from stepcoder_dist.records import Limits, TestSuite, Verdict
 
@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 
 
 class WorkerPool:
-    """Implements `ports.Executor` over some workers. Use it as an async context manager."""
+    """Implements `ports.Sandbox` over some workers. Use it as an async context manager."""
 
     def __init__(
         self,
@@ -44,8 +44,8 @@ class WorkerPool:
         self._wanted = workers
         self._limits = limits
         self._attempts = attempts
-        self._slots: list[Slot] = []
-        self._queue: FairQueue[Slot] = FairQueue(self._count)
+        self._seats: list[Seat] = []
+        self._queue: FairQueue[Seat] = FairQueue(self._count)
         self._background: set[asyncio.Future[None]] = set()
         self._closed = False
 
@@ -65,7 +65,7 @@ class WorkerPool:
         """
         if workers < 1:
             raise ValueError(f"{workers} workers; a pool has at least one")
-        more = workers - len([slot for slot in self._slots if not slot.leaving])
+        more = workers - len([seat for seat in self._seats if not seat.leaving])
         if more > 0:
             await self._grow(more)
         else:
@@ -77,16 +77,16 @@ class WorkerPool:
             return
         self._closed = True
         self._queue.close(SandboxFault("the sandbox is closed"))
-        await asyncio.gather(*(asyncio.to_thread(slot.abandon) for slot in self._slots))
+        await asyncio.gather(*(asyncio.to_thread(seat.abandon) for seat in self._seats))
         if self._background:
             await asyncio.gather(*self._background, return_exceptions=True)
-        self._slots.clear()
+        self._seats.clear()
         self._count()
 
     async def _grow(self, more: int) -> None:
-        new = [Slot(self._started, self.stats, self._quiet_time) for _ in range(more)]
-        self._slots += new
-        starting = [self._on_thread(slot, slot.ready) for slot in new]
+        new = [Seat(self._started, self.stats, self._quiet_time) for _ in range(more)]
+        self._seats += new
+        starting = [self._on_thread(seat, seat.ready) for seat in new]
         try:
             started = await asyncio.gather(*starting, return_exceptions=True)
         except asyncio.CancelledError:
@@ -96,10 +96,10 @@ class WorkerPool:
         if fault is not None:
             await self._drop(new)
             raise fault
-        await self._drop([slot for slot in new if slot.leaving or self._closed])
-        for slot in new:
-            if slot in self._slots:
-                self._queue.add(slot)
+        await self._drop([seat for seat in new if seat.leaving or self._closed])
+        for seat in new:
+            if seat in self._seats:
+                self._queue.add(seat)
         self._count()
 
     def _started(self) -> Worker:
@@ -108,20 +108,20 @@ class WorkerPool:
         return worker
 
     async def _shrink(self, fewer: int) -> None:
-        staying = [slot for slot in self._slots if not slot.leaving]
-        staying.sort(key=lambda slot: slot.working)  # those without a program go first
+        staying = [seat for seat in self._seats if not seat.leaving]
+        staying.sort(key=lambda seat: seat.working)  # those without a program go first
         going = staying[:fewer]
-        for slot in going:
-            slot.leaving = True
-        await self._drop([slot for slot in going if self._queue.withdraw(slot)])
-        busy = [slot.gone.wait() for slot in going if slot in self._slots]
+        for seat in going:
+            seat.leaving = True
+        await self._drop([seat for seat in going if self._queue.withdraw(seat)])
+        busy = [seat.gone.wait() for seat in going if seat in self._seats]
         await asyncio.gather(*busy)
 
-    async def _drop(self, slots: list[Slot]) -> None:
-        await asyncio.gather(*(asyncio.to_thread(slot.abandon) for slot in slots))
-        self._slots = [slot for slot in self._slots if slot not in slots]
-        for slot in slots:
-            slot.gone.set()
+    async def _drop(self, seats: list[Seat]) -> None:
+        await asyncio.gather(*(asyncio.to_thread(seat.abandon) for seat in seats))
+        self._seats = [seat for seat in self._seats if seat not in seats]
+        for seat in seats:
+            seat.gone.set()
         self._count()
 
     async def __aenter__(self) -> Self:
@@ -160,33 +160,33 @@ class WorkerPool:
         raise AssertionError("the pauses never end")
 
     async def _try(self, source: str, tests: TestSuite, problem_id: str) -> Verdict:
-        slot = await self._queue.get(problem_id)
-        slot.working = True
-        work = self._on_thread(slot, judging.judge, slot.run, source, tests, self._limits)
+        seat = await self._queue.get(problem_id)
+        seat.working = True
+        work = self._on_thread(seat, judging.judge, seat.run, source, tests, self._limits)
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
-            self._behind(asyncio.to_thread(slot.interrupt))
+            self._behind(asyncio.to_thread(seat.interrupt))
             raise
         finally:
-            slot.working = not work.done()
+            seat.working = not work.done()
             self._queue.done(problem_id)
-            self._behind(self._give_back(slot, work))
+            self._behind(self._give_back(seat, work))
 
-    async def _give_back(self, slot: Slot, work: asyncio.Future[Verdict]) -> None:
-        """Make the slot ready for the next program, after its thread has come to an end."""
+    async def _give_back(self, seat: Seat, work: asyncio.Future[Verdict]) -> None:
+        """Make the seat ready for the next program, after its thread has come to an end."""
         await asyncio.wait([work])
-        slot.working = False
+        seat.working = False
         if not work.cancelled():
             work.exception()  # whoever waited for it has seen it
-        if not slot.leaving and not self._closed:
-            await self._on_thread(slot, slot.make_ready)
+        if not seat.leaving and not self._closed:
+            await self._on_thread(seat, seat.make_ready)
         if self._closed:
             return
-        if slot.leaving:  # perhaps only now
-            await self._drop([slot])
+        if seat.leaving:  # perhaps only now
+            await self._drop([seat])
         else:
-            self._queue.add(slot)
+            self._queue.add(seat)
 
     def _behind(self, work: Coroutine[None, None, None]) -> None:
         """Do it in the background; `close` waits for it."""
@@ -195,10 +195,10 @@ class WorkerPool:
         task.add_done_callback(self._background.discard)
 
     def _on_thread(
-        self, slot: Slot, work: Callable[..., Result], *arguments: object
+        self, seat: Seat, work: Callable[..., Result], *arguments: object
     ) -> asyncio.Future[Result]:
-        return asyncio.get_running_loop().run_in_executor(slot.thread, work, *arguments)
+        return asyncio.get_running_loop().run_in_executor(seat.thread, work, *arguments)
 
     def _count(self) -> None:
         self.stats.waiting, self.stats.in_flight = self._queue.waiting, self._queue.running
-        self.stats.workers = len(self._slots)
+        self.stats.workers = len(self._seats)

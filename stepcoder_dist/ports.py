@@ -1,6 +1,6 @@
 """What the loops need from the processes around them, and the two sides of a push from each other.
 
-`Sampler`, `Executor` and `Learner` have a suite of contract tests (`tests/contract/`) that every
+`Sampler`, `Sandbox` and `Learner` have a suite of contract tests (`tests/contract/`) that every
 implementation passes, pools of Ray actors and the fakes of `fakes.py` that ship for fast tests of
 the loops alike. Another inference engine is another `Sampler`, opened in `launch/processes.py`.
 """
@@ -92,7 +92,7 @@ class Sampler(Protocol):
         ...
 
 
-class Executor(Protocol):
+class Sandbox(Protocol):
     """Judges untrusted programs."""
 
     async def judge(self, source: str, tests: TestSuite, *, problem_id: str) -> Verdict:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sandbox.process_executor import ProcessExecutor
+from sandbox.process_pool import ProcessPool
 from stepcoder_dist.config import RunConfig, SandboxConfig
 from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
 from stepcoder_dist.loop.fakes import ByteTokenizer, FakeLearner, FakeSampler
@@ -93,23 +93,21 @@ def problems(count: int = 5) -> list[Problem]:
     ]
 
 
-def make_run(settings: RunConfig) -> tuple[Run, ProcessExecutor]:
+def make_run(settings: RunConfig) -> tuple[Run, ProcessPool]:
     """The parts joined, at the run's beginning."""
-    executor = ProcessExecutor(SandboxConfig(backend="process", containers=2))
+    sandbox = ProcessPool(SandboxConfig(backend="process", containers=2))
     writer = PromptWriter(ByteTokenizer(), settings.prompt)
-    pools = session.Pools(FakeSampler(written, width=2), executor)
-    return session.compose(settings, problems(), writer, pools, MeasuringLearner()), executor
+    pools = session.Pools(FakeSampler(written, width=2), sandbox)
+    return session.compose(settings, problems(), writer, pools, MeasuringLearner()), sandbox
 
 
-def run_loops(
-    run: Run, executor: ProcessExecutor, folder: RunFolder, *, resume: bool = False
-) -> None:
+def run_loops(run: Run, sandbox: ProcessPool, folder: RunFolder, *, resume: bool = False) -> None:
     """Train to the last step and close the folder."""
 
     async def loops() -> None:
         if resume:
             await session.restore(run, folder)
-        async with executor:
+        async with sandbox:
             sinks = [JsonLines(folder.path / "metrics.jsonl")]
             await session.train(run, folder, sinks, Console(quiet=True))
 

@@ -1,6 +1,6 @@
 """The byte formats between host, zygote and child.
 
-    host → zygote    u32 length, JSON of numbers (`Order`), then the blobs in the order's sizes:
+    host → zygote    u32 length, JSON of numbers (`RunOrder`), then the blobs in the order's sizes:
                      the program (JSON), then one input a test; an assert script is the one
                      input of its order, and its verdict the answer
     zygote → host    REPORT, n × u64 answer sizes, then blobs: status block, lines, structure,
@@ -122,7 +122,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class RunOrder:
     """One run: limits, and sizes of the blobs that follow."""
 
     sizes: list[int]

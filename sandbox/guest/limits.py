@@ -12,7 +12,7 @@ import resource
 import time
 from functools import cache
 
-from sandbox.guest.layout import Order
+from sandbox.guest.layout import RunOrder
 
 _MEMORY_SLACK_BYTES = 32 * 2**20
 """Memory that the interpreter itself may take beyond what it has at the fork."""
@@ -66,7 +66,7 @@ def _limit_stack(*, large_stacks: bool) -> None:
     resource.setrlimit(resource.RLIMIT_STACK, (most, hard if large_stacks else most))
 
 
-def give_up_rights(uid: int | None, order: Order) -> None:
+def give_up_rights(uid: int | None, order: RunOrder) -> None:
     """Become this user for good, in a session of its own, under the order's limits."""
     os.setsid()
     score = os.open("/proc/self/oom_score_adj", os.O_WRONLY)

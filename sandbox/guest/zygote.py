@@ -36,7 +36,7 @@ from sandbox.guest.layout import (
     SIZE,
     START,
     Killed,
-    Order,
+    RunOrder,
     Settings,
     block_bytes,
     record_offset,
@@ -82,7 +82,7 @@ def main(settings_json: str) -> NoReturn:
     staging.flush()
     try:
         while True:
-            order = Order(**staging.numbers())
+            order = RunOrder(**staging.numbers())
             _Run(settings, order, staging, wake, waker, nothing, sockets).serve()
     except (Gone, BrokenPipeError):
         sweeping.kill_everything(contained=settings.contained)
@@ -99,7 +99,7 @@ class _Run:
     def __init__(
         self,
         settings: Settings,
-        order: Order,
+        order: RunOrder,
         staging: Staging,
         wake: int,
         waker: int,

@@ -56,7 +56,7 @@ def inspect(
         raise UserError("--curriculum runs nothing: leave out --run")
     if problem and as_json and not curriculum:
         raise UserError("--problem shows text; add --curriculum for its start points as JSON")
-    sandbox = command.Sandbox(backend=backend, jobs=jobs, image=image) if run else None
+    sandbox = command.SandboxOptions(backend=backend, jobs=jobs, image=image) if run else None
     if curriculum:
         command.show_curriculum(file, problem, as_json=as_json, max_bad_share=max_bad_share)
     elif problem:

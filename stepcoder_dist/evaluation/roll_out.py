@@ -12,7 +12,7 @@ from stepcoder_dist.errors import SandboxFault, first_error
 from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample, executed_share
 from stepcoder_dist.loop.planner import sample_seed
 from stepcoder_dist.loop.sampling import roll_out
-from stepcoder_dist.ports import Executor, Sampler
+from stepcoder_dist.ports import Sampler, Sandbox
 from stepcoder_dist.records import Completion, Problem, RolloutRequest, Ticket
 from stepcoder_dist.text.program import PromptWriter, assemble
 
@@ -22,7 +22,7 @@ async def evaluate(
     problems: Sequence[Problem],
     writer: PromptWriter,
     sampler: Sampler,
-    executor: Executor,
+    sandbox: Sandbox,
     on_sample: Callable[[], None] = lambda: None,
 ) -> list[EvaluatedSample]:
     """Sample every problem and judge every program; return them in the order of the problems.
@@ -43,7 +43,7 @@ async def evaluate(
         request = requests[completion.sample_id]
         problem = by_id[request.ticket.problem_id]
         source = assemble(request.given, completion.text, writer.stop).source
-        done[completion.sample_id] = await _judged(completion.sample_id, problem, source, executor)
+        done[completion.sample_id] = await _judged(completion.sample_id, problem, source, sandbox)
         on_sample()
 
     # sample by sample, not problem by problem: the kept results were measured in this order
@@ -59,7 +59,7 @@ async def evaluate(
 
 
 async def _judged(
-    sample_id: str, problem: Problem, source: str, executor: Executor
+    sample_id: str, problem: Problem, source: str, sandbox: Sandbox
 ) -> EvaluatedSample:
     sample = EvaluatedSample(
         sample_id=sample_id,
@@ -69,7 +69,7 @@ async def _judged(
         outcome=None,
     )
     with suppress(SandboxFault):
-        verdict = await executor.judge(source, problem.tests, problem_id=problem.problem_id)
+        verdict = await sandbox.judge(source, problem.tests, problem_id=problem.problem_id)
         return replace(
             sample,
             outcome=verdict.outcome,

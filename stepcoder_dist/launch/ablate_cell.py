@@ -84,10 +84,10 @@ def _all_that_fit(
 def _evaluate(held: _HeldOut, checkpoint: str) -> None:
     async def command() -> None:
         async with (
-            open_sandbox(held.cell.config) as executor,
-            open_pools(held.cell.config, checkpoint, executor) as pools,
+            open_sandbox(held.cell.config) as sandbox,
+            open_pools(held.cell.config, checkpoint, sandbox) as pools,
         ):
-            held.backend = executor.backend
+            held.backend = sandbox.backend
             await held.evaluate(0, pools)
 
     with ray_session(held.cell.config, learner=False):
@@ -103,10 +103,10 @@ def _train(
 
     async def command() -> None:
         async with (
-            open_sandbox(cell.config) as executor,
-            open_pools(cell.config, checkpoint, executor) as pools,
+            open_sandbox(cell.config) as sandbox,
+            open_pools(cell.config, checkpoint, sandbox) as pools,
         ):
-            held.backend = executor.backend
+            held.backend = sandbox.backend
 
             async def between_steps(version: WeightVersion) -> None:
                 if version == steps or (every and version and version % every == 0):
@@ -168,7 +168,7 @@ class _HeldOut:
         async def judged(sample: EvaluatedSample) -> EvaluatedSample:
             problem = self._weak[sample.problem_id]
             try:
-                verdict = await pools.executor.judge(
+                verdict = await pools.sandbox.judge(
                     sample.source, problem.tests, problem_id=problem.problem_id
                 )
             except SandboxFault:

@@ -54,21 +54,21 @@ def _demo(config: RunConfig, base: str, examples: SftExamples | None) -> None:
     evaluated: dict[str, list[EvaluatedSample]] = {}
 
     async def command() -> None:
-        async with open_sandbox(config) as executor:
+        async with open_sandbox(config) as sandbox:
             if examples is None:
                 console.print(f"SFT: {config.sft_folder}, made before", highlight=False)
             else:
                 await warm_start(config, base, examples)
-            await evaluate_and_train(executor)
+            await evaluate_and_train(sandbox)
         ks = config.evaluation.k
         console.print(scores_table([(name, scores(each, ks)) for name, each in evaluated.items()]))
         if len(evaluated) > 1:
             gain = paired_gain(evaluated["SFT"], evaluated["RL"])
             console.print(f"RL over SFT: {gain}", highlight=False, soft_wrap=True)
 
-    async def evaluate_and_train(executor: ExecutorPool) -> None:
+    async def evaluate_and_train(sandbox: ExecutorPool) -> None:
         checkpoint = sft_checkpoint(config)
-        async with open_pools(config, checkpoint, executor) as pools:
+        async with open_pools(config, checkpoint, sandbox) as pools:
 
             async def evaluate_as(name: str) -> None:
                 samples = await evaluate_in(config, heldout, writer, pools, f"eval {name}")

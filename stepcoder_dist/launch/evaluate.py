@@ -54,8 +54,8 @@ def evaluate(config: RunConfig, model: str, out: Path | None, *, as_json: bool =
 
     async def command() -> None:
         async with (
-            open_sandbox(config) as executor,
-            open_pools(config, checkpoint, executor) as pools,
+            open_sandbox(config) as sandbox,
+            open_pools(config, checkpoint, sandbox) as pools,
         ):
             samples = await evaluate_in(config, problems, writer, pools, "evaluation")
         found = scores(samples, config.evaluation.k)
@@ -85,5 +85,5 @@ async def evaluate_in(
     total = len(problems) * config.evaluation.samples_per_problem
     with Phase(console, title, total) as phase:
         return await evaluate_problems(
-            config, problems, writer, pools.sampler, pools.executor, phase.advance
+            config, problems, writer, pools.sampler, pools.sandbox, phase.advance
         )

@@ -22,7 +22,7 @@ _IN_FLIGHT = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sandbox:
+class SandboxOptions:
     """The sandbox that references run in."""
 
     backend: Backend
@@ -31,7 +31,12 @@ class Sandbox:
 
 
 def show_set(
-    source: str, *, as_json: bool, tokenizer: str, max_bad_share: float, sandbox: Sandbox | None
+    source: str,
+    *,
+    as_json: bool,
+    tokenizer: str,
+    max_bad_share: float,
+    sandbox: SandboxOptions | None,
 ) -> None:
     """Print the set in numbers; with a sandbox also what its references do on their tests."""
     summary = inspection.SetSummary(_token_counter(tokenizer) if tokenizer else None)
@@ -62,7 +67,7 @@ def show_curriculum(source: str, chosen: str, *, as_json: bool, max_bad_share: f
 
 
 def show_problem(
-    source: str, chosen: str, *, max_bad_share: float, sandbox: Sandbox | None
+    source: str, chosen: str, *, max_bad_share: float, sandbox: SandboxOptions | None
 ) -> None:
     """Print one problem; with a sandbox also what its reference does on its tests."""
     problem = find(source, chosen, max_bad_share)
@@ -84,7 +89,7 @@ def find(source: str, chosen: str, max_bad_share: float) -> Problem:
 def run_references(
     problems: Iterable[Problem],
     total: int,
-    sandbox: Sandbox,
+    sandbox: SandboxOptions,
     note: Callable[[ReferenceRun], None],
 ) -> None:
     """Run `total` references and note each run, in the order of the problems.
@@ -94,7 +99,7 @@ def run_references(
     """
     from sandbox.backend import choose, make_pool
     from sandbox.batch import count_fault, sandbox_gone
-    from sandbox.process_executor import WARNING
+    from sandbox.process_pool import WARNING
 
     console = open_console(stderr=True)
     config = SandboxConfig(backend=sandbox.backend, image=sandbox.image, containers=sandbox.jobs)

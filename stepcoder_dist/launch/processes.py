@@ -28,33 +28,33 @@ async def open_sandbox(config: RunConfig) -> AsyncIterator[ExecutorPool]:
     executors have no containers until the pool is started. They are closed at the end.
     """
     from sandbox.executor_pool import ExecutorPool
-    from sandbox.process_executor import WARNING
+    from sandbox.process_pool import WARNING
 
-    executor = ExecutorPool(config)
+    sandbox = ExecutorPool(config)
     try:
-        if await executor.choose() == "process":
+        if await sandbox.choose() == "process":
             console.print(f"warning: {WARNING}", style="bold red")
         else:
             console.print(f"sandbox: Docker containers of {config.sandbox.image}", highlight=False)
-        yield executor
+        yield sandbox
     finally:
-        await executor.close()
+        await sandbox.close()
 
 
 @asynccontextmanager
 async def open_pools(
-    config: RunConfig, checkpoint: str, executor: ExecutorPool
+    config: RunConfig, checkpoint: str, sandbox: ExecutorPool
 ) -> AsyncIterator[Pools]:
     """Start the rollout actors and the executors' containers together; close the actors at the end.
 
-    `executor` comes from `open_sandbox`, which closes it.
+    `sandbox` comes from `open_sandbox`, which closes it.
     """
     from actors.actor_pool import ActorPool
 
     sampler = ActorPool(config, checkpoint, placement=partial(placement.of_rollout, config))
     try:
-        await asyncio.gather(executor.start(), sampler.start())
-        yield Pools(sampler, executor)
+        await asyncio.gather(sandbox.start(), sampler.start())
+        yield Pools(sampler, sandbox)
     finally:
         await sampler.close()
 

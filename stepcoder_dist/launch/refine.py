@@ -13,7 +13,7 @@ from stepcoder_dist.data.refine.majority import Majority
 from stepcoder_dist.data.refine.more_tests import MoreTests
 from stepcoder_dist.data.refine.reading import Fits
 from stepcoder_dist.data.refine.references import ReferencePasses
-from stepcoder_dist.data.refine.refine import Order, refine as refine_rows, survey
+from stepcoder_dist.data.refine.refine import RefineTask, refine as refine_rows, survey
 from stepcoder_dist.data.refine.stages import Stage
 from stepcoder_dist.errors import UserError
 from stepcoder_dist.host.console import open_console
@@ -57,7 +57,7 @@ def refine(source: Path, out: Path, options: Options) -> None:
     from stepcoder_dist.config import SandboxConfig
 
     fits = _fits(options)
-    order = Order(
+    task = RefineTask(
         source=source,
         out=out,
         options=options.deciding(),
@@ -76,7 +76,7 @@ def refine(source: Path, out: Path, options: Options) -> None:
         for seed, count in zip(HASH_SEEDS, (max(1, options.jobs - second), second), strict=True)
     ]
     chosen = choose(configs[0])
-    found = survey(order)
+    found = survey(task)
 
     async def command() -> None:
         async with make_pool(configs[0], chosen) as one, make_pool(configs[1], chosen) as other:
@@ -84,7 +84,7 @@ def refine(source: Path, out: Path, options: Options) -> None:
             stages: list[Stage] = [ReferencePasses(one, other, majority=majority, fits=fits)]
             if options.augment:
                 stages.append(MoreTests(one, other, options.augment))
-            account = await refine_rows(order, found, stages, console, resume=options.resume)
+            account = await refine_rows(task, found, stages, console, resume=options.resume)
         open_console().print(outputs.table(account))
         print(f"{out}: {account.kept} of {account.rows} rows; {account.report} says why")  # noqa: T201 - the command's answer
 

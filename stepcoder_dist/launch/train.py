@@ -64,11 +64,11 @@ def _train(
     made_from: Mapping[str, str] | None = None
 
     async def command(folder: RunFolder) -> None:
-        async with open_sandbox(config) as executor:
+        async with open_sandbox(config) as sandbox:
             if examples is not None:
                 await warm_start(config, base, examples)
             checkpoint = sft_checkpoint(config)
-            async with open_pools(config, checkpoint, executor) as pools:
+            async with open_pools(config, checkpoint, sandbox) as pools:
                 await train_in(
                     config,
                     folder,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.method.credit import CreditedLines, credited_tokens
 from stepcoder_dist.method.reward import reward
-from stepcoder_dist.ports import Executor
+from stepcoder_dist.ports import Sandbox
 from stepcoder_dist.records import Completion, Problem, RolloutRequest, Trajectory, Verdict
 from stepcoder_dist.text.program import Program, assemble
 
@@ -38,13 +38,13 @@ async def judge(
     completion: Completion,
     request: RolloutRequest,
     problem: Problem,
-    executor: Executor,
+    sandbox: Sandbox,
     config: RunConfig,
 ) -> JudgedSample:
     """Judge the completion's program in the sandbox and score it. Raises `SandboxFault`."""
     program = assemble(request.given, completion.text)
     begun = time.monotonic()
-    verdict = await executor.judge(program.source, problem.tests, problem_id=problem.problem_id)
+    verdict = await sandbox.judge(program.source, problem.tests, problem_id=problem.problem_id)
     judge_ms = (time.monotonic() - begun) * 1000
     credit = credited_tokens(completion, program, verdict, config.credit)
     trajectory = Trajectory(

@@ -108,7 +108,7 @@ class RolloutLoop:
         run, request = self._run, self._run.book.request(completion.sample_id)
         problem = run.problems[request.ticket.problem_id]
         try:
-            judged = await judge(completion, request, problem, run.executor, run.config)
+            judged = await judge(completion, request, problem, run.sandbox, run.config)
         except SandboxFault as fault:
             run.book.lose(completion.sample_id)
             self._lost.add(problem.problem_id, fault)

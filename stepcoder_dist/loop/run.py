@@ -11,7 +11,7 @@ from stepcoder_dist.host.interruption import StopRequest
 from stepcoder_dist.loop.planner import Planner
 from stepcoder_dist.loop.sample_book import SampleBook
 from stepcoder_dist.method.curriculum import Curriculum
-from stepcoder_dist.ports import Executor, Learner, Sampler
+from stepcoder_dist.ports import Learner, Sampler, Sandbox
 from stepcoder_dist.records import Problem, WeightVersion
 from stepcoder_dist.text.program import PromptWriter
 
@@ -45,7 +45,7 @@ class Run:
     planner: Planner
     writer: PromptWriter
     sampler: Sampler
-    executor: Executor
+    sandbox: Sandbox
     learner: Learner
     sources: Mapping[str, str] = field(default_factory=dict)
     """Digests of what the run is made from (`run.digests.sources`)."""

@@ -20,7 +20,7 @@ from stepcoder_dist.loop.judged_sample import JudgedSample
 from stepcoder_dist.loop.planner import Planner
 from stepcoder_dist.loop.run import STATE_KEYS, Run
 from stepcoder_dist.method.curriculum import Curriculum
-from stepcoder_dist.ports import Executor, Learner as LearnerPort, Sampler
+from stepcoder_dist.ports import Learner as LearnerPort, Sampler, Sandbox
 from stepcoder_dist.records import Problem, WeightVersion
 from stepcoder_dist.run import resumption
 from stepcoder_dist.run.metric_sinks import MetricSink
@@ -33,7 +33,7 @@ class Pools:
     """The processes around the learner."""
 
     sampler: Sampler
-    executor: Executor
+    sandbox: Sandbox
 
 
 async def train(run: Run, folder: RunFolder, sinks: Sequence[MetricSink], console: Console) -> None:
@@ -166,7 +166,7 @@ def compose(
         planner=planner,
         writer=writer,
         sampler=pools.sampler,
-        executor=pools.executor,
+        sandbox=pools.sandbox,
         learner=learner,
         sources=sources or {},
         stop=stop or StopRequest(),

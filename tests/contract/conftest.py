@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox.container_pool import ContainerPool
-from sandbox.process_executor import ProcessExecutor
+from sandbox.process_pool import ProcessPool
 from sandbox.worker_pool import WorkerPool
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import MissingEngine
@@ -50,7 +50,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     with asyncio.Runner() as runner, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            make = ContainerPool if request.param == "docker" else ProcessExecutor
+            make = ContainerPool if request.param == "docker" else ProcessPool
             pool = make(CONFIG)
         except MissingEngine as error:
             pytest.skip(str(error))

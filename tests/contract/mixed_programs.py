@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from executor_cases import call_tests, stdin_tests
+from sandbox_cases import call_tests, stdin_tests
 
 from stepcoder_dist.problems import ladder
 from stepcoder_dist.records import Outcome, TestSuite

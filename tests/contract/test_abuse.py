@@ -7,14 +7,14 @@ import warnings
 from collections.abc import Iterator
 
 import pytest
-from executor_cases import call_tests, stdin_tests
 from hostile_interpreter import FORGED_ANSWERS, FORGERS, answering
 from hostile_programs import HOSTILE, HOSTILE_VALUES
 from hostile_system import ENDS_ITS_CONTAINER, SYSTEM
+from sandbox_cases import call_tests, stdin_tests
 from script_cases import FINDS_THE_SCRIPT, HOSTILE_SCRIPTED
 
 from sandbox.container_pool import ContainerPool
-from sandbox.process_executor import ProcessExecutor
+from sandbox.process_pool import ProcessPool
 from sandbox.worker_pool import WorkerPool
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import MissingEngine
@@ -116,7 +116,7 @@ def cell() -> Iterator[Cell]:
 def plain_cell() -> Iterator[Cell]:
     with asyncio.Runner() as runner, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pool = ProcessExecutor(CONFIG)
+        pool = ProcessPool(CONFIG)
         runner.run(pool.start())
         yield Cell(pool, runner, "import os\nprint(os.listdir())\n")
         runner.run(pool.close())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from executor_cases import call_tests, stdin_tests
+from sandbox_cases import call_tests, stdin_tests
 
 from stepcoder_dist.errors import CheckerFault, ProblemError, SandboxFault
 from stepcoder_dist.records import Outcome

@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from executor_cases import ONE, OUTCOMES, call_tests, stdin_tests
+from sandbox_cases import ONE, OUTCOMES, call_tests, stdin_tests
 
 from sandbox.backend import open_pool
 from sandbox.worker_pool import WorkerPool

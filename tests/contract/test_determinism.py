@@ -11,12 +11,12 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from executor_cases import stdin_tests
 from mixed_programs import Mixed, mixed
+from sandbox_cases import stdin_tests
 
 from sandbox.backend import open_pool
 from sandbox.container import check_image, connect
-from sandbox.slot import Slot
+from sandbox.seat import Seat
 from sandbox.worker_pool import WorkerPool
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import MissingEngine
@@ -106,13 +106,13 @@ def runs_of(
 ) -> tuple[list[Outcome], list[bool], float]:
     """Verdicts, which of the runs were in quiet, and seconds."""
     quiets: list[bool] = []
-    run = Slot.run
+    run = Seat.run
 
     def counted(self, order, blobs, *, quiet=False):
         quiets.append(quiet)
         return run(self, order, blobs, quiet=quiet)
 
-    monkeypatch.setattr(Slot, "run", counted)
+    monkeypatch.setattr(Seat, "run", counted)
 
     async def judged() -> tuple[list[Outcome], list[bool], float]:
         async with open_pool(**(LIMITS | {"containers": len(sources)} | limits)) as pool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ending_programs import ENDINGS
-from executor_cases import stdin_tests
+from sandbox_cases import stdin_tests
 
 from stepcoder_dist.records import Outcome
 

@@ -8,11 +8,11 @@ import warnings
 from collections.abc import Callable, Iterator
 
 import pytest
-from executor_cases import stdin_tests
 from hypothesis import given, settings, strategies as st
+from sandbox_cases import stdin_tests
 
 from sandbox import judging
-from sandbox.process_executor import ProcessExecutor
+from sandbox.process_pool import ProcessPool
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.records import TestSuite, Verdict
 
@@ -140,7 +140,7 @@ ENDS = ["", "1 / (int(w) - 2)", "sys.exit(int(w) == 2)", "while w == '3': pass"]
 def judge() -> Iterator[Callable[[str, TestSuite], Verdict]]:
     with asyncio.Runner() as runner, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pool = ProcessExecutor(CONFIG)
+        pool = ProcessPool(CONFIG)
         runner.run(pool.start())
         yield lambda source, tests: runner.run(pool.judge(source, tests, problem_id="shared"))
         runner.run(pool.close())

@@ -40,16 +40,16 @@ LIMITS = {
 }
 IN_FLIGHT = 16
 
-Order = tuple[str, TestSuite, Outcome | None]
+Case = tuple[str, TestSuite, Outcome | None]
 """Outcome None: anything but a pass."""
 
 
-def orders(count: int, *, seed: int) -> list[Order]:
+def cases(count: int, *, seed: int) -> list[Case]:
     rng = random.Random(seed)
     attacks = [(source, SECRET) for source in (HOSTILE | FORGERS | SYSTEM).values()]
     attacks += [(source, TWO_ITEMS) for source in HOSTILE_VALUES.values()]
     attacks += [(answering(data), TWO_ITEMS) for data in FORGED_ANSWERS.values()]
-    made: list[Order] = [(p.source, p.tests, p.outcome) for p in mixed(count, seed=seed)]
+    made: list[Case] = [(p.source, p.tests, p.outcome) for p in mixed(count, seed=seed)]
     for place in rng.sample(range(count), int(count * HOSTILE_SHARE)):
         made[place] = *rng.choice(attacks), None
     return made
@@ -71,7 +71,7 @@ class Held:
     @classmethod
     def now(cls, pool: WorkerPool) -> Held:
         gc.collect()
-        workers = [slot._worker for slot in pool._slots if slot._worker is not None]
+        workers = [seat._worker for seat in pool._seats if seat._worker is not None]
         zygotes = [pool._client.api.inspect_container(w.name)["State"]["Pid"] for w in workers]
         return cls(
             memory_bytes=resident_bytes(os.getpid()),
@@ -111,7 +111,7 @@ def _engine() -> None:
         pytest.skip(str(error))
 
 
-async def judged(pool: WorkerPool, some: list[Order]) -> list[tuple[str, Outcome]]:
+async def judged(pool: WorkerPool, some: list[Case]) -> list[tuple[str, Outcome]]:
     """Judge them, not all at once; return those that have a wrong verdict."""
     found, coming = [], iter(some)
 
@@ -132,7 +132,7 @@ def folders() -> list[Path]:
 
 def soak(count: int) -> None:
     before = processes_below(), containers(), folders()
-    everything = orders(count, seed=7)
+    everything = cases(count, seed=7)
     warm = int(count * WARM_UP)
 
     async def run() -> None:

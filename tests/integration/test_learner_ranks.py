@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from learner.learner_group import LearnerGroup
-from learner.saving import offline_export
 from learner.rank_group import RankGroup
 from learner.rank_process import Rank
+from learner.saving import offline_export
 from stepcoder_dist.errors import ConfigError, LearnerError
 from stepcoder_dist.records import StepReport
 

@@ -28,7 +28,7 @@ from rollouts_for_tests import rollout_config, tempered_logprobs
 from actors.actor_pool import ActorPool
 from actors.rollout_actor import ActorStats
 from learner.push.weight_publisher import make_publisher
-from sandbox.process_executor import ProcessExecutor
+from sandbox.process_pool import ProcessPool
 from stepcoder_dist.config import RunConfig, SandboxConfig
 from stepcoder_dist.launch.cluster import placement
 from stepcoder_dist.loop.fakes import FakeLearner
@@ -120,15 +120,15 @@ def test_a_run_in_turns_outlives_an_actor_lost_at_rest_and_one_lost_in_a_push(
 ) -> None:
     pool = ActorPool(config, tiny_checkpoint, placement=partial(placement.of_rollout, config))
     learner = LearnerOfARealModel(pool, tiny_checkpoint)
-    executor = ProcessExecutor(SandboxConfig(backend="process", containers=1))
-    run = compose(config, pool, executor, learner)
+    sandbox = ProcessPool(SandboxConfig(backend="process", containers=1))
+    run = compose(config, pool, sandbox, learner)
 
     async def scenario() -> tuple[list[ActorStats], list[ActorStats]]:
         try:
             await pool.start()
             assert bundles(pool) == ["0", "1"]
             before = await pool.stats()
-            async with executor, asyncio.timeout(300):
+            async with sandbox, asyncio.timeout(300):
                 await session.train(run, RunFolder(tmp_path, config), [], Console(quiet=True))
                 await asyncio.gather(*(slot.keeper for slot in pool._slots if slot.keeper))
             after = await pool.stats()
@@ -152,9 +152,7 @@ def test_a_run_in_turns_outlives_an_actor_lost_at_rest_and_one_lost_in_a_push(
     assert [{t.oldest_weights for t in batch} for batch in learner.batches] == [{0}, {1}, {2}]
 
 
-def compose(
-    config: RunConfig, pool: ActorPool, executor: ProcessExecutor, learner: FakeLearner
-) -> Run:
+def compose(config: RunConfig, pool: ActorPool, sandbox: ProcessPool, learner: FakeLearner) -> Run:
     problems = [
         Problem(
             problem_id=f"say/{i}",
@@ -166,4 +164,4 @@ def compose(
         for i in range(2)
     ]
     writer = prompt_writer(config, config.model.path)
-    return session.compose(config, problems, writer, session.Pools(pool, executor), learner)
+    return session.compose(config, problems, writer, session.Pools(pool, sandbox), learner)

@@ -109,11 +109,11 @@ def test_a_killed_container_costs_a_try_and_no_verdict(engine):
                 pool.judge("import time\ntime.sleep(1)\nprint(1)\n", suite, problem_id="one")
             )
             await asyncio.sleep(0.4)
-            name = pool._slots[0]._worker.name
+            name = pool._seats[0]._worker.name
             await asyncio.to_thread(engine.containers.get(name).kill)
             assert (await judging).outcome is Outcome.PASSED
             assert (pool.stats.verdicts, pool.stats.faults) == (1, 1)
-            idle = pool._slots[0]._worker.name
+            idle = pool._seats[0]._worker.name
             await asyncio.to_thread(engine.containers.get(idle).kill)
             assert (
                 await pool.judge("print(1)\n", suite, problem_id="one")
@@ -131,7 +131,7 @@ def test_containers_end_with_the_process_that_owns_them(engine):
         async def run():
             pool = ContainerPool(SandboxConfig(containers=2))
             await pool.start()
-            print(*(slot._worker.name for slot in pool._slots), flush=True)
+            print(*(seat._worker.name for seat in pool._seats), flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
         asyncio.run(run())
         """)

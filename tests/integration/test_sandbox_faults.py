@@ -106,7 +106,7 @@ def missed(pool: WorkerPool, more: int) -> None:
 
 def zygotes(pool: WorkerPool) -> list[int]:
     """Process ids, on this host, of the zygotes that live."""
-    workers = [slot._worker for slot in pool._slots if slot._worker is not None]
+    workers = [seat._worker for seat in pool._seats if seat._worker is not None]
     if not isinstance(pool, ContainerPool):
         return [worker._process.pid for worker in workers]
     found = [pool._client.api.inspect_container(worker.name) for worker in workers]
@@ -165,7 +165,7 @@ def test_killed_containers_cost_tries_and_no_verdict():
             judged = Judged(pool, programs(36, 0.1))
             for count in (6, 18):
                 await judged.first(count)
-                names = [slot._worker.name for slot in pool._slots if slot._worker]
+                names = [seat._worker.name for seat in pool._seats if seat._worker]
                 for name in names[:2]:
                     await asyncio.to_thread(client.containers.get(name).kill)
             await judged.all_right_and_once()
@@ -230,7 +230,7 @@ def test_an_engine_that_is_stopped_and_started_costs_time_and_no_try(engine, by,
             await asyncio.to_thread(engine.start)
             await judged.all_right_and_once()
             assert pool.stats.verdicts == 24
-            in_use = {slot._worker.name for slot in pool._slots}
+            in_use = {seat._worker.name for seat in pool._seats}
             assert set(engine.containers()) == in_use  # not those that could not be removed
         assert engine.containers() == []
 

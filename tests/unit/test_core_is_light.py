@@ -21,7 +21,7 @@ DRIVERS_HALF = (
     "learner.warm_start.sft",
     "learner.saving.manifest",
     "sandbox.executor_pool",
-    "sandbox.process_executor",
+    "sandbox.process_pool",
 )
 """What `launch/` opens, and what it asks before that."""
 PROBE = """

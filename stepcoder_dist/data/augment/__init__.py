@@ -7,7 +7,7 @@ candidates                              new inputs of a problem
 agreement, expected_values              the right answer, by all accepted solutions
 mutants                                 small wrong changes of the reference
 selection                               which tests are worth keeping
-augmenting                              all of it, for one problem, over the Executor port
+augmenting                              all of it, for one problem, over the Sandbox port
 scores                                  what the tests of a set notice, before and after
 """
 

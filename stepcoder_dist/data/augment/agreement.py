@@ -17,7 +17,7 @@ from typing import Any
 
 from stepcoder_dist.data.augment.expected_values import expected_value
 from stepcoder_dist.data.augment.shapes import Reach
-from stepcoder_dist.ports import Executor
+from stepcoder_dist.ports import Sandbox
 from stepcoder_dist.records import Limits, Outcome, Problem, TestSuite, Verdict
 
 FEWEST_AGREEING = {Reach.SEEN: 0, Reach.SMALLER: 1, Reach.WIDER: 2}
@@ -48,8 +48,8 @@ class Solutions:
         self,
         problem: Problem,
         others: Sequence[str],
-        first: Executor,
-        second: Executor,
+        first: Sandbox,
+        second: Sandbox,
         *,
         slowest_s: float,
     ) -> None:
@@ -133,7 +133,7 @@ class Solutions:
 
 
 async def judge_by_turns(
-    places: Sequence[Executor], sources: Sequence[str], tests: TestSuite, problem_id: str
+    places: Sequence[Sandbox], sources: Sequence[str], tests: TestSuite, problem_id: str
 ) -> list[Verdict]:
     """Judge programs of one problem, in each place its share, so that no container waits."""
     verdicts = (

@@ -24,7 +24,7 @@ from stepcoder_dist.data.augment.expected_values import is_json
 from stepcoder_dist.data.augment.mutants import mutants
 from stepcoder_dist.data.augment.selection import covering
 from stepcoder_dist.data.augment.shapes import Reach
-from stepcoder_dist.ports import Executor
+from stepcoder_dist.ports import Sandbox
 from stepcoder_dist.records import Limits, Outcome, Problem, TestSuite, Verdict
 
 _SLICES = (1, 4, 16)
@@ -72,12 +72,12 @@ class Augmented:
 
 async def augment(
     problem: Problem,
-    executor: Executor,
+    sandbox: Sandbox,
     limit: int,
     seed: int,
     *,
     others: Sequence[str] = (),
-    second: Executor | None = None,
+    second: Sandbox | None = None,
     budget: Budget | None = None,
 ) -> Augmented:
     """Add tests until the problem has `limit` of them, or no other test notices anything new.
@@ -88,13 +88,11 @@ async def augment(
     """
     if not problem.tests.inputs:
         return Augmented(problem=problem, why="an assert script is left as it is")
-    reference = await executor.judge(
-        problem.reference, problem.tests, problem_id=problem.problem_id
-    )
+    reference = await sandbox.judge(problem.reference, problem.tests, problem_id=problem.problem_id)
     if reference.outcome is not Outcome.PASSED:
         return Augmented(problem=problem, why=f"the reference fails: {reference.detail}")
     slowest_s = max(test.cpu_ms for test in reference.tests) / 1e3
-    places = executor, second or executor
+    places = sandbox, second or sandbox
     solutions = Solutions(problem, others, *places, slowest_s=slowest_s)
     await solutions.leave_out_failing()
     work = _Augmenting(problem, places, budget or Budget(), seed, reference, solutions)
@@ -105,7 +103,7 @@ class _Augmenting:
     def __init__(
         self,
         problem: Problem,
-        places: tuple[Executor, Executor],
+        places: tuple[Sandbox, Sandbox],
         budget: Budget,
         seed: int,
         reference: Verdict,

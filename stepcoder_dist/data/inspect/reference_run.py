@@ -15,7 +15,7 @@ from typing import Any
 from stepcoder_dist.errors import CheckerFault, SandboxFault, UserError
 from stepcoder_dist.host.in_order import in_order
 from stepcoder_dist.method.coverage_mask import kept_lines
-from stepcoder_dist.ports import Executor
+from stepcoder_dist.ports import Sandbox
 from stepcoder_dist.records import LEVELS, Outcome, Problem, Verdict
 
 MOST_NAMED = 10_000
@@ -82,22 +82,22 @@ class ReferenceRun:
 
 
 async def reference_runs(
-    problems: Iterable[Problem], executor: Executor, *, in_flight: int
+    problems: Iterable[Problem], sandbox: Sandbox, *, in_flight: int
 ) -> AsyncIterator[ReferenceRun]:
     """Run every reference there is; yield in the order of the problems.
 
     Only the problems in flight are held.
     """
     with_reference = (problem for problem in problems if problem.reference)
-    runs = in_order(with_reference, lambda each: _run(each, executor), in_flight=in_flight)
+    runs = in_order(with_reference, lambda each: _run(each, sandbox), in_flight=in_flight)
     async with aclosing(runs) as done:
         async for _, run in done:
             yield run
 
 
-async def _run(problem: Problem, executor: Executor) -> ReferenceRun:
+async def _run(problem: Problem, sandbox: Sandbox) -> ReferenceRun:
     try:
-        verdict = await executor.judge(
+        verdict = await sandbox.judge(
             problem.reference, problem.tests, problem_id=problem.problem_id
         )
     except (UserError, CheckerFault) as error:

@@ -17,7 +17,7 @@ from typing import Any
 
 from stepcoder_dist.data.refine.reading import Reading
 from stepcoder_dist.errors import CheckerFault, ProblemError
-from stepcoder_dist.ports import Executor
+from stepcoder_dist.ports import Sandbox
 from stepcoder_dist.problems import python_values
 from stepcoder_dist.records import Outcome, Problem, TestResult, Verdict
 
@@ -37,8 +37,8 @@ class Repaired:
 class Majority:
     """Asks the solutions of one row after the other."""
 
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._executor = sandbox
 
     async def repair(self, options: Sequence[Reading]) -> Repaired:
         """Correct the outputs of the readings. Raises `SandboxFault`."""

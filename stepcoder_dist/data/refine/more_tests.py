@@ -12,7 +12,7 @@ from stepcoder_dist.data.augment.scores import AugmentScores, figures
 from stepcoder_dist.data.refine.reading import Reading, readings, without_place
 from stepcoder_dist.data.refine.stages import Candidate, Rejection
 from stepcoder_dist.errors import CheckerFault, ProblemError
-from stepcoder_dist.ports import Executor
+from stepcoder_dist.ports import Sandbox
 
 NOTE = "augmentation"
 """The field of a written row that has its figures."""
@@ -26,7 +26,7 @@ class MoreTests:
 
     name = "more tests"
 
-    def __init__(self, first: Executor, second: Executor, limit: int) -> None:
+    def __init__(self, first: Sandbox, second: Sandbox, limit: int) -> None:
         """`first` and `second` differ in their hash seed; `limit`: tests of a problem."""
         self._first, self._second = first, second
         self._limit = limit

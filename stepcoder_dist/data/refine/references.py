@@ -16,7 +16,7 @@ from stepcoder_dist.data.refine.majority import Majority
 from stepcoder_dist.data.refine.reading import Fits, Reading, readings, without_place
 from stepcoder_dist.data.refine.stages import Candidate, Reason, Rejection
 from stepcoder_dist.errors import CheckerFault, ProblemError
-from stepcoder_dist.ports import Executor
+from stepcoder_dist.ports import Sandbox
 from stepcoder_dist.problems.assert_script import parse
 from stepcoder_dist.records import Outcome, Problem, Verdict
 
@@ -35,8 +35,8 @@ class ReferencePasses:
 
     def __init__(
         self,
-        first: Executor,
-        second: Executor,
+        first: Sandbox,
+        second: Sandbox,
         *,
         majority: Majority | None = None,
         fits: Fits = lambda _: None,
@@ -102,7 +102,7 @@ class ReferencePasses:
         return None
 
 
-async def _judged(problem: Problem, place: Executor) -> Verdict:
+async def _judged(problem: Problem, place: Sandbox) -> Verdict:
     return await place.judge(problem.reference, problem.tests, problem_id=problem.problem_id)
 
 

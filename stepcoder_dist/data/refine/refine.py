@@ -36,7 +36,7 @@ from stepcoder_dist.problems.files import Row, rows
 from stepcoder_dist.problems.formats import problem_id
 
 BAD_ROWS = (Reason.UNREADABLE, Reason.BAD_TESTS)
-"""What `max_bad_share` counts: broken rows. Refining is meant to leave out the others."""
+"""What `max_bad_share` counts: broken rows. RefineTask is meant to leave out the others."""
 MOST_FAULTS_IN_A_ROW = 8
 """After so many rows without a verdict in a row, the sandbox is taken to be gone."""
 _LINES = 20
@@ -44,7 +44,7 @@ _LINES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class RefineTask:
     """The source, the result and the options of a refining."""
 
     source: Path
@@ -68,27 +68,27 @@ class Survey:
     rows: int
 
 
-def survey(order: Order) -> Survey:
+def survey(task: RefineTask) -> Survey:
     """Read the source once, and judge nothing: a mistake shows before anything is started.
 
     Raises `UserError` where `out` cannot be written, `ProblemError` where a set cannot be read, and
     `MissingEngine` where near-duplicates are wanted and datasketch is not installed.
     """
-    outputs.prepare(order.out, order.source)
-    if order.near_duplicate:
+    outputs.prepare(task.out, task.source)
+    if task.near_duplicate:
         load_datasketch()
-    rows_there = source.count_rows(order.source)
+    rows_there = source.count_rows(task.source)
     about = {
-        "SRC": source.digest(order.source),
-        "--against": [source.digest_of_set(spec) for spec in order.against],
-        **order.options,
+        "SRC": source.digest(task.source),
+        "--against": [source.digest_of_set(spec) for spec in task.against],
+        **task.options,
         "version of stepcoder_dist": installed.version("stepcoder-dist"),
     }
     return Survey(about=about, rows=rows_there)
 
 
 async def refine(
-    order: Order,
+    task: RefineTask,
     found: Survey,
     stages: Sequence[Stage],
     console: Console,
@@ -101,17 +101,17 @@ async def refine(
     than `max_bad_share` or none is left, and `SandboxFault` when the sandbox stays away. What is
     settled stays settled, for `--resume`.
     """
-    kept = _Kept(order)
+    kept = _Kept(task)
     for warning in kept.warnings:
         console.print(warning, highlight=False, markup=False, soft_wrap=True)
-    with SettledFile(order.out, found.about, resume=resume) as settled:
+    with SettledFile(task.out, found.about, resume=resume) as settled:
         if settled.kept_older is not None:
             console.print(
                 f"{settled.path} was there: kept as {settled.kept_older}",
                 highlight=False,
                 markup=False,
             )
-        work = _Refining(order, stages, settled, kept)
+        work = _Refining(task, stages, settled, kept)
         with Phase(console, "refining", found.rows, lines=_LINES) as phase:
             try:
                 await work.recall(phase)
@@ -125,14 +125,14 @@ async def refine(
                     soft_wrap=True,
                 )
                 raise
-        account = outputs.report(order.out, order.source, settled, stages)
-        _check_bad_share(order, account)
+        account = outputs.report(task.out, task.source, settled, stages)
+        _check_bad_share(task, account)
         if account.kept:
-            outputs.write(account, order.source, settled, found.about)
+            outputs.write(account, task.source, settled, found.about)
         settled.remove()
     if not account.kept:
         raise ProblemError(
-            f"{order.source}: none of {account.rows} rows is left; see {account.report}"
+            f"{task.source}: none of {account.rows} rows is left; see {account.report}"
         )
     return account
 
@@ -141,7 +141,7 @@ async def refine(
 class _Kept:
     """What is held for the complete set: ids, signatures, counts."""
 
-    order: Order
+    task: RefineTask
     ids: set[str] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
     seen: Likeness = field(init=False)
@@ -150,9 +150,9 @@ class _Kept:
     """Warnings about what cannot be compared in the evaluation sets."""
 
     def __post_init__(self) -> None:
-        self.seen = Likeness(self.order.near_duplicate)
-        self.evaluated = Likeness(self.order.near_duplicate)
-        found = (self.evaluated.add_set(spec) for spec in self.order.against)
+        self.seen = Likeness(self.task.near_duplicate)
+        self.evaluated = Likeness(self.task.near_duplicate)
+        found = (self.evaluated.add_set(spec) for spec in self.task.against)
         self.warnings += [warning for warning in found if warning]
 
 
@@ -160,9 +160,9 @@ class _Refining:
     """One run over the source."""
 
     def __init__(
-        self, order: Order, stages: Sequence[Stage], settled: SettledFile, kept: _Kept
+        self, task: RefineTask, stages: Sequence[Stage], settled: SettledFile, kept: _Kept
     ) -> None:
-        self._order = order
+        self._task = task
         self._stages = stages
         self._settled = settled
         self._kept = kept
@@ -187,10 +187,10 @@ class _Refining:
 
     async def run(self, phase: Phase) -> None:
         """Settle the rest. Raises `SandboxFault` after too many faults in a row."""
-        coming = rows(self._order.source)
+        coming = rows(self._task.source)
         for _ in itertools.islice(coming, self._settled.count):
             await asyncio.sleep(0)
-        through = in_order(coming, self._through, in_flight=self._order.in_flight)
+        through = in_order(coming, self._through, in_flight=self._task.in_flight)
         async with aclosing(through) as found:
             async for item, settled in found:
                 self._settle(item, settled)
@@ -276,12 +276,12 @@ def _likeness(name: str, share: float) -> str:
     return f"the statement of {name}" if share == 1.0 else f"{share:.0%} like {name}"
 
 
-def _check_bad_share(order: Order, account: outputs.Account) -> None:
+def _check_bad_share(task: RefineTask, account: outputs.Account) -> None:
     """Raises `ProblemError` for a source that is not what it should be; the report is there."""
     bad = sum(account.removed[reason] for reason in BAD_ROWS)
-    if bad > order.max_bad_share * account.rows:
+    if bad > task.max_bad_share * account.rows:
         raise ProblemError(
-            f"{order.source}: {bad} of {account.rows} rows are broken, more than --max-bad-share "
-            f"{order.max_bad_share:g}; see {account.report}, or continue with --resume "
+            f"{task.source}: {bad} of {account.rows} rows are broken, more than --max-bad-share "
+            f"{task.max_bad_share:g}; see {account.report}, or continue with --resume "
             "--max-bad-share 1"
         )

@@ -1,4 +1,4 @@
-"""An executor for trusted sources: they run in this process, so that tests take milliseconds."""
+"""A sandbox for trusted sources: they run in this process, so that tests take milliseconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Augmenting one problem, on an executor that runs programs as they are."""
+"""Augmenting one problem, on a sandbox that runs programs as they are."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ VERDICT = Verdict(
 
 
 class Answers:
-    """An executor that answers by the source, later for earlier programs."""
+    """A sandbox that answers by the source, later for earlier programs."""
 
     def __init__(self) -> None:
         self.working = 0
@@ -61,12 +61,12 @@ ERRORS = {
 
 
 def run(found: list[Problem], in_flight: int = 2) -> tuple[list[ReferenceRun], Answers]:
-    executor = Answers()
+    sandbox = Answers()
 
     async def collect() -> list[ReferenceRun]:
-        return [each async for each in reference_runs(found, executor, in_flight=in_flight)]
+        return [each async for each in reference_runs(found, sandbox, in_flight=in_flight)]
 
-    return asyncio.run(collect()), executor
+    return asyncio.run(collect()), sandbox
 
 
 def test_lines_that_no_test_executes_are_counted_by_statement_over_all_tests():
@@ -85,9 +85,9 @@ def test_coverage_that_proves_nothing_is_not_known():
 
 def test_runs_come_in_the_sets_order_and_only_so_many_are_in_flight():
     found = [problem(f"a/{n}", "x" * (1 + n % 3)) for n in range(7)]
-    runs, executor = run([*found, problem("a/8", reference="")], in_flight=3)
+    runs, sandbox = run([*found, problem("a/8", reference="")], in_flight=3)
     assert [each.problem_id for each in runs] == [f"a/{n}" for n in range(7)]
-    assert executor.most == 3
+    assert sandbox.most == 3
 
 
 @pytest.mark.parametrize(

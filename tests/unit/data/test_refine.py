@@ -21,7 +21,7 @@ from stepcoder_dist import problems
 from stepcoder_dist.data.refine.likeness import Likeness
 from stepcoder_dist.data.refine.majority import Majority
 from stepcoder_dist.data.refine.references import ReferencePasses
-from stepcoder_dist.data.refine.refine import Order, refine, survey
+from stepcoder_dist.data.refine.refine import RefineTask, refine, survey
 from stepcoder_dist.data.refine.settled_file import SettledFile
 from stepcoder_dist.errors import MissingEngine, ProblemError, SandboxFault, UserError
 
@@ -65,7 +65,7 @@ class Folder:
         majority = Majority(one) if repair else None
         stage = ReferencePasses(one, other, majority=majority, fits=self.fits)
         console = Console(file=self.told, width=120)
-        wanted = Order(
+        wanted = RefineTask(
             **{"source": self.source, "out": self.out, "options": {"--repair": repair}} | order
         )
         return asyncio.run(refine(wanted, survey(wanted), [stage], console, resume=resume))
@@ -399,7 +399,7 @@ def test_stopped_anywhere_and_resumed_it_writes_the_same_bytes_and_judges_nothin
     assert set(files(whole)) == {"plus.jsonl", "plus.manifest.json", "refine_report.json"}
     assert "continue with --resume" in parts.told.getvalue()
     again = Counter(parts.places[0].judged) - Counter(whole.places[0].judged)
-    assert again.total() <= 3 * Order.__dataclass_fields__["in_flight"].default
+    assert again.total() <= 3 * RefineTask.__dataclass_fields__["in_flight"].default
 
 
 def test_resuming_refuses_another_source_and_other_options(folder):
@@ -499,9 +499,9 @@ def test_a_set_may_be_written_into_the_folder_that_it_is_made_of(folder):
     (problem / "input_output.json").write_text(json.dumps(tests))
     (problem / "solutions.json").write_text(json.dumps([DOUBLE]))
     folder.source, out = problem.parent, problem.parent / "plus.jsonl"
-    before = survey(Order(source=folder.source, out=out, options={})).about
+    before = survey(RefineTask(source=folder.source, out=out, options={})).about
     folder.refine(out=out)
-    assert survey(Order(source=folder.source, out=out, options={})).about == before
+    assert survey(RefineTask(source=folder.source, out=out, options={})).about == before
 
 
 def test_an_out_that_cannot_be_is_refused_before_anything_runs(folder):

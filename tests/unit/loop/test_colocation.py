@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sandbox.process_executor import ProcessExecutor
+from sandbox.process_pool import ProcessPool
 from stepcoder_dist.config import RunConfig, SandboxConfig
 from stepcoder_dist.errors import ConfigError, RunError
 from stepcoder_dist.loop.fakes import ByteTokenizer, FakeLearner, FakeSampler
@@ -94,13 +94,13 @@ def run_two_steps(folder: Path, diary: Diary, *, colocate: bool) -> None:
     problem = Problem(
         problem_id="p", statement="say 1", reference="print(1)\n", level="interview", tests=tests
     )
-    executor = ProcessExecutor(SandboxConfig(backend="process", containers=1))
-    pools = session.Pools(diary.sampler, executor)
+    sandbox = ProcessPool(SandboxConfig(backend="process", containers=1))
+    pools = session.Pools(diary.sampler, sandbox)
     writer = PromptWriter(ByteTokenizer(), config.prompt)
     run = session.compose(config, [problem], writer, pools, diary.learner)
 
     async def scenario() -> None:
-        async with executor:
+        async with sandbox:
             await session.train(run, RunFolder(folder, config), [], Console(quiet=True))
 
     asyncio.run(scenario())

@@ -13,7 +13,7 @@ from rich.console import Console
 from runs_for_tests import config
 
 from learner.step_tensors import StepTensors
-from sandbox.process_executor import ProcessExecutor
+from sandbox.process_pool import ProcessPool
 from stepcoder_dist.config import RunConfig, SandboxConfig
 from stepcoder_dist.errors import CheckerFault, RunError, SandboxFault
 from stepcoder_dist.loop import metrics
@@ -22,7 +22,7 @@ from stepcoder_dist.loop.lost_samples import MAX_CHECKER_FAULTS, LostSamples
 from stepcoder_dist.loop.run import Run
 from stepcoder_dist.loop.sample_book import Fate
 from stepcoder_dist.method import credit
-from stepcoder_dist.ports import Executor
+from stepcoder_dist.ports import Sandbox
 from stepcoder_dist.records import Outcome, Problem, RolloutRequest, TestSuite, Ticket, Trajectory
 from stepcoder_dist.run import session
 from stepcoder_dist.run.metric_sinks import JsonLines
@@ -56,20 +56,20 @@ def right(request: RolloutRequest) -> str:
 
 def make_run(
     settings: RunConfig,
-    executor: Executor,
+    sandbox: Sandbox,
     policy: Callable[[RolloutRequest], str] = right,
     sampler: FakeSampler | None = None,
     problems: Sequence[Problem] = FOUR,
 ) -> Run:
-    pools = session.Pools(sampler or FakeSampler(policy, width=2), executor)
+    pools = session.Pools(sampler or FakeSampler(policy, width=2), sandbox)
     writer = PromptWriter(ByteTokenizer(), settings.prompt)
     return session.compose(settings, problems, writer, pools, FakeLearner())
 
 
-def run_loops(run: Run, folder: Path, executor: ProcessExecutor) -> RunFolder:
+def run_loops(run: Run, folder: Path, sandbox: ProcessPool) -> RunFolder:
     async def scenario() -> RunFolder:
         opened = RunFolder(folder, run.config)
-        async with executor:
+        async with sandbox:
             await session.train(
                 run, opened, [JsonLines(folder / "metrics.jsonl")], Console(quiet=True)
             )
@@ -78,12 +78,12 @@ def run_loops(run: Run, folder: Path, executor: ProcessExecutor) -> RunFolder:
     return asyncio.run(scenario())
 
 
-def new_executor() -> ProcessExecutor:
-    return ProcessExecutor(SandboxConfig(backend="process", containers=2))
+def new_executor() -> ProcessPool:
+    return ProcessPool(SandboxConfig(backend="process", containers=2))
 
 
 @pytest.fixture
-def executor() -> ProcessExecutor:
+def sandbox() -> ProcessPool:
     return new_executor()
 
 
@@ -98,10 +98,10 @@ def outcomes(run: Run) -> set[Outcome]:
 
 
 def test_right_programs_pass_move_the_start_points_back_and_every_sample_is_accounted_for(
-    executor: ProcessExecutor, tmp_path: Path
+    sandbox: ProcessPool, tmp_path: Path
 ):
-    run = make_run(config(), executor)
-    run_loops(run, tmp_path, executor)
+    run = make_run(config(), sandbox)
+    run_loops(run, tmp_path, sandbox)
     assert run.book.version == 4
     assert outcomes(run) == {Outcome.PASSED}
     assert run.book.fates == {Fate.TRAINED: 16}
@@ -112,22 +112,22 @@ def test_right_programs_pass_move_the_start_points_back_and_every_sample_is_acco
 
 
 def test_a_problem_that_a_step_draws_twice_is_two_groups_for_the_curriculum_and_the_learner(
-    executor: ProcessExecutor, tmp_path: Path
+    sandbox: ProcessPool, tmp_path: Path
 ):
-    run = make_run(config(steps=1), executor, problems=problems(1))
+    run = make_run(config(steps=1), sandbox, problems=problems(1))
     recorded = []
     record = run.curriculum.record
     run.curriculum.record = lambda *group: recorded.append(group) or record(*group)
-    run_loops(run, tmp_path, executor)
+    run_loops(run, tmp_path, sandbox)
     assert recorded == [("clamp/0", 1, (True, True)), ("clamp/0", 1, (True, True))]
     assert StepTensors.of(batches(run)[0], torch.device("cpu")).groups.tolist() == [0, 0, 1, 1]
 
 
 def test_a_batch_comes_in_ticket_order_and_is_never_older_than_the_bound(
-    executor: ProcessExecutor, tmp_path: Path
+    sandbox: ProcessPool, tmp_path: Path
 ):
-    run = make_run(config(max_staleness=1, steps=6), executor)
-    run_loops(run, tmp_path, executor)
+    run = make_run(config(max_staleness=1, steps=6), sandbox)
+    run_loops(run, tmp_path, sandbox)
     for step, batch in enumerate(batches(run)):
         ids = [t.ticket.sample_id for t in batch]
         assert ids == sorted(ids)
@@ -135,19 +135,19 @@ def test_a_batch_comes_in_ticket_order_and_is_never_older_than_the_bound(
 
 
 def test_without_staleness_every_sample_is_made_by_the_weights_that_it_trains(
-    executor: ProcessExecutor, tmp_path: Path
+    sandbox: ProcessPool, tmp_path: Path
 ):
-    run = make_run(config(), executor)
-    run_loops(run, tmp_path, executor)
+    run = make_run(config(), sandbox)
+    run_loops(run, tmp_path, sandbox)
     for step, batch in enumerate(batches(run)):
         assert {(t.oldest_weights, t.ticket.planned_step) for t in batch} == {(step, step)}
 
 
 def test_before_and_between_steps_the_sampler_has_the_weights_and_nothing_is_on_its_way(
-    executor: ProcessExecutor, tmp_path: Path
+    sandbox: ProcessPool, tmp_path: Path
 ):
     sampler = FakeSampler(right, width=2)
-    run = make_run(config(), executor, sampler=sampler)
+    run = make_run(config(), sandbox, sampler=sampler)
     seen = []
 
     async def note(version: int) -> None:
@@ -166,16 +166,16 @@ def test_before_and_between_steps_the_sampler_has_the_weights_and_nothing_is_on_
         seen.append((version, made_by, len(run.book.open_ids)))
 
     run.between_steps = note
-    run_loops(run, tmp_path, executor)
+    run_loops(run, tmp_path, sandbox)
     assert seen == [(0, [0], 0), (1, [1], 0), (2, [2], 0), (3, [3], 0), (4, [4], 0)]
 
 
-def test_only_lines_that_ran_carry_loss(executor: ProcessExecutor, tmp_path: Path):
+def test_only_lines_that_ran_carry_loss(sandbox: ProcessPool, tmp_path: Path):
     def with_a_dead_branch(request: RolloutRequest) -> str:
         return right(request).replace("print(n)", "if n > 9:\n    n = 9\nprint(n)")
 
-    run = make_run(config(steps=1), executor, with_a_dead_branch)
-    run_loops(run, tmp_path, executor)
+    run = make_run(config(steps=1), sandbox, with_a_dead_branch)
+    run_loops(run, tmp_path, sandbox)
     trajectory = batches(run)[0][0]
     text = bytes(trajectory.completion_ids[:-1].tolist()).decode()
     masked = "".join(c for c, keep in zip(text, trajectory.keep, strict=False) if not keep)
@@ -184,21 +184,21 @@ def test_only_lines_that_ran_carry_loss(executor: ProcessExecutor, tmp_path: Pat
 
 
 def test_the_run_folder_holds_metrics_samples_and_a_last_checkpoint(
-    executor: ProcessExecutor, tmp_path: Path
+    sandbox: ProcessPool, tmp_path: Path
 ):
-    run = make_run(config(checkpoint_every=2), executor)
-    folder = run_loops(run, tmp_path, executor)
+    run = make_run(config(checkpoint_every=2), sandbox)
+    folder = run_loops(run, tmp_path, sandbox)
     assert [path.name for path in checkpoints(folder.path)] == ["step_000002", "step_000004"]
     rows = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert len(rows) == 4
     assert len((tmp_path / "samples.jsonl").read_text().splitlines()) == 16
 
 
-def test_every_figure_of_a_step_has_a_name_and_a_meaning(executor: ProcessExecutor, tmp_path: Path):
+def test_every_figure_of_a_step_has_a_name_and_a_meaning(sandbox: ProcessPool, tmp_path: Path):
     import json
 
-    run = make_run(config(), executor)
-    run_loops(run, tmp_path, executor)
+    run = make_run(config(), sandbox)
+    run_loops(run, tmp_path, sandbox)
     figures = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])
     assert figures.keys() <= metrics.METRICS.keys()
     assert all(meaning.isascii() for meaning in metrics.METRICS.values())
@@ -226,10 +226,10 @@ def test_four_steps_in_one_go_equal_two_and_two_resumed(tmp_path: Path):
     assert whole.curriculum.state_dict() == second.curriculum.state_dict()
 
 
-class FaultyExecutor:
+class FaultySandbox:
     """Fails for chosen calls, as a sandbox does whose engine is away for a while."""
 
-    def __init__(self, real: Executor, fails: Iterable[int]) -> None:
+    def __init__(self, real: Sandbox, fails: Iterable[int]) -> None:
         self._real = real
         self._fails = set(fails)
         self._calls = 0
@@ -242,10 +242,10 @@ class FaultyExecutor:
 
 
 def test_a_sample_that_the_sandbox_lost_has_no_reward_and_is_replaced(
-    executor: ProcessExecutor, tmp_path: Path
+    sandbox: ProcessPool, tmp_path: Path
 ):
-    run = make_run(config(), FaultyExecutor(executor, fails=[2, 5, 6]))
-    run_loops(run, tmp_path, executor)
+    run = make_run(config(), FaultySandbox(sandbox, fails=[2, 5, 6]))
+    run_loops(run, tmp_path, sandbox)
     assert run.book.fates == {Fate.TRAINED: 16, Fate.FAULT: 3}
     assert all(len(batch) == 4 for batch in batches(run))
 
@@ -263,32 +263,32 @@ def counted(target: object, name: str, monkeypatch: pytest.MonkeyPatch) -> list[
 
 
 def test_a_prompt_is_encoded_once_a_group_also_where_samples_are_replaced(
-    executor: ProcessExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sandbox: ProcessPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     encoded = counted(ByteTokenizer, "encode", monkeypatch)
     policy = FakeSampler(right, width=2)
-    run = make_run(config(), FaultyExecutor(executor, fails=[2, 5, 6]), sampler=policy)
-    run_loops(run, tmp_path, executor)
+    run = make_run(config(), FaultySandbox(sandbox, fails=[2, 5, 6]), sampler=policy)
+    run_loops(run, tmp_path, sandbox)
     # 8 groups; the fake sampler spells out each of its 19 samples
     assert len(encoded) == 8 + 19
 
 
 def test_the_lines_that_carry_loss_are_worked_out_once_a_program(
-    executor: ProcessExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sandbox: ProcessPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     found = counted(credit, "credited_lines", monkeypatch)
-    run = make_run(config(), executor)
-    run_loops(run, tmp_path, executor)
+    run = make_run(config(), sandbox)
+    run_loops(run, tmp_path, sandbox)
     written = (tmp_path / "samples.jsonl").read_text().splitlines()
     assert len(found) == len(written) == sum("kept_lines" in row for row in written) == 16
 
 
 def test_a_sandbox_that_stays_away_ends_the_run_with_one_error(
-    executor: ProcessExecutor, tmp_path: Path
+    sandbox: ProcessPool, tmp_path: Path
 ):
-    run = make_run(config(), FaultyExecutor(executor, fails=range(10_000)))
+    run = make_run(config(), FaultySandbox(sandbox, fails=range(10_000)))
     with pytest.raises(RunError, match="in a row were lost, the last to: the engine is away"):
-        run_loops(run, tmp_path, executor)
+        run_loops(run, tmp_path, sandbox)
     assert run.book.fates[Fate.TRAINED] == 0
     assert run.book.open_ids == frozenset()
 
@@ -296,7 +296,7 @@ def test_a_sandbox_that_stays_away_ends_the_run_with_one_error(
 class BrokenChecker:
     """One problem's checker fails on every program, as one that reads answers with `int` may."""
 
-    def __init__(self, real: Executor, suite: TestSuite) -> None:
+    def __init__(self, real: Sandbox, suite: TestSuite) -> None:
         self._real = real
         self._suite = suite
 
@@ -307,16 +307,16 @@ class BrokenChecker:
 
 
 def test_a_checker_that_only_fails_ends_the_run_by_its_problems_name(
-    executor: ProcessExecutor, tmp_path: Path
+    sandbox: ProcessPool, tmp_path: Path
 ):
     """Other problems go on well between its failures: a count over all would never be full."""
-    run = make_run(config(), executor)
+    run = make_run(config(), sandbox)
     name, problem = next(iter(run.problems.items()))
     its_own = replace(problem.tests)  # the others share one suite
     run.problems = {**run.problems, name: replace(problem, tests=its_own)}
-    run.executor = BrokenChecker(executor, its_own)
+    run.sandbox = BrokenChecker(sandbox, its_own)
     with pytest.raises(RunError, match=f"problem {name}: its checker failed on 8 programs"):
-        run_loops(run, tmp_path, executor)
+        run_loops(run, tmp_path, sandbox)
 
 
 def test_a_checker_that_fails_now_and_then_costs_samples_only():
@@ -343,11 +343,9 @@ class DyingSampler(FakeSampler):
                 raise RunError("rollout-0 was lost")
 
 
-def test_what_a_lost_engine_had_not_finished_is_sampled_again(
-    executor: ProcessExecutor, tmp_path: Path
-):
-    run = make_run(config(), executor, sampler=DyingSampler(deaths=2))
-    run_loops(run, tmp_path, executor)
+def test_what_a_lost_engine_had_not_finished_is_sampled_again(sandbox: ProcessPool, tmp_path: Path):
+    run = make_run(config(), sandbox, sampler=DyingSampler(deaths=2))
+    run_loops(run, tmp_path, sandbox)
     assert run.book.fates == {Fate.TRAINED: 16}
     ids = [t.ticket.sample_id for batch in batches(run) for t in batch]
     assert len(set(ids)) == 16

@@ -54,7 +54,7 @@ class Evaluated(Scene):
         self.asked.append((title, self.learner.published[-1]))
         self.reach(title)
         run = self.run
-        return await evaluate(run.config, problems(2), run.writer, run.sampler, run.executor)
+        return await evaluate(run.config, problems(2), run.writer, run.sampler, run.sandbox)
 
 
 def steps(folder: Path, name: str = "heldout.jsonl") -> list[int]:

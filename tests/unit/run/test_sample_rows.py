@@ -199,8 +199,8 @@ def test_four_steps_in_one_go_record_the_same_bytes_as_two_and_two_resumed(tmp_p
     write_run(whole, config(whole, steps=4))
     write_run(parts, config(parts, steps=2))
     settings = config(parts, steps=4)
-    run, executor = make_run(settings)
-    run_loops(run, executor, RunFolder(parts, settings), resume=True)
+    run, sandbox = make_run(settings)
+    run_loops(run, sandbox, RunFolder(parts, settings), resume=True)
     recorded = [(folder / "samples.jsonl").read_bytes() for folder in (whole, parts)]
     assert recorded[0].count(b"source") == 48
     assert recorded[0] == recorded[1]

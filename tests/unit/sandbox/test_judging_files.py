@@ -26,7 +26,7 @@ PASSED = Verdict(
 
 
 class Answers:
-    """An executor that runs nothing: every program passes, unless its source says otherwise."""
+    """A sandbox that runs nothing: every program passes, unless its source says otherwise."""
 
     def __init__(self) -> None:
         self.judged: list[str] = []
@@ -71,8 +71,8 @@ class Folder:
             file.writelines((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in rows)
 
     def judge(self, monkeypatch, *, resume: bool = False) -> Answers:
-        executor = Answers()
-        monkeypatch.setattr(batch, "make_pool", lambda *_: executor)
+        sandbox = Answers()
+        monkeypatch.setattr(batch, "make_pool", lambda *_: sandbox)
         asyncio.run(
             batch.judge_files(
                 self.problems,
@@ -84,7 +84,7 @@ class Folder:
                 resume=resume,
             )
         )
-        return executor
+        return sandbox
 
     def told(self) -> Counter[tuple[object, str]]:
         verdicts = [json.loads(line) for line in self.out.read_text().splitlines()]
@@ -161,10 +161,10 @@ def test_a_file_cut_off_anywhere_is_gone_on_with_and_each_row_has_one_verdict(
     assert whole.total() == len(BAD_ROWS) + 2
     folder.out.write_text("".join(reversed(lines[-kept:] if kept else [])) + torn)
     left = whole - folder.told() if not torn else None
-    executor = folder.judge(monkeypatch, resume=True)
+    sandbox = folder.judge(monkeypatch, resume=True)
     assert folder.told() == whole
     if left is not None:
-        assert len(executor.judged) == sum(n for (_, o), n in left.items() if o == "passed")
+        assert len(sandbox.judged) == sum(n for (_, o), n in left.items() if o == "passed")
 
 
 def test_programs_that_were_added_to_the_file_are_judged_on_resuming(folder, monkeypatch):

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from sandbox import judging
-from sandbox.guest.layout import Killed, Order, Phase
+from sandbox.guest.layout import Killed, Phase, RunOrder
 from sandbox.guest_link import RunReport
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import SandboxFault
@@ -17,7 +17,7 @@ from stepcoder_dist.records import TestSuite
 def test_a_child_that_never_started_on_a_busy_machine_is_tried_in_quiet_before_it_is_a_fault():
     quiet_runs: list[bool] = []
 
-    def run(order: Order, _blobs: list[bytes], *, quiet: bool = False) -> RunReport:
+    def run(order: RunOrder, _blobs: list[bytes], *, quiet: bool = False) -> RunReport:
         quiet_runs.append(quiet)
         return dataclasses.replace(
             RunReport.lost_for_memory(order),

@@ -17,7 +17,7 @@ import warnings
 from functools import partial
 from pathlib import Path
 
-from sandbox.guest.layout import Order, Settings
+from sandbox.guest.layout import RunOrder, Settings
 from sandbox.guest_link import BOOT, GuestLink, RunReport
 from sandbox.program_users import APART, next_user
 from sandbox.worker_pool import WorkerPool
@@ -33,7 +33,7 @@ WARNING = (
 )
 
 
-class ProcessExecutor(WorkerPool):
+class ProcessPool(WorkerPool):
     """`config.containers` zygotes, each with one program at a time."""
 
     def __init__(self, config: SandboxConfig) -> None:
@@ -94,7 +94,7 @@ class ProcessWorker:
             self.close()
             raise
 
-    def run(self, order: Order, blobs: list[bytes]) -> RunReport:
+    def run(self, order: RunOrder, blobs: list[bytes]) -> RunReport:
         return self._link.run(order, blobs)
 
     def alive(self) -> bool:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
-from sandbox.guest.layout import Order
+from sandbox.guest.layout import RunOrder
 from sandbox.guest_link import RunReport
 from sandbox.quiet_time import QuietTime
 from stepcoder_dist.errors import SandboxFault
@@ -19,7 +19,7 @@ from stepcoder_dist.errors import SandboxFault
 class Worker(Protocol):
     """A live zygote. After a `SandboxFault` it is of no more use."""
 
-    def run(self, order: Order, blobs: list[bytes]) -> RunReport: ...
+    def run(self, order: RunOrder, blobs: list[bytes]) -> RunReport: ...
 
     def alive(self) -> bool:
         """Between runs: whether it can take another."""
@@ -44,7 +44,7 @@ class PoolStats:
     workers: int = 0
 
 
-class Slot:
+class Seat:
     """Runs orders on its worker; its thread is the pool's to use."""
 
     def __init__(
@@ -62,7 +62,7 @@ class Slot:
         self.working = False
         self.gone = asyncio.Event()
 
-    def run(self, order: Order, blobs: list[bytes], *, quiet: bool = False) -> RunReport:
+    def run(self, order: RunOrder, blobs: list[bytes], *, quiet: bool = False) -> RunReport:
         """Run one child; `quiet`: when the pool's other runs have ended. Raises `SandboxFault`."""
         time = self._quiet_time
         try:
@@ -90,7 +90,7 @@ class Slot:
         self.thread.shutdown(wait=False)
 
     def interrupt(self) -> None:
-        """End the run that is under way; the slot gets a new worker."""
+        """End the run that is under way; the seat gets a new worker."""
         self._discard()
 
     def ready(self) -> Worker:

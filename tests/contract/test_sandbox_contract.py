@@ -1,11 +1,12 @@
-"""What every executor does: one suite, run on containers and on plain processes."""
+"""What every sandbox does: one suite, run on containers and on plain processes."""
 
 from __future__ import annotations
 
 import asyncio
 
 import pytest
-from executor_cases import (
+from hostile_programs import HOSTILE_VALUES
+from sandbox_cases import (
     CALLS,
     ONE,
     OUTCOMES,
@@ -16,7 +17,6 @@ from executor_cases import (
     call_tests,
     stdin_tests,
 )
-from hostile_programs import HOSTILE_VALUES
 
 from stepcoder_dist.errors import ProblemError
 from stepcoder_dist.method.coverage_mask import kept_lines
@@ -288,8 +288,8 @@ def test_a_program_whose_place_breaks_is_judged_again_exactly_once(place):
             place.pool.judge("import time\ntime.sleep(0.5)\nprint(1)\n", ONE, problem_id="one")
         )
         await asyncio.sleep(0.3)  # half of what the program takes
-        for slot in place.pool._slots:
-            slot.interrupt()
+        for seat in place.pool._seats:
+            seat.interrupt()
         return await judging, place.pool.stats.verdicts - before
 
     verdict, verdicts = place.runner.run(break_it())
