@@ -119,7 +119,7 @@ class ActorPool:
             return [slot.handle for slot in self._up()]
 
     async def rest(self) -> None:
-        """Have every engine let go of its memory. An actor that is lost is replaced after it.
+        """Have every engine release its memory. An actor that is lost is replaced afterwards.
 
         Raises `RunError` when one does not within `weights.deadline_s`.
         """
@@ -146,11 +146,11 @@ class ActorPool:
                 raise RunError(f"{slot.name} did not come to rest: {answer}") from answer
 
     def _up(self) -> list[Slot]:
-        """Those whose process answers."""
+        """Return the slots whose process answers."""
         return [slot for slot in self._slots if slot.place in UP]
 
     async def stats(self) -> list[ActorStats]:
-        """Of the actors whose process answers."""
+        """Return the statistics of the actors whose process answers."""
         answers = await asyncio.gather(
             *(slot.handle.stats.remote() for slot in self._up()), return_exceptions=True
         )
@@ -292,7 +292,7 @@ class ActorPool:
         await slot.handle.wait_until_complete.remote()
 
     async def _end(self, slot: Slot) -> None:
-        """End the slot's process, and wait until Ray has let go of its name."""
+        """End the slot's process, and wait until Ray has released its name."""
         if slot.handle is None:
             return
         if slot.place in UP:

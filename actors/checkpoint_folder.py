@@ -15,7 +15,7 @@ class CheckpointFolder:
     """The files of one checkpoint. Raises `ConfigError` where they are missing."""
 
     def __init__(self, source: ModelSource) -> None:
-        """Of a hub name, the files are downloaded to this machine's cache."""
+        """Find the files; those of a hub name are downloaded to this machine's cache."""
         self.path = source.checked().files(("*.json", "*.safetensors"))
         self._config = read_object(self.path / "config.json")
 
@@ -58,7 +58,7 @@ class CheckpointFolder:
 
     @property
     def ties_embeddings(self) -> bool:
-        """True: the output layer is the embedding, so `lm_head.weight` need not be sent."""
+        """Whether the output layer is the embedding, so that `lm_head.weight` need not be sent."""
         return bool(self._config.get("tie_word_embeddings", False))
 
     def _weight_files(self) -> list[Path]:

@@ -56,7 +56,7 @@ def make_engine(checkpoint: Path, config: RunConfig) -> LLMEngine:
 def engine_arguments(
     checkpoint: Path, config: RunConfig, platform: Any = current_platform
 ) -> dict[str, Any]:
-    """What `EngineArgs` is made of: ours, and `actors.engine_args` over what is only a default.
+    """Return the arguments of `EngineArgs`: ours, with `actors.engine_args` over the defaults.
 
     Raises `ConfigError` for one that this vLLM does not know, or that the run file says elsewhere.
     """
@@ -93,7 +93,7 @@ _SAID_BY = {
 
 
 def _fixed(checkpoint: Path, config: RunConfig, platform: Any) -> dict[str, Any]:
-    """What the loop depends on, or another key of the run file decides."""
+    """Arguments that the loop depends on, or that another key of the run file decides."""
     arguments: dict[str, Any] = {
         "model": str(checkpoint),
         # Spans and text are made from ids (char_spans.py): vLLM needs no tokenizer.
@@ -104,7 +104,7 @@ def _fixed(checkpoint: Path, config: RunConfig, platform: Any) -> dict[str, Any]
         "max_num_seqs": config.actors.max_batch,
         "tensor_parallel_size": config.actors.tensor_parallel,
         "distributed_executor_backend": "uni" if config.actors.tensor_parallel == 1 else "mp",
-        # The default reports log-probs before temperature and nucleus: not what was sampled from.
+        # The default reports log-probs before temperature and nucleus, not those sampled from.
         "logprobs_mode": "processed_logprobs",
         "worker_extension_cls": WORKER_EXTENSION,
         "weight_transfer_config": WeightTransferConfig(
@@ -124,7 +124,7 @@ def _fixed(checkpoint: Path, config: RunConfig, platform: Any) -> dict[str, Any]
 
 
 def _defaults(config: RunConfig, platform: Any) -> dict[str, Any]:
-    """What `actors.engine_args` may change."""
+    """Arguments that `actors.engine_args` may change."""
     arguments: dict[str, Any] = {
         "enable_prefix_caching": True,
         "disable_log_stats": True,

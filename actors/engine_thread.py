@@ -34,7 +34,7 @@ class _Command:
     run: Callable[[], None]
     fail: Callable[[Exception], None]
     when: Callable[[], bool]
-    """Asked on the thread, after every step and command: may this run now?"""
+    """Says, on the thread and after every step and command, whether a command may run now."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

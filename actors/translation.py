@@ -31,7 +31,7 @@ def sampling_params(request: RolloutRequest, eos_ids: Sequence[int]) -> Sampling
 
 
 def probe_params() -> SamplingParams:
-    """Only the prompt's own log-probs: a plain log-softmax, whatever temperature says."""
+    """Return parameters for the prompt's own log-probs: a log-softmax without the temperature."""
     return SamplingParams(
         temperature=0.0,
         max_tokens=1,
@@ -49,7 +49,10 @@ def completion_of(
     actor: str,
     seconds: float,
 ) -> Completion:
-    """Raises `RunError` for an output that neither ended nor reached its limit."""
+    """Return vLLM's output as our record.
+
+    Raises `RunError` for an output that neither ended nor reached its limit.
+    """
     (sampled,) = output.outputs
     ids = list(sampled.token_ids)
     if sampled.finish_reason not in ("stop", "length") or not sampled.weight_versions:

@@ -74,7 +74,7 @@ class _Drain:
 
 
 class VllmSampler:
-    """The constructor blocks until the engine is up; it raises `RunError` or `ConfigError`."""
+    """Block until the engine is up. Raises `RunError` or `ConfigError`."""
 
     def __init__(
         self, checkpoint: str, config: RunConfig, *, name: str, awaits_weights: bool = False
@@ -201,7 +201,7 @@ class VllmSampler:
     # ---- weight updates ----
 
     async def rest(self) -> None:
-        """Let go of weights and cache until the next push, when what is decoding has ended."""
+        """Release weights and cache until the next push, once what is decoding has ended."""
         await _reply(self._thread.call(self._receiver.rest, when=lambda: not self._thread.decoding))
 
     async def start_update(self, version: WeightVersion) -> None:
@@ -252,7 +252,7 @@ class VllmSampler:
     # ---- looking inside ----
 
     async def probe(self, token_ids: Sequence[int]) -> WeightProbe:
-        """Log-probs at temperature 1 of tokens 1…n−1 (n ≥ 2), by the engine's own prefill.
+        """Return log-probs at temperature 1 of tokens 1…n−1 (n ≥ 2), by the engine's own prefill.
 
         Raises `AwaitsWeights` when the actor holds no complete weight version.
         """

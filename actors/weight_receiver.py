@@ -194,7 +194,7 @@ class WeightReceiver:
         self._optional = optional
         self._whole = not awaits_weights
         self._asleep: set[str] = set()
-        """Tags of the engine's memory that is not there."""
+        """Tags of the engine's memory that is released now."""
         self._updating_to: WeightVersion | None = None
         self._touched = False
         self._arrived: set[str] = set()
@@ -209,7 +209,7 @@ class WeightReceiver:
         return State.READY if self._whole else State.AWAITING_WEIGHTS
 
     def rest(self) -> None:
-        """Let go of the weights and the cache. The caller has drained the engine."""
+        """Release the weights and the cache. The caller has drained the engine."""
         self._close()
         self._whole = False
         if not self._asleep:

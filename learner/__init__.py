@@ -14,7 +14,7 @@ What a step does, in the order of the files:
           ppo_step.py          one PPO step: recompute, advantages, epochs of minibatches
             step_tensors.py      what the step knows about every token
             advantage/           `learner.advantage`: from those to what the losses aim at
-            loss/                what the policy and the critic go down: pure functions
+            loss/                the losses of the policy and the critic: pure functions
             step_figures.py      the step's metrics
           saving/              what it writes
             checkpoint.py        save and load so that a run resumes bitwise; refuse what is foreign

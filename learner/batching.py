@@ -57,7 +57,7 @@ class MicroBatch:
     """Lengths of a packed row's examples, in order."""
 
     def policy_inputs(self, temperatures: Tensor | None = None) -> dict[str, Any]:
-        """What `Policy` is asked with: float32 [N] temperatures, 1 unless given."""
+        """Return the arguments of `Policy`, with float32 [N] temperatures, 1 unless given."""
         if temperatures is None:
             temperatures = torch.ones(len(self.token_ids), device=self.token_ids.device)
         packed = {"position_ids": self.position_ids, "segments": self.segments}
@@ -69,7 +69,7 @@ class MicroBatch:
         }
 
     def critic_inputs(self) -> dict[str, Any]:
-        """What `Critic` is asked with."""
+        """Return the arguments of `Critic`."""
         return {"input_ids": self.input_ids, "rows": self.rows, "predictors": self.predictors}
 
     def to(self, device: torch.device) -> MicroBatch:

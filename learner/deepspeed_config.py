@@ -73,7 +73,7 @@ def _zero(module: nn.Module, learner: LearnerConfig, model: ModelConfig) -> dict
         "allgather_bucket_size": bucket,
     }
     if not on_gpu():
-        zero["overlap_comm"] = False  # needs streams
+        zero["overlap_comm"] = False  # it needs CUDA streams
     elif stage < 3:  # noqa: PLR2004 (on by default at stage 3)
         zero["overlap_comm"] = True
     if stage == 3:  # noqa: PLR2004
@@ -86,7 +86,7 @@ def _zero(module: nn.Module, learner: LearnerConfig, model: ModelConfig) -> dict
 
 
 def _merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables are merged key by key; of two other values the second is taken."""
+    """Merge tables key by key; of two other values take the second."""
     result = dict(ours)
     for key, value in theirs.items():
         mine = result.get(key)

@@ -107,7 +107,7 @@ class LearnerGroup:
         return version
 
     async def probe_logprobs(self, token_ids: Sequence[int]) -> tuple[float, ...]:
-        """Log-probs at temperature 1 of tokens 1…n−1 under the learner's weights."""
+        """Return log-probs at temperature 1 of tokens 1…n−1 under the learner's weights."""
         async with self._turn:
             return tuple(await self._own_logprobs(np.asarray(token_ids, dtype=np.int32)))
 
@@ -121,7 +121,7 @@ class LearnerGroup:
             await self._ranks.call("save", folder)
 
     async def load(self, folder: str) -> WeightVersion:
-        """Raises `UserError` for a truncated or foreign checkpoint, before anything is changed."""
+        """Load a checkpoint. Raises `UserError` for a damaged or foreign one, changing nothing."""
         async with self._turn:
             await self._ranks.call_one(0, "verify", folder)
             version: WeightVersion = (await self._ranks.call("load", folder))[0]
@@ -139,7 +139,7 @@ class LearnerGroup:
     async def _check_arrival(
         self, version: WeightVersion, own: Float64Array, targets: Sequence[Any], deadline_s: float
     ) -> None:
-        """Every target that lives has to answer the probe as the learner did, as this version."""
+        """Check that every live target answers the probe as the learner did, as this version."""
         try:
             async with asyncio.timeout(deadline_s):
                 probes: list[WeightProbe | None] = await asyncio.gather(
@@ -174,7 +174,7 @@ class LearnerGroup:
 
 
 async def _probe(target: Any, token_ids: list[int]) -> WeightProbe | None:
-    """None: the target has died, and whoever replaces it asks for a push."""
+    """Return None for a dead target: whoever replaces it asks for a push."""
     try:
         probe: WeightProbe = await target.probe.remote(token_ids)
     except ray.exceptions.RayActorError:

@@ -41,7 +41,7 @@ class Policy(nn.Module):
         position_ids: Tensor | None = None,
         segments: tuple[int, ...] = (),
     ) -> tuple[Tensor, Tensor]:
-        """Log π(token) at its temperature, and the entropy there: float32 [N] each.
+        """Return log π(token) at its temperature, and the entropy there: float32 [N] each.
 
         `position_ids` and `segments` come with packed rows only (`learner/warm_start/packing.py`).
         """
@@ -66,14 +66,14 @@ class Critic(nn.Module):
         nn.init.zeros_(self.value_head.bias)
 
     def forward(self, input_ids: Tensor, rows: Tensor, predictors: Tensor) -> Tensor:
-        """Values float32 [N]."""
+        """Return the values, float32 [N]."""
         hidden = self.backbone(input_ids=input_ids, use_cache=False).last_hidden_state
         values: Tensor = self.value_head(hidden[rows, predictors])
         return values.squeeze(-1).float()
 
 
 def load_policy(folder: str, model: ModelConfig, *, gradient_checkpointing: bool = False) -> Policy:
-    """Raises `ConfigError` when the folder holds no causal language model that we can train."""
+    """Load the policy. Raises `ConfigError` for a folder without a trainable causal LM."""
     causal_lm = _load(AutoModelForCausalLM, folder, model)
     for name in LOGIT_TRANSFORMS:
         if getattr(causal_lm.config, name, None) not in (None, 1.0):

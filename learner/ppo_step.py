@@ -124,7 +124,7 @@ class PpoStep:
         )
 
     def _train(self, step: _Step) -> dict[str, float]:
-        """All epochs and minibatches. Returns the means over the updates."""
+        """Run all epochs and minibatches; return the means over the updates."""
         found: dict[str, list[float]] = defaultdict(list)
         for epoch in range(self._learner.epochs):
             seed = (self._seed, step.version, epoch)
@@ -135,7 +135,7 @@ class PpoStep:
         return {name: sum(values) / len(values) for name, values in found.items()}
 
     def _update(self, part: batching.Indices, step: _Step) -> dict[str, float]:
-        """One optimiser update of policy and critic on one minibatch."""
+        """Update policy and critic once, on one minibatch."""
         rows = torch.tensor(part, device=self._device)
         kept, response = int(step.targets.keep[rows].sum()), int(step.tensors.mask[rows].sum())
         # without a kept token Adam's momentum would still move the policy
@@ -170,7 +170,7 @@ class PpoStep:
     def _policy_loss(
         self, micro: MicroBatch, step: _Step, kept: int, response: int, sums: UpdateSums
     ) -> Tensor:
-        """This micro-batch's part of the loss that goes down; its figures are added to `sums`."""
+        """Return this micro-batch's part of the loss to minimise; add its figures to `sums`."""
         place = (micro.samples, micro.offsets)
         temperatures = step.tensors.temperatures[micro.samples]
         logprobs, _ = self._policy(**micro.policy_inputs(temperatures))
@@ -199,7 +199,7 @@ class PpoStep:
     def _value_loss(
         self, critic: ZeroEngine, micro: MicroBatch, step: _Step, response: int, sums: UpdateSums
     ) -> Tensor:
-        """This micro-batch's part of the critic's loss; it is added to `sums` too."""
+        """Return this micro-batch's part of the critic's loss; add it to `sums` too."""
         if step.known.values is None or step.targets.returns is None:
             raise ValueError(f"learner.advantage = {self._learner.advantage} trains no critic")
         place = (micro.samples, micro.offsets)
@@ -226,7 +226,7 @@ class PpoStep:
 
     @property
     def _critic_alone(self) -> int:
-        """First steps that train the critic only."""
+        """The number of first steps that train the critic only."""
         return self._learner.critic_warmup_steps if self._critic is not None else 0
 
     def _warmup(self, steps_done: int) -> float:

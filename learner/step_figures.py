@@ -1,4 +1,4 @@
-"""The figures of a step: sums over its updates, and what was so before the first of them."""
+"""The figures of a step: sums over its updates, and measurements before the first of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from learner.step_tensors import Recomputed, StepTensors, Targets
 from stepcoder_dist.config import LearnerConfig
 
 Figure = Literal["policy_loss", "clip_fraction", "approx_kl", "kl_loss", "value_loss"]
-"""What is summed over the tokens of one update."""
+"""Names of the sums over the tokens of one update."""
 
 
 class UpdateSums:

@@ -19,7 +19,7 @@ from stepcoder_dist.records import Trajectory
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StepTensors:
-    """What the batch itself says."""
+    """The tensors that come from the batch itself."""
 
     mask: Tensor
     """bool [S, T]: real completion tokens."""
@@ -63,7 +63,7 @@ class StepTensors:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Recomputed:
-    """What the networks say about the batch before the first update: float32 [S, T] each."""
+    """The networks' answers about the batch before the first update: float32 [S, T] each."""
 
     old_logprobs: Tensor
     """log π_old at each sample's temperature."""
@@ -76,7 +76,7 @@ class Recomputed:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Targets:
-    """What the losses aim at (learner/advantage): [S, T] each."""
+    """The targets of the losses (learner/advantage): [S, T] each."""
 
     advantages: Tensor
     """float32."""
@@ -121,7 +121,7 @@ def check_step_shape(first: Tensor, mask: Tensor, *others: Tensor) -> None:
 
 
 def _groups(batch: Sequence[Trajectory]) -> list[int]:
-    """A number for each sample's group, from 0.
+    """Return a number for each sample's group, from 0.
 
     With staleness a group can be spread over steps: these are the members that this step has.
     """

@@ -67,7 +67,7 @@ class LearnerWorker(Rank):
             torch.cuda.empty_cache()
 
     def step(self, batch: Sequence[Trajectory]) -> StepReport:
-        """One PPO step; the version goes up even when no token was kept and nothing changed."""
+        """Run one PPO step; the version rises even when no token was kept and nothing changed."""
         metrics = self.ppo.run(batch, self.version)
         skipped = metrics["kept_share"] == 0
         self._give_back()
@@ -97,7 +97,7 @@ class LearnerWorker(Rank):
 
     @torch.no_grad()
     def probe_logprobs(self, token_ids: Int32Array) -> list[float]:
-        """Log-probs at temperature 1 of tokens 1…n−1, given the tokens before."""
+        """Return log-probs at temperature 1 of tokens 1…n−1, given the tokens before."""
         sample = SftExample(prompt_ids=token_ids[:1], completion_ids=token_ids[1:])
         micro = batching.pack((0,), [sample], PAD_ID).to(self.device)
         logprobs, _ = self.policy(**micro.policy_inputs())
@@ -106,7 +106,7 @@ class LearnerWorker(Rank):
         return answers
 
     def vocabulary(self) -> int:
-        """How many token ids the policy knows."""
+        """Return the number of token ids that the policy knows."""
         return int(self.policy.module.causal_lm.config.vocab_size)
 
     def save(self, folder: str) -> None:
@@ -124,7 +124,7 @@ class LearnerWorker(Rank):
         manifest.verify(Path(folder), self.config)
 
     def load(self, folder: str) -> WeightVersion:
-        """Go on where `save` was called."""
+        """Resume where `save` was called."""
         saved = checkpoint.load(Path(folder), self._engines())
         self.version = saved.version
         self.skipped_steps = saved.counters["skipped_steps"]

@@ -128,7 +128,7 @@ class ZeroEngine:
         self._engine.save_checkpoint(str(folder), tag=CHECKPOINT_TAG)
 
     def load(self, folder: Path) -> None:
-        """Raises `LearnerError` when DeepSpeed finds nothing there."""
+        """Load the engine's state. Raises `LearnerError` when DeepSpeed finds nothing there."""
         found, _ = self._engine.load_checkpoint(str(folder), tag=CHECKPOINT_TAG)
         if found is None:
             raise LearnerError(f"{folder}: DeepSpeed found no checkpoint there")
@@ -148,7 +148,7 @@ def freeze_sharded(module: nn.Module, learner: LearnerConfig, model: ModelConfig
 
 @contextmanager
 def gathered(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Whole parameters on every rank inside the block; a collective under ZeRO-3."""
+    """Gather the parameters on every rank inside the block. A collective under ZeRO-3."""
     with _deepspeed().zero.GatheredParameters(list(parameters), modifier_rank=None):
         yield
 

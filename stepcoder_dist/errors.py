@@ -116,7 +116,7 @@ class LearnerError(RunError):
 
 
 class RowError(ValueError):
-    """What is wrong with a row, without its place; the reader adds file, line and id."""
+    """An error in a row, without its place; the reader adds file, line and id."""
 
 
 class NotPlain(Exception):
@@ -128,12 +128,12 @@ class Unlike(ValueError):
 
 
 def last_line(error: Exception) -> str:
-    """What matters of an error of Ray's, which prints the remote traceback before it."""
+    """Return the last line of a Ray error, which prints the remote traceback before it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else repr(error)
 
 
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first leaf of a tree of errors: what a user reads instead of the tree."""
+    """Return the first leaf of a tree of errors: what a user reads instead of the tree."""
     first = group.exceptions[0]
     return first_error(first) if isinstance(first, BaseExceptionGroup) else first

@@ -77,7 +77,7 @@ class Sampler(Protocol):
         ...
 
     async def rest(self) -> None:
-        """Let go of the engines' weights and caches; only a push wakes them, each its target.
+        """Release the engines' weights and caches; only a push wakes them, each its target.
 
         Call it when nothing is being sampled. `sample` raises `RunError` until the push.
         """

@@ -174,7 +174,7 @@ class LineStructure:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a program returned, as plain data, or wrote to standard output, as text."""
+    """A program's answer: what it returned, as plain data, or what it printed, as text."""
 
     value: Any
 

@@ -1,9 +1,9 @@
 """The losses of a step: pure functions on float32 tensors over the N tokens of a micro-batch.
 
-    policy.py        what moves the policy: a function for each surrogate objective
+    policy.py        the policy's loss: a function for each surrogate objective
     correction.py    the weight of a token whose sampler was not π_old
     kl.py            the KL to the reference as a loss, and from π_old as a figure
-    value.py         what moves the critic
+    value.py         the critic's loss
 
 Index i of every argument speaks of the same token. Each loss is a sum divided by a count that the
 caller takes over the *entire optimiser step on all ranks*: the micro-batches' losses then add up to

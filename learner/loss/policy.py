@@ -48,10 +48,10 @@ class PolicyTokens:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Objective:
-    """What a surrogate says of each token."""
+    """A surrogate's result for each token."""
 
     values: Tensor
-    """float32 [N]: what is to go up; finite also where `keep` is False."""
+    """float32 [N]: the value to maximise; finite also where `keep` is False."""
     clipped: Tensor
     """bool [N]: the token has no gradient because the clip is active on it."""
 
@@ -74,7 +74,7 @@ def ppo(tokens: PolicyTokens, learner: LearnerConfig) -> Objective:
 
 
 SURROGATES: dict[str, Surrogate] = {"ppo": ppo}
-"""By name."""
+"""Surrogate objectives by name."""
 
 
 def policy_loss(

@@ -7,7 +7,7 @@ import torch.distributed
 
 
 def agree(word: str, world_size: int) -> str:
-    """What rank 0 says, on every rank. A collective."""
+    """Return on every rank what rank 0 says. A collective."""
     if world_size == 1:
         return word
     box = [word]

@@ -49,7 +49,10 @@ class NcclPublisher:
         self._engine: Any = None
 
     def push(self, version: WeightVersion, targets: Sequence[Any], deadline_s: float) -> None:
-        """As `ObjectStorePublisher.push`; `TransferLost` where the ranks cannot continue."""
+        """Push as `ObjectStorePublisher.push` does.
+
+        Raises `TransferLost` where the ranks cannot continue.
+        """
         if not targets:
             return
         sending = PushRound(version, targets, deadline_s)
@@ -166,7 +169,7 @@ class _TransferClient:
         """The publisher commits itself, with its own version."""
 
     def _all(self, calls: list[Any]) -> list[Any]:
-        """Every answer; the first error at once, though other targets have not answered yet."""
+        """Return every answer; raise the first error at once, without awaiting the others."""
         ends = time.monotonic() + self._deadline_s
         waiting = list(calls)
         while waiting:
@@ -251,7 +254,7 @@ def _bounded(function: Callable[[], Any], deadline_s: float, outcomes: _Outcomes
         outcome = outcomes.get(timeout=deadline_s)
     except queue.Empty:
         raise TransferLost(
-            f"the NCCL push hung for {deadline_s:g} s: a target died in mid-broadcast and the "
+            f"the NCCL push hung for {deadline_s:g} s: a target died during the broadcast and the "
             "group is lost; restart the learner's ranks"
         ) from None
     if isinstance(outcome, Exception):

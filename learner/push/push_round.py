@@ -40,7 +40,7 @@ class PushRound:
 
     @property
     def gave_up(self) -> str:
-        """Not empty: no target is left, so that gathering on would be in vain."""
+        """The reason to stop gathering, empty while a target is left."""
         return "" if self._alive else "no target is left"
 
     def open(self) -> None:

@@ -1,7 +1,7 @@
 """A module's parameters as buckets of named tensors, complete on rank 0.
 
 Under ZeRO-3 every rank holds a slice of each parameter; a bucket is gathered by all ranks
-together, copied by rank 0, and let go again, so that one bucket is what a push needs of memory.
+together, copied by rank 0, and released again, so that one bucket is what a push needs of memory.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class NamedParameter:
 
     @property
     def is_split(self) -> bool:
-        """True: ZeRO-3 holds a slice of it on each rank."""
+        """Whether ZeRO-3 holds a slice of it on each rank."""
         return hasattr(self.parameter, "ds_id")
 
 

@@ -35,7 +35,7 @@ def save(
     version: WeightVersion,
     counters: dict[str, int],
 ) -> None:
-    """A collective: every rank writes its share, rank 0 the manifest."""
+    """Write a checkpoint: every rank its share, rank 0 the manifest. A collective."""
     rank = torch.distributed.get_rank()
     draft = draft_folder.draft_of(folder)
     if rank == 0:
@@ -52,7 +52,7 @@ def save(
 
 
 def load(folder: Path, engines: Mapping[str, ZeroEngine]) -> Manifest:
-    """A collective, on a verified folder: fill engines and random states."""
+    """Fill engines and random states from a verified folder. A collective."""
     for name, engine in engines.items():
         engine.load(folder / name)
     states = torch.load(folder / _rank_file(torch.distributed.get_rank()), weights_only=True)

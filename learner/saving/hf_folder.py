@@ -63,7 +63,7 @@ def save(
 
 
 def weights_sha256(folder: Path) -> dict[str, str]:
-    """Of every safetensors file, by name."""
+    """Return the SHA-256 of every safetensors file, by name."""
     digests = {}
     for path in sorted(folder.glob("*.safetensors")):
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""What a learner's checkpoint says about itself, and whether it is all there. Needs no torch.
+"""What a learner's checkpoint says about itself, and whether it is complete. Needs no torch.
 
 So a driver can refuse a checkpoint before it starts a single process.
 """
@@ -25,7 +25,7 @@ _SECTIONS = ("seed", "model", "learner")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What `manifest.json` holds."""
+    """The content of `manifest.json`."""
 
     version: WeightVersion
     counters: dict[str, int]
@@ -83,7 +83,7 @@ def verify(
 
 
 def read(folder: Path) -> Manifest:
-    """Raises `UserError` for a folder without a manifest, or with a damaged one."""
+    """Read the manifest. Raises `UserError` for a folder without one, or with a damaged one."""
     try:
         fields = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         return Manifest(**fields)

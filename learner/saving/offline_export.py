@@ -18,7 +18,7 @@ from learner.zero_engine import CHECKPOINT_TAG
 from stepcoder_dist.config import RunConfig
 
 _PREFIX = "causal_lm."
-"""Of the policy's parameters inside the trained module (`learner/policy_critic.py`)."""
+"""The prefix of the policy's parameters in the trained module (`learner/policy_critic.py`)."""
 
 
 def export(checkpoint: Path, base: str, config: RunConfig, out: Path) -> None:

@@ -43,9 +43,9 @@ def attend(
     segments: tuple[int, ...] = (),
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention inside each segment: [1, heads, L, d] -> [1, L, heads, d].
+    """Compute causal attention inside each segment: [1, heads, L, d] -> [1, L, heads, d].
 
-    `segments` holds the lengths of the row's pieces, L in all; a model that does not hand them on
+    `segments` holds the lengths of the row's pieces, L in all; a model that does not pass them on
     attends to the entire row, and `check_apart` refuses it. `attention_mask` is None: packed rows
     have no padding. A model with a sliding window passes it as `sliding_window`.
     """

@@ -32,7 +32,7 @@ lively bar, enough to hide the call."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SftProgress:
-    """What a progress bar needs after each update."""
+    """The state that a progress bar shows after each update."""
 
     phase: int
     step: int
@@ -41,7 +41,7 @@ class SftProgress:
     """Of all phases."""
     last: SftStep
     heldout_loss: float | None
-    """As it was measured last, nats a token."""
+    """The held-out loss as it was measured last, nats a token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class SftReport:
 
     steps: int
     final_loss: float
-    """Of the last update's batch, nats a token."""
+    """The loss of the last update's batch, nats a token."""
     heldout_loss: float | None
     """Mean over the held-out examples, nats a token; None without any."""
     rows: list[dict[str, Any]]
@@ -126,7 +126,7 @@ class WarmStart:
             first += leg.steps
 
     def _until(self, leg_end: int) -> int:
-        """How many updates may follow before something else is to be done."""
+        """Return how many updates may follow before something else is to be done."""
         every = self._config.sft.checkpoint_every
         stops = [leg_end, *(update for update in self._measured if update > self._done)]
         if every:
@@ -134,7 +134,7 @@ class WarmStart:
         return min(stops) - self._done
 
     async def _steps(self, leg: Phase, first: int, count: int) -> None:
-        """The phase's next `count` updates, and what is due after the last of them."""
+        """Do the phase's next `count` updates, and what is due after the last of them."""
         calls, asked = first, STEPS_A_CALL
         while calls < first + count:
             began = time.perf_counter()

@@ -18,13 +18,13 @@ from stepcoder_dist.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """One leg of the warm start, in optimiser updates."""
+    """One phase of the warm start, in optimizer updates."""
 
     number: int
     steps: int
     warmup_steps: int
     learning_rate: float
-    """At the end of the warm-up; falls linearly to 0 at the phase's last step."""
+    """The rate at the end of the warm-up; it falls linearly to 0 at the phase's last step."""
     batch_samples: int
     seed: int
 
@@ -48,7 +48,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SftStep:
-    """What one optimiser update did."""
+    """The result of one optimizer update."""
 
     loss: float
     """Mean negative log-likelihood per completion token of the entire batch, in nats."""

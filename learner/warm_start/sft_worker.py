@@ -58,7 +58,7 @@ class SftWorker(Rank):
 
     @torch.no_grad()
     def heldout_loss(self) -> float:
-        """Mean negative log-likelihood per completion token of the held-out examples, in nats."""
+        """Return the held-out examples' mean negative log-likelihood, nats a completion token."""
         examples = self.examples.heldout
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         for part in self._deal(tuple(range(len(examples))), batching.lengths(examples)):
@@ -77,7 +77,7 @@ class SftWorker(Rank):
         manifest.verify(Path(folder), self.config, fixed_for_sft)
 
     def load(self, folder: str) -> None:
-        """Go on from a verified checkpoint."""
+        """Resume from a verified checkpoint."""
         checkpoint.load(Path(folder), {"policy": self.policy})
 
     def save_hf(self, folder: str, record: Mapping[str, Any]) -> None:
