@@ -8,7 +8,7 @@ right after a kill or a crash. The zygote holds the clocks, sweeps up, and sends
 host compares (`comparison.py`): expected values never enter the container. One child runs all
 tests of a program that leaves no state behind; a test that does not pass there runs again in a
 process of its own, and that counts (`judging.py`). An assert script runs in a second child, which
-calls the program over pipes and alone tells the verdict (`guest/script_run.py`); a problem's own
+calls the program over pipes and alone gives the verdict (`guest/script_run.py`); a problem's own
 checker in a child of its own, after the program's has ended (`checker.py`).
 
 Where to look:

@@ -48,7 +48,7 @@ class Absence:
         if left_s <= 0:
             raise SandboxFault(
                 f"{away}; waited {self._most_s:g} s for it (sandbox.engine_wait_s): start it, "
-                "then go on with --resume"
+                "then continue with --resume"
             ) from away
         await asyncio.sleep(min(pause_s, left_s))
 

@@ -27,12 +27,12 @@ from stepcoder_dist.problems.store import read_problems
 from stepcoder_dist.records import Problem, Verdict
 
 Problems = Mapping[str, Problem | ProblemError]
-"""By id; a row that cannot be used is in it as the error that tells why."""
+"""Problems by id; a row that cannot be used is in it as the error that says why."""
 
 MOST_FAULTS_IN_A_ROW = 32
-"""So many programs without a verdict one after the other: the sandbox is gone."""
+"""Programs without a verdict in a row after which the sandbox is given up."""
 _LINES = 20
-"""Reports over a whole file where no bar can be drawn."""
+"""Lines of progress over the entire file, where no bar can be drawn."""
 
 
 async def judge_rows(
@@ -89,7 +89,7 @@ async def judge_files(
 ) -> None:
     """Judge a JSONL file of programs; each verdict is in `out` as soon as it is there.
 
-    `resume`: go on with an `out` that was left unfinished. Raises `UserError` for a file that
+    `resume`: continue an `out` that was left unfinished. Raises `UserError` for a file that
     cannot be used, `MissingEngine`, and `SandboxFault` when the sandbox stays away.
     """
     if not programs.is_file():
@@ -124,7 +124,7 @@ async def judge_files(
                         tally.add(verdict)
             except BaseException:
                 kept = f"{out} keeps {counts.total()} of {total} verdicts"
-                console.print(f"{kept}; go on with --resume", highlight=False)
+                console.print(f"{kept}; continue with --resume", highlight=False)
                 raise
     shares = ", ".join(f"{n} {outcome}" for outcome, n in counts.most_common()) or "none"
     print(f"{out}: {counts.total()} verdicts ({shares})")  # noqa: T201 - the command's answer
@@ -242,8 +242,8 @@ def verdict_row(verdict: Verdict, source: str, tests_total: int) -> dict[str, An
 def _program_rows(path: Path) -> Iterable[Any]:
     for item in rows(path):
         if isinstance(item, ProblemError):
-            told = str(item).removeprefix(f"{path}:").removesuffix(f"; {FIX}")
-            yield ProblemError(f"line {told}")
+            reason = str(item).removeprefix(f"{path}:").removesuffix(f"; {FIX}")
+            yield ProblemError(f"line {reason}")
         else:
             yield item[1]
 
@@ -272,7 +272,7 @@ def _checked(row: Any, problems: Problems, seen: set[str]) -> tuple[str, Problem
     if problem is None:
         raise UserError(f"no problem {row.get('problem_id')!r} among the problems")
     if isinstance(problem, ProblemError):
-        # anew: an exception keeps the frames of every time that it was raised
+        # a new one: an exception keeps the frames of every time that it was raised
         raise ProblemError(str(problem))
     return source, problem
 

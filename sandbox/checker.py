@@ -102,9 +102,9 @@ def _check_compiled(report: RunReport) -> None:
         if report.phase in (layout.Phase.STARTING, layout.Phase.COMPILING):
             raise CheckerFault("the checker never began: its child was ended before")
         return
-    told = json.loads(report.structure)
-    if "error" in told:
-        raise ProblemError(f"its checker does not compile: {told['error']}")
+    description = json.loads(report.structure)
+    if "error" in description:
+        raise ProblemError(f"its checker does not compile: {description['error']}")
 
 
 def _opinion(report: RunReport, place: int, limits: Limits) -> Opinion | str:

@@ -18,7 +18,7 @@ def check_suite(tests: TestSuite) -> None:
     """Refuse what cannot be judged, before anything runs. Raises `ProblemError`."""
     if tests.test_code and not tests.entry_point:
         raise ProblemError(
-            "its test_code does not tell which function it tests; name it as entry_point"
+            "its test_code does not say which function it tests; name it as entry_point"
         )
     if not len(tests):
         raise ProblemError("it has no tests, and no tests is never a pass; add at least one")

@@ -40,7 +40,7 @@ _OVERHEAD_BYTES = 128 * 2**20
 """Zygote, standard input and output, temporary files: what a test's own limit does not count."""
 _SPARE_PROCESSES = 8
 _LAST_EVENTS_S = 2.0
-"""How long the engine may take to tell why a container has ended."""
+"""Seconds that the engine may take to report why a container has ended."""
 
 
 def connect() -> docker.DockerClient:
@@ -73,7 +73,8 @@ def engine_fault(what: str, error: Exception) -> SandboxFault:
     """What went wrong: an engine that is away, or one that is there and failed."""
     if not isinstance(error, requests.exceptions.ConnectionError | requests.exceptions.Timeout):
         try:
-            look_for_engine()  # anew: one that stops still answers on the connections that it has
+            # on a new connection: an engine that stops still answers on the old ones
+            look_for_engine()
         except EngineAway:
             pass
         else:
@@ -148,8 +149,8 @@ class Container:
         try:
             return self._attach_and_start(flags)
         except APIError as error:
-            told = str(error)
-            if not flags["sysctls"] or not ("sysctl" in told or "/proc/sys" in told):
+            reason = str(error)
+            if not flags["sysctls"] or not ("sysctl" in reason or "/proc/sys" in reason):
                 raise
         self.sysctls = {}
         with contextlib.suppress(APIError):
@@ -199,18 +200,18 @@ class Container:
             # by the engine's own clock, which may differ from ours
             now = datetime.fromisoformat(self._client.info()["SystemTime"]).timestamp()
             since = now - (time.monotonic() - begun)
-            told = self._client.events(
+            events = self._client.events(
                 since=int(since),
                 until=math.ceil(now + _LAST_EVENTS_S),
                 filters={"container": self._container.id, "event": ["oom", "die"]},
                 decode=True,
             )
-            for event in told:
+            for event in events:
                 if event["timeNano"] >= since * 1e9:
                     seen.add(event["Action"])
                 if "die" in seen:
                     break
-            told.close()
+            events.close()
         return {"oom", "die"} <= seen
 
     def alive(self) -> bool:

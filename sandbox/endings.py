@@ -1,4 +1,4 @@
-"""How a test ended, told from what the zygote saw and, where that leaves it open, the child's word.
+"""How a test ended: by what the zygote saw and, where that leaves it open, by the child's report.
 
 The zygote's word comes first: signals, clocks, memory kills, sizes. A child that lies about the
 rest gains nothing, since only a right answer passes.

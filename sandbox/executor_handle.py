@@ -131,7 +131,7 @@ class ExecutorHandle:
         except TimeoutError:
             raise SandboxFault(
                 f"{self.name} was not up within sandbox.start_timeout_s = {limit_s:g}; "
-                f"`ray status` tells whether a node has room for it ({resources.num_cpus:g} CPUs, "
+                f"`ray status` shows whether a node has room for it ({resources.num_cpus:g} CPUs, "
                 f"{resources.num_gpus:g} GPUs{''.join(f', {k}' for k in resources.custom)}), "
                 f"`ray logs actor` what it does"
             ) from None

@@ -194,10 +194,10 @@ class ExecutorPool:
         """Sums over the executors, and how many are up; dead ones count as nothing."""
         asked = (e.stats() for e in self._executors if e.up)
         answers = await asyncio.gather(*asked, return_exceptions=True)
-        told = [a for a in answers if isinstance(a, dict)]
-        total: dict[str, float] = {"executors": len(told), "restarts": self._restarts}
-        for name in {name for answer in told for name in answer}:
-            total[name] = sum(answer[name] for answer in told)
+        figures = [a for a in answers if isinstance(a, dict)]
+        total: dict[str, float] = {"executors": len(figures), "restarts": self._restarts}
+        for name in {name for answer in figures for name in answer}:
+            total[name] = sum(answer[name] for answer in figures)
         total |= {"waiting": self._queue.waiting, "in_flight": self._queue.running}
         return total | self._metrics.latest
 

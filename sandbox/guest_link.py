@@ -33,7 +33,7 @@ START_TIMEOUT_S = 60.0
 GRACE_S = 30.0
 """What a run may take beyond its tests' wall-clock limits before the container is given up."""
 SPARE_INPUT_BYTES = 32 * 2**20
-"""Inputs that a container has memory for beside a program's own."""
+"""Bytes of inputs that a container has memory for in addition to a program's own."""
 STARVED_SHARE = 0.1
 """Of its wall time that a program spent waiting for a processor, to be given another try."""
 _MOST_STRUCTURE_BYTES = 64 * 2**20
@@ -189,8 +189,8 @@ class GuestLink:
         if greeting != READY:
             raise SandboxFault(f"the zygote said {greeting!r} instead of its greeting")
         (length,) = LENGTH.unpack(self._channel.receive(LENGTH.size, START_TIMEOUT_S))
-        told = json.loads(self._channel.receive(length, START_TIMEOUT_S))
-        return tuple(told["python"])
+        about = json.loads(self._channel.receive(length, START_TIMEOUT_S))
+        return tuple(about["python"])
 
     def run(self, order: RunOrder, blobs: list[bytes]) -> RunReport:
         """Run one child. Raises `SandboxFault` for no report in time, or no sense in it."""
@@ -245,9 +245,9 @@ class GuestLink:
         self._channel.close()
 
 
-def _phase(told: int) -> Phase:
+def _phase(number: int) -> Phase:
     """A phase that does not exist was written by the program: it has been running."""
-    return Phase(told) if told in _PHASES else Phase.RUNNING
+    return Phase(number) if number in _PHASES else Phase.RUNNING
 
 
 def _record(block: bytes, test: int) -> TestRecord:

@@ -98,8 +98,8 @@ def _not_started(reason: str) -> Trouble:
 
 def _shortened(reason: str) -> str:
     """An engine's error without the address that it was asked at."""
-    told = re.search(r'\("(.*)"\)$', reason)
-    return (told[1] if told else reason)[:200]
+    quoted = re.search(r'\("(.*)"\)$', reason)
+    return (quoted[1] if quoted else reason)[:200]
 
 
 def _from_inside(
@@ -112,8 +112,8 @@ def _from_inside(
     if standard:
         return Trouble(
             f"an unprivileged user of its Python {version} cannot import {', '.join(standard)}",
-            "install the standard library whole (Debian: libpython3-stdlib); if it is there, let "
-            "every user read it: RUN chmod -R a+rX on its folder",
+            "install the complete standard library (Debian: libpython3-stdlib); if it is there, "
+            "let every user read it: RUN chmod -R a+rX on its folder",
         )
     for name, (kind, why) in missing.items():
         if kind == "ModuleNotFoundError":

@@ -2,8 +2,8 @@
 
     one child for all tests ── a test that passed there has passed
                             └─ every other is run again in a process of its own, and that counts
-    a problem's own checker ── a child after the program's, which tells of each answer
-    an assert script ── a test of its own after the others; its process tells the verdict
+    a problem's own checker ── a child after the program's, which judges each answer
+    an assert script ── a test of its own after the others; its process gives the verdict
     worst test = the program's outcome
 
 The first test of a child has a fresh process by nature, so its result counts at once. Runs on a
@@ -72,7 +72,7 @@ class _Judge:
         self._opinions: dict[int, checker.Opinion] = {}
         self._inputs = pack_inputs(tests)
         self._again: set[int] = set()
-        """Tests that did not pass beside others, or were cut off."""
+        """Tests that did not pass together with others, or were cut off."""
         self._starved: set[int] = set()
         """Tests whose child was killed for wall time while it waited for a processor."""
 
@@ -161,14 +161,14 @@ class _Judge:
             return LineStructure(
                 code_lines=frozenset(), follows=((),) * self._lines, comment_lines=frozenset()
             )
-        told = json.loads(report.structure)
-        if "error" in told:
-            raise _DoesNotCompile(str(told["error"]))
-        if "setup_error" in told:
-            raise ProblemError(f"its setup_code does not compile: {told['setup_error']}")
-        self._trusted = self._trusted and bool(told.get("trusted")) and not report.meddled
-        self._share = not told.get("alone", True)
-        return read_structure(told, self._lines)
+        description = json.loads(report.structure)
+        if "error" in description:
+            raise _DoesNotCompile(str(description["error"]))
+        if "setup_error" in description:
+            raise ProblemError(f"its setup_code does not compile: {description['setup_error']}")
+        self._trusted = self._trusted and bool(description.get("trusted")) and not report.meddled
+        self._share = not description.get("alone", True)
+        return read_structure(description, self._lines)
 
     # ── results ──────────────────────────────────────────────────────────────────────────────
 

@@ -1,4 +1,4 @@
-"""What a child tells of its program's lines, checked: which share a fate, which have run."""
+"""A child's report on its program's lines, checked: which share a fate, which have run."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from stepcoder_dist.errors import SandboxFault
 from stepcoder_dist.records import LineStructure
 
 
-def read_structure(told: dict[str, Any], lines: int) -> LineStructure:
+def read_structure(description: dict[str, Any], lines: int) -> LineStructure:
     """Read a description of a program of `lines` lines. Raises `SandboxFault` for nonsense."""
     try:
-        follows = told["follows"]
-        sets = [tuple(_lines(entry, lines)) for entry in told["sets"]]
+        follows = description["follows"]
+        sets = [tuple(_lines(entry, lines)) for entry in description["sets"]]
         described = LineStructure(
-            code_lines=frozenset(_lines(told["code"], lines)),
+            code_lines=frozenset(_lines(description["code"], lines)),
             follows=tuple(sets[index] for index in follows),
-            comment_lines=frozenset(_lines(told["comments"], lines)),
+            comment_lines=frozenset(_lines(description["comments"], lines)),
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise SandboxFault(f"a program's lines were described wrongly: {error}") from None

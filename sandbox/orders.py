@@ -1,4 +1,4 @@
-"""What a zygote is told to do: an order under the limits, and the blobs that go with it."""
+"""What a zygote is asked to do: an order under the limits, and the blobs that go with it."""
 
 from __future__ import annotations
 

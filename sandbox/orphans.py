@@ -1,4 +1,4 @@
-"""Containers that nobody owns any more: told by their labels, removed at the next start.
+"""Containers that nobody owns any more: found by their labels, removed at the next start.
 
 A container ends by itself when its owner does, for its standard input is closed then. This is for
 the rest: an engine that was stopped meanwhile, a container that never started, one that could not

@@ -25,7 +25,7 @@ _LONGEST_KEY = 10**400
 
 @dataclass(slots=True)
 class Terms:
-    """On which a comparison goes on."""
+    """The terms of a comparison, passed down to the parts of a value."""
 
     tolerance: float
     """Relative and absolute, of expected floats; 0: none."""
@@ -38,8 +38,8 @@ def equal(expected: Any, actual: Any, terms: Terms) -> bool:
     """Compare two values of any kind."""
     for kind, accepted, compare in _BY_KIND:
         if isinstance(expected, kind):
-            stands = list if terms.strict and kind is list else accepted
-            return isinstance(actual, stands) and compare(expected, actual, terms)
+            equivalent = list if terms.strict and kind is list else accepted
+            return isinstance(actual, equivalent) and compare(expected, actual, terms)
     return bool(expected == actual)
 
 
@@ -179,4 +179,4 @@ _BY_KIND: tuple[tuple[Any, Any, Callable[[Any, Any, Terms], bool]], ...] = (
     (dict, dict, _equal_dict),
     (set | frozenset, set | frozenset, _equal_set),
 )
-"""What is expected, what may stand for it, and how the two compare."""
+"""The type that is expected, those accepted for it, and how the two are compared."""

@@ -38,7 +38,7 @@ class Latencies:
 
 
 class ProgramMetrics:
-    """Of the whole pool, in the driver."""
+    """The metrics of the entire pool, kept in the driver."""
 
     def __init__(self) -> None:
         self._latencies = Latencies()

@@ -59,12 +59,12 @@ def process() -> list[Finding]:
 
 
 def _engine(client: Any) -> Finding:
-    version, told = client.version(), client.info()
+    version, info = client.version(), client.info()
     seen = (
         f"engine {version.get('Version', '?')}, API {version.get('ApiVersion', '?')}, control "
-        f"groups v{told.get('CgroupVersion', '1')}, storage {told.get('Driver', '?')}"
+        f"groups v{info.get('CgroupVersion', '1')}, storage {info.get('Driver', '?')}"
     )
-    if not any("seccomp" in option for option in told.get("SecurityOptions") or ()):
+    if not any("seccomp" in option for option in info.get("SecurityOptions") or ()):
         fix = "use a kernel with CONFIG_SECCOMP_FILTER and an engine that uses it"
         return Finding("Docker", Mark.CAUTION, f"{seen}; no seccomp", fix)
     return Finding("Docker", Mark.WORKS, seen)

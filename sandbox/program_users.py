@@ -12,6 +12,9 @@ _PLACES = itertools.count(random.randrange(APART))
 
 
 def next_user() -> int:
-    """A user id that no other zygote of this process has: RLIMIT_NPROC counts by user, on the
-    whole machine. Other processes of ours begin at a random place."""
+    """Return a user id that no other zygote of this process has.
+
+    RLIMIT_NPROC counts by user, on the entire machine. Other processes of ours begin at a random
+    place.
+    """
     return _FIRST + next(_PLACES) % APART

@@ -1,4 +1,4 @@
-"""Runs beside each other, and runs that have the machine to themselves.
+"""Runs next to each other, and runs that have the machine to themselves.
 
 A wall-clock limit says little about a program that had to wait for a processor, so such a run is
 done again when the pool's other runs have ended. Runs in quiet time go first: what is asked for
@@ -26,7 +26,7 @@ class QuietTime:
 
     @contextlib.contextmanager
     def busy(self) -> Iterator[None]:
-        """Run beside others, after those who need quiet."""
+        """Run next to others, after those who need quiet."""
         with self._changed:
             self._changed.wait_for(lambda: not self._asked)
             self._busy += 1
@@ -39,7 +39,7 @@ class QuietTime:
 
     @contextlib.contextmanager
     def quiet(self, patience_s: float) -> Iterator[None]:
-        """Run when the others have ended, or beside those that have not after `patience_s`."""
+        """Run when the others have ended, or next to those that have not after `patience_s`."""
         with self._changed:
             self._asked += 1
             self._changed.wait_for(lambda: not self._busy, patience_s)

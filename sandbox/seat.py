@@ -1,4 +1,4 @@
-"""One place of a pool: at most one worker, used by one thread, made anew when it breaks."""
+"""One place of a pool: at most one worker, used by one thread, replaced when it breaks."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Seat:
         self._discard()
 
     def ready(self) -> Worker:
-        """The worker, started anew where it is missing or broken. Raises `SandboxFault`."""
+        """Return the worker, started again if it is missing or broken. Raises `SandboxFault`."""
         with self._lock:
             if self._abandoned:
                 raise SandboxFault("the sandbox is closed")

@@ -1,9 +1,9 @@
-"""The file of verdicts that `stepcoder judge` writes, and what it takes to go on with one.
+"""The file of verdicts that `stepcoder judge` writes, and the checks before one is resumed.
 
     V.jsonl               one verdict a line, in the order in which they came
     V.jsonl.inputs.json   digests of the problems and programs that they are about
 
-A line is there whole or is cut off at the next start, so each program has its verdict once. The
+A line that is not complete is cut off at the next start, so each program has its verdict once. The
 programs' file may have grown meanwhile; anything else that changed is refused.
 """
 
@@ -25,7 +25,7 @@ from stepcoder_dist.host.files import file_digest, file_lock, json_lines, output
 DUPLICATE = "a second program with the id "
 """How the detail of a row begins that repeats an id: it says nothing about the first one."""
 
-_ANOTHER = "go on without --resume into another --out, or with the files it was begun with"
+_ANOTHER = "continue without --resume into another --out, or with the files it was begun with"
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class Standing:
 
 
 def refusal(verdict: dict[str, Any]) -> str:
-    """What tells one row that cannot be judged from another."""
+    """The identity of a row that cannot be judged."""
     return json.dumps([verdict.get(key) for key in ("program_id", "problem_id", "detail")])
 
 
@@ -72,7 +72,7 @@ class VerdictFile:
         self.path = out
         self.standing = Standing()
         self.kept_older: Path | None = None
-        """Where verdicts went that lay in `out` and are not gone on with."""
+        """Where the verdicts were moved that `out` held and that are not continued."""
         self._inputs = out.with_name(out.name + ".inputs.json")
         for source in (problems, programs):
             output_file.refuse_to_replace(source, out)
@@ -118,9 +118,9 @@ class VerdictFile:
 
     def _check_inputs(self, problems: Path, programs: Path) -> None:
         try:
-            told = json.loads(self._inputs.read_bytes() or b"{}")
+            recorded = json.loads(self._inputs.read_bytes() or b"{}")
             for name, path in (("problems", problems), ("programs", programs)):
-                then = told.get(name)
+                then = recorded.get(name)
                 if then is None:
                     continue
                 grown = name == "programs"
@@ -130,9 +130,9 @@ class VerdictFile:
             raise UserError(f"{self._inputs}: not what judge writes there; remove it") from None
 
     def _write_inputs(self, problems: Path, programs: Path) -> None:
-        told = {"problems": _digest(problems), "programs": _digest(programs)}
+        digests = {"problems": _digest(problems), "programs": _digest(programs)}
         # in place: another file would not have the lock
-        self._inputs.write_text(json.dumps(told) + "\n", encoding="ascii")
+        self._inputs.write_text(json.dumps(digests) + "\n", encoding="ascii")
 
     # ── what is there already ────────────────────────────────────────────────────────────────
 
@@ -148,12 +148,12 @@ class VerdictFile:
 
 def _verdict(line: bytes, where: str) -> dict[str, Any]:
     try:
-        told = json.loads(line)
-        if isinstance(told["outcome"], str) and {"program_id", "problem_id"} <= told.keys():
-            return dict(told)
+        verdict = json.loads(line)
+        if isinstance(verdict["outcome"], str) and {"program_id", "problem_id"} <= verdict.keys():
+            return dict(verdict)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
-    raise UserError(f"{where}: not a verdict; --resume goes on with files that judge wrote")
+    raise UserError(f"{where}: not a verdict; --resume continues files that judge wrote")
 
 
 def _digest(path: Path, first_bytes: int | None = None) -> dict[str, Any] | None:

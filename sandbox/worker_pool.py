@@ -1,4 +1,4 @@
-"""N places to run programs, one program in a place at a time; a broken place is made anew.
+"""N places to run programs, one program in a place at a time; a broken place is replaced.
 
 A *worker* is a live zygote, in a container or not. A *seat* (`seat.py`) owns at most one and
 replaces it when it breaks or is not clean. Judging blocks, so each seat works on a thread of its

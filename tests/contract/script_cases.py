@@ -194,7 +194,7 @@ REFUSED = {
     "without a call": script("assert f\n"),
     "a function as an argument": script("assert f(lambda: 1)\n"),
     "needs a missing module": script("import no_such_module\nassert f(1)\n"),
-    "does not tell which function": script("def check(candidate):\n    assert candidate(1)\n", ""),
+    "does not say which function": script("def check(candidate):\n    assert candidate(1)\n", ""),
 }
 
 HOSTILE_SCRIPTED = {

@@ -80,7 +80,7 @@ def test_a_signal_ends_it_cleanly_and_resume_judges_the_rest(tmp_path, backend, 
     output = finish(running, 128 + by)
     kept = len(verdicts(tmp_path))
     assert 40 <= kept < 400
-    assert f"v.jsonl keeps {kept} of 400 verdicts; go on with --resume" in output
+    assert f"v.jsonl keeps {kept} of 400 verdicts; continue with --resume" in output
     assert f"stepcoder: stopped by {by.name}" in output
     if backend == "docker":
         assert containers_of(running.pid) == []

@@ -192,7 +192,7 @@ def test_what_was_judged_before_an_interruption_is_kept(folder, monkeypatch, cap
     folder.write(folder.programs, [program("p1"), program("p2"), program("p3", "stop")])
     with pytest.raises(asyncio.CancelledError):
         folder.judge(monkeypatch)
-    assert "v.jsonl keeps 2 of 3 verdicts; go on with --resume" in capsys.readouterr().err
+    assert "v.jsonl keeps 2 of 3 verdicts; continue with --resume" in capsys.readouterr().err
     assert folder.told() == {("p1", "passed"): 1, ("p2", "passed"): 1}
 
 
@@ -236,8 +236,8 @@ def write_no_verdict(folder: Folder) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (change_a_source, r"v\.jsonl is about other programs than .*c\.jsonl; go on without"),
-        (change_a_problem, r"v\.jsonl is about other problems than .*p\.jsonl; go on without"),
+        (change_a_source, r"v\.jsonl is about other programs than .*c\.jsonl; continue without"),
+        (change_a_problem, r"v\.jsonl is about other problems than .*p\.jsonl; continue without"),
         (drop_a_program, r"v\.jsonl: holds 1 verdicts on programs that are not in .*'p1'"),
         (change_a_programs_problem, r"'p1' was judged for problem 't/1', not 't/2'"),
         (write_no_verdict, r"v\.jsonl:1: not a verdict"),
