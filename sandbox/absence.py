@@ -25,7 +25,7 @@ def pauses() -> Iterator[float]:
 
 
 class Absence:
-    """Since when the engine is away. Belongs to one event loop; `over` may come from any thread."""
+    """The time since which the engine is away, for one event loop; any thread may call `over`."""
 
     def __init__(self, most_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._most_s = most_s
@@ -34,7 +34,7 @@ class Absence:
         self._last_seen = 0.0
 
     def over(self) -> None:
-        """It answers."""
+        """Record that the engine answers."""
         self._since = None
 
     async def wait(self, away: EngineAway, pause_s: float) -> None:

@@ -131,7 +131,7 @@ async def judge_files(
 
 
 def sandbox_gone() -> FaultStreak:
-    """The programs in a row without a verdict after which a command ends with `SandboxFault`."""
+    """Count the programs without a verdict in a row; too many end a command with `SandboxFault`."""
     return FaultStreak(
         MOST_FAULTS_IN_A_ROW,
         lambda n, last: SandboxFault(f"{n} programs in a row without a verdict; the last: {last}"),
@@ -194,7 +194,7 @@ _Judgeable = tuple[dict[str, Any], str, Problem]
 def _judgeable(
     programs: Iterable[Any], problems: Problems, standing: Standing
 ) -> Iterator[_Judgeable | dict[str, Any]]:
-    """What is to be judged, and the verdicts on rows that cannot be."""
+    """Yield what is to be judged, and the verdicts on rows that cannot be."""
     seen: set[str] = set()
     for row in programs:
         ids = _ids(row)

@@ -108,7 +108,7 @@ def _check_compiled(report: RunReport) -> None:
 
 
 def _opinion(report: RunReport, place: int, limits: Limits) -> Opinion | str:
-    """What the checker said of the case at this place, or what went wrong."""
+    """Return what the checker said of the case at this place, or what went wrong."""
     if place and not report.records[place].begun:
         return "it did not come so far"
     ended = ending(report, place, limits, called=True)

@@ -53,7 +53,7 @@ def _check_limits(tests: TestSuite) -> None:
 
 
 def check_source(source: str) -> None:
-    """Raises `ProblemError` for a source that is no text or too large to be a program."""
+    """Raise `ProblemError` for a source that is no text or too large to be a program."""
     if not isinstance(source, str):
         raise ProblemError(f"the source is a {type(source).__name__}, not text")
     if len(source) > MOST_SOURCE_CHARS:
@@ -61,7 +61,7 @@ def check_source(source: str) -> None:
 
 
 def asks_for_large_stacks(source: str) -> bool:
-    """True where a source names what gives a thread, or the program itself, a large stack."""
+    """Return whether a source names what gives a thread, or the program itself, a large stack."""
     return "stack_size" in source or "RLIMIT_STACK" in source
 
 

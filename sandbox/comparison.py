@@ -155,7 +155,7 @@ def _shape(line: Line) -> tuple[Any, list[float]]:
 
 
 def _pair_up(wanted: list[Any], actual: list[Any]) -> bool:
-    """Whether each line has a partner of its own among the others of its shape.
+    """Return whether each line has a partner of its own among the others of its shape.
 
     Sorted by their numbers they pair at once; but for lines of several numbers that differ by
     less than the tolerance, whose partners are searched for.

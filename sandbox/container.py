@@ -55,7 +55,7 @@ def connect() -> docker.DockerClient:
 
 
 def look_for_engine() -> None:
-    """Raises `EngineAway` while the engine that the environment names does not answer."""
+    """Raise `EngineAway` while the engine that the environment names does not answer."""
     _client().close()
 
 
@@ -83,7 +83,7 @@ def engine_fault(what: str, error: Exception) -> SandboxFault:
 
 
 def check_image(client: docker.DockerClient, image: str) -> None:
-    """Raises `MissingEngine` where the engine lacks the image."""
+    """Raise `MissingEngine` where the engine lacks the image."""
     try:
         client.images.get(image)
     except ImageNotFound:
@@ -93,7 +93,7 @@ def check_image(client: docker.DockerClient, image: str) -> None:
 
 
 def how_to_get(image: str) -> str:
-    """A command that brings a missing image."""
+    """Return a command that brings a missing image."""
     if image == "stepcoder-sandbox:latest":
         return "make sandbox-image"
     return f"docker pull {image}, or make sandbox-image IMAGE={image}"

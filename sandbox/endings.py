@@ -43,7 +43,7 @@ class Ending:
 
 
 def ending(report: RunReport, place: int, limits: Limits, *, called: bool) -> Ending:
-    """How the test at this place of a run ended. `called`: its answer is a return value."""
+    """Decide how the test at this place of a run ended. `called`: its answer is a return value."""
     record = report.records[place]
     was_last = place == max(0, report.last_begun)
     if was_last:

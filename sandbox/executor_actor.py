@@ -83,7 +83,7 @@ class ExecutorActor:
             self._metrics.show(pool.stats)
 
     async def stats(self) -> dict[str, float]:
-        """Counters since the start, by the names of `seat.PoolStats`."""
+        """Return the counters since the start, by the names of `seat.PoolStats`."""
         return asdict(self._started().stats)
 
     async def close(self) -> None:

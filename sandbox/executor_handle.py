@@ -86,7 +86,7 @@ class ExecutorHandle:
         return verdict
 
     async def stats(self) -> dict[str, float]:
-        """Counters of its containers, by the names of `seat.PoolStats`."""
+        """Return the counters of its containers, by the names of `seat.PoolStats`."""
         counters: dict[str, float] = await self.actor.stats.remote()
         return counters
 
@@ -111,7 +111,7 @@ class ExecutorHandle:
         self.actor, self._ready = None, None
 
     def _process(self) -> Any:
-        """The actor, made where there is none."""
+        """Return the actor, made where there is none."""
         if self.actor is None:
             resources = self._config.resources
             actor_class = ray.remote(ExecutorActor).options(

@@ -191,7 +191,7 @@ class ExecutorPool:
         )
 
     async def stats(self) -> dict[str, float]:
-        """Sums over the executors, and how many are up; dead ones count as nothing."""
+        """Return sums over the executors, and how many are up; dead ones count as nothing."""
         asked = (e.stats() for e in self._executors if e.up)
         answers = await asyncio.gather(*asked, return_exceptions=True)
         figures = [a for a in answers if isinstance(a, dict)]

@@ -42,7 +42,7 @@ class FairQueue(Generic[Place]):
         self.running = 0
 
     def add(self, place: Place) -> None:
-        """A place is free, for the first time or again."""
+        """Add a place that is free, for the first time or again."""
         self._free.append(place)
         self._hand_out()
 
@@ -72,7 +72,7 @@ class FairQueue(Generic[Place]):
             raise
 
     def done(self, key: Hashable) -> None:
-        """A program that got a place runs no more."""
+        """Record that a program which got a place has ended."""
         self.running -= 1
         self._running[key] -= 1
         if not self._running[key]:

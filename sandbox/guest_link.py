@@ -73,7 +73,7 @@ class Channel(Protocol):
         ...
 
     def silent(self) -> bool:
-        """True while nothing has come that was not asked for, not even the end."""
+        """Return whether nothing has come that was not asked for, not even the end."""
         ...
 
     def close(self) -> None: ...
@@ -102,7 +102,7 @@ class TestRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """What became of one run."""
+    """The result of one run."""
 
     status: int
     """Exit code, or −signal."""
@@ -156,7 +156,7 @@ class RunReport:
 
     @property
     def starved(self) -> bool:
-        """Killed for wall time that it could not use: the machine was busy.
+        """Whether it was killed for wall time that it could not use: the machine was busy.
 
         A program that only sleeps waits for no processor; one that is killed for wall time and
         would not have been alone has waited for most of it.

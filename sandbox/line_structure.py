@@ -32,7 +32,7 @@ def _lines(numbers: list[int], lines: int) -> list[int]:
 
 
 def marked_lines(lines: bytes) -> list[int]:
-    """1-based lines whose byte is set; index 0 is never used."""
+    """Return the 1-based lines whose byte is set; index 0 is never used."""
     found, at = [], lines.find(1)
     while at > 0:
         found.append(at)

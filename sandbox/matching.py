@@ -15,7 +15,7 @@ MOST = 300
 def all_paired(
     left: Sequence[Left], right: Sequence[Right], fits: Callable[[Left, Right], bool]
 ) -> bool:
-    """Whether the left ones can each have another one of the right for a partner that fits."""
+    """Return whether the left ones can each have a partner of their own on the right that fits."""
     partners = [[place for place, other in enumerate(right) if fits(one, other)] for one in left]
     owner: dict[int, int] = {}
     return all(_finds_partner(place, partners, owner, set()) for place in range(len(left)))

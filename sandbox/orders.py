@@ -35,7 +35,7 @@ def order_for(
 
 
 def pack_script(script: str, setup_code: str, entry_point: str) -> bytes:
-    """The one input of an order for an assert script."""
+    """Return the one input of an order for an assert script."""
     spec = {"script": script, "setup_code": setup_code, "entry_point": entry_point}
     return json.dumps(spec).encode("ascii")
 
@@ -55,7 +55,7 @@ def pack_program(
 
 
 def pack_inputs(tests: TestSuite) -> list[bytes]:
-    """Every input as it is sent. Raises `ProblemError`."""
+    """Return every input as it is sent. Raises `ProblemError`."""
     if tests.fn_name is None:
         return [text.encode("utf-8", "surrogatepass") for text in tests.inputs]
     try:

@@ -29,7 +29,7 @@ IN_USE: set[str] = set()
 
 
 def owner_labels() -> dict[str, str]:
-    """Labels of a container that this process starts."""
+    """Return the labels of a container that this process starts."""
     return {
         RUN_LABEL: RUN_ID,
         OWNER_LABEL: owner(),

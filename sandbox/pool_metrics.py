@@ -86,7 +86,7 @@ class ProgramMetrics:
 
 
 class ContainerMetrics:
-    """Of one executor, in its process."""
+    """The metrics of one executor, kept in its process."""
 
     def __init__(self, executor: str) -> None:
         tags: dict[str, Any] = {"tag_keys": ("executor",)}

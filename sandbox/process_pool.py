@@ -158,7 +158,7 @@ class PipeChannel:
 
 
 def _interpreter() -> tuple[str, int | None]:
-    """A Python, and the user that its children become: nobody's where we are root.
+    """Return a Python, and the user that its children become: nobody's where we are root.
 
     An interpreter under a home folder cannot be read by another user: then the system's own is
     taken, and where there is none the children stay root.

@@ -81,7 +81,7 @@ class Seat:
             self.ready()
 
     def abandon(self) -> None:
-        """Close for good, from any thread: a run that is under way ends with a fault."""
+        """Close permanently, from any thread: a run that is under way ends with a fault."""
         with self._lock:
             self._abandoned = True
             worker, self._worker = self._worker, None

@@ -52,7 +52,7 @@ class Standing:
         return True
 
     def holds_refusal(self, verdict: dict[str, Any]) -> bool:
-        """True once for each such row of the file."""
+        """Return True once for each such row of the file."""
         key = refusal(verdict)
         found = self.refused[key] > 0
         self.refused[key] -= found
@@ -157,7 +157,7 @@ def _verdict(line: bytes, where: str) -> dict[str, Any]:
 
 
 def _digest(path: Path, first_bytes: int | None = None) -> dict[str, Any] | None:
-    """Length and SHA-256 of a file or its beginning; None for a folder."""
+    """Return length and SHA-256 of a file or its beginning; None for a folder."""
     if not path.is_file():
         return None
     return file_digest.of(path, first_bytes)

@@ -6,12 +6,12 @@ _DETAIL_CHARS = 60
 
 
 def printable(text: str) -> str:
-    """A program's words, without what a terminal would obey."""
+    """Return a program's words, without what a terminal would obey."""
     return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
 
 
 def short(value: object) -> str:
-    """A value in at most 60 characters."""
+    """Return a value in at most 60 characters."""
     try:
         text = repr(value)
     except ValueError:  # an integer with more digits than Python prints

@@ -189,7 +189,7 @@ class WorkerPool:
             self._queue.add(seat)
 
     def _behind(self, work: Coroutine[None, None, None]) -> None:
-        """Do it in the background; `close` waits for it."""
+        """Run it in the background; `close` waits for it."""
         task = asyncio.ensure_future(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)

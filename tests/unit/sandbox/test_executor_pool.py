@@ -224,7 +224,7 @@ def test_an_executor_that_no_node_has_room_for_is_a_fault_that_says_what_to_look
 ):
     async def run() -> None:
         Actor.never_placed = True
-        with pytest.raises(SandboxFault, match=r"start_timeout_s = 0.2; `ray status` tells"):
+        with pytest.raises(SandboxFault, match=r"start_timeout_s = 0.2; `ray status` shows"):
             await pool.start()
         Actor.never_placed = False
         await pool.start()
