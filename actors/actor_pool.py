@@ -256,12 +256,9 @@ class ActorPool:
 
     async def _replace_process(self, slot: Slot) -> None:
         await self._end(slot)
-        resources = self._config.actors.resources
         actor_class = ray.remote(RolloutActor).options(
             name=slot.name,
-            num_cpus=resources.num_cpus,
-            num_gpus=resources.num_gpus,
-            resources=dict(resources.custom),
+            **self._config.actors.resources.reserved,
             **self._placement(self._slots.index(slot)),
             # The pool replaces processes itself: it must know when the weights are gone.
             max_restarts=0,

@@ -99,9 +99,7 @@ class RankGroup:
         for rank, name in enumerate(self._names):
             options = actor_class.options(
                 name=name,
-                num_cpus=resources.num_cpus,
-                num_gpus=resources.num_gpus,
-                resources=resources.custom,
+                **resources.reserved,
                 **self._placement(rank),
                 max_restarts=0,
                 runtime_env={"env_vars": environment},

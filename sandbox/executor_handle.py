@@ -113,12 +113,8 @@ class ExecutorHandle:
     def _process(self) -> Any:
         """Return the actor, made where there is none."""
         if self.actor is None:
-            resources = self._config.resources
             actor_class = ray.remote(ExecutorActor).options(
-                name=self.name,
-                num_cpus=resources.num_cpus,
-                num_gpus=resources.num_gpus,
-                resources=dict(resources.custom),
+                name=self.name, **self._config.resources.reserved
             )
             self.actor = actor_class.remote(self.name, self._config)
         return self.actor

@@ -31,6 +31,15 @@ class ProcessResources(Section):
     custom: dict[str, PositiveFloat] = Field(default_factory=dict)
     """Custom Ray resources, to pin a pool to some nodes: `{ sandbox_node = 0.1 }`."""
 
+    @property
+    def reserved(self) -> dict[str, Any]:
+        """The options of a Ray actor that reserve them."""
+        return {
+            "num_cpus": self.num_cpus,
+            "num_gpus": self.num_gpus,
+            "resources": dict(self.custom),
+        }
+
 
 class ActorsConfig(Section):
     """The rollout pool."""
