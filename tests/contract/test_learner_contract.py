@@ -32,7 +32,7 @@ class HfTarget:
         self.model = AutoModelForCausalLM.from_pretrained(folder)
         self.current = -1
         self.fault = ""
-        """What goes wrong: `version`, `weights`, nothing, or death in one of the methods."""
+        """What goes wrong: `version`, `weights`, or nothing."""
 
     def start_update(self, version: int) -> None:
         del version
@@ -40,7 +40,6 @@ class HfTarget:
     def load_bucket(self, bucket: WeightBucket) -> None:
         import torch
 
-        self._die_in("load_bucket")
         assert zlib.crc32(bucket.data) == bucket.checksum
         raw, start = torch.frombuffer(bytearray(bucket.data), dtype=torch.uint8), 0
         for name, dtype, shape in zip(bucket.names, bucket.dtypes, bucket.shapes, strict=True):
@@ -61,7 +60,6 @@ class HfTarget:
     def probe(self, token_ids: Sequence[int]) -> WeightProbe:
         import torch
 
-        self._die_in("probe")
         with torch.no_grad():
             logits = self.model(torch.tensor([list(token_ids)])).logits[0]
         logprobs = torch.log_softmax(logits, dim=-1)
@@ -76,8 +74,35 @@ class HfTarget:
     def spoil(self, fault: str) -> None:
         self.fault = fault
 
+
+class DyingTarget:
+    """A rollout actor that takes whatever it is sent until its process ends in `moment`."""
+
+    def __init__(self, moment: str) -> None:
+        self.moment = moment
+
+    def start_update(self, version: int) -> None:
+        del version
+
+    def load_bucket(self, bucket: WeightBucket) -> None:
+        del bucket
+        self._die_in("load_bucket")
+
+    def finish_update(self, version: int, buckets: int) -> None:
+        del version, buckets
+
+    def abort_update(self, version: int) -> None:
+        del version
+
+    def probe(self, token_ids: Sequence[int]) -> WeightProbe:
+        self._die_in("probe")
+        raise AssertionError(f"it was to die in {self.moment}, not to be asked {token_ids}")
+
+    def version(self) -> int:
+        return -1
+
     def _die_in(self, method: str) -> None:
-        if self.fault == method:
+        if self.moment == method:
             os._exit(1)
 
 
@@ -126,12 +151,11 @@ class Real(Harness):
         import ray
 
         self.learner = learner
-        self.actor_class = ray.remote(HfTarget)
-        self.folder = folder
-        self.actors = [self.another() for _ in range(2)]
+        self.actors = [ray.remote(HfTarget).remote(folder) for _ in range(2)]
+        self.dying_class = ray.remote(DyingTarget)
 
-    def another(self) -> Any:
-        return self.actor_class.remote(self.folder)
+    def one_that_dies(self, moment: str) -> Any:
+        return self.dying_class.remote(moment)
 
     def targets(self) -> list[Any]:
         return list(self.actors)
@@ -296,8 +320,7 @@ def test_a_target_that_dies_in_a_push_is_passed_over_and_the_others_get_it(
 
     async def scenario() -> None:
         step = await real.learner.step(trajectories(6, seed=1))
-        dying, (good, _) = real.another(), real.targets()
-        await dying.spoil.remote(moment)
+        dying, (good, _) = real.one_that_dies(moment), real.targets()
 
         version = await real.learner.publish([dying, good], deadline_s=60)
 

@@ -15,6 +15,7 @@ pytest.importorskip("vllm")
 pytest.importorskip("deepspeed")
 
 from stepcoder_dist.config import SandboxConfig
+from stepcoder_dist.doctor import checkup, examination
 from stepcoder_dist.errors import MissingEngine
 from stepcoder_dist.run.reservations import demand
 from stepcoder_dist.run.run_file import load
@@ -72,7 +73,9 @@ def test_an_engine_without_the_image_fails_though_auto_would_go_without_an_engin
     assert found["sandbox image"]["fix"].startswith("docker pull stepcoder-none:latest, or ")
 
 
-def test_a_cluster_is_asked_for_its_size_and_held_against_the_run(local_ray: None) -> None:
+def test_a_cluster_is_asked_for_its_size_and_held_against_the_run(
+    local_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     del local_ray
     import ray
 
@@ -82,7 +85,11 @@ def test_a_cluster_is_asked_for_its_size_and_held_against_the_run(local_ray: Non
     found = doctor("deploy/runs/demo.toml", *small, code=0, RAY_ADDRESS=address)
     assert found["Ray"]["seen"].startswith(f"cluster at {address}: 1 nodes, 8 CPU, 0 GPU")
     assert found["Ray's size"]["seen"] == f"the run asks for {asked:g} CPU"
-    large = ("--set", "actors.number=60")
-    more = doctor("deploy/runs/demo.toml", *large, code=1, RAY_ADDRESS=address)
-    assert "the run asks the Ray cluster for " in more["Ray's size"]["seen"]
-    assert "CPU (it has 8)" in more["Ray's size"]["seen"]
+
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    large = load(ROOT / "deploy/runs/demo.toml", ["actors.number=60"])
+    (probe,) = [probe for probe in checkup.probes(large, local=False) if probe.subject == "Ray"]
+    more = {finding.subject: finding for finding in examination.run_probe(probe)}
+    assert "the run asks the Ray cluster for " in more["Ray's size"].seen
+    assert "CPU (it has 8)" in more["Ray's size"].seen
+    assert not examination.works(more.values())

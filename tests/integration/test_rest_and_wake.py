@@ -40,7 +40,7 @@ def runner() -> Iterator[asyncio.Runner]:
         yield loop
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pool(local_ray: None, tiny_checkpoint: Path, runner: asyncio.Runner) -> Iterator[ActorPool]:
     del local_ray
     config = rollout_config(tiny_checkpoint).model_copy(update={"colocate": True})
@@ -52,12 +52,12 @@ def pool(local_ray: None, tiny_checkpoint: Path, runner: asyncio.Runner) -> Iter
         runner.run(pool.close())
 
 
-def changed_model(checkpoint: Path) -> Any:
+def changed_model(checkpoint: Path, seed: int) -> Any:
     """The checkpoint's model, every weight a little elsewhere."""
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(str(checkpoint), dtype=torch.float32).eval()
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
@@ -88,7 +88,7 @@ def test_an_actor_at_rest_samples_again_after_a_push_and_with_its_weights(
     async def scenario() -> tuple[list[Any], list[Completion]]:
         told = []
         before = await sample(pool)
-        for version in (1, 2):
+        for version in (before.newest_weights + 1, before.newest_weights + 2):
             await pool.rest()
             told.append((await pool.stats())[0].state)
             with pytest.raises(RunError, match="holds no complete weight version"):
@@ -96,10 +96,10 @@ def test_an_actor_at_rest_samples_again_after_a_push_and_with_its_weights(
             await push(pool, buckets_of(model, version), version)
         return told, [before, await sample(pool)]
 
-    model = changed_model(tiny_checkpoint)
+    model = changed_model(tiny_checkpoint, seed=1)
     told, (before, after) = runner.run(scenario())
     assert told == ["awaiting weights", "awaiting weights"]
-    assert (before.newest_weights, after.oldest_weights) == (0, 2)
+    assert after.oldest_weights == before.newest_weights + 2
     expected = greedy_ids(model, PROMPT, 12)
     assert after.token_ids.tolist() == expected
     assert before.token_ids.tolist() != expected
@@ -108,10 +108,9 @@ def test_an_actor_at_rest_samples_again_after_a_push_and_with_its_weights(
 def test_an_actor_that_is_lost_at_rest_is_replaced_when_the_learner_is_done(
     pool: ActorPool, runner: asyncio.Runner, tiny_checkpoint: Path
 ) -> None:
-    buckets = buckets_of(changed_model(tiny_checkpoint), 1)
-
     async def scenario() -> tuple[Place, int]:
-        os.kill((await pool.stats())[0].pid, signal.SIGKILL)
+        (before,) = await pool.stats()
+        os.kill(before.pid, signal.SIGKILL)
         await pool.rest()
         slot = pool._slots[0]
         # several turns of the loop, in which a replacement would take its first step
@@ -121,11 +120,11 @@ def test_an_actor_that_is_lost_at_rest_is_replaced_when_the_learner_is_done(
         assert await pool.weight_targets() == []
         async with pool._changed:
             await pool._changed.wait_for(lambda: slot.place not in (Place.LOST, *WAKING))
-        await push(pool, buckets, 1)
-        return at_rest, (await sample(pool)).oldest_weights
+        version = before.version + 1
+        await push(pool, buckets_of(changed_model(tiny_checkpoint, seed=2), version), version)
+        return at_rest, (await sample(pool)).oldest_weights - before.version
 
-    place, version = runner.run(scenario())
-    assert (place, version) == (Place.LOST, 1)
+    assert runner.run(scenario()) == (Place.LOST, 1)
 
 
 class RecordingEngine:
