@@ -16,7 +16,7 @@ import math
 from rich.console import Console
 from rich.table import Table
 
-from sandbox.container import Container, connect
+from sandbox.containers.container import Container, connect
 from sandbox.judging import judge
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.records import Limits, Outcome, TestSuite

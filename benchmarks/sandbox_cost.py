@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from sandbox import guest_link, judging
-from sandbox.container import Container, connect
-from sandbox.container_pool import ContainerPool
+from sandbox.containers.container import Container, connect
+from sandbox.containers.container_pool import ContainerPool
 from sandbox.guest.layout import RunOrder
 from sandbox.guest_link import RunReport
 from stepcoder_dist.config import SandboxConfig
@@ -216,7 +216,7 @@ async def ray_overhead_us(config: SandboxConfig, programs: int) -> float:
     """What an actor's process and Ray's trip add, the pool's part included."""
     import ray
 
-    from sandbox.executor_actor import ExecutorActor
+    from sandbox.pool.executor_actor import ExecutorActor
 
     ray.init(address="local", include_dashboard=False, log_to_driver=False)
     actor: Any = ray.remote(ExecutorActor).remote("sandbox-0", config)

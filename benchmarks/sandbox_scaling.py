@@ -20,9 +20,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from sandbox.container import connect
-from sandbox.container_pool import ContainerPool
-from sandbox.orphans import OWNER_LABEL, owner
+from sandbox.containers.container import connect
+from sandbox.containers.container_pool import ContainerPool
+from sandbox.containers.orphans import OWNER_LABEL, owner
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.records import Outcome, TestSuite
 

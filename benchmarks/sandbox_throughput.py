@@ -27,7 +27,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from sandbox.container_pool import ContainerPool
+from sandbox.containers.container_pool import ContainerPool
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.records import Outcome, TestSuite
 

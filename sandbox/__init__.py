@@ -5,28 +5,30 @@ each, process 1 is our *zygote* (`guest/zygote.py`). For a program it forks a ch
 its rights, compiles the source, describes its lines, and runs the tests (`guest/run_tests.py`);
 output, return values and executed lines stay in memory that outlives the child, so they are
 right after a kill or a crash. The zygote holds the clocks, sweeps up, and sends the bytes. The
-host compares (`comparison.py`): expected values never enter the container. One child runs all
+host compares (`answers/comparison.py`): expected values never enter the container. One child runs all
 tests of a program that leaves no state behind; a test that does not pass there runs again in a
 process of its own, and that counts (`judging.py`). An assert script runs in a second child, which
 calls the program over pipes and alone gives the verdict (`guest/script_run.py`); a problem's own
-checker in a child of its own, after the program's has ended (`checker.py`).
+checker in a child of its own, after the program's has ended (`answers/checker.py`).
 
 Where to look:
 
-    one program, start to end     judging.py, endings.py, checks.py
-    what counts as right          comparison.py, plain_equality.py, matching.py, checker.py
+    one program, start to end     judging.py, endings.py, answers/checks.py
+    what counts as right          answers/: comparison.py, plain_equality.py, matching.py, checker.py
     inside the container          guest/__init__.py names its files
     host ↔ zygote                 orders.py (what is sent), guest_link.py (any channel),
-                                  attached_channel.py (Docker's), line_structure.py (what comes)
-    a container and its flags     container.py, seccomp.json, orphans.py, program_users.py
-    N places, retries, resizing   worker_pool.py, seat.py → container_pool.py, process_pool.py
-    engines that go away          absence.py, orphans.py
+                                  line_structure.py (what comes)
+    a container and its flags     containers/: container.py, attached_channel.py, orphans.py,
+                                  program_users.py, image_check.py; seccomp.json
+    N places, retries, resizing   worker_pool.py, seat.py → containers/container_pool.py,
+                                  process_pool.py
+    engines that go away          absence.py, containers/orphans.py
     time-outs of a busy machine   quiet_time.py (decision 0018)
     who is next                   fair_queue.py
-    Ray, in the driver            executor_pool.py, executor_handle.py, suite_store.py
-    Ray, on a node                executor_actor.py; both: pool_metrics.py
-    which backend, which image    backend.py, image_check.py
-    `stepcoder judge`             batch.py, verdict_file.py
+    which backend                 backend.py
+    Ray, in the driver            pool/: executor_pool.py, executor_handle.py, suite_store.py
+    Ray, on a node                pool/executor_actor.py; both: pool/pool_metrics.py
+    `stepcoder judge`             judge_files/: batch.py, verdict_file.py
 
 Threat model; docs/threat-model.md has it with the tests of each line. The program is hostile: it
 wants to pass without solving, to learn expected values, to stay, to hurt its neighbours or the

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sandbox.container import check_image, connect
-from sandbox.container_pool import ContainerPool
+from sandbox.containers.container import check_image, connect
+from sandbox.containers.container_pool import ContainerPool
 from sandbox.process_pool import ProcessPool
 from sandbox.worker_pool import WorkerPool
 from stepcoder_dist.config import Backend, SandboxConfig

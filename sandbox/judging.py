@@ -17,8 +17,8 @@ import json
 import time
 from typing import Any
 
-from sandbox import checker, comparison
-from sandbox.checks import asks_for_large_stacks, own_limits
+from sandbox.answers import checker, comparison
+from sandbox.answers.checks import asks_for_large_stacks, own_limits
 from sandbox.endings import ending, script_outcome
 from sandbox.guest import layout, plain_data
 from sandbox.guest.layout import Phase

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sandbox import image_check
-from sandbox.container import Container, check_image, connect, how_to_get
+from sandbox.containers import image_check
+from sandbox.containers.container import Container, check_image, connect, how_to_get
 from sandbox.guest.layout import RunOrder
 from sandbox.guest_link import RunReport
 from sandbox.judging import judge

@@ -17,9 +17,9 @@ import warnings
 from functools import partial
 from pathlib import Path
 
+from sandbox.containers.program_users import APART, next_user
 from sandbox.guest.layout import RunOrder, Settings
 from sandbox.guest_link import BOOT, GuestLink, RunReport
-from sandbox.program_users import APART, next_user
 from sandbox.worker_pool import WorkerPool
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import SandboxFault

@@ -15,7 +15,7 @@ from typing import Self, TypeVar
 
 from sandbox import absence, judging
 from sandbox.absence import Absence
-from sandbox.checks import check_source, check_suite
+from sandbox.answers.checks import check_source, check_suite
 from sandbox.fair_queue import FairQueue
 from sandbox.quiet_time import QuietTime
 from sandbox.seat import PoolStats, Seat, Worker

@@ -30,7 +30,7 @@ from stepcoder_dist.sft import folder as sft_folder
 from stepcoder_dist.sft.examples import SftExamples
 
 if TYPE_CHECKING:
-    from sandbox.executor_pool import ExecutorPool
+    from sandbox.pool.executor_pool import ExecutorPool
 
 
 def demo(config: RunConfig) -> None:

@@ -98,7 +98,7 @@ def run_references(
     not recover.
     """
     from sandbox.backend import choose, make_pool
-    from sandbox.batch import count_fault, sandbox_gone
+    from sandbox.judge_files.batch import count_fault, sandbox_gone
     from sandbox.process_pool import WARNING
 
     console = open_console(stderr=True)

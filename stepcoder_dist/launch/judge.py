@@ -19,7 +19,7 @@ def judge(
     resume: bool,
 ) -> None:
     """Run `stepcoder judge`."""
-    from sandbox.batch import judge_files
+    from sandbox.judge_files.batch import judge_files
 
     command = judge_files(
         problems, programs, out, backend=backend, jobs=jobs, image=image, resume=resume

@@ -15,7 +15,7 @@ from stepcoder_dist.run.session import Pools
 
 if TYPE_CHECKING:
     from learner.learner_group import LearnerGroup
-    from sandbox.executor_pool import ExecutorPool
+    from sandbox.pool.executor_pool import ExecutorPool
 
 console = open_console()
 
@@ -27,7 +27,7 @@ async def open_sandbox(config: RunConfig) -> AsyncIterator[ExecutorPool]:
     Open it first: it is quick, and raises `MissingEngine` for a node that cannot judge. The
     executors have no containers until the pool is started. They are closed at the end.
     """
-    from sandbox.executor_pool import ExecutorPool
+    from sandbox.pool.executor_pool import ExecutorPool
     from sandbox.process_pool import WARNING
 
     sandbox = ExecutorPool(config)

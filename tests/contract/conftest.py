@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sandbox.container_pool import ContainerPool
+from sandbox.containers.container_pool import ContainerPool
 from sandbox.process_pool import ProcessPool
 from sandbox.worker_pool import WorkerPool
 from stepcoder_dist.config import SandboxConfig

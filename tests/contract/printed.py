@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sandbox.container import Container
+from sandbox.containers.container import Container
 from sandbox.orders import order_for, pack_program
 from stepcoder_dist.records import Limits
 

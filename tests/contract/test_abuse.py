@@ -13,7 +13,7 @@ from hostile_system import ENDS_ITS_CONTAINER, SYSTEM
 from sandbox_cases import call_tests, stdin_tests
 from script_cases import FINDS_THE_SCRIPT, HOSTILE_SCRIPTED
 
-from sandbox.container_pool import ContainerPool
+from sandbox.containers.container_pool import ContainerPool
 from sandbox.process_pool import ProcessPool
 from sandbox.worker_pool import WorkerPool
 from stepcoder_dist.config import SandboxConfig

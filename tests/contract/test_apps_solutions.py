@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.container_pool import ContainerPool
+from sandbox.containers.container_pool import ContainerPool
 from stepcoder_dist import problems
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import MissingEngine

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from printed import printed
 
-from sandbox.container import CAPABILITIES, FOLDERS, Container, check_image, connect
+from sandbox.containers.container import CAPABILITIES, FOLDERS, Container, check_image, connect
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import MissingEngine
 

@@ -15,7 +15,7 @@ from mixed_programs import Mixed, mixed
 from sandbox_cases import stdin_tests
 
 from sandbox.backend import open_pool
-from sandbox.container import check_image, connect
+from sandbox.containers.container import check_image, connect
 from sandbox.seat import Seat
 from sandbox.worker_pool import WorkerPool
 from stepcoder_dist.config import SandboxConfig

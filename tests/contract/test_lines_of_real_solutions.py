@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from printed import printed
 
-from sandbox.container import Container, check_image, connect
-from sandbox.container_pool import ContainerPool
+from sandbox.containers.container import Container, check_image, connect
+from sandbox.containers.container_pool import ContainerPool
 from stepcoder_dist import problems
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import MissingEngine

@@ -20,8 +20,8 @@ from mixed_programs import mixed
 from test_abuse import SECRET, TWO_ITEMS
 
 from sandbox.backend import open_pool
-from sandbox.container import check_image, connect
-from sandbox.orphans import RUN_ID, RUN_LABEL
+from sandbox.containers.container import check_image, connect
+from sandbox.containers.orphans import RUN_ID, RUN_LABEL
 from sandbox.worker_pool import WorkerPool
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import MissingEngine

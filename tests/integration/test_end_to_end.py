@@ -64,7 +64,7 @@ def orphans() -> list[str]:
     """Sandbox containers whose owner has ended: what a run of somebody else's has is not ours."""
     import docker
 
-    from sandbox.orphans import OWNER_LABEL, RUN_LABEL
+    from sandbox.containers.orphans import OWNER_LABEL, RUN_LABEL
 
     client = docker.from_env()
     try:

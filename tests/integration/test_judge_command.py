@@ -14,8 +14,8 @@ import pytest
 from commands import REPOSITORY, finish, read_until
 
 from sandbox.backend import choose
-from sandbox.container import connect
-from sandbox.orphans import OWNER_LABEL, RUN_LABEL
+from sandbox.containers.container import connect
+from sandbox.containers.orphans import OWNER_LABEL, RUN_LABEL
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import MissingEngine
 

@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from sandbox.batch import judge_files
+from sandbox.judge_files.batch import judge_files
 from stepcoder_dist.errors import UserError
 
 PROBLEMS = [

@@ -13,9 +13,9 @@ from pathlib import Path
 import docker
 import pytest
 
-from sandbox.container import check_image, connect
-from sandbox.container_pool import ContainerPool
-from sandbox.orphans import EXPIRES_LABEL, OWNER_LABEL, RUN_LABEL, owner, reap_orphans
+from sandbox.containers.container import check_image, connect
+from sandbox.containers.container_pool import ContainerPool
+from sandbox.containers.orphans import EXPIRES_LABEL, OWNER_LABEL, RUN_LABEL, owner, reap_orphans
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import MissingEngine
 from stepcoder_dist.records import Outcome, TestSuite
@@ -126,7 +126,7 @@ def test_a_killed_container_costs_a_try_and_no_verdict(engine):
 def test_containers_end_with_the_process_that_owns_them(engine):
     script = textwrap.dedent("""
         import asyncio, os, signal
-        from sandbox.container_pool import ContainerPool
+        from sandbox.containers.container_pool import ContainerPool
         from stepcoder_dist.config import SandboxConfig
         async def run():
             pool = ContainerPool(SandboxConfig(containers=2))

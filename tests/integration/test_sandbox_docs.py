@@ -12,7 +12,7 @@ import pytest
 from commands import REPOSITORY
 
 from sandbox.backend import choose
-from sandbox.pool_metrics import PERCENTILES
+from sandbox.pool.pool_metrics import PERCENTILES
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import MissingEngine
 

@@ -16,9 +16,9 @@ import pytest
 from own_engine import OwnEngine
 
 from sandbox.backend import open_pool
-from sandbox.container import check_image, connect
-from sandbox.container_pool import ContainerPool
-from sandbox.executor_pool import ExecutorPool
+from sandbox.containers.container import check_image, connect
+from sandbox.containers.container_pool import ContainerPool
+from sandbox.pool.executor_pool import ExecutorPool
 from sandbox.worker_pool import WorkerPool
 from stepcoder_dist.config import RunConfig, SandboxConfig
 from stepcoder_dist.errors import MissingEngine, SandboxFault

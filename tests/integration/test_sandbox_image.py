@@ -10,7 +10,7 @@ import pytest
 
 from sandbox import probes
 from sandbox.backend import make_pool
-from sandbox.container import check_image, connect
+from sandbox.containers.container import check_image, connect
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.doctor.examination import Finding, Mark
 from stepcoder_dist.errors import MissingEngine

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from sandbox import backend
-from sandbox.container import connect
-from sandbox.executor_pool import ExecutorPool
-from sandbox.orphans import RUN_LABEL
+from sandbox.containers.container import connect
+from sandbox.containers.orphans import RUN_LABEL
+from sandbox.pool.executor_pool import ExecutorPool
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import CheckerFault, MissingEngine, SandboxFault
 from stepcoder_dist.records import Outcome, TestSuite

@@ -20,7 +20,7 @@ DRIVERS_HALF = (
     "learner.learner_group",
     "learner.warm_start.sft",
     "learner.saving.manifest",
-    "sandbox.executor_pool",
+    "sandbox.pool.executor_pool",
     "sandbox.process_pool",
 )
 """What `launch/` opens, and what it asks before that."""

@@ -7,8 +7,8 @@ import tracemalloc
 
 import pytest
 
-from sandbox import comparison, plain_equality
-from sandbox.comparison import equal_output, equal_value
+from sandbox.answers import comparison, plain_equality
+from sandbox.answers.comparison import equal_output, equal_value
 from sandbox.guest import plain_data
 
 SAME = [

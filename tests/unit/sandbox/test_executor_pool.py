@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 import pytest
 from ray.exceptions import ObjectStoreFullError, RayActorError, RayTaskError
 
-from sandbox import executor_handle, suite_store
-from sandbox.executor_actor import NodeBackend
-from sandbox.executor_pool import ExecutorPool
-from sandbox.suite_store import SuiteStore
+from sandbox.pool import executor_handle, suite_store
+from sandbox.pool.executor_actor import NodeBackend
+from sandbox.pool.executor_pool import ExecutorPool
+from sandbox.pool.suite_store import SuiteStore
 from stepcoder_dist.config import Backend, RunConfig
 from stepcoder_dist.errors import ConfigError, MissingEngine, SandboxFault
 from stepcoder_dist.records import Outcome, TestSuite, Verdict

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import batch
-from sandbox.verdict_file import VerdictFile
+from sandbox.judge_files import batch
+from sandbox.judge_files.verdict_file import VerdictFile
 from stepcoder_dist.errors import ProblemError, SandboxFault, UserError
 from stepcoder_dist.records import LineStructure, Outcome, TestResult, Verdict
 

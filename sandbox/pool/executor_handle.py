@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from sandbox.executor_actor import ExecutorActor, NodeBackend
+from sandbox.pool.executor_actor import ExecutorActor, NodeBackend
 from stepcoder_dist.config import Backend, SandboxConfig
 from stepcoder_dist.errors import SandboxFault, StepcoderError, last_line
 from stepcoder_dist.records import Verdict

@@ -22,11 +22,11 @@ import requests.exceptions
 from docker.errors import APIError, DockerException, ImageNotFound
 from docker.types import LogConfig, Ulimit
 
-from sandbox.attached_channel import AttachedChannel
+from sandbox.containers.attached_channel import AttachedChannel
+from sandbox.containers.orphans import IN_USE, owner_labels
+from sandbox.containers.program_users import APART, next_user
 from sandbox.guest.layout import RunOrder, Settings
 from sandbox.guest_link import BOOT, SPARE_INPUT_BYTES, GuestLink, RunReport
-from sandbox.orphans import IN_USE, owner_labels
-from sandbox.program_users import APART, next_user
 from stepcoder_dist.errors import EngineAway, MissingEngine, SandboxFault
 from stepcoder_dist.records import Limits
 

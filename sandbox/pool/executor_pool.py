@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from ray.exceptions import ObjectLostError
 
 from sandbox import absence
-from sandbox.executor_actor import NodeBackend
-from sandbox.executor_handle import ExecutorHandle
 from sandbox.fair_queue import FairQueue
-from sandbox.pool_metrics import ProgramMetrics
-from sandbox.suite_store import SuiteStore
+from sandbox.pool.executor_actor import NodeBackend
+from sandbox.pool.executor_handle import ExecutorHandle
+from sandbox.pool.pool_metrics import ProgramMetrics
+from sandbox.pool.suite_store import SuiteStore
 from stepcoder_dist.config import Backend, RunConfig
 from stepcoder_dist.errors import CheckerFault, ConfigError, SandboxFault, last_line
 from stepcoder_dist.records import TestSuite, Verdict

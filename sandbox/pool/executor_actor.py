@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 import ray
 
 from sandbox.absence import until_it_answers
-from sandbox.pool_metrics import ContainerMetrics
+from sandbox.pool.pool_metrics import ContainerMetrics
 from sandbox.worker_pool import WorkerPool
 from stepcoder_dist.config import Backend, SandboxConfig
 from stepcoder_dist.errors import MissingEngine, SandboxFault
@@ -62,7 +62,7 @@ class ExecutorActor:
         Raises `SandboxFault`, and `MissingEngine`, which names the node.
         """
         from sandbox.backend import make_pool
-        from sandbox.container import look_for_engine
+        from sandbox.containers.container import look_for_engine
 
         try:
             if backend == "docker":  # it was there when the run began

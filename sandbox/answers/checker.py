@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox.checks import asks_for_large_stacks
+from sandbox.answers.checks import asks_for_large_stacks
 from sandbox.endings import ending
 from sandbox.guest import layout, plain_data
 from sandbox.guest_link import SPARE_INPUT_BYTES, Runner, RunReport

@@ -14,7 +14,7 @@ from typing import Any
 
 import docker
 
-from sandbox.container import LOWEST_PYTHON, Container
+from sandbox.containers.container import LOWEST_PYTHON, Container
 from sandbox.endings import ending
 from sandbox.guest import plain_data
 from sandbox.guest.statement_lines import physical_lines

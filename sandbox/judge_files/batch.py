@@ -15,7 +15,7 @@ from typing import Any
 
 from sandbox.backend import choose, make_pool
 from sandbox.guest.statement_lines import physical_lines
-from sandbox.verdict_file import DUPLICATE, Standing, VerdictFile
+from sandbox.judge_files.verdict_file import DUPLICATE, Standing, VerdictFile
 from stepcoder_dist.config import Backend, SandboxConfig
 from stepcoder_dist.errors import CheckerFault, ProblemError, SandboxFault, UserError
 from stepcoder_dist.host.console import Phase, open_console

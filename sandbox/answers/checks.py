@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from sandbox import comparison
+from sandbox.answers import comparison
 from stepcoder_dist.errors import ProblemError
 from stepcoder_dist.records import Limits, TestSuite
 

@@ -25,8 +25,8 @@ from collections.abc import Callable, Iterable, Iterator
 from operator import itemgetter
 from typing import Any
 
-from sandbox.matching import MOST, all_paired
-from sandbox.plain_equality import Terms, equal, equal_in_any_order
+from sandbox.answers.matching import MOST, all_paired
+from sandbox.answers.plain_equality import Terms, equal, equal_in_any_order
 
 TOLERANCE = 1e-6
 

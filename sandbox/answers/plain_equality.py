@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox.matching import MOST, all_paired
+from sandbox.answers.matching import MOST, all_paired
 
 _MOST_WORK = 1_000_000
 """Items that one comparison looks at in its searches: about half a second."""

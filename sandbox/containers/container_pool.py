@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from sandbox.container import (
+from sandbox.containers.container import (
     ENGINE_ERRORS,
     SYSCTLS,
     Container,
@@ -12,7 +12,7 @@ from sandbox.container import (
     connect,
     engine_fault,
 )
-from sandbox.orphans import reap_orphans
+from sandbox.containers.orphans import reap_orphans
 from sandbox.worker_pool import WorkerPool
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import EngineAway

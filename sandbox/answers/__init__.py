@@ -1,0 +1,1 @@
+"""Whether an answer is the expected one: compared here, outside of every container."""

@@ -1,0 +1,1 @@
+"""Warm containers: how they are started, checked, replaced and reaped."""

@@ -1,0 +1,1 @@
+"""`stepcoder judge`: a file of programs in, a file of verdicts out."""
