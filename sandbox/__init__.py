@@ -5,8 +5,8 @@ each, process 1 is our *zygote* (`guest/zygote.py`). For a program it forks a ch
 its rights, compiles the source, describes its lines, and runs the tests (`guest/run_tests.py`);
 output, return values and executed lines stay in memory that outlives the child, so they are
 right after a kill or a crash. The zygote holds the clocks, sweeps up, and sends the bytes. The
-host compares (`answers/comparison.py`): expected values never enter the container. One child runs all
-tests of a program that leaves no state behind; a test that does not pass there runs again in a
+host compares (`answers/comparison.py`): expected values never enter the container. One child runs
+all tests of a program that leaves no state behind; a test that does not pass there runs again in a
 process of its own, and that counts (`judging.py`). An assert script runs in a second child, which
 calls the program over pipes and alone gives the verdict (`guest/script_run.py`); a problem's own
 checker in a child of its own, after the program's has ended (`answers/checker.py`).
@@ -14,7 +14,8 @@ checker in a child of its own, after the program's has ended (`answers/checker.p
 Where to look:
 
     one program, start to end     judging.py, endings.py, answers/checks.py
-    what counts as right          answers/: comparison.py, plain_equality.py, matching.py, checker.py
+    what counts as right          answers/: comparison.py, plain_equality.py, matching.py,
+                                  checker.py
     inside the container          guest/__init__.py names its files
     host ↔ zygote                 orders.py (what is sent), guest_link.py (any channel),
                                   line_structure.py (what comes)
