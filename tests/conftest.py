@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,6 +74,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+LOCAL_RAY: dict[str, Any] = {
+    "address": "local",
+    "num_cpus": 8,
+    "include_dashboard": False,
+    "log_to_driver": True,
+}
 CORPUS = [
     "n = int(input())\nif n % 2 == 0:\n    n = n + 3\nelse:\n    n = n - 4\nprint(n)\n",
     "read n . if n is even add 3 . if n is above 7 multiply by 2 else subtract 4 . print n",
@@ -122,6 +129,19 @@ def local_ray() -> Iterator[None]:
     """A Ray of this test run's own: never joins one that is already running."""
     import ray
 
-    ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=True)
+    ray.init(**LOCAL_RAY)
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def no_local_ray() -> Iterator[None]:
+    """Room for a Ray that a module starts itself: the test run's own is away meanwhile."""
+    import ray
+
+    there = ray.is_initialized()
+    ray.shutdown()
+    yield
+    ray.shutdown()
+    if there:
+        ray.init(**LOCAL_RAY)

@@ -15,7 +15,7 @@ from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.launch.cluster.ray_session import ray_session
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("no_local_ray")]
 
 
 def test_an_old_driver_is_named_with_its_node(

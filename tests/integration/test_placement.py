@@ -36,7 +36,8 @@ def config(*, ranks: int, engines: int, tensor_parallel: int = 1) -> RunConfig:
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[Cluster]:
+def nodes(no_local_ray: None) -> Iterator[Cluster]:
+    del no_local_ray
     size = {"num_cpus": 32, "num_gpus": 4, "object_store_memory": 100_000_000}
     cluster = Cluster(initialize_head=True, head_node_args={**size, "include_dashboard": False})
     cluster.add_node(**size)

@@ -32,7 +32,8 @@ def seen_by(actors: Sequence[Any]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def rank() -> Iterator[Any]:
+def rank(no_local_ray: None) -> Iterator[Any]:
+    del no_local_ray
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("CUDA_VISIBLE_DEVICES", "0,1")
         ray.init(
