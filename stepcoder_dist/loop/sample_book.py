@@ -84,12 +84,11 @@ class _Sample:
 
 @dataclass(frozen=True, slots=True)
 class TrainedGroup:
-    """A group whose samples have all been trained: what the curriculum learns from."""
+    """A group that is trained entirely, for the curriculum; `passed` is in order of sample id."""
 
     problem_id: str
     stage: int
     passed: tuple[bool, ...]
-    """In the order of the sample ids."""
 
 
 class SampleBook:
@@ -113,8 +112,6 @@ class SampleBook:
         """What the rollout actors hold: the weights of the samples that are planned now."""
         self.planned_steps = 0
         """Steps whose samples have been planned."""
-
-    # ---- what both loops ask ----
 
     @property
     def open_ids(self) -> frozenset[str]:

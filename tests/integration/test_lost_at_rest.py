@@ -58,7 +58,7 @@ def config(tiny_checkpoint: Path) -> Iterator[RunConfig]:
     config = RunConfig.model_validate(base)
     placement.reserve(config, learner=True, pools=True)
     yield config
-    remove_placement_group(get_placement_group("shared-gpus"))
+    remove_placement_group(get_placement_group(placement._GROUP))
 
 
 class LearnerOfARealModel(FakeLearner):
