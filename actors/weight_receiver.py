@@ -9,10 +9,10 @@ At rest vLLM sleeps: its weights and its cache are gone from the GPU. A push wak
 memory when it starts and the cache's when it commits, so that the two are never needed together
 with what the push itself needs.
 
-The only file of the actors that touches vLLM's weight-transfer API, which changed shape between
-vLLM 0.26 and 0.33. vLLM itself takes whatever part of a model it is sent and reports success
-(layers without new weights keep their old ones, unknown names may be skipped), so names, shapes,
-checksum and completeness are checked here.
+The only file of the actors that calls vLLM's weight-transfer API, which changed shape between vLLM
+0.26 and 0.33 (`engine.py` names the backend). vLLM itself takes whatever part of a model it is sent
+and reports success (layers without new weights keep their old ones, unknown names may be skipped),
+so names, shapes, checksum and completeness are checked here.
 """
 
 from __future__ import annotations

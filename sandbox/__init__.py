@@ -1,12 +1,12 @@
 """Judges untrusted programs: source and tests in, `Verdict` out.
 
-Theory of operation. An executor (a Ray actor, `executor_actor.py`) owns some warm containers. In
-each, process 1 is our *zygote* (`guest/zygote.py`). For a program it forks a child that gives up
+Theory of operation. An executor (a Ray actor, `pool/executor_actor.py`) owns some warm containers.
+In each, process 1 is our *zygote* (`guest/zygote.py`). For a program it forks a child that gives up
 its rights, compiles the source, describes its lines, and runs the tests (`guest/run_tests.py`);
-output, return values and executed lines stay in memory that outlives the child, so they are
-right after a kill or a crash. The zygote holds the clocks, sweeps up, and sends the bytes. The
-host compares (`answers/comparison.py`): expected values never enter the container. One child runs
-all tests of a program that leaves no state behind; a test that does not pass there runs again in a
+output, return values and executed lines stay in memory that outlives the child, so they are right
+after a kill or a crash. The zygote holds the clocks, sweeps up, and sends the bytes. The host
+compares (`answers/comparison.py`): expected values never enter the container. One child runs all
+tests of a program that leaves no state behind; a test that does not pass there runs again in a
 process of its own, and that counts (`judging.py`). An assert script runs in a second child, which
 calls the program over pipes and alone gives the verdict (`guest/script_run.py`); a problem's own
 checker in a child of its own, after the program's has ended (`answers/checker.py`).

@@ -2,5 +2,5 @@
 
 Importing this package imports no heavy library. The processes around it (`actors/`, `learner/`,
 `sandbox/`) are reached through the Protocols in `ports.py` and joined in `launch/` alone.
-Begin with `pipeline.py`: the two loops, and the flow of a sample drawn at the top.
+Begin with `loop/pipeline.py`: the two loops, and the flow of a sample drawn at the top.
 """

@@ -1,7 +1,7 @@
 """Methods by name: each is a preset of three independent choices (docs/methods.md).
 
-    curriculum.kind      where the policy starts to write     start_rules.py
-    credit.rule          which tokens carry policy loss       credit.py
+    curriculum.kind      where the policy starts to write     method/start_rules.py
+    credit.rule          which tokens carry policy loss       method/credit.py
     learner.advantage    what a token's advantage is          learner/advantage
 
 A preset fills in the keys that a run file leaves out, and nothing else: learning rates, batch sizes

@@ -1,8 +1,8 @@
 """What the loops need from the processes around them, and the two sides of a push from each other.
 
 `Sampler`, `Sandbox` and `Learner` have a suite of contract tests (`tests/contract/`) that every
-implementation passes, pools of Ray actors and the fakes of `fakes.py` that ship for fast tests of
-the loops alike. Another inference engine is another `Sampler`, opened in `launch/processes.py`.
+implementation passes, pools of Ray actors and the fakes of `loop/fakes.py` that ship for fast tests
+of the loops alike. Another inference engine is another `Sampler`, opened in `launch/processes.py`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 `policy_loss` masks, weighs and divides; a surrogate objective is a function of its own, so that
 mask, correction and normaliser are the same for all of them. To add one: a function here, a line in
-`SURROGATES`, and a worked example in tests/unit/learner/test_losses.py.
+`SURROGATES`, the key that chooses (`ppo_step.py` takes "ppo" now), and a worked example in
+tests/unit/learner/test_policy_loss.py.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@
     sleep until it ends, or until a clock has run out
     kill what is left, empty the folders, send the report
 
-It is root, with only the capabilities in `container.py`. Blobs pass through memory that a fork does
-not hand down (MADV_DONTFORK) and never through Python objects, so that no child finds an earlier
-run in its heap. The zygote ends when its standard input does.
+It is root, with only the capabilities in `sandbox/containers/container.py`. Blobs pass through
+memory that a fork does not hand down (MADV_DONTFORK) and never through Python objects, so that no
+child finds an earlier run in its heap. The zygote ends when its standard input does.
 """
 
 from __future__ import annotations

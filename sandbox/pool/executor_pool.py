@@ -1,9 +1,9 @@
 """All executors of a run behind one `ports.Sandbox`: the one with least to do gets the program.
 
-The queue is here: an executor gets no more programs than it has containers, so none waits behind
-a slow one while another executor is free, and problems take turns (`fair_queue.py`). A program
-whose executor fails is judged again by another one, after a pause; a dead executor is replaced.
-Its containers end with it, for their standard input does.
+The queue is here: an executor gets no more programs than it has containers, so none waits behind a
+slow one while another executor is free, and problems take turns (`sandbox/fair_queue.py`). A
+program whose executor fails is judged again by another one, after a pause; a dead executor is
+replaced. Its containers end with it, for their standard input does.
 
 The driver's machine needs no engine: each executor looks at its own node.
 """
