@@ -48,7 +48,7 @@ ON_ONE_GPU = {
 }
 PLACEMENT = """
 import json, os, ray
-from stepcoder_dist.launch import placement
+from stepcoder_dist.launch.cluster import placement
 from stepcoder_dist.run.run_file import load
 
 config = load("deploy/runs/one_gpu.toml", ["actors.number=2", "learner.ranks=2"])
