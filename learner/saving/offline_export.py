@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from learner.saving import hf_folder, manifest
-from learner.zero_engine import CHECKPOINT_TAG
+from learner.zero_engine import CHECKPOINT_TAG, ZERO_3
 from stepcoder_dist.config import RunConfig
 
 _PREFIX = "causal_lm."
@@ -41,8 +41,11 @@ def export(checkpoint: Path, base: str, config: RunConfig, out: Path) -> None:
 
 
 def _merged(folder: Path, stage: int) -> dict[str, Tensor]:
-    """The module's complete parameters: ZeRO's float32 masters, or its own without ZeRO."""
-    if stage == 0:
+    """The module's complete parameters: its own, or at stage 3 the ranks' float32 masters.
+
+    Below stage 3 rank 0 has written the module, each parameter rounded from its master.
+    """
+    if stage < ZERO_3:
         file = folder / CHECKPOINT_TAG / "mp_rank_00_model_states.pt"
         # our own file, checked against the manifest; DeepSpeed puts plain objects into it
         states: Any = torch.load(file, map_location="cpu", weights_only=False)

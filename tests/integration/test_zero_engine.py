@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,38 @@ def test_what_was_saved_in_bfloat16_continues_bitwise(
 ) -> None:
     straight, again = ranks(restored, stage, "bfloat16", str(tmp_path))[0]
     assert again == straight
+
+
+def saved_weights(stage: int, dtype: str, folder: str) -> dict[str, Any]:
+    """Save after an update; the weights as they are then, as lists."""
+    from learner import zero_engine
+
+    trained = engine(stage, dtype)
+    update(trained, FEW)
+    trained.save(Path(folder))
+    weights = {}
+    for name, parameter in trained.module.named_parameters():
+        with zero_engine.gathered([parameter]) if stage == 3 else nullcontext():
+            weights[name] = parameter.detach().float().numpy().copy()
+    return weights
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_one_process_reads_the_weights_that_the_ranks_have_saved(
+    ranks: Run, stage: int, dtype: str, tmp_path: Path
+) -> None:
+    import torch
+
+    from learner.saving import offline_export
+
+    weights = ranks(saved_weights, stage, dtype, str(tmp_path))[0]
+
+    merged = offline_export._merged(tmp_path, stage)
+    read = {
+        name: merged[name].detach().to(getattr(torch, dtype)).float().numpy() for name in weights
+    }
+    assert all(np.array_equal(read[name], array) for name, array in weights.items())
 
 
 def three_norms(
