@@ -48,6 +48,16 @@ def engine_config(module: nn.Module, learner: LearnerConfig, model: ModelConfig)
     return merged
 
 
+def splitting_config(learner: LearnerConfig, model: ModelConfig) -> dict[str, Any]:
+    """Return what decides how a parameter is divided over the ranks, at stage 3."""
+    ours = {
+        "train_micro_batch_size_per_gpu": 1,
+        "zero_optimization": {"stage": 3},
+        "bf16": {"enabled": model.dtype == "bfloat16"},
+    }
+    return _merged(ours, learner.deepspeed)
+
+
 def zero_stage(learner: LearnerConfig, model: ModelConfig) -> int:
     """Return the stage that DeepSpeed is given: at least 1 in bfloat16.
 

@@ -31,7 +31,7 @@ class LearnerWorker(Rank):
         self.version: WeightVersion = 0
         self.skipped_steps = 0
         checkpointing = learner.gradient_checkpointing
-        # one network after the other: only one is complete in memory at a time under ZeRO-3
+        # one network after the other: what loading one needs for a moment is not needed twice
         self.policy = ZeroEngine(
             policy_critic.load_policy(folder, model, gradient_checkpointing=checkpointing),
             learner,

@@ -22,12 +22,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]
 
-from learner.deepspeed_config import engine_config, on_gpu
+from learner.deepspeed_config import engine_config, on_gpu, splitting_config, zero_stage
 from stepcoder_dist.config import LearnerConfig, ModelConfig
 from stepcoder_dist.errors import LearnerError
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 CHECKPOINT_TAG = "state"
+ZERO_3 = 3
 
 
 def open_store(host: str, ranks: int) -> tuple[TCPStore, int]:
@@ -72,6 +73,8 @@ class ZeroEngine:
     def __init__(
         self, module: nn.Module, learner: LearnerConfig, model: ModelConfig, *, weight_decay: float
     ) -> None:
+        if zero_stage(learner, model) == ZERO_3:
+            _split(module, learner, model)
         parameters = [p for p in module.parameters() if p.requires_grad]
         # torch's fused AdamW on every device: DeepSpeed's own would compile for minutes first
         optimizer = torch.optim.AdamW(
@@ -140,10 +143,29 @@ class ZeroEngine:
 
 def freeze_sharded(module: nn.Module, learner: LearnerConfig, model: ModelConfig) -> Any:
     """A module for inference only whose parameters are partitioned over the ranks (ZeRO-3)."""
+    _split(module, learner, model)
     engine, *_ = _deepspeed().initialize(
         model=module, config=engine_config(module, learner, model), dist_init_required=False
     )
     return engine
+
+
+def _split(module: nn.Module, learner: LearnerConfig, model: ModelConfig) -> None:
+    """Divide the parameters over the ranks, those of one layer after the other. A collective.
+
+    DeepSpeed would first bring the entire module to the GPU. What transformers has loaded is a view
+    of the file: no rank ever has more memory of its own than its share and one layer's parameters.
+    """
+    device = torch.device("cuda" if on_gpu() else "cpu")
+    config = splitting_config(learner, model)
+    for part in module.modules():
+        whole = [p for p in part.parameters(recurse=False) if not hasattr(p, "ds_id")]
+        for parameter in whole:
+            # a copy: DeepSpeed writes rank 0's values into it, and the file's pages stay shared
+            parameter.data = parameter.data.to(device, copy=True)
+        if whole:
+            _deepspeed().zero.Init(module=nn.ParameterList(whole), config_dict_or_path=config)
+    module.to(device)  # buffers: DeepSpeed leaves a module alone that is split
 
 
 @contextmanager
