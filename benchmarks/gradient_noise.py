@@ -79,6 +79,9 @@ class StandingLearner:
     async def save(self, folder: str) -> None:
         del folder  # the pipeline's last step is a checkpoint; nothing here can be gone on with
 
+    async def save_hf(self, folder: str) -> None:
+        del folder
+
     async def load(self, folder: str) -> WeightVersion:
         raise RunError(f"{folder}: a learner that never moves keeps nothing to go on with")
 
@@ -113,7 +116,7 @@ class StandingLearner:
         parameters = list(self._policy.parameters())
         sums = {name: [torch.zeros_like(p) for p in parameters] for name in weights}
         plan = batching.deal(
-            range(len(batch)),
+            tuple(range(len(batch))),
             batching.lengths(batch),
             ranks=1,
             microbatch_samples=self._config.learner.microbatch_samples,
@@ -153,6 +156,9 @@ class _NoRecords:
         pass
 
     async def draft(self) -> None:
+        pass
+
+    async def save_hf(self) -> None:
         pass
 
     def commit(self, figures: dict[str, float], batch: Sequence[JudgedSample]) -> None:

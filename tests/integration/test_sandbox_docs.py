@@ -47,7 +47,7 @@ def test_the_loop_of_ones_own_runs_as_it_stands(tmp_path: Path):
 
 
 def test_the_page_names_every_metric():
-    source = (REPOSITORY / "sandbox" / "pool_metrics.py").read_text()
+    source = (REPOSITORY / "sandbox" / "pool" / "pool_metrics.py").read_text()
     named = set(re.findall(r'"stepcoder_sandbox_(\w+)"', source))
     named |= {f"latency_p{p}_ms" for p in PERCENTILES} | {"waiting", "in_flight", "executors"}
     text = PAGE.read_text()
