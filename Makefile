@@ -14,7 +14,9 @@ LOCK := deploy/locks/$(if $(GPU),gpu,cpu).txt
 TORCH := $(if $(GPU),,$(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--extra-index-url https://download.pytorch.org/whl/cpu --index-strategy unsafe-best-match))
 
 # The GPU set's vLLM runs on GPUs only: the demo's actor and rank then share one, in turns.
-ON_GPU := $(if $(GPU),--set colocate=true --set actors.number=1 --set actors.gpu_memory_share=0.3 --set 'actors.resources={num_cpus=0.25,num_gpus=0.5}' --set 'learner.resources={num_cpus=1,num_gpus=0.5}')
+ifdef GPU
+ON_GPU := --set colocate=true --set actors.number=1 --set actors.gpu_memory_share=0.3 --set 'actors.resources={num_cpus=0.25,num_gpus=0.5}' --set 'learner.resources={num_cpus=1,num_gpus=0.5}'
+endif
 
 export PYTHONDONTWRITEBYTECODE :=
 
