@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Place(Enum):
-    """The state of a slot. The pool's docstring draws the transitions."""
+    """The state of a slot. `slot_keeper.py` draws the transitions."""
 
     LOST = auto()
     STARTING = auto()
@@ -31,6 +31,8 @@ class Slot:
     """One place in the pool; the process that holds it may change."""
 
     name: str
+    index: int
+    """Its place among the processes of the pool, which Ray's placement is asked for."""
     handle: Any = None
     place: Place = Place.LOST
     load: int = 0

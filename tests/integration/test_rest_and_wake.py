@@ -118,8 +118,8 @@ def test_an_actor_that_is_lost_at_rest_is_replaced_when_the_learner_is_done(
             await asyncio.sleep(0)
         at_rest = slot.place
         assert await pool.weight_targets() == []
-        async with pool._changed:
-            await pool._changed.wait_for(lambda: slot.place not in (Place.LOST, *WAKING))
+        async with pool._keeper.changed:
+            await pool._keeper.changed.wait_for(lambda: slot.place not in (Place.LOST, *WAKING))
         version = before.version + 1
         await push(pool, buckets_of(changed_model(tiny_checkpoint, seed=2), version), version)
         return at_rest, (await sample(pool)).oldest_weights - before.version

@@ -14,6 +14,7 @@ from ray.exceptions import ActorDiedError
 
 from actors.actor_pool import ActorPool
 from actors.pool_slot import Place, Slot
+from actors.slot_keeper import SlotKeeper
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ArrivalError, RunError
 
@@ -69,19 +70,11 @@ class InProcessActor:
             raise ActorDiedError
 
 
-class PoolInProcess(ActorPool):
-    """The pool with another way to start a process, which can be held up and made to fail."""
+class KeeperInProcess(SlotKeeper):
+    """The keeper with another way to start a process, which can be held up and made to fail."""
 
-    def __init__(self, number: int) -> None:
-        config = RunConfig.model_validate(
-            {
-                "name": "pool",
-                "model": {"path": "none"},
-                "problems": {"train": "none", "heldout": "none"},
-                "actors": {"number": number},
-            }
-        )
-        super().__init__(config, "a-model/of-the-hub")
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         self.starts: list[str] = []
         self.may_start = asyncio.Event()
         self.may_start.set()
@@ -93,10 +86,30 @@ class PoolInProcess(ActorPool):
         if self.failing_starts:
             self.failing_starts -= 1
             raise RunError("vLLM did not start")
-        slot.handle = InProcessActor(whole=not self._weights_were_pushed)
+        slot.handle = InProcessActor(whole=not self.weights_were_pushed)
 
     async def _end(self, slot: Slot) -> None:
         slot.handle = None
+
+
+class PoolInProcess(ActorPool):
+    """The pool over actors in this process."""
+
+    def __init__(self, number: int) -> None:
+        config = RunConfig.model_validate(
+            {
+                "name": "pool",
+                "model": {"path": "none"},
+                "problems": {"train": "none", "heldout": "none"},
+                "actors": {"number": number},
+            }
+        )
+        super().__init__(config, "a-model/of-the-hub", keeper=KeeperInProcess)
+
+    @property
+    def keeper(self) -> KeeperInProcess:
+        assert isinstance(self._keeper, KeeperInProcess)
+        return self._keeper
 
     def actor(self, place: int) -> InProcessActor:
         actor: InProcessActor = self._slots[place].handle
@@ -140,14 +153,14 @@ def test_an_actor_that_dies_at_rest_is_replaced_after_the_rest_and_gets_the_weig
         await pool.until(Place.LOST, Place.READY)
         for _ in range(20):  # turns of the loop in which a replacement could begin
             await asyncio.sleep(0)
-        assert pool.starts == ["rollout-0", "rollout-1"], "the GPU is the learner's"
+        assert pool.keeper.starts == ["rollout-0", "rollout-1"], "the GPU is the learner's"
 
         targets = await pool.weight_targets()
         assert targets == [survivor]
         await push(targets)
         await pool.until(Place.READY, Place.READY)
 
-        assert pool.starts == ["rollout-0", "rollout-1", "rollout-0"]
+        assert pool.keeper.starts == ["rollout-0", "rollout-1", "rollout-0"]
         assert pool.actor(0) is not first
         assert pool.actor(0).diary == ["weights"]
         assert survivor.diary == ["weights", "rest", "weights"]
@@ -169,14 +182,14 @@ def test_an_idle_actor_that_dies_is_replaced_although_nobody_asks_it_anything() 
 
 def test_a_start_that_fails_while_the_pool_comes_to_rest_does_not_hold_it_up() -> None:
     async def scenario(pool: PoolInProcess) -> None:
-        pool.may_start.clear()
-        pool.failing_starts = 1
+        pool.keeper.may_start.clear()
+        pool.keeper.failing_starts = 1
         pool.actor(0).die()
         await pool.until(Place.STARTING, Place.READY)
         resting = asyncio.ensure_future(pool.rest())
         await asyncio.sleep(0)
         assert not resting.done()
-        pool.may_start.set()
+        pool.keeper.may_start.set()
         await resting
         assert pool.places() == [Place.LOST, Place.READY]
         await push(await pool.weight_targets())
@@ -189,12 +202,12 @@ def test_an_actor_that_comes_up_while_the_pool_comes_to_rest_is_woken_by_the_run
     None
 ):
     async def scenario(pool: PoolInProcess) -> None:
-        pool.may_start.clear()
+        pool.keeper.may_start.clear()
         pool.actor(0).die()
         await pool.until(Place.STARTING, Place.READY)
         resting = asyncio.ensure_future(pool.rest())
         await asyncio.sleep(0)
-        pool.may_start.set()
+        pool.keeper.may_start.set()
         await resting
         assert pool.actor(0).diary == ["rest"]
         await push(await pool.weight_targets())
@@ -240,7 +253,7 @@ def test_an_actor_that_answers_otherwise_than_the_learner_after_a_push_gets_a_ne
         pool.actor(0).die()
         await pool.until(Place.LOST)
         await pool.until(Place.READY)
-        assert pool.starts == ["rollout-0"] * 3
+        assert pool.keeper.starts == ["rollout-0"] * 3
         assert pool.actor(0) is checked[1]
         assert checked[0] is not checked[1]
 
@@ -250,12 +263,12 @@ def test_an_actor_that_answers_otherwise_than_the_learner_after_a_push_gets_a_ne
 def test_an_actor_whose_name_is_still_taken_is_started_again_and_given_up_at_last() -> None:
     async def scenario(pool: PoolInProcess) -> None:
         async def taken(slot: Slot) -> None:
-            pool.starts.append(slot.name)
+            pool.keeper.starts.append(slot.name)
             raise ValueError("the name rollout-0 is already taken")
 
-        pool._replace_process = taken  # type: ignore[method-assign]
+        pool.keeper._replace_process = taken  # type: ignore[method-assign]
         pool.actor(0).die()
         await pool.until(Place.FAILED)
-        assert len(pool.starts) == 1 + 3
+        assert len(pool.keeper.starts) == 1 + 3
 
     run_with(1, scenario)
