@@ -29,6 +29,7 @@ from itertools import chain, groupby
 from typing import Any
 
 from stepcoder_dist.errors import RunError
+from stepcoder_dist.loop.account import Account
 from stepcoder_dist.loop.judged_sample import JudgedSample
 from stepcoder_dist.records import Outcome, RolloutRequest, Ticket, WeightVersion
 
@@ -104,6 +105,8 @@ class SampleBook:
         self._in_state: Counter[State] = Counter()
         self._passed: dict[str, dict[str, bool]] = {}
         """Whether each trained sample passed, by group and sample id, for incomplete groups."""
+        self.account = Account()
+        """Every plan and every fate since it was taken, for the run's ledger."""
         self.fates: Counter[Fate] = Counter()
         """Samples by fate, since the run began."""
         self.version: WeightVersion = 0
@@ -152,7 +155,11 @@ class SampleBook:
             self.add(ticket)
 
     def add(self, ticket: Ticket) -> None:
-        """Take in one more ticket: in the place of a lost sample, or from a checkpoint."""
+        """Take in one more ticket: of a step, or in the place of a lost sample."""
+        self._take_in(ticket)
+        self.account.plan(ticket)
+
+    def _take_in(self, ticket: Ticket) -> None:
         if ticket.sample_id in self._samples:
             raise RunError(f"sample {ticket.sample_id} was planned twice")
         self._samples[ticket.sample_id] = _Sample(ticket)
@@ -176,7 +183,7 @@ class SampleBook:
                 lambda: self.buffered < self._capacity or self._is_stale(judged)
             )
             if self._is_stale(judged):
-                self._move(sample_id, Fate.REJECTED)
+                self._move(sample_id, Fate.REJECTED, why="stale")
                 return False
             self._move(sample_id, State.BUFFERED)
             self._changed.notify_all()
@@ -220,7 +227,7 @@ class SampleBook:
         async with self._changed:
             stale = [judged for judged in self._buffer() if self._is_stale(judged)]
             for judged in stale:
-                self._move(judged.sample_id, Fate.REJECTED)
+                self._move(judged.sample_id, Fate.REJECTED, why="stale")
             self._changed.notify_all()
         return [judged.request for judged in stale]
 
@@ -260,12 +267,15 @@ class SampleBook:
         for fields in snapshot["on_their_way"]:
             # old checkpoints have no groups in their tickets: there the sample's id begins with it
             group = fields["sample_id"].rpartition("-")[0]
-            self.add(Ticket(**{"group": group, **fields}))
+            self._take_in(Ticket(**{"group": group, **fields}))
         self._passed = {group: dict(passed) for group, passed in snapshot["groups"].items()}
         self.fates.update({Fate(name): number for name, number in snapshot["samples"].items()})
 
-    def _move(self, sample_id: str, to: State | Fate) -> _Sample:
-        """Make one transition. Raises `RunError` for a sample that cannot make it."""
+    def _move(self, sample_id: str, to: State | Fate, *, why: str = "") -> _Sample:
+        """Make one transition. Raises `RunError` for a sample that cannot make it.
+
+        `why` is the reason for a rejection.
+        """
         sample = self._samples.get(sample_id)
         if sample is None or sample.state not in _BEFORE[to]:
             now = f"is {sample.state}" if sample else "was never planned or has its fate"
@@ -274,6 +284,7 @@ class SampleBook:
         if isinstance(to, Fate):
             del self._samples[sample_id]
             self.fates[to] += 1
+            self.account.end(sample_id, to, why)
         else:
             sample.state = to
             self._in_state[to] += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from stepcoder_dist.errors import RunError
+from stepcoder_dist.loop.account import Ending, Page
 from stepcoder_dist.loop.judged_sample import JudgedSample
 from stepcoder_dist.loop.sample_book import Fate, SampleBook, State, TrainedGroup
 from stepcoder_dist.records import (
@@ -449,8 +451,28 @@ def test_whatever_happens_every_sample_that_was_planned_has_one_place_or_one_fat
             again = book()
             again.restore(json.loads(json.dumps(opened.snapshot())))
             assert again.open_ids == opened.open_ids
+            assert again.account.take() == Page(), "restored samples were planned before"
         assert groups == opened.fates[Fate.TRAINED]
         opened.cancel_open()
         assert opened.fates.total() == planned
+        page = opened.account.take()
+        assert [t.sample_id for t in page.planned] == [f"{i:04d}-0" for i in range(planned)]
+        assert len({ending.sample_id for ending in page.ended}) == len(page.ended) == planned
+        assert Counter(ending.fate for ending in page.ended) == opened.fates
+
+    asyncio.run(scenario())
+
+
+def test_the_account_has_each_plan_and_fate_once_and_the_reason_of_a_rejection():
+    async def scenario() -> None:
+        opened = started(book(staleness=0), "a-0", "a-1")
+        opened.version = 1
+        assert not await opened.buffer(judged("a-0", weights=0))
+        assert opened.account.take() == Page(
+            planned=[ticket("a-0"), ticket("a-1")], ended=[Ending("a-0", "rejected", "stale")]
+        )
+        opened.lose("a-1")
+        assert opened.account.take() == Page(ended=[Ending("a-1", "infrastructure_error")])
+        assert opened.account.take() == Page()
 
     asyncio.run(scenario())
