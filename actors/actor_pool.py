@@ -18,11 +18,11 @@ from ray.exceptions import RayActorError, RayError
 from actors.checkpoint_folder import CheckpointFolder
 from actors.pool_slot import UP, WAKING, Place, Slot
 from actors.rollout_actor import ActorStats
-from actors.slot_keeper import Refresh, SlotKeeper
+from actors.slot_keeper import Refresh, SlotKeeper, not_started
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import AwaitsWeights, EngineLost, RunError, StepcoderError, last_line
 from stepcoder_dist.host import model_source
-from stepcoder_dist.ports import Placement, anywhere
+from stepcoder_dist.ports import LastWords, Placement, anywhere, unheard
 from stepcoder_dist.records import Completion, RolloutRequest
 
 
@@ -38,6 +38,7 @@ class ActorPool:
         checkpoint: str | Path,
         *,
         placement: Placement = anywhere,
+        last_words: LastWords = unheard,
         keeper: type[SlotKeeper] = SlotKeeper,
     ) -> None:
         """`keeper` starts and ends the processes; tests give one that needs none."""
@@ -48,7 +49,7 @@ class ActorPool:
             folder.check_tensor_parallel(config.actors.tensor_parallel)
         self._config = config
         self._slots = [Slot(f"rollout-{i}", i) for i in range(config.actors.number)]
-        self._keeper = keeper(config, source.text, placement)
+        self._keeper = keeper(config, source.text, placement, last_words)
 
     def refresh_with(self, refresh: Refresh) -> None:
         """Have replaced actors brought to the current weights at once: `refresh([target])`.
@@ -165,5 +166,5 @@ class ActorPool:
                 f"no rollout actor became ready in {patience_s:.0f} s: {states}"
             ) from None
         if not ready():
-            raise RunError("; ".join(slot.failure for slot in self._slots))
+            raise not_started(self._slots)
         return min(ready(), key=lambda slot: slot.load)

@@ -42,3 +42,5 @@ class Slot:
     watcher: asyncio.Task[None] | None = None
     """Notices the end of a process of which nobody asks anything."""
     failure: str = ""
+    words: str = ""
+    """The last words of a process that did not start."""

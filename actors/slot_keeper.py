@@ -25,7 +25,8 @@ from actors.pool_slot import UP, Place, Slot
 from actors.rollout_actor import RolloutActor
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ArrivalError, AwaitsWeights, RunError, StepcoderError, last_line
-from stepcoder_dist.ports import Placement
+from stepcoder_dist.host.lost_processes import LostProcesses
+from stepcoder_dist.ports import LastWords, Placement, unheard
 
 logger = logging.getLogger(__name__)
 
@@ -39,13 +40,30 @@ Refresh = Callable[[Sequence[Any]], Awaitable[object]]
 """Pushes the learner's current weights to the given targets."""
 
 
+def not_started(slots: Iterable[Slot]) -> RunError:
+    """Return why the slots that were given up have no actor, with the last words of each."""
+    failed = [slot for slot in slots if slot.place is Place.FAILED]
+    error = RunError("; ".join(slot.failure for slot in failed))
+    for slot in failed:
+        if slot.words:
+            error.add_note(slot.words)
+    return error
+
+
 class SlotKeeper:
     """Brings slots to READY and keeps them there. Use it on one event loop."""
 
-    def __init__(self, config: RunConfig, checkpoint: str, placement: Placement) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        checkpoint: str,
+        placement: Placement,
+        last_words: LastWords = unheard,
+    ) -> None:
         self._config = config
         self._checkpoint = checkpoint
         self._placement = placement
+        self.lost = LostProcesses(last_words)
         self.changed = asyncio.Condition()
         """Notified of every change that a wait in the pool may be about."""
         self.weights_were_pushed = False
@@ -59,9 +77,8 @@ class SlotKeeper:
         for slot in new:
             slot.keeper = asyncio.create_task(self._bring_up(slot, attempts=1))
         await asyncio.gather(*(slot.keeper for slot in new if slot.keeper))
-        failures = [slot.failure for slot in new if slot.place is Place.FAILED]
-        if failures:
-            raise RunError("; ".join(failures))
+        if any(slot.place is Place.FAILED for slot in new):
+            raise not_started(new)
 
     async def end_all(self, slots: Iterable[Slot]) -> None:
         """End the slots' processes, and what keeps them."""
@@ -72,6 +89,7 @@ class SlotKeeper:
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
         await asyncio.gather(*(self._end(slot) for slot in gone))
+        await self.lost.logged()
 
     def repair(self, slot: Slot, handle: Any, error: Exception) -> None:
         """Take the actor out of the pool until it is repaired; the first who notices does it."""
@@ -84,6 +102,8 @@ class SlotKeeper:
         if slot.watcher is not None:
             slot.watcher.cancel()
         slot.keeper = asyncio.create_task(self._bring_up(slot, attempts=_ATTEMPTS))
+        if lost:
+            self.lost.log(slot.name, error)
 
     async def _watch(self, slot: Slot, handle: Any) -> None:
         """Repair the slot when its process ends, also while nothing is asked of it."""
@@ -109,6 +129,7 @@ class SlotKeeper:
                 failure = f"it was not up within actors.start_timeout_s = {limit}"
             except (RayError, StepcoderError, ValueError) as error:  # Ray: the name is taken
                 failure = last_line(error)
+                slot.words = await self.lost.words(slot.name, error)
             else:
                 await self._settle(slot, Place.READY)
                 slot.watcher = asyncio.create_task(self._watch(slot, slot.handle))

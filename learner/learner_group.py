@@ -14,7 +14,7 @@ from learner.push import push_round
 from learner.rank_group import RankGroup
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ArrivalError, WeightPushError, last_line
-from stepcoder_dist.ports import Placement, anywhere
+from stepcoder_dist.ports import LastWords, Placement, anywhere, unheard
 from stepcoder_dist.records import (
     Int32Array,
     StepReport,
@@ -53,6 +53,7 @@ class LearnerGroup:
         probe_token_ids: Sequence[int] = (),
         *,
         placement: Placement = anywhere,
+        last_words: LastWords = unheard,
     ) -> None:
         """`checkpoint`: the Hugging Face folder of version 0 and of the reference.
 
@@ -61,7 +62,9 @@ class LearnerGroup:
         bfloat16; without it, ids are drawn from the vocabulary.
         """
         self._config = config
-        self._ranks = RankGroup(_worker, config, checkpoint, placement=placement)
+        self._ranks = RankGroup(
+            _worker, config, checkpoint, placement=placement, last_words=last_words
+        )
         self._probe = np.asarray(probe_token_ids, dtype=np.int32)
         self._turn = asyncio.Lock()
 

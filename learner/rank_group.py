@@ -15,7 +15,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import LearnerError, StepcoderError, TransferLost, last_line
-from stepcoder_dist.ports import Placement, anywhere
+from stepcoder_dist.ports import LastWords, Placement, anywhere, unheard
 
 if TYPE_CHECKING:
     from learner.rank_process import Rank
@@ -27,6 +27,10 @@ CPU_ENVIRONMENT = {
     # slower next to a second busy process, sleeping at once half as slow again when alone
     "GOMP_SPINCOUNT": "1000",
 }
+
+
+DEATH_S = 2.0
+"""How long after a rank's failure Ray may take to notice that another rank's process is dead."""
 
 
 class LearnerRank:
@@ -56,10 +60,12 @@ class RankGroup:
         *,
         name: str = "learner",
         placement: Placement = anywhere,
+        last_words: LastWords = unheard,
     ) -> None:
         """`worker` imports the ranks' class. It is called in the processes of the ranks only."""
         self._worker = worker
         self._placement = placement
+        self._last_words = last_words
         self._config = config
         self._checkpoint = checkpoint
         self._names = [f"{name}-rank-{rank}" for rank in range(config.learner.ranks)]
@@ -141,10 +147,29 @@ class RankGroup:
         try:
             # the first failure is the cause; the other ranks may wait for it for ever
             return list(await asyncio.gather(*calls))
-        except BaseException:
+        except LearnerError as error:
+            await self._explain(error, calls)
+            raise
+        finally:
             for call in calls:
                 call.cancel()
-            raise
+
+    async def _explain(self, error: LearnerError, calls: Sequence[asyncio.Future[Any]]) -> None:
+        """Note at the first failure which rank died, if one did, and what it wrote last.
+
+        A rank whose peer has died can notice it before Ray does.
+        """
+        if error.__cause__ is None:  # what the rank says itself
+            return
+        if not isinstance(error.__cause__, RayActorError):
+            await asyncio.wait(calls, timeout=DEATH_S)
+        ended = [call.exception() for call in calls if call.done() and not call.cancelled()]
+        for other in ended:
+            if isinstance(other, LearnerError) and isinstance(other.__cause__, RayActorError):
+                if other is not error:
+                    error.add_note(str(other))
+                if words := await self._last_words(other.__cause__):
+                    error.add_note(words)
 
     async def _call(self, rank: int, method: str, arguments: Sequence[Any]) -> Any:
         name = self._names[rank]
@@ -167,10 +192,10 @@ class RankGroup:
             raise LearnerError(
                 f"{name} died in {method} ({str(error).strip().splitlines()[0]}); "
                 "resume from the last checkpoint"
-            ) from None
+            ) from error
         except RayError as error:  # of a class that only the rank's machine knows: torch's
             self.break_off(f"{name} failed in {method}")
-            raise LearnerError(f"{name} failed in {method}: {last_line(error)}") from None
+            raise LearnerError(f"{name} failed in {method}: {last_line(error)}") from error
 
 
 async def _ended(actor: Any) -> None:

@@ -133,6 +133,16 @@ def last_line(error: Exception) -> str:
     return lines[-1] if lines else repr(error)
 
 
+def notes(error: BaseException) -> list[str]:
+    """Return the notes of an error and of those that it was raised from: its own first."""
+    found: list[str] = []
+    at: BaseException | None = error
+    while at is not None:
+        found += [note for note in getattr(at, "__notes__", ()) if note not in found]
+        at = at.__cause__
+    return found
+
+
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """Return the first leaf of a tree of errors: what a user reads instead of the tree."""
     first = group.exceptions[0]

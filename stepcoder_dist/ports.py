@@ -32,6 +32,18 @@ def anywhere(_index: int) -> dict[str, Any]:
     return {}
 
 
+LastWords = Callable[[Exception], Awaitable[str]]
+"""What the process whose death this error of Ray's reports wrote last to its standard error.
+
+Empty where the error is no death of a process. It may have several lines.
+"""
+
+
+async def unheard(_error: Exception) -> str:
+    """Ask nobody."""
+    return ""
+
+
 class Tokenizer(Protocol):
     """Text to ids with the place of every token in the text."""
 

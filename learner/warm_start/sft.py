@@ -18,7 +18,7 @@ from learner.warm_start.sft_plan import Phase, SftStep, measured_after, plan
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import Interrupted
 from stepcoder_dist.host.interruption import StopRequest
-from stepcoder_dist.ports import Placement, anywhere
+from stepcoder_dist.ports import LastWords, Placement, anywhere, unheard
 from stepcoder_dist.sft.examples import SftExamples
 from stepcoder_dist.sft.work import SftWork
 
@@ -77,6 +77,7 @@ class WarmStart:
         stop: StopRequest | None = None,
         *,
         placement: Placement = anywhere,
+        last_words: LastWords = unheard,
     ) -> None:
         """`base` is the Hugging Face checkpoint to train; `work` was begun or is to be resumed."""
         counts = [len(phase) for phase in examples.phases]
@@ -88,7 +89,9 @@ class WarmStart:
         self._on_progress = on_progress
         self._stop = stop or StopRequest()
         self._measured = measured_after(config.sft, self.legs, counts[0])
-        self._ranks = RankGroup(_worker, config, base, name="sft", placement=placement)
+        self._ranks = RankGroup(
+            _worker, config, base, name="sft", placement=placement, last_words=last_words
+        )
         self._done = work.updates
         self._heldout_loss: float | None = None
 

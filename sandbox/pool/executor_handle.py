@@ -13,6 +13,8 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from sandbox.pool.executor_actor import ExecutorActor, NodeBackend
 from stepcoder_dist.config import Backend, SandboxConfig
 from stepcoder_dist.errors import SandboxFault, StepcoderError, last_line
+from stepcoder_dist.host.lost_processes import LostProcesses
+from stepcoder_dist.ports import LastWords, unheard
 from stepcoder_dist.records import Verdict
 
 _CLOSE_TIMEOUT_S = 20.0
@@ -23,7 +25,13 @@ Answer = TypeVar("Answer")
 class ExecutorHandle:
     """One place in the pool of executors. The actor that holds it may change."""
 
-    def __init__(self, name: str, config: SandboxConfig, on_loss: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: SandboxConfig,
+        on_loss: Callable[[], None],
+        last_words: LastWords = unheard,
+    ) -> None:
         """`on_loss` is called for every actor that is given up."""
         self.name = name
         self.actor: Any = None
@@ -36,6 +44,7 @@ class ExecutorHandle:
         """Set when it is leaving and its last seat is back."""
         self._config = config
         self._on_loss = on_loss
+        self._lost = LostProcesses(last_words)
         self._ready: asyncio.Task[None] | None = None
         """Starts the containers; done while the executor works."""
 
@@ -51,7 +60,7 @@ class ExecutorHandle:
         try:
             return await self._in_time(self._process().choose.remote())
         except RayError as error:
-            raise SandboxFault(f"{self.name} did not start: {last_line(error)}") from error
+            raise await self._not_started(error) from error
 
     async def start(self, backend: Backend) -> None:
         """Wait until the executor works, starting it if nobody has.
@@ -68,8 +77,14 @@ class ExecutorHandle:
             if self._ready is ready:
                 self.give_up()
             if isinstance(error, RayError):
-                raise SandboxFault(f"{self.name} did not start: {last_line(error)}") from error
+                raise await self._not_started(error) from error
             raise
+
+    async def _not_started(self, error: RayError) -> SandboxFault:
+        fault = SandboxFault(f"{self.name} did not start: {last_line(error)}")
+        if words := await self._lost.words(self.name, error):
+            fault.add_note(words)
+        return fault
 
     async def judge(
         self, backend: Backend, source: str, suite: ray.ObjectRef, problem_id: str
@@ -82,6 +97,7 @@ class ExecutorHandle:
         except RayActorError as error:
             if self.actor is actor:  # else another program saw it first
                 self.give_up()
+                self._lost.log(self.name, error)
             raise SandboxFault(f"{self.name} died: {_first_line(error)}") from error
         return verdict
 
@@ -102,6 +118,7 @@ class ExecutorHandle:
         """End the process and its containers."""
         if self._ready is not None and not self._ready.done():
             self._ready.cancel()
+        await self._lost.logged()
         if self.actor is None:
             return
         with contextlib.suppress(RayError, TimeoutError):  # what is dead needs no end

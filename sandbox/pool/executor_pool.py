@@ -24,13 +24,15 @@ from sandbox.pool.pool_metrics import ProgramMetrics
 from sandbox.pool.suite_store import SuiteStore
 from stepcoder_dist.config import Backend, RunConfig
 from stepcoder_dist.errors import CheckerFault, ConfigError, SandboxFault, last_line
+from stepcoder_dist.ports import LastWords, unheard
 from stepcoder_dist.records import TestSuite, Verdict
 
 
 class ExecutorPool:
     """`config.sandbox.number` Ray actors. Use it on one event loop, after `ray.init`."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, *, last_words: LastWords = unheard) -> None:
+        self._last_words = last_words
         self._config = config.sandbox
         self._backend: Backend | None = None
         self._named = 0
@@ -152,7 +154,7 @@ class ExecutorPool:
     def _made(self, number: int) -> list[ExecutorHandle]:
         names = [f"sandbox-{self._named + i}" for i in range(number)]
         self._named += number
-        return [ExecutorHandle(name, self._config, self._lost) for name in names]
+        return [ExecutorHandle(name, self._config, self._lost, self._last_words) for name in names]
 
     def _lost(self) -> None:
         if not self._closed:

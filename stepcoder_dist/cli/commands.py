@@ -13,7 +13,7 @@ import typer
 from stepcoder_dist.cli import data_commands, missing_extra
 from stepcoder_dist.cli.data_commands import SandboxBackend, SandboxImage
 from stepcoder_dist.cli.written import path_of, source_of
-from stepcoder_dist.errors import Interrupted, StepcoderError, UserError
+from stepcoder_dist.errors import Interrupted, StepcoderError, UserError, notes
 from stepcoder_dist.host import interruption
 
 app = typer.Typer(
@@ -45,7 +45,7 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 1
     except StepcoderError as error:
-        for line in str(error).splitlines():
+        for line in "\n".join([str(error), *notes(error)]).splitlines():
             sys.stderr.write(f"stepcoder: {line}\n")
         return error.exit_code
     except Interrupted as stopped:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.host.console import open_console
 from stepcoder_dist.launch.cluster import placement
+from stepcoder_dist.launch.cluster.last_words import last_words
 from stepcoder_dist.run.session import Pools
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ async def open_sandbox(config: RunConfig) -> AsyncIterator[ExecutorPool]:
     from sandbox.pool.executor_pool import ExecutorPool
     from sandbox.process_pool import WARNING
 
-    sandbox = ExecutorPool(config)
+    sandbox = ExecutorPool(config, last_words=last_words)
     try:
         if await sandbox.choose() == "process":
             console.print(f"warning: {WARNING}", style="bold red")
@@ -51,7 +52,12 @@ async def open_pools(
     """
     from actors.actor_pool import ActorPool
 
-    sampler = ActorPool(config, checkpoint, placement=partial(placement.of_rollout, config))
+    sampler = ActorPool(
+        config,
+        checkpoint,
+        placement=partial(placement.of_rollout, config),
+        last_words=last_words,
+    )
     try:
         await asyncio.gather(sandbox.start(), sampler.start())
         yield Pools(sampler, sandbox)
@@ -67,7 +73,11 @@ async def open_learner(
     from learner.learner_group import LearnerGroup
 
     learner = LearnerGroup(
-        config, checkpoint, probe_token_ids, placement=partial(placement.of_rank, config)
+        config,
+        checkpoint,
+        probe_token_ids,
+        placement=partial(placement.of_rank, config),
+        last_words=last_words,
     )
     try:
         await learner.start()

@@ -16,6 +16,7 @@ from stepcoder_dist.host import model_source
 from stepcoder_dist.host.console import Phase
 from stepcoder_dist.host.interruption import StopRequest, run_until_done
 from stepcoder_dist.launch.cluster import placement
+from stepcoder_dist.launch.cluster.last_words import last_words
 from stepcoder_dist.launch.cluster.ray_session import ray_session
 from stepcoder_dist.launch.processes import console
 from stepcoder_dist.run.preflight import load_set, prompt_writer, tell_about_ray_job
@@ -98,7 +99,7 @@ async def warm_start(
         # in the bundles of the learner's ranks: outside of them there may be no room
         ranks = partial(placement.of_rank, config)
         run = learner_sft.WarmStart(
-            config, examples, base, work, on_progress, stop, placement=ranks
+            config, examples, base, work, on_progress, stop, placement=ranks, last_words=last_words
         )
         heeding = stop.heed(announce) if stop else nullcontext()
         with Phase(console, "SFT", run.total - work.updates) as phase, heeding:

@@ -27,6 +27,7 @@ from actors.pool_slot import WAKING, Place
 from actors.weight_receiver import State, WeightReceiver
 from learner.push.weight_buckets import pack, plan_buckets
 from stepcoder_dist.errors import RunError
+from stepcoder_dist.launch.cluster import last_words
 from stepcoder_dist.records import Completion, WeightBucket
 
 pytestmark = [pytest.mark.ray, pytest.mark.vllm]
@@ -44,7 +45,7 @@ def runner() -> Iterator[asyncio.Runner]:
 def pool(local_ray: None, tiny_checkpoint: Path, runner: asyncio.Runner) -> Iterator[ActorPool]:
     del local_ray
     config = rollout_config(tiny_checkpoint).model_copy(update={"colocate": True})
-    pool = ActorPool(config, tiny_checkpoint)
+    pool = ActorPool(config, tiny_checkpoint, last_words=last_words.last_words)
     try:
         runner.run(pool.start())
         yield pool
@@ -106,13 +107,20 @@ def test_an_actor_at_rest_samples_again_after_a_push_and_with_its_weights(
 
 
 def test_an_actor_that_is_lost_at_rest_is_replaced_when_the_learner_is_done(
-    pool: ActorPool, runner: asyncio.Runner, tiny_checkpoint: Path
+    pool: ActorPool,
+    runner: asyncio.Runner,
+    tiny_checkpoint: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(last_words, "DEADLINE_S", 60.0)
+
     async def scenario() -> tuple[Place, int]:
         (before,) = await pool.stats()
+        slot = pool._slots[0]
+        await slot.handle.__ray_call__.remote(lambda _: os.write(2, b"CUDA error: out of luck\n"))
         os.kill(before.pid, signal.SIGKILL)
         await pool.rest()
-        slot = pool._slots[0]
         # several turns of the loop, in which a replacement would take its first step
         for _ in range(20):
             await asyncio.sleep(0)
@@ -125,6 +133,10 @@ def test_an_actor_that_is_lost_at_rest_is_replaced_when_the_learner_is_done(
         return at_rest, (await sample(pool)).oldest_weights - before.version
 
     assert runner.run(scenario()) == (Place.LOST, 1)
+    runner.run(pool._keeper.lost.logged())
+    (words,) = [r.getMessage() for r in caplog.records if "last lines" in r.getMessage()]
+    assert words.startswith("rollout-0, the last lines of process ")
+    assert "  CUDA error: out of luck" in words.splitlines()
 
 
 class RecordingEngine:
