@@ -29,6 +29,10 @@ def _at_once() -> bool:
     return True
 
 
+def _nothing() -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Command:
     run: Callable[[], None]
@@ -54,8 +58,16 @@ class EngineThread:
     engine is made and raises `RunError` when it cannot be.
     """
 
-    def __init__(self, name: str, make_engine: Callable[[], LLMEngine]) -> None:
+    def __init__(
+        self,
+        name: str,
+        make_engine: Callable[[], LLMEngine],
+        *,
+        after_change: Callable[[], None] = _nothing,
+    ) -> None:
+        """`after_change` is called on the thread after each step and after `cancel`."""
         self._name = name
+        self._after_change = after_change
         self._inbox: queue.SimpleQueue[_Command | None] = queue.SimpleQueue()
         self._waiting: list[_Command] = []
         self._decoding: dict[str, _Decoding] = {}
@@ -134,6 +146,7 @@ class EngineThread:
         """Take requests out of the engine; those that have finished are passed over."""
         mine = [i for i in request_ids if self._decoding.pop(i, None) is not None]
         self._engine.abort_request(mine)
+        self._after_change()
 
     # ---- the thread itself ----
 
@@ -196,6 +209,7 @@ class EngineThread:
             except Exception as error:  # (its caller must hear of it)
                 request.fail(error)
                 raise
+        self._after_change()
 
     def _fail_inbox(self) -> None:
         """Answer what came too late for a closed engine: nobody reads the inbox any more."""

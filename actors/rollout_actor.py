@@ -20,6 +20,7 @@ import ray
 from ray.util import metrics
 
 from actors.checkpoint_folder import CheckpointFolder
+from actors.engine_load import EngineLoad
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.host import collector, model_source, scratch, visible_gpus
 from stepcoder_dist.records import (
@@ -60,6 +61,7 @@ class ActorStats:
     sampled_tokens: int
     busy_s: float
     """Seconds that the engine spent decoding."""
+    load: EngineLoad
 
 
 class RolloutActor:
@@ -78,11 +80,17 @@ class RolloutActor:
 
         self._name = name
         self._transfer_ranks = config.actors.tensor_parallel
-        self._sampler = VllmSampler(checkpoint, config, name=name, awaits_weights=awaits_weights)
+        self._metrics = _ActorMetrics(name)
+        self._sampler = VllmSampler(
+            checkpoint,
+            config,
+            name=name,
+            awaits_weights=awaits_weights,
+            on_load=self._metrics.show_load,
+        )
         self._whole = asyncio.Event()
         if not awaits_weights:
             self._whole.set()
-        self._metrics = _ActorMetrics(name)
 
     # ---- ports.Sampler, one engine of it ----
 
@@ -153,6 +161,7 @@ class RolloutActor:
             finished_samples=sampler.finished_samples,
             sampled_tokens=sampler.sampled_tokens,
             busy_s=sampler.busy_s,
+            load=sampler.load,
         )
 
     async def close(self) -> None:
@@ -198,7 +207,30 @@ class _ActorMetrics:
                 keys,
             )
         )
+        self._load_gauges = {
+            figure: tagged(metrics.Gauge(f"stepcoder_rollout_{figure}", meaning, keys))
+            for figure, meaning in (
+                ("running", "requests in the engine's batch"),
+                ("waiting", "requests that wait for room in the batch or the KV cache"),
+                ("kv_cache_use", "share of the KV cache that running requests hold, 0 to 1"),
+            )
+        }
+        self._preemptions = tagged(
+            metrics.Counter(
+                "stepcoder_rollout_preemptions",
+                "times that a request lost its KV cache to others",
+                keys,
+            )
+        )
+        self._preempted = 0
         self._in_flight = 0
+
+    def show_load(self, load: EngineLoad) -> None:
+        for figure, gauge in self._load_gauges.items():
+            gauge.set(getattr(load, figure))
+        if load.preemptions > self._preempted:
+            self._preemptions.inc(load.preemptions - self._preempted)
+            self._preempted = load.preemptions
 
     def share(self, size: int) -> _ShareMetrics:
         return _ShareMetrics(self, size)

@@ -19,6 +19,7 @@ from vllm.v1.engine.llm_engine import LLMEngine
 
 from actors.checkpoint_folder import CheckpointFolder
 from actors.engine import make_engine
+from actors.engine_load import EngineLoad, LoadReader
 from actors.engine_thread import EngineThread
 from actors.translation import completion_of, probe_of, probe_params, sampling_params
 from actors.weight_receiver import State, WeightReceiver, check_vllm
@@ -54,6 +55,7 @@ class SamplerStats:
     sampled_tokens: int
     busy_s: float
     """Seconds spent in the engine's steps."""
+    load: EngineLoad
 
 
 @dataclass(slots=True, eq=False)
@@ -77,8 +79,15 @@ class VllmSampler:
     """Block until the engine is up. Raises `RunError` or `ConfigError`."""
 
     def __init__(
-        self, checkpoint: str, config: RunConfig, *, name: str, awaits_weights: bool = False
+        self,
+        checkpoint: str,
+        config: RunConfig,
+        *,
+        name: str,
+        awaits_weights: bool = False,
+        on_load: Callable[[EngineLoad], None] = lambda _: None,
     ) -> None:
+        """`on_load` is called from time to time while the engine works, on its thread."""
         check_vllm()
         self._name = name
         self._max_tokens = config.model.max_tokens
@@ -98,9 +107,13 @@ class VllmSampler:
                 optional=_LM_HEAD if folder.ties_embeddings else frozenset(),
                 awaits_weights=awaits_weights,
             )
+            self._load = LoadReader(engine, on_load)
             return engine
 
-        self._thread = EngineThread(name, make)
+        def read_load() -> None:
+            self._load.read()
+
+        self._thread = EngineThread(name, make, after_change=read_load)
 
     def close(self) -> None:
         """Stop decoding and release the engine. Blocks until done."""
@@ -285,6 +298,7 @@ class VllmSampler:
                 finished_samples=self._finished_samples,
                 sampled_tokens=self._sampled_tokens,
                 busy_s=self._thread.busy_s,
+                load=self._load.now(),
             )
 
         return await _reply(self._thread.call(read))

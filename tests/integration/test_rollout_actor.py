@@ -206,6 +206,50 @@ def test_a_vllm_that_lacks_a_needed_call_is_named_with_its_version(
     assert re.match(r"vLLM \d.* lacks LLMEngine.set_weight_version,", answer)
 
 
+def test_a_cache_that_is_too_small_is_seen_in_the_engines_figures(
+    runner: asyncio.Runner, tiny_checkpoint: Path
+) -> None:
+    config = rollout_config(tiny_checkpoint)
+    # 1 KiB a token: one sequence of full length and a half
+    actors = config.actors.model_copy(update={"kv_cache_gib": 768 / 2**20})
+    pool = ActorPool(config.model_copy(update={"actors": actors}), tiny_checkpoint)
+    pool._slots[0].name = "rollout-small"  # another pool of this session has rollout-0
+    share = [make_request(seed=s, max_new_tokens=400) for s in range(6)]
+
+    def shown(actor: Any) -> dict[str, float]:
+        """What the actor gave Ray's gauges last."""
+        return {name: gauge.last for name, gauge in actor._metrics._load_gauges.items()}
+
+    def watch(actor: Any) -> None:
+        class Watched:
+            def set(self, value: float) -> None:
+                self.last = value
+
+        gauges = actor._metrics._load_gauges
+        actor._metrics._load_gauges = {name: Watched() for name in gauges}
+
+    async def scenario() -> tuple[Any, Any, dict[str, float]]:
+        await pool.start()
+        handle = pool._slots[0].handle
+        await handle.__ray_call__.remote(watch)
+        stream = pool.sample(share)
+        done = [await anext(stream)]
+        during = (await pool.stats())[0].load
+        done += [completion async for completion in stream]
+        assert len(done) == 6
+        return during, (await pool.stats())[0].load, await handle.__ray_call__.remote(shown)
+
+    try:
+        during, after, gauges = runner.run(scenario())
+    finally:
+        runner.run(pool.close())
+    assert during.running + during.waiting == 5
+    assert 0.3 < during.kv_cache_use <= 1
+    assert after.preemptions >= 1
+    assert (after.running, after.waiting, after.kv_cache_use) == (0, 0, 0)
+    assert gauges == {"running": 0, "waiting": 0, "kv_cache_use": 0}
+
+
 def test_a_checkpoint_that_vllm_cannot_load_fails_the_start_with_the_reason(
     runner: asyncio.Runner, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
