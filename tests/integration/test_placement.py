@@ -19,17 +19,22 @@ from stepcoder_dist.launch.cluster import placement
 pytestmark = pytest.mark.ray
 
 
-def config(*, ranks: int, engines: int, tensor_parallel: int = 1) -> RunConfig:
+def config(
+    *, ranks: int, engines: int, tensor_parallel: int = 1, colocate: bool = False
+) -> RunConfig:
+    gpus = 0.5 if colocate else 1.0
     return RunConfig.model_validate(
         {
             "name": "placement",
+            "colocate": colocate,
+            "train": {"max_staleness": 0},
             "model": {"path": "m"},
             "problems": {"train": "t", "heldout": "h"},
-            "learner": {"ranks": ranks, "resources": {"num_cpus": 1.0, "num_gpus": 1.0}},
+            "learner": {"ranks": ranks, "resources": {"num_cpus": 1.0, "num_gpus": gpus}},
             "actors": {
                 "number": engines,
                 "tensor_parallel": tensor_parallel,
-                "resources": {"num_cpus": 1.0, "num_gpus": float(tensor_parallel)},
+                "resources": {"num_cpus": 1.0, "num_gpus": gpus * tensor_parallel},
             },
         }
     )
@@ -52,19 +57,36 @@ def session(nodes: Cluster) -> Iterator[None]:
     ray.shutdown()
 
 
-def where(options: list[dict[str, Any]], num_gpus: float) -> list[str]:
-    """The node of a process for each of these options."""
+def places(options: list[dict[str, Any]], num_gpus: float) -> list[tuple[str, int]]:
+    """The node and the GPU of a process for each of these options, while all of them live."""
 
     @ray.remote
     class Process:
-        def node(self) -> str:
-            return str(ray.get_runtime_context().get_node_id())
+        def place(self) -> tuple[str, int]:
+            return str(ray.get_runtime_context().get_node_id()), int(ray.get_gpu_ids()[0])
 
     actors = [
         Process.options(num_cpus=1, num_gpus=num_gpus, **option).remote() for option in options
     ]
-    found: list[str] = ray.get([actor.node.remote() for actor in actors], timeout=60)
+    found: list[tuple[str, int]] = ray.get([a.place.remote() for a in actors], timeout=60)
     return found
+
+
+def where(options: list[dict[str, Any]], num_gpus: float) -> list[str]:
+    """The node of a process for each of these options."""
+    return [node for node, _ in places(options, num_gpus)]
+
+
+@pytest.fixture
+def alternating(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster so full of other jobs that Ray finds room on one node, then on the other."""
+    packed = ray.util.placement_group
+
+    def spread(bundles: list[dict[str, float]], strategy: str, name: str) -> Any:
+        del strategy
+        return packed(bundles, strategy="SPREAD", name=name)
+
+    monkeypatch.setattr(ray.util, "placement_group", spread)
 
 
 @pytest.mark.usefixtures("session")
@@ -75,6 +97,27 @@ def test_ranks_share_a_node_though_the_engines_start_first() -> None:
     ranks = where([placement.of_rank(run, index) for index in range(4)], 1)
     assert len(set(ranks)) == 1
     assert set(engines).isdisjoint(ranks)
+
+
+@pytest.mark.usefixtures("session", "alternating")
+def test_pairs_are_numbered_by_node_and_gpu_wherever_their_bundles_are() -> None:
+    run = config(ranks=8, engines=8, colocate=True)
+    placement.reserve(run, learner=True, pools=True)
+    ranks = places([placement.of_rank(run, index) for index in range(8)], 0.5)
+    first, second = ranks[0][0], ranks[4][0]
+    assert first != second
+    assert ranks == [(node, gpu) for node in (first, second) for gpu in range(4)]
+    # the actor of a pair is on its rank's GPU
+    actors = places([placement.of_rollout(run, index) for index in range(8)], 0.5)
+    assert actors == ranks
+
+
+@pytest.mark.usefixtures("session")
+def test_the_ranks_of_a_warm_start_have_places_though_no_actor_is_there_to_pair() -> None:
+    run = config(ranks=4, engines=4, colocate=True)
+    placement.reserve(run, learner=True, pools=False)
+    ranks = where([placement.of_rank(run, index) for index in range(4)], 0.5)
+    assert len(set(ranks)) == 1
 
 
 @pytest.mark.usefixtures("session")

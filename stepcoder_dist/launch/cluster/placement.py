@@ -6,12 +6,16 @@
 With `colocate` a bundle is a pair instead: rollout actor i with learner rank i, on one GPU.
 Sandbox executors are not in the group: their pool is resized while the run lives.
 
+Ranks are numbered by node, and by GPU where a bundle is one GPU: neighbouring ranks share a node.
+
 Without the group Ray would place each process where there is room at that moment. Ranks would be
 spread over nodes, and ZeRO's gathers would cross the network, though one node could hold them all.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -89,6 +93,7 @@ def reserve(config: RunConfig, *, learner: bool, pools: bool) -> None:
             f"{'; '.join(_words(bundle) for bundle in bundles)}, each on a single node; free now, "
             f"over all nodes: {free}; wait until other jobs have ended, or lower resources"
         ) from None
+    _in_order(group.id.hex(), gpus=config.colocate)
 
 
 def of_rollout(config: RunConfig, index: int) -> dict[str, Any]:
@@ -99,8 +104,12 @@ def of_rollout(config: RunConfig, index: int) -> dict[str, Any]:
     group = _group()
     if group is None:
         return {}
+    if index >= config.actors.number:
+        return {}
     learners = len(group.bundle_specs) - config.actors.number
-    return _in_bundle(group, learners + index) if index < config.actors.number else {}
+    if _of_pairs(config, group):
+        return _in_bundle(group, _in_order(group.id.hex(), gpus=True)[index])
+    return _in_bundle(group, learners + index)
 
 
 def of_rank(config: RunConfig, index: int) -> dict[str, Any]:
@@ -108,16 +117,63 @@ def of_rank(config: RunConfig, index: int) -> dict[str, Any]:
     group = _group()
     if group is None:
         return {}
-    if config.colocate:
-        return _in_bundle(group, index)
+    order = _in_order(group.id.hex(), gpus=config.colocate)
+    if _of_pairs(config, group):
+        return _in_bundle(group, order[index])
     rank = reserved(config.learner.resources) or _NOTHING
     name = next(iter(rank))
+    rooms = [round(bundle[name] / rank[name]) for bundle in group.bundle_specs]
+    learners, held = 0, 0
+    while held < config.learner.ranks:
+        held, learners = held + rooms[learners], learners + 1
     before = 0
-    for number, bundle in enumerate(group.bundle_specs):
-        before += round(bundle[name] / rank[name])
+    for number in (n for n in order if n < learners):
+        before += rooms[number]
         if index < before:
             return _in_bundle(group, number)
     raise IndexError(f"no bundle for learner rank {index}")
+
+
+def _of_pairs(config: RunConfig, group: Any) -> bool:
+    """Whether bundle i is for rank i and actor i; a warm start has its ranks alone."""
+    return config.colocate and len(group.bundle_specs) == config.learner.ranks
+
+
+@functools.cache
+def _in_order(group_id: str, *, gpus: bool) -> tuple[int, ...]:
+    """Return the group's bundles by node, the node of bundle 0 first, and by GPU with `gpus`.
+
+    Ask for it before the first process is in the group: a bundle's GPU is known to what runs there.
+    """
+    del group_id  # a session has one group
+    import ray
+    from ray.exceptions import RayError
+    from ray.util import placement_group_table
+
+    group = _group()
+    nodes = placement_group_table(group)["bundles_to_node_id"]
+    bundles = range(len(group.bundle_specs))
+    first: dict[str, int] = {}
+    for bundle in bundles:
+        first.setdefault(nodes[bundle], bundle)
+    numbers = [0] * len(bundles)
+    if gpus and len(bundles) > 1 and all(spec.get("GPU") == 1 for spec in group.bundle_specs):
+        look = ray.remote(_gpu)
+        asked = [
+            look.options(num_cpus=0, num_gpus=1, **_in_bundle(group, bundle)).remote()
+            for bundle in bundles
+        ]
+        with contextlib.suppress(RayError):  # then by node alone
+            numbers = ray.get(asked, timeout=TIMEOUT_S)
+    return tuple(sorted(bundles, key=lambda bundle: (first[nodes[bundle]], numbers[bundle])))
+
+
+def _gpu() -> int:
+    """Return the number of this task's GPU on its node."""
+    import ray
+
+    name = str(ray.get_gpu_ids()[0])
+    return int(name) if name.isdecimal() else 0  # else a UUID, as for a slice of a GPU
 
 
 def _group() -> Any:
