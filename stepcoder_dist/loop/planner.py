@@ -20,6 +20,42 @@ def sample_seed(run_seed: int, sample_id: str) -> int:
     return int.from_bytes(digest) >> 1
 
 
+class ProblemOrder:
+    """Which problems each step has, in seeded epochs. It depends on the arguments alone."""
+
+    def __init__(self, problem_ids: Sequence[str], *, seed: int, problems_per_step: int) -> None:
+        self.problem_ids = tuple(problem_ids)
+        self._seed = seed
+        self._problems_per_step = problems_per_step
+
+    def of(self, step: int) -> list[str]:
+        """The step's problems, all different unless the set is smaller than a step.
+
+        Where an epoch ends inside the step, the next one may begin with problems that the step
+        already has: those after the step stand in for them, and come again in their own place.
+        """
+        row = self._row(step * self._problems_per_step)
+        drawn = list(islice(row, self._problems_per_step))
+        if len(self.problem_ids) < self._problems_per_step:
+            return drawn
+        held, seen = frozenset(drawn), set[str]()
+        others = (problem_id for problem_id in row if problem_id not in held)
+        different = []
+        for problem_id in drawn:
+            different.append(next(others) if problem_id in seen else problem_id)
+            seen.add(problem_id)
+        return different
+
+    def _row(self, place: int) -> Iterator[str]:
+        """An endless sequence of epochs, each a permutation of all problems, from a position on."""
+        epoch, position = divmod(place, len(self.problem_ids))
+        while True:
+            order = np.random.default_rng((self._seed, epoch)).permutation(len(self.problem_ids))
+            for index in order[position:].tolist():
+                yield self.problem_ids[index]
+            epoch, position = epoch + 1, 0
+
+
 class Planner:
     """Walks through the problems in seeded epochs and writes one ticket for each sample.
 
@@ -36,18 +72,22 @@ class Planner:
         problems_per_step: int,
         samples_per_problem: int,
     ) -> None:
-        self._problem_ids = tuple(problem_ids)
+        self._order = ProblemOrder(problem_ids, seed=seed, problems_per_step=problems_per_step)
         self._curriculum = curriculum
         self._seed = seed
-        self._problems_per_step = problems_per_step
         self._samples_per_problem = samples_per_problem
         self._replacements = 0
+
+    @property
+    def problem_ids(self) -> tuple[str, ...]:
+        """The problems of the run, in the order that the seed permutes."""
+        return self._order.problem_ids
 
     def plan(self, step: int) -> list[list[Ticket]]:
         """Return the groups of one learner step, each as the tickets of its samples."""
         return [
             self._group(step, index, problem_id)
-            for index, problem_id in enumerate(self._problems(step))
+            for index, problem_id in enumerate(self._order.of(step))
         ]
 
     def replace(self, ticket: Ticket) -> Ticket:
@@ -71,33 +111,6 @@ class Planner:
             )
             for sample_id in ids
         ]
-
-    def _problems(self, step: int) -> list[str]:
-        """The step's problems, all different unless the set is smaller than a step.
-
-        Where an epoch ends inside the step, the next one may begin with problems that the step
-        already has: those after the step stand in for them, and come again in their own place.
-        """
-        row = self._row(step * self._problems_per_step)
-        drawn = list(islice(row, self._problems_per_step))
-        if len(self._problem_ids) < self._problems_per_step:
-            return drawn
-        held, seen = frozenset(drawn), set[str]()
-        others = (problem_id for problem_id in row if problem_id not in held)
-        different = []
-        for problem_id in drawn:
-            different.append(next(others) if problem_id in seen else problem_id)
-            seen.add(problem_id)
-        return different
-
-    def _row(self, place: int) -> Iterator[str]:
-        """An endless sequence of epochs, each a permutation of all problems, from a position on."""
-        epoch, position = divmod(place, len(self._problem_ids))
-        while True:
-            order = np.random.default_rng((self._seed, epoch)).permutation(len(self._problem_ids))
-            for index in order[position:].tolist():
-                yield self._problem_ids[index]
-            epoch, position = epoch + 1, 0
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""

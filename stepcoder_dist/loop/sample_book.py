@@ -308,3 +308,8 @@ class SampleBook:
                 in_order = tuple(passed[sample_id] for sample_id in sorted(passed))
                 completed.append(TrainedGroup(ticket.problem_id, ticket.stage, in_order))
         return completed
+
+
+def open_in(snapshot: Mapping[str, Any]) -> frozenset[str]:
+    """The ids of the samples that were on their way when `SampleBook.snapshot` was taken."""
+    return frozenset(fields["sample_id"] for fields in snapshot["on_their_way"])

@@ -3,6 +3,7 @@
 config.toml                resolved
 metrics.jsonl              one object for each step
 samples.jsonl              one object for each trained sample (docs/report.md)
+ledger.jsonl               the fate of every sample (ledger.py; `stepcoder ledger`)
 heldout.jsonl              one object for each evaluation during training (docs/evaluation.md)
 tensorboard/
 eval/<label>.jsonl         one object for each evaluated sample
@@ -31,8 +32,9 @@ from stepcoder_dist.host.files.json_lines import append_rows
 from stepcoder_dist.loop.judged_sample import JudgedSample
 from stepcoder_dist.paths import runs_root
 from stepcoder_dist.records import WeightVersion
-from stepcoder_dist.run import heldout_rows
+from stepcoder_dist.run import heldout_rows, ledger
 from stepcoder_dist.run.checkpoint_series import CheckpointSeries
+from stepcoder_dist.run.ledger import Ledger
 from stepcoder_dist.run.run_file import describe
 from stepcoder_dist.run.sample_rows import sample_rows
 
@@ -48,6 +50,7 @@ class RunFolder:
         # absolute, because the learner's ranks write into it from other working folders
         self.path = path.resolve()
         self._config = config
+        self._ledger: Ledger | None = None
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -68,7 +71,8 @@ class RunFolder:
         """
         folder = cls._unused(config)
         # an attempt that ended before its first step left no more than this
-        (folder.path / heldout_rows.NAME).unlink(missing_ok=True)
+        for name in (heldout_rows.NAME, ledger.NAME):
+            (folder.path / name).unlink(missing_ok=True)
         return folder
 
     @classmethod
@@ -122,6 +126,12 @@ class RunFolder:
     def append_samples(self, step: int, batch: Sequence[JudgedSample]) -> None:
         """Append one row for each sample that the step trained (`sample_rows.py`)."""
         append_rows(self.path / "samples.jsonl", sample_rows(step, batch, self._config))
+
+    def open_ledger(self, problem_ids: Sequence[str]) -> Ledger:
+        """Return the account of the run's samples; it is one object, whoever asks."""
+        if self._ledger is None:
+            self._ledger = Ledger(self.path, self._config, problem_ids)
+        return self._ledger
 
     def cut_after(self, version: WeightVersion) -> None:
         """Drop the rows and policies of steps that a resumed run will do again."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,12 @@ from stepcoder_dist.loop.run import STATE_KEYS, Run
 from stepcoder_dist.method.curriculum import Curriculum
 from stepcoder_dist.ports import Learner as LearnerPort, Sampler, Sandbox
 from stepcoder_dist.records import Problem, WeightVersion
-from stepcoder_dist.run import resumption
+from stepcoder_dist.run import ledger, resumption
 from stepcoder_dist.run.metric_sinks import MetricSink
 from stepcoder_dist.run.run_folder import RunFolder, checkpoints
 from stepcoder_dist.text.program import PromptWriter
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,8 @@ async def train(run: Run, folder: RunFolder, sinks: Sequence[MetricSink], consol
             except StepcoderError as error:  # the signal may have reached the learner too
                 kept = f"no checkpoint of step {run.book.version}: {error}"
             raise Interrupted(run.stop.signal, kept) from None
+        finally:
+            records.end()
 
 
 class _Records:
@@ -88,10 +94,11 @@ class _Records:
         self._phase = phase
         self._state = run.state()
         self._draft: Path | None = None
+        self._ledger = folder.open_ledger(run.planner.problem_ids)
 
     def remember(self, version: WeightVersion) -> None:
-        del version  # it is part of the state
         self._state = self._run.state()
+        self._ledger.remember(version, self._run.book.account.take())
 
     async def draft(self) -> None:
         self._draft = self._folder.begin_checkpoint(self._state["version"])
@@ -105,6 +112,7 @@ class _Records:
         for sink in self._sinks:
             sink.write(step, figures)
         self._folder.append_samples(step, batch)
+        self._ledger.write(step)
         self._commit_draft()
         self._phase.advance(status(figures))
 
@@ -121,6 +129,13 @@ class _Records:
         if version >= self._run.config.train.steps:
             return kept
         return f"{kept}; `stepcoder train --resume` continues at step {version + 1}"
+
+    def end(self) -> None:
+        """Account for what the end of the loops left without a step."""
+        try:
+            self._ledger.end(self._run.book.account.take())
+        except OSError as error:  # the run has ended, and perhaps because the disk is full
+            logger.warning("%s: the last rows are not written: %s", ledger.NAME, error)
 
     def _commit_draft(self) -> None:
         if self._draft is not None:
@@ -214,3 +229,6 @@ async def restore(run: Run, folder: RunFolder) -> None:
             f"remove {newest.name} to resume from the checkpoint before it"
         )
     folder.cut_after(run.book.version)
+    account = folder.open_ledger(run.planner.problem_ids)
+    under_way = chain.from_iterable(run.book.planned_groups())
+    account.resumed(run.book.version, run.book.planned_steps, under_way)

@@ -18,6 +18,7 @@ import torch
 from commands import EASY, finish, processes_of_session, read_until, shared_memory, stepcoder
 
 from stepcoder_dist.loop.metrics import WALL_CLOCK
+from stepcoder_dist.run import ledger_report
 
 pytestmark = [
     pytest.mark.ray,
@@ -147,6 +148,11 @@ def test_six_steps_with_two_interruptions_equal_six_in_one_go_bit_for_bit(
     assert any(row["policy_loss"] != 0 and row["kl_reference"] != 0 for row in a)
     assert {row["mean_stage"] for row in a} >= {1.0, 0.0}
     assert (whole / "samples.jsonl").read_text() == (run / "samples.jsonl").read_text()
+
+    assert ledger_report.report(whole).balances
+    account = ledger_report.report(run)
+    assert account.balances, account.lines
+    assert account.lines[0] == f"run parts: {STEPS} steps, 2 resumptions"
 
     last = f"checkpoints/step_{STEPS:06d}"
     a, b = (tensors(place.folder / name / last / "learner") for name in names)

@@ -9,7 +9,7 @@ from runs_for_tests import Scene, config, rows
 
 from stepcoder_dist.errors import ConfigError, RunError, WeightPushError
 from stepcoder_dist.host.files.json_lines import append_rows
-from stepcoder_dist.run import session
+from stepcoder_dist.run import ledger_report, session
 from stepcoder_dist.run.run_folder import RunFolder, checkpoints
 
 
@@ -22,6 +22,8 @@ def kill() -> None:
 
 
 def crash(scene: Scene) -> None:
+    account = scene.folder.open_ledger(scene.run.planner.problem_ids)
+    account.end = lambda _page: None  # type: ignore[method-assign] # nothing is written any more
     with pytest.raises(Killed):
         scene.train()
     scene.close()
@@ -34,6 +36,8 @@ def finish(folder: Path) -> None:
 
 
 def check_whole(folder: Path) -> None:
+    account = ledger_report.report(folder)
+    assert account.balances, account.lines
     assert [row["step"] for row in rows(folder / "metrics.jsonl")] == [1, 2, 3, 4]
     samples = rows(folder / "samples.jsonl")
     assert [row["step"] for row in samples] == [step for step in (1, 2, 3, 4) for _ in range(4)]
@@ -50,7 +54,10 @@ def test_a_crash_outside_of_the_writing_loses_and_doubles_no_row(tmp_path: Path,
     check_whole(tmp_path)
 
 
-@pytest.mark.parametrize("written", ["nothing", "half a row", "metrics", "metrics and samples"])
+@pytest.mark.parametrize(
+    "written",
+    ["nothing", "half a row of metrics", "half a row of ledger", "metrics", "samples", "ledger"],
+)
 @pytest.mark.parametrize("step", [2, 4])
 def test_a_crash_in_the_middle_of_the_writing_loses_and_doubles_no_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, step: int
@@ -60,10 +67,10 @@ def test_a_crash_in_the_middle_of_the_writing_loses_and_doubles_no_row(
 
     def append(path: Path, lines) -> None:
         lines = list(lines)
-        now = lines[0]["step"] == step
+        now = lines[-1]["step"] == step
         if now and written == "nothing":
             raise Killed
-        if now and written == "half a row":
+        if now and written == f"half a row of {path.stem}":
             path.open("a").write('{"step": ' + str(step))
             raise Killed
         append_rows(path, lines)
@@ -76,7 +83,7 @@ def test_a_crash_in_the_middle_of_the_writing_loses_and_doubles_no_row(
         return commit(folder, draft, state)
 
     with monkeypatch.context() as patched:
-        for module in ("run_folder", "metric_sinks"):
+        for module in ("run_folder", "metric_sinks", "ledger"):
             patched.setattr(f"stepcoder_dist.run.{module}.append_rows", append)
         patched.setattr(RunFolder, "commit_checkpoint", commit_but_one)
         crash(scene)

@@ -1,0 +1,126 @@
+"""What `stepcoder ledger` prints of a run directory: the counts, and whether they balance."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stepcoder_dist.errors import ConfigError, InUse
+from stepcoder_dist.host.files import json_lines
+from stepcoder_dist.loop.sample_book import Fate, open_in
+from stepcoder_dist.run import ledger
+from stepcoder_dist.run.ledger_fold import Account, Malformed, fold
+from stepcoder_dist.run.ledger_proof import check_checkpoint, check_rewards, check_slots
+from stepcoder_dist.run.run_folder import checkpoints, hold
+
+NAMED = 10
+"""Violations that are printed; the rest is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The account of one run directory."""
+
+    lines: tuple[str, ...]
+    balances: bool
+
+
+def report(run_dir: Path) -> Report:
+    """Prove the ledger of a run, finished or not. Raises `ConfigError` where there is none."""
+    path = run_dir / ledger.NAME
+    if not path.exists():
+        raise ConfigError(
+            f"{run_dir}: no {ledger.NAME}; a run writes it with its first step (runs of versions "
+            "before it have none)"
+        )
+    live = _is_live(run_dir)
+    try:
+        account = fold(_numbered(path))
+        check_slots(account)
+        check_rewards(account, _rewarded(run_dir / "samples.jsonl"))
+    except Malformed as error:
+        return Report((f"{path}: {error}; the file was changed or is damaged",), balances=False)
+    if found := checkpoints(run_dir):
+        state = json.loads((found[-1] / "run.json").read_text(encoding="utf-8"))
+        if state["version"] >= account.head.step:
+            check_checkpoint(account, int(state["version"]), open_in(state))
+    lines = [*_counts(account), *_notes(account, live=live)]
+    if not account.violations:
+        lines.append(f"OK: each of {len(account.samples)} samples is accounted for once")
+        return Report(tuple(lines), balances=True)
+    lines += [f"  {violation}" for violation in account.violations[:NAMED]]
+    more = len(account.violations) - NAMED
+    lines += [f"  and {more} more"] if more > 0 else []
+    lines.append(f"NOT BALANCED: {len(account.violations)} violations in {path}")
+    return Report(tuple(lines), balances=False)
+
+
+def _counts(account: Account) -> Iterator[str]:
+    fates = account.fates
+    yield f"run {account.head.run}: {account.last_step} steps, {account.resumptions} resumptions"
+    reasons = ", ".join(f"{number} {why}" for why, number in sorted(account.reasons.items()))
+    counts = {
+        "trained": fates[Fate.TRAINED],
+        "rejected": fates[Fate.REJECTED],
+        "infrastructure error": fates[Fate.FAULT],
+        "cancelled": fates[Fate.CANCELLED],
+        "under way": account.under_way,
+    }
+    for name, number in counts.items():
+        why = f" ({reasons})" if name == "rejected" and reasons else ""
+        yield f"{number:>9} {name}{why}"
+
+
+def _notes(account: Account, *, live: bool) -> Iterator[str]:
+    if account.taken_back:
+        yield (
+            f"{account.taken_back} fates were taken back by a resumption, which goes back to its "
+            "checkpoint: those samples were made again"
+        )
+    if account.ended:
+        return
+    if live:
+        yield "the run is live: what is under way, and its step in progress, is not settled"
+    else:
+        yield (
+            "the run did not end by itself: what is under way was cancelled with it, unless "
+            "`stepcoder train --resume` samples it again"
+        )
+
+
+def _is_live(run_dir: Path) -> bool:
+    """Whether a process holds the folder."""
+    lock = run_dir / ".lock"
+    if not lock.exists():
+        return False
+    try:
+        os.close(hold(lock, run_dir, shared=True))
+    except InUse:
+        return True
+    except ConfigError:  # a folder that may be read only
+        return False
+    return False
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(json_lines.complete(path), start=1):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise Malformed(f"line {number} is no JSON ({error})") from None
+        if not isinstance(row, dict):
+            raise Malformed(f"line {number} is no object")
+        yield number, row
+
+
+def _rewarded(path: Path) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(json_lines.complete(path), start=1):
+        try:
+            row = json.loads(line)
+            yield int(row["step"]), str(row["sample_id"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise Malformed(f"{path.name}, line {number}: no row of a sample ({error})") from None
