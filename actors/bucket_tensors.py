@@ -3,44 +3,41 @@
 from __future__ import annotations
 
 import math
-import zlib
+import warnings
 from collections.abc import Iterator
 
 import torch
 
 from stepcoder_dist.errors import WeightPushError
+from stepcoder_dist.host.checksum import checksum
 from stepcoder_dist.records import WeightBucket
+
+# torch has no read-only tensors, and what comes from the object store is mapped read-only. Loading
+# only reads from it; a write would end the process, not change what another process reads.
+warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
 
 
 def check_bytes(bucket: WeightBucket) -> None:
     """Raise `WeightPushError` unless the bytes are as sent and as many as declared."""
-    declared = sum(
+    declared = [
         math.prod(shape) * getattr(torch, dtype).itemsize
         for dtype, shape in zip(bucket.dtypes, bucket.shapes, strict=True)
-    )
-    if declared != bucket.data.nbytes:
+    ]
+    if declared != [tensor.nbytes for tensor in bucket.tensors]:
         raise WeightPushError(
-            f"a bucket of {bucket.data.nbytes} bytes declares tensors of {declared} bytes"
+            f"a bucket of {bucket.nbytes} bytes declares tensors of {sum(declared)} bytes"
         )
-    seen = zlib.crc32(bucket.data.data)
+    seen = checksum(bucket.tensors)
     if seen != bucket.checksum:
         raise WeightPushError(
             f"a bucket of version {bucket.version} that begins with {bucket.names[0]} arrived "
-            f"damaged: its CRC-32 is {seen:#010x}, not {bucket.checksum:#010x}; push again"
+            f"damaged: its checksum is {seen:#010x}, not {bucket.checksum:#010x}; push again"
         )
 
 
 def unpack(bucket: WeightBucket) -> Iterator[tuple[str, torch.Tensor]]:
-    """The bucket's tensors by name: views into its bytes where alignment allows."""
-    # torch has no read-only tensors; what comes from the object store is mapped read-only.
-    data = bucket.data if bucket.data.flags.writeable else bucket.data.copy()
-    flat = torch.from_numpy(data)
-    offset = 0
-    for name, dtype_name, shape in zip(bucket.names, bucket.dtypes, bucket.shapes, strict=True):
-        dtype = getattr(torch, dtype_name)
-        size = math.prod(shape) * dtype.itemsize
-        piece = flat[offset : offset + size]
-        # A view as a wider type has to begin at a multiple of its width.
-        aligned = piece if offset % dtype.itemsize == 0 else piece.clone()
-        yield name, aligned.view(dtype).view(shape)
-        offset += size
+    """The bucket's tensors by name, as views into its bytes: to be read, never to be changed."""
+    for name, dtype, shape, data in zip(
+        bucket.names, bucket.dtypes, bucket.shapes, bucket.tensors, strict=True
+    ):
+        yield name, torch.from_numpy(data).view(getattr(torch, dtype)).view(shape)

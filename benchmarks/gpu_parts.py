@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +27,7 @@ from learner.token_logprobs import TokenLogProbs
 from learner.zero_engine import ZeroEngine
 from stepcoder_dist.config import ModelShape, RunConfig
 from stepcoder_dist.doctor import gpu_memory, model_shape, step_time
+from stepcoder_dist.host.checksum import checksum
 from stepcoder_dist.records import Outcome, Ticket, Trajectory
 
 SHIPPED = Path(__file__).parents[1] / "deploy" / "models" / "ladder-sft"
@@ -320,12 +320,12 @@ def part_transfer(*, tiny: bool) -> None:
     with timed() as seconds:
         packed = [pack(bucket, 1) for bucket in buckets]
         taken = seconds()
-    size = sum(bucket.data.nbytes for bucket in packed)
+    size = sum(bucket.nbytes for bucket in packed)
     say(part="transfer", what="pack", gb_s=size / taken / 1e9, bytes=size)
-    data = packed[0].data
+    data = packed[0]
     with timed() as seconds:
-        zlib.crc32(data.data)
-        say(part="transfer", what="crc32", gb_s=data.nbytes / seconds() / 1e9)
+        checksum(data.tensors)
+        say(part="transfer", what="checksum", gb_s=data.nbytes / seconds() / 1e9)
     for pinned in (False, True) if GPU else (False,):
         host = torch.empty(data.nbytes, dtype=torch.uint8, pin_memory=pinned)
         there = host.to(device)

@@ -36,7 +36,8 @@ from learner import batching, policy_critic
 from learner.advantage import rloo
 from learner.advantage.groups import flat_share
 from learner.ppo_step import PAD_ID
-from learner.push.weight_publisher import make_publisher
+from learner.push.delivery import Deliveries
+from learner.push.snapshot import SnapshotTaker
 from learner.step_tensors import Recomputed, StepTensors
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import RunError
@@ -45,7 +46,7 @@ from stepcoder_dist.launch.cluster.ray_session import ray_session
 from stepcoder_dist.launch.processes import open_pools, open_sandbox
 from stepcoder_dist.loop import pipeline
 from stepcoder_dist.loop.judged_sample import JudgedSample
-from stepcoder_dist.records import Outcome, StepReport, Trajectory, WeightVersion
+from stepcoder_dist.records import Outcome, StepReport, Trajectory, WeightSnapshot, WeightVersion
 from stepcoder_dist.run import run_file, session
 from stepcoder_dist.run.preflight import fitting, load_set, prompt_writer, sft_checkpoint
 
@@ -60,9 +61,10 @@ class StandingLearner:
         torch.set_num_threads(config.learner.threads or 1)
         self._config = config
         self._policy = policy_critic.load_policy(checkpoint, config.model)
-        self._publisher = make_publisher(
-            "object_store", self._policy.causal_lm, 0, 1, config.weights.bucket_mib * 2**20
+        self._snapshots = SnapshotTaker(
+            self._policy.causal_lm, 0, 1, config.weights.bucket_mib * 2**20
         )
+        self._deliveries = Deliveries()
         self._version: WeightVersion = 0
         self.gradients: dict[str, list[Tensor]] = {"all": [], "executed": []}
         self.figures: list[dict[str, float]] = []
@@ -72,9 +74,21 @@ class StandingLearner:
         self._version += 1
         return StepReport(version=self._version, skipped=False, metrics={})
 
+    can_snapshot = True
+
+    async def snapshot(self) -> WeightSnapshot:
+        buckets = await asyncio.to_thread(self._snapshots.take, self._version)
+        return WeightSnapshot(version=self._version, buckets=buckets, probe_logprobs=())
+
+    async def deliver(
+        self, snapshot: WeightSnapshot, targets: Sequence[Any], *, deadline_s: float
+    ) -> None:
+        await self._deliveries.deliver(snapshot, targets, None, deadline_s)
+
     async def publish(self, targets: Sequence[Any], *, deadline_s: float) -> WeightVersion:
-        await asyncio.to_thread(self._publisher.push, self._version, targets, deadline_s)
-        return self._version
+        snapshot = await self.snapshot()
+        await self.deliver(snapshot, targets, deadline_s=deadline_s)
+        return snapshot.version
 
     async def save(self, folder: str) -> None:
         del folder  # the pipeline's last step is a checkpoint; nothing here can be gone on with

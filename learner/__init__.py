@@ -22,10 +22,12 @@ What a step does, in the order of the files:
             hf_folder.py         the policy as an ordinary Hugging Face folder
             offline_export.py    the same from a checkpoint, by one process
           push/                the learner's side of a weight push
-            weight_publisher.py  through Ray's object store
-            nccl_publisher.py    over NCCL, by vLLM's transfer
+            snapshot.py          the weights into Ray's object store, by all ranks
+            delivery.py          from there to every actor, by the driver
+            arrival.py           whether an actor then computes what the learner does
+            nccl_publisher.py    instead: over NCCL, by vLLM's transfer
             weight_buckets.py    a module's parameters in pieces, gathered from all ranks
-            push_round.py        who still takes part in a push, and who failed
+            push_round.py        who still takes part in a push over NCCL, and who failed
     warm_start/          SFT, on the same engines
       sft.py               the driver's handle
       sft_plan.py          its phases as updates; what driver and ranks exchange
@@ -35,6 +37,7 @@ What a step does, in the order of the files:
     probes.py            what `stepcoder doctor` asks
 
 Semantics (what is masked, which count divides which loss) are in docs/decisions/0020 to 0025.
-The package needs torch, deepspeed and transformers. The driver's half, `learner_group.py`,
-`rank_group.py` and `warm_start/sft.py`, needs ray only; importing `learner` alone needs nothing.
+The package needs torch, deepspeed and transformers. The driver's half needs ray only:
+`learner_group.py`, `rank_group.py`, `push/delivery.py`, `push/arrival.py`, `warm_start/sft.py`.
+Importing `learner` alone needs nothing.
 """

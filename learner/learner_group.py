@@ -7,26 +7,25 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import ray
 
-from learner.push import push_round
+from learner.push.arrival import ArrivalCheck
+from learner.push.delivery import Deliveries
 from learner.rank_group import RankGroup
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import ArrivalError, WeightPushError, last_line
+from stepcoder_dist.errors import WeightPushError
 from stepcoder_dist.ports import LastWords, Placement, anywhere, unheard
 from stepcoder_dist.records import (
     Int32Array,
     StepReport,
     Trajectory,
-    WeightProbe,
+    WeightSnapshot,
     WeightVersion,
 )
 
 if TYPE_CHECKING:
     from learner.worker import LearnerWorker
 
-Float64Array = npt.NDArray[np.float64]
 PROBE_TOKENS = 24
 PUSH_GRACE_S = 30.0
 """How much longer than its deadline a push may take to report its own failure."""
@@ -42,8 +41,8 @@ def _worker() -> type[LearnerWorker]:
 class LearnerGroup:
     """Policy, critic and reference on `learner.ranks` ranks. `start` first, `close` at the end.
 
-    Calls take turns, whoever makes them: a deadline starts when its call's turn has come, and no
-    step comes between a push and the comparison after it.
+    Calls to the ranks take turns, whoever makes them: a deadline starts when its call's turn has
+    come. A delivery needs no turn, for its snapshot has the weights and what to compare them with.
     """
 
     def __init__(
@@ -65,16 +64,18 @@ class LearnerGroup:
         self._ranks = RankGroup(
             _worker, config, checkpoint, placement=placement, last_words=last_words
         )
-        self._probe = np.asarray(probe_token_ids, dtype=np.int32)
+        self._arrival = ArrivalCheck(config, np.asarray(probe_token_ids, dtype=np.int32))
+        self._deliveries = Deliveries()
         self._turn = asyncio.Lock()
 
     async def start(self) -> None:
         """Start the ranks and load the networks."""
         await self._ranks.start()
-        if len(self._probe) == 0:
+        if len(self._arrival.token_ids) == 0:
             vocabulary = await self._ranks.call_one(0, "vocabulary")
             generator = np.random.default_rng(self._config.seed)
-            self._probe = generator.integers(0, vocabulary, PROBE_TOKENS).astype(np.int32)
+            drawn = generator.integers(0, vocabulary, PROBE_TOKENS).astype(np.int32)
+            self._arrival = ArrivalCheck(self._config, drawn)
 
     async def step(self, batch: Sequence[Trajectory]) -> StepReport:
         """Run one PPO step on the entire batch. Raises `LearnerError`."""
@@ -82,32 +83,80 @@ class LearnerGroup:
             report: StepReport = (await self._ranks.call("step", ray.put(list(batch))))[0]
         return report
 
+    @property
+    def can_snapshot(self) -> bool:
+        """Whether `snapshot` and `deliver` work: through the object store, on GPUs of its own."""
+        return self._config.weights.transport == "object_store" and not self._config.colocate
+
+    async def snapshot(self) -> WeightSnapshot:
+        """Copy the weights of the last step into the object store. Raises `LearnerError`.
+
+        Raises `WeightPushError` when the object store is full, or it takes too long.
+        """
+        async with self._turn:
+            return await self._snapshot(self._config.weights.deadline_s)
+
+    async def _snapshot(self, deadline_s: float) -> WeightSnapshot:
+        answers = await self._in_time(
+            "snapshot", deadline_s, "a snapshot of the weights", self._arrival.token_ids
+        )
+        snapshot: WeightSnapshot = answers[0]
+        return snapshot
+
+    async def deliver(
+        self, snapshot: WeightSnapshot, targets: Sequence[Any], *, deadline_s: float
+    ) -> None:
+        """Bring every target that lives to the snapshot, each for itself, and compare a probe.
+
+        Needs no turn: the learner may step meanwhile. Two deliveries to one target take turns.
+        Raises `WeightPushError` for a target that did not get all of it, `ArrivalError` for one
+        that did and does not answer as the learner does.
+        """
+        await self._deliveries.deliver(snapshot, targets, self._arrival, deadline_s)
+
     async def publish(self, targets: Sequence[Any], *, deadline_s: float) -> WeightVersion:
         """Push to every target that lives, then compare a probe.
 
         Raises `WeightPushError` for a push that did not reach every target, `ArrivalError` for a
         target that took it and does not answer as the learner does, `LearnerError`.
         """
-        async with self._turn:
-            # asked before the push: on a shared GPU it wakes the engine, which takes the memory
-            own = np.asarray(await self._own_logprobs(self._probe))
-            version = await self._push(targets, deadline_s)
-            await self._check_arrival(version, own, targets, deadline_s)
-        return version
+        if self.can_snapshot:
+            async with self._turn:
+                snapshot = await self._snapshot(deadline_s)
+            await self.deliver(snapshot, targets, deadline_s=deadline_s)
+            return snapshot.version
+        async with self._turn:  # until the end: on a shared GPU the engine has the memory now
+            if self._config.weights.transport == "object_store":
+                snapshot = await self._snapshot(deadline_s)
+                await self.deliver(snapshot, targets, deadline_s=deadline_s)
+                return snapshot.version
+            return await self._push(targets, deadline_s)
 
     async def _push(self, targets: Sequence[Any], deadline_s: float) -> WeightVersion:
+        """Have the ranks themselves send their weights to the targets."""
+        # asked before the push: on a shared GPU it wakes the engine, which takes the memory
+        own = await self._own_logprobs(self._arrival.token_ids)
+        what = f"the push to {', '.join(map(repr, targets))}"
+        answers = await self._in_time("push", deadline_s, what, list(targets), deadline_s)
+        version: WeightVersion = answers[0]
+        await asyncio.gather(
+            *(self._arrival.of(target, version, own, deadline_s) for target in targets)
+        )
+        return version
+
+    async def _in_time(
+        self, method: str, deadline_s: float, what: str, *arguments: Any
+    ) -> list[Any]:
+        """Call every rank; a call that does not end leaves the ranks stuck in it."""
         try:
             async with asyncio.timeout(deadline_s + PUSH_GRACE_S):
-                version: WeightVersion = (
-                    await self._ranks.call("push", list(targets), deadline_s)
-                )[0]
+                return await self._ranks.call(method, *arguments)
         except TimeoutError:
-            self._ranks.break_off("a push did not end")
+            self._ranks.break_off(f"{what} did not end")
             raise WeightPushError(
-                f"the push to {_names(targets)} did not end within {deadline_s:.0f} s "
+                f"{what} did not end within {deadline_s:.0f} s "
                 "(weights.deadline_s); resume from the last checkpoint"
             ) from None
-        return version
 
     async def probe_logprobs(self, token_ids: Sequence[int]) -> tuple[float, ...]:
         """Return log-probs at temperature 1 of tokens 1…n−1 under the learner's weights."""
@@ -138,55 +187,3 @@ class LearnerGroup:
     async def close(self) -> None:
         """End every rank."""
         await self._ranks.close()
-
-    async def _check_arrival(
-        self, version: WeightVersion, own: Float64Array, targets: Sequence[Any], deadline_s: float
-    ) -> None:
-        """Check that every live target answers the probe as the learner did, as this version."""
-        try:
-            async with asyncio.timeout(deadline_s):
-                probes: list[WeightProbe | None] = await asyncio.gather(
-                    *(_probe(target, self._probe.tolist()) for target in targets)
-                )
-        except TimeoutError:
-            raise ArrivalError(
-                f"{_names(targets)}: no answer to the probe of version {version} "
-                f"within {deadline_s:.0f} s (weights.deadline_s)"
-            ) from None
-        tolerance = self._config.weights.probe_tolerance
-        for target, probe in zip(targets, probes, strict=True):
-            if probe is None:
-                continue
-            apart, words = self._apart(np.abs(np.asarray(probe.logprobs) - own))
-            if probe.version != version or not apart <= tolerance:
-                raise ArrivalError(
-                    f"{target!r} answers as version {probe.version} with log-probs {words} "
-                    f"{apart:.3g} from the learner's version {version} "
-                    f"(weights.probe_tolerance = {tolerance}); restart it before it samples"
-                )
-
-    def _apart(self, differences: Float64Array) -> tuple[float, str]:
-        """How far two engines with the same weights are apart, of |differences| [tokens].
-
-        In float32 no token may be. A bfloat16 logit of 8 to 16 is rounded to 1/16, one of 16 to 32
-        to 1/8, by each kernel in its own way: single tokens are off by as much, their mean is not.
-        """
-        if self._config.model.dtype == "float32":
-            return float(differences.max()), "up to"
-        return float(differences.mean()), "in the mean"
-
-
-async def _probe(target: Any, token_ids: list[int]) -> WeightProbe | None:
-    """Return None for a dead target: whoever replaces it asks for a push."""
-    try:
-        probe: WeightProbe = await target.probe.remote(token_ids)
-    except ray.exceptions.RayActorError:
-        push_round.end(target)
-        return None
-    except ray.exceptions.RayError as error:
-        raise ArrivalError(f"{target!r} did not answer the probe: {last_line(error)}") from error
-    return probe
-
-
-def _names(targets: Sequence[Any]) -> str:
-    return ", ".join(map(repr, targets))

@@ -10,10 +10,19 @@ import torch
 
 from learner import batching, policy_critic, zero_engine
 from learner.ppo_step import PAD_ID, PpoStep
+from learner.push.snapshot import SnapshotTaker
 from learner.rank_process import Rank
 from learner.saving import checkpoint, hf_folder, manifest
 from learner.zero_engine import ZeroEngine
-from stepcoder_dist.records import Int32Array, SftExample, StepReport, Trajectory, WeightVersion
+from stepcoder_dist.ports import WeightPublisher
+from stepcoder_dist.records import (
+    Int32Array,
+    SftExample,
+    StepReport,
+    Trajectory,
+    WeightSnapshot,
+    WeightVersion,
+)
 
 ZERO_3 = 3
 
@@ -58,7 +67,8 @@ class LearnerWorker(Rank):
             seed=self.config.seed,
             device=self.device,
         )
-        self._publisher: Any = None
+        self._snapshots: SnapshotTaker | None = None
+        self._publisher: WeightPublisher | None = None
         self._give_back()
 
     def _give_back(self) -> None:
@@ -76,24 +86,40 @@ class LearnerWorker(Rank):
         metrics["skipped_steps"] = float(self.skipped_steps)
         return StepReport(version=self.version, skipped=skipped, metrics=metrics)
 
-    def push(self, targets: Sequence[Any], deadline_s: float) -> WeightVersion:
-        """Send the current weights to every target. Raises `WeightPushError` on rank 0."""
-        if self._publisher is None:
-            # only where there is something to push to: on GPUs it needs vllm
-            from learner.push import weight_publisher
+    def snapshot(self, probe_ids: Int32Array) -> WeightSnapshot | None:
+        """Put the current weights into the object store; rank 0 returns where they are.
 
-            self._publisher = weight_publisher.make_publisher(
-                self.config.weights.transport,
-                self.policy.module.causal_lm,
-                self.rank,
-                self.ranks,
-                self.config.weights.bucket_mib * 2**20,
-            )
+        Raises `WeightPushError` on every rank when they do not fit.
+        """
+        logprobs = self.probe_logprobs(probe_ids)
+        if self._snapshots is None:
+            self._snapshots = SnapshotTaker(*self._pushed)
+        try:
+            buckets = self._snapshots.take(self.version)
+        finally:
+            self._give_back()
+        if self.rank != 0:
+            return None
+        return WeightSnapshot(version=self.version, buckets=buckets, probe_logprobs=tuple(logprobs))
+
+    def push(self, targets: Sequence[Any], deadline_s: float) -> WeightVersion:
+        """Send the current weights to every target. Raises `WeightPushError` on every rank."""
+        if self._publisher is None:
+            # only where there is something to push to: it needs vllm
+            from learner.push.nccl_publisher import NcclPublisher
+
+            self._publisher = NcclPublisher(*self._pushed)
         try:
             self._publisher.push(self.version, targets, deadline_s)
         finally:
             self._give_back()
         return self.version
+
+    @property
+    def _pushed(self) -> tuple[torch.nn.Module, int, int, int]:
+        """What is pushed, and this rank's part in it: module, rank, ranks, bytes of a bucket."""
+        bucket_bytes = self.config.weights.bucket_mib * 2**20
+        return self.policy.module.causal_lm, self.rank, self.ranks, bucket_bytes
 
     @torch.no_grad()
     def probe_logprobs(self, token_ids: Int32Array) -> list[float]:

@@ -20,6 +20,7 @@ from stepcoder_dist.records import (
     Verdict,
     WeightBucket,
     WeightProbe,
+    WeightSnapshot,
     WeightVersion,
 )
 
@@ -123,6 +124,33 @@ class Learner(Protocol):
         """Run one PPO step, all its epochs, on the entire batch. Raises `LearnerError`."""
         ...
 
+    @property
+    def can_snapshot(self) -> bool:
+        """Whether `snapshot` and `deliver` work here, so that a step may overlap a delivery.
+
+        Not where weights go from the memory that the learner computes with, or engines share it.
+        """
+        ...
+
+    async def snapshot(self) -> WeightSnapshot:
+        """Copy the weights of the last step, once, for any number of deliveries.
+
+        Steps may follow: they do not change it. It takes the memory of the model until its last
+        holder drops it. Raises `WeightPushError` where there is no room, `LearnerError`.
+        """
+        ...
+
+    async def deliver(
+        self, snapshot: WeightSnapshot, targets: Sequence[Any], *, deadline_s: float
+    ) -> None:
+        """Bring every target to the snapshot and check that it arrived, whatever the learner does.
+
+        Each target takes it at its own speed. Two deliveries to one target take turns, in the
+        order of the calls: call it in the order of the versions. Raises as `publish` does, when
+        every target has ended.
+        """
+        ...
+
     async def publish(self, targets: Sequence[Any], *, deadline_s: float) -> WeightVersion:
         """Send the current weights to every target and check that they arrived.
 
@@ -148,7 +176,7 @@ class Learner(Protocol):
 
 
 class WeightPublisher(Protocol):
-    """The learner's side of a push, called on every rank; rank 0 sends."""
+    """A push from the learner's GPUs to the actors', called on every rank."""
 
     def push(self, version: WeightVersion, targets: Sequence[Any], deadline_s: float) -> None:
         """Send the weights to every target.
@@ -160,6 +188,8 @@ class WeightPublisher(Protocol):
 
 class WeightTarget(Protocol):
     """The actor's side of a push: remote methods of a rollout actor, called in this order.
+
+    Buckets after the first may arrive in any order.
 
     A failure before the first bucket is loaded leaves the actor on its old version; after it
     the actor refuses to sample until a complete push or a restart.

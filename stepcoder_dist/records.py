@@ -276,7 +276,7 @@ class StepReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class WeightBucket:
-    """Some named tensors of one weight version, flattened for one send."""
+    """Some named tensors of one weight version, as their bytes, for one send."""
 
     version: WeightVersion
     names: tuple[str, ...]
@@ -284,10 +284,28 @@ class WeightBucket:
     dtypes: tuple[str, ...]
     """torch's names: `float32`, `bfloat16`."""
     shapes: tuple[tuple[int, ...], ...]
-    data: npt.NDArray[np.uint8]
-    """uint8 [sum of the tensors' bytes], each tensor contiguous, in the order of `names`."""
+    tensors: tuple[npt.NDArray[np.uint8], ...]
+    """uint8 [bytes of the tensor] for each of `names`, contiguous."""
     checksum: int
-    """CRC-32 of `data`."""
+    """Of `tensors`, by `host/checksum.py`."""
+
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.tensors)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WeightSnapshot:
+    """One complete weight version, to be delivered whatever the learner does meanwhile.
+
+    Its buckets stay in memory for as long as somebody holds it.
+    """
+
+    version: WeightVersion
+    buckets: tuple[Any, ...]
+    """References into Ray's object store; each is a `WeightBucket`, together the complete model."""
+    probe_logprobs: tuple[float, ...]
+    """Log-probs (temperature 1) of the learner's probe under these weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayActorError
 
 from stepcoder_dist.errors import last_line
-from stepcoder_dist.records import WeightBucket, WeightVersion
+from stepcoder_dist.records import WeightVersion
 
-_ABORT_S = 10.0
+ABORT_S = 10.0
 """How long a failed push waits for its targets to hear of it."""
 
 
@@ -38,25 +38,9 @@ class PushRound:
         """Seconds to the deadline."""
         return max(0.0, self._ends - time.monotonic())
 
-    @property
-    def gave_up(self) -> str:
-        """The reason to stop gathering, empty while a target is left."""
-        return "" if self._alive else "no target is left"
-
     def open(self) -> None:
         """Have every target finish what it decodes and wait for the weights."""
         self.ask("start_update", self._version)
-
-    def send(self, bucket: WeightBucket, place: int) -> None:
-        """Put a bucket into the object store once and have every live target load it."""
-        try:
-            reference = ray.put(bucket)
-        except RayError as error:
-            for index in self._alive:
-                self._failures[index] = f"bucket {place} did not fit the object store: {error}"
-            self._alive = []
-            return
-        self.ask("load_bucket", reference)
 
     def ask(self, method: str, *arguments: Any) -> None:
         """Call a method of every live target together; drop those that fail or are late."""
@@ -89,21 +73,26 @@ class PushRound:
         open_ones = [t for i, t in enumerate(self._all) if i not in self._committed]
         aborts = [target.abort_update.remote(self._version) for target in open_ones]
         if aborts:
-            ray.wait(aborts, num_returns=len(aborts), timeout=_ABORT_S)
+            ray.wait(aborts, num_returns=len(aborts), timeout=ABORT_S)
 
     def report(self, *, lost_too: bool = False) -> str:
         """Empty when no target failed; else each one that did, and why.
 
         `lost_too`: a target that has died counts as one that failed.
         """
-        failures = self._failures | (self._lost if lost_too else {})
-        if not failures:
-            return ""
-        named = "; ".join(f"target {i} {self._all[i]}: {why}" for i, why in failures.items())
-        return (
-            f"version {self._version} did not reach {len(failures)} of {len(self._all)} "
-            f"rollout actors: {named}"
+        return unreached(
+            self._version, self._all, self._failures | (self._lost if lost_too else {})
         )
+
+
+def unreached(version: WeightVersion, targets: Sequence[Any], failures: dict[int, str]) -> str:
+    """Name the targets that a push did not reach, each with the reason; empty without any."""
+    if not failures:
+        return ""
+    named = "; ".join(f"target {i} {targets[i]}: {why}" for i, why in failures.items())
+    return (
+        f"version {version} did not reach {len(failures)} of {len(targets)} rollout actors: {named}"
+    )
 
 
 def end(lost: Any) -> None:

@@ -6,7 +6,6 @@ together, copied by rank 0, and released again, so that one bucket is what a pus
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 
 from learner import zero_engine
+from stepcoder_dist.host.checksum import checksum
 from stepcoder_dist.records import WeightBucket, WeightVersion
 
 
@@ -67,31 +67,29 @@ def gathered(bucket: Sequence[NamedParameter]) -> AbstractContextManager[object]
     return zero_engine.gathered(split) if split else nullcontext()
 
 
-def gather_bucket(
-    bucket: Sequence[NamedParameter], version: WeightVersion, *, keep: bool
-) -> WeightBucket | None:
-    """Gather on all ranks; return the bytes where `keep` (rank 0), None elsewhere."""
-    with gathered(bucket), torch.no_grad():
-        return pack(bucket, version) if keep else None
+def as_bytes(named: NamedParameter) -> torch.Tensor:
+    """Return a complete parameter's bytes, uint8 [nbytes], on its device; no copy if contiguous."""
+    return named.parameter.detach().reshape(-1).view(torch.uint8)
 
 
-def pack(bucket: Sequence[NamedParameter], version: WeightVersion) -> WeightBucket:
-    """Copy complete parameters into one contiguous buffer on the host."""
-    data = np.empty(sum(named.nbytes for named in bucket), dtype=np.uint8)
-    target = torch.from_numpy(data)
-    offset = 0
-    for named in bucket:
-        source = named.parameter.detach().reshape(-1).view(torch.uint8)
-        target[offset : offset + named.nbytes].copy_(source)
-        offset += named.nbytes
+def bucket_of(
+    parameters: Sequence[NamedParameter], version: WeightVersion, tensors: Sequence[torch.Tensor]
+) -> WeightBucket:
+    """Return the bucket around the parameters' bytes, uint8 [nbytes] each, on the host."""
+    data = tuple(tensor.numpy() for tensor in tensors)
     return WeightBucket(
         version=version,
-        names=tuple(named.name for named in bucket),
-        dtypes=tuple(named.dtype_name for named in bucket),
-        shapes=tuple(named.shape for named in bucket),
-        data=data,
-        checksum=zlib.crc32(data.data),
+        names=tuple(named.name for named in parameters),
+        dtypes=tuple(named.dtype_name for named in parameters),
+        shapes=tuple(named.shape for named in parameters),
+        tensors=data,
+        checksum=checksum(data),
     )
+
+
+def pack(parameters: Sequence[NamedParameter], version: WeightVersion) -> WeightBucket:
+    """Copy complete parameters to the host."""
+    return bucket_of(parameters, version, [as_bytes(named).cpu().clone() for named in parameters])
 
 
 def whole_tensors(

@@ -67,5 +67,12 @@ def checkpoint_bytes(config: RunConfig) -> float:
 
 
 def shared_bytes(config: RunConfig) -> float:
-    """Shared memory that a push needs, in bytes: a bucket on its way, and the next."""
-    return 2.0 * config.weights.bucket_mib * 2**20
+    """Shared memory of a push, in bytes: the policy, where it goes through the object store.
+
+    Two buckets where its size is unknown.
+    """
+    buckets = 2.0 * config.weights.bucket_mib * 2**20
+    known = model_shape.find(config.model, (config.sft_folder,))
+    if known is None or config.weights.transport != "object_store":
+        return buckets
+    return float(model_shape.bytes_each(config) * model_shape.parameters(known.shape))

@@ -21,6 +21,7 @@ from stepcoder_dist.records import (
     RolloutRequest,
     StepReport,
     Trajectory,
+    WeightSnapshot,
     WeightVersion,
 )
 
@@ -128,12 +129,23 @@ class FakeLearner:
         kept = float(np.mean(np.concatenate([t.carriers for t in batch])))
         return StepReport(version=self._version, skipped=kept == 0.0, metrics={"kept_share": kept})
 
-    async def publish(self, targets: Sequence[Any], *, deadline_s: float) -> WeightVersion:
+    can_snapshot = True
+
+    async def snapshot(self) -> WeightSnapshot:
+        return WeightSnapshot(version=self._version, buckets=(), probe_logprobs=())
+
+    async def deliver(
+        self, snapshot: WeightSnapshot, targets: Sequence[Any], *, deadline_s: float
+    ) -> None:
         del deadline_s
         for target in targets:
-            target.start_update(self._version)
-            target.finish_update(self._version, 0)
-        return self._version
+            target.start_update(snapshot.version)
+            target.finish_update(snapshot.version, 0)
+
+    async def publish(self, targets: Sequence[Any], *, deadline_s: float) -> WeightVersion:
+        snapshot = await self.snapshot()
+        await self.deliver(snapshot, targets, deadline_s=deadline_s)
+        return snapshot.version
 
     async def save(self, folder: str) -> None:
         path = Path(folder)

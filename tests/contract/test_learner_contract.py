@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from stepcoder_dist.errors import WeightPushError
+from stepcoder_dist.host.checksum import checksum
 from stepcoder_dist.loop.fakes import FakeLearner
 from stepcoder_dist.ports import Learner
 from stepcoder_dist.records import WeightBucket, WeightProbe
@@ -40,13 +40,12 @@ class HfTarget:
     def load_bucket(self, bucket: WeightBucket) -> None:
         import torch
 
-        assert zlib.crc32(bucket.data) == bucket.checksum
-        raw, start = torch.frombuffer(bytearray(bucket.data), dtype=torch.uint8), 0
-        for name, dtype, shape in zip(bucket.names, bucket.dtypes, bucket.shapes, strict=True):
-            kind = getattr(torch, dtype)
-            size = kind.itemsize * torch.Size(shape).numel()
-            tensor = raw[start : start + size].clone().view(kind).reshape(shape)
-            start += size
+        assert checksum(bucket.tensors) == bucket.checksum
+        for name, dtype, shape, data in zip(
+            bucket.names, bucket.dtypes, bucket.shapes, bucket.tensors, strict=True
+        ):
+            raw = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+            tensor = raw.view(getattr(torch, dtype)).reshape(shape)
             if self.fault != "weights":
                 self.model.get_parameter(name).data.copy_(tensor)
 
@@ -261,6 +260,27 @@ def test_publish_brings_every_target_to_the_current_version(harness: Harness) ->
 
         assert version == report.version
         assert [await harness.version_of(target) for target in targets] == [version, version]
+
+    harness.run(scenario())
+
+
+def test_a_snapshot_is_delivered_as_it_was_taken_whatever_the_learner_does_meanwhile(
+    harness: Harness,
+) -> None:
+    async def scenario() -> None:
+        assert harness.learner.can_snapshot
+        targets = harness.targets()
+        old = await harness.learner.step(trajectories(6, seed=1))
+        snapshot = await harness.learner.snapshot()
+        new = await harness.learner.step(trajectories(6, seed=2))
+
+        await harness.learner.deliver(snapshot, targets, deadline_s=60)
+
+        assert snapshot.version == old.version
+        assert [await harness.version_of(target) for target in targets] == [old.version] * 2
+        assert await harness.learner.publish(targets[:1], deadline_s=60) == new.version
+        versions = [await harness.version_of(target) for target in targets]
+        assert versions == [new.version, old.version]
 
     harness.run(scenario())
 

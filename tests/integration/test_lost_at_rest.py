@@ -27,14 +27,22 @@ from rollouts_for_tests import rollout_config, tempered_logprobs
 
 from actors.actor_pool import ActorPool
 from actors.rollout_actor import ActorStats
-from learner.push.weight_publisher import make_publisher
+from learner.push.delivery import Deliveries
+from learner.push.snapshot import SnapshotTaker
 from sandbox.process_pool import ProcessPool
 from stepcoder_dist.config import RunConfig, SandboxConfig
 from stepcoder_dist.launch.cluster import placement
 from stepcoder_dist.loop.fakes import FakeLearner
 from stepcoder_dist.loop.run import Run
 from stepcoder_dist.loop.sample_book import Fate
-from stepcoder_dist.records import Problem, StepReport, TestSuite, Trajectory, WeightVersion
+from stepcoder_dist.records import (
+    Problem,
+    StepReport,
+    TestSuite,
+    Trajectory,
+    WeightSnapshot,
+    WeightVersion,
+)
 from stepcoder_dist.run import session
 from stepcoder_dist.run.preflight import prompt_writer
 from stepcoder_dist.run.run_folder import RunFolder
@@ -72,6 +80,7 @@ class LearnerOfARealModel(FakeLearner):
         self._pool = pool
         self._checkpoint = checkpoint
         self._turn = asyncio.Lock()
+        self._deliveries = Deliveries()
 
     def model(self, version: WeightVersion) -> Any:
         from transformers import AutoModelForCausalLM
@@ -93,14 +102,18 @@ class LearnerOfARealModel(FakeLearner):
                     await lost.until_the_end.remote()
         return report
 
-    async def publish(self, targets: Sequence[Any], *, deadline_s: float) -> WeightVersion:
+    async def snapshot(self) -> WeightSnapshot:
         async with self._turn:
-            if self._version == IN_A_PUSH and self._pool._slots[1].handle in targets:
-                os.kill((await targets[1].stats.remote()).pid, signal.SIGKILL)
-            model = self.model(self._version)
-            publisher = make_publisher("object_store", model, 0, 1, 2**16)
-            await asyncio.to_thread(publisher.push, self._version, targets, deadline_s)
-        return self._version
+            taker = SnapshotTaker(self.model(self._version), 0, 1, 2**16)
+            buckets = await asyncio.to_thread(taker.take, self._version)
+            return WeightSnapshot(version=self._version, buckets=buckets, probe_logprobs=())
+
+    async def deliver(
+        self, snapshot: WeightSnapshot, targets: Sequence[Any], *, deadline_s: float
+    ) -> None:
+        if snapshot.version == IN_A_PUSH and self._pool._slots[1].handle in targets:
+            os.kill((await targets[1].stats.remote()).pid, signal.SIGKILL)
+        await self._deliveries.deliver(snapshot, targets, None, deadline_s)
 
 
 def bundles(pool: ActorPool) -> list[str]:

@@ -23,11 +23,13 @@ import torch
 from rollouts_for_tests import greedy_ids, make_request, rollout_config, tempered_logprobs
 
 from actors.actor_pool import ActorPool
+from learner.push.delivery import Deliveries
+from learner.push.nccl_publisher import NcclPublisher
+from learner.push.snapshot import SnapshotTaker
 from learner.push.weight_buckets import pack, plan_buckets
-from learner.push.weight_publisher import make_publisher
 from stepcoder_dist.config import ProcessResources
 from stepcoder_dist.errors import AwaitsWeights, MissingEngine, RunError, WeightPushError
-from stepcoder_dist.records import Completion, RolloutRequest, WeightBucket
+from stepcoder_dist.records import Completion, RolloutRequest, WeightBucket, WeightSnapshot
 
 # The workers of Ray cannot import a test module: send its classes along.
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -73,7 +75,7 @@ def ranks() -> Iterator[list[Any]]:
 
 
 class Rank:
-    """The smallest learner rank: a model in a DeepSpeed engine, one step, a push."""
+    """The smallest learner rank: a model in a DeepSpeed engine, one step, a snapshot."""
 
     def address(self) -> tuple[str, int]:
         import socket
@@ -110,17 +112,18 @@ class Rank:
             "optimizer": {"type": "AdamW", "params": {"lr": 0.05, "torch_adam": True}},
         }
         self.engine, *_ = deepspeed.initialize(model=model, config=config)
-        ids = torch.arange(20, 60).reshape(1, -1) + self.rank
         for _ in range(4):
-            loss = self.engine(input_ids=ids, labels=ids).loss
-            self.engine.backward(loss)
-            self.engine.step()
+            self.step()
 
-    def push(self, version: int, targets: Sequence[Any], deadline_s: float = 60) -> None:
-        publisher = make_publisher(
-            "object_store", self.engine.module, self.rank, self.world_size, BUCKET_BYTES
-        )
-        publisher.push(version, targets, deadline_s)
+    def step(self) -> None:
+        ids = torch.arange(20, 60).reshape(1, -1) + self.rank
+        loss = self.engine(input_ids=ids, labels=ids).loss
+        self.engine.backward(loss)
+        self.engine.step()
+
+    def snapshot(self, version: int) -> tuple[Any, ...]:
+        module = self.engine.module
+        return SnapshotTaker(module, self.rank, self.world_size, BUCKET_BYTES).take(version)
 
     def weights(self) -> dict[str, np.ndarray]:
         """Every parameter whole, by DeepSpeed's own consolidation rather than the publisher's."""
@@ -157,7 +160,14 @@ def changed_model(checkpoint: Path, seed: int) -> Any:
 def push_from_here(
     model: Any, version: int, targets: Sequence[Any], deadline_s: float = 60
 ) -> None:
-    make_publisher("object_store", model, 0, 1, BUCKET_BYTES).push(version, targets, deadline_s)
+    deliver(SnapshotTaker(model, 0, 1, BUCKET_BYTES).take(version), version, targets, deadline_s)
+
+
+def deliver(
+    buckets: tuple[Any, ...], version: int, targets: Sequence[Any], deadline_s: float = 60
+) -> None:
+    snapshot = WeightSnapshot(version=version, buckets=buckets, probe_logprobs=())
+    asyncio.run(Deliveries().deliver(snapshot, targets, None, deadline_s))
 
 
 def sample_on(target: Any, requests: list[RolloutRequest]) -> list[Completion]:
@@ -184,9 +194,13 @@ def test_after_a_push_from_two_ranks_both_actors_compute_what_transformers_does(
 ) -> None:
     before = greedy_ids(reference_model(tiny_checkpoint), PROMPT, 32)
     ray.get([rank.train.remote(str(tiny_checkpoint), stage) for rank in ranks])
-    ray.get([rank.push.remote(stage, targets) for rank in ranks])
-
+    buckets, of_others = ray.get([rank.snapshot.remote(stage) for rank in ranks])
+    assert of_others == ()
+    assert len(buckets) > 2
     weights, _ = ray.get([rank.weights.remote() for rank in ranks])
+    ray.get([rank.step.remote() for rank in ranks])  # the learner's next step is no part of it
+    deliver(buckets, stage, targets)
+
     model = reference_model(tiny_checkpoint, weights)
     assert greedy_ids(model, PROMPT, 32) != before, "training has to change the output"
     for target in targets:
@@ -198,17 +212,15 @@ def test_after_a_push_from_two_ranks_both_actors_compute_what_transformers_does(
 
 
 @pytest.mark.deepspeed
-def test_a_target_that_refuses_is_named_on_every_rank_and_the_other_is_served(
-    targets: Sequence[Any], ranks: list[Any], tiny_checkpoint: Path
+def test_a_target_that_refuses_is_named_and_the_other_is_served(
+    targets: Sequence[Any], tiny_checkpoint: Path
 ) -> None:
-    ray.get([rank.train.remote(str(tiny_checkpoint), 3) for rank in ranks])
     deaf = ray.remote(DeafTarget).options(num_cpus=0).remote()
+    model = changed_model(tiny_checkpoint, seed=9)
 
-    pushes = [rank.push.remote(4, [deaf, targets[0]]) for rank in ranks]
+    with pytest.raises(WeightPushError, match=r"did not reach 1 of 2 .* target 0 .*no ears"):
+        push_from_here(model, 4, [deaf, targets[0]])
 
-    for push in pushes:
-        with pytest.raises(WeightPushError, match=r"did not reach 1 of 2 .* target 0 .*no ears"):
-            ray.get(push)
     assert ray.get(targets[0].stats.remote()).version == 4
 
 
@@ -275,9 +287,9 @@ def buckets_of(model: Any, version: int) -> list[WeightBucket]:
 
 
 def damaged(bucket: WeightBucket) -> WeightBucket:
-    data = bucket.data.copy()
-    data[100] ^= 1
-    return dataclasses.replace(bucket, data=data)
+    first = bucket.tensors[0].copy()
+    first[100] ^= 1
+    return dataclasses.replace(bucket, tensors=(first, *bucket.tensors[1:]))
 
 
 def renamed(bucket: WeightBucket) -> WeightBucket:
@@ -292,7 +304,7 @@ def reshaped(bucket: WeightBucket) -> WeightBucket:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (damaged, "arrived damaged: its CRC-32"),
+        (damaged, "arrived damaged: its checksum"),
         (renamed, "no parameter model.no_such.weight"),
         (reshaped, "has shape"),
     ],
@@ -359,7 +371,7 @@ def test_nccl_without_gpus_is_refused_rather_than_turned_into_nothing(
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     with pytest.raises(MissingEngine, match='use "object_store"'):
-        make_publisher("nccl", reference_model(tiny_checkpoint), 0, 1, BUCKET_BYTES)
+        NcclPublisher(reference_model(tiny_checkpoint), 0, 1, BUCKET_BYTES)
 
 
 @pytest.mark.gpu
@@ -383,7 +395,7 @@ def test_an_nccl_push_changes_what_the_actor_computes(
     @ray.remote(num_gpus=1)
     def push(version: int, targets: Sequence[Any]) -> dict[str, np.ndarray]:
         model = changed_model(tiny_checkpoint, seed=20).cuda()
-        make_publisher("nccl", model, 0, 1, BUCKET_BYTES).push(version, targets, 120)
+        NcclPublisher(model, 0, 1, BUCKET_BYTES).push(version, targets, 120)
         return {name: p.detach().cpu().numpy() for name, p in model.named_parameters()}
 
     pool = ActorPool(on_gpu, tiny_checkpoint)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import zlib
 
 import numpy as np
 import pytest
@@ -12,21 +11,22 @@ torch = pytest.importorskip("torch")
 
 from actors.bucket_tensors import check_bytes, unpack  # noqa: E402
 from stepcoder_dist.errors import WeightPushError  # noqa: E402
+from stepcoder_dist.host.checksum import checksum  # noqa: E402
 from stepcoder_dist.records import WeightBucket  # noqa: E402
 
 
 def bucket() -> WeightBucket:
-    """Three bfloat16 (6 bytes), then a 2 × 2 float32 that begins off its own alignment."""
+    """Three bfloat16 (6 bytes), then a 2 × 2 float32."""
     halves = torch.tensor([1.0, 2.0, 3.0], dtype=torch.bfloat16).view(torch.uint8).numpy()
     floats = np.array([[4.0, 5.0], [6.0, 7.0]], dtype=np.float32)
-    data = np.concatenate([halves, floats.reshape(-1).view(np.uint8)])
+    tensors = (halves, floats.reshape(-1).view(np.uint8))
     return WeightBucket(
         version=3,
         names=("norm", "proj"),
         dtypes=("bfloat16", "float32"),
         shapes=((3,), (2, 2)),
-        data=data,
-        checksum=zlib.crc32(data.tobytes()),
+        tensors=tensors,
+        checksum=checksum(tensors),
     )
 
 
@@ -36,16 +36,20 @@ def test_tensors_come_out_with_their_names_types_and_shapes() -> None:
     assert (other, proj.dtype, proj.tolist()) == ("proj", torch.float32, [[4.0, 5.0], [6.0, 7.0]])
 
 
-def test_bytes_that_are_mapped_read_only_can_be_unpacked() -> None:
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
+def test_bytes_that_are_mapped_read_only_are_unpacked_without_a_copy() -> None:
     read_only = bucket()
-    read_only.data.flags.writeable = False
-    assert [tensor.sum().item() for _, tensor in unpack(read_only)] == [6.0, 22.0]
+    for tensor in read_only.tensors:
+        tensor.flags.writeable = False
+    got = dict(unpack(read_only))
+    assert [tensor.sum().item() for tensor in got.values()] == [6.0, 22.0]
+    assert got["proj"].data_ptr() == read_only.tensors[1].ctypes.data, "it was copied"
 
 
 def test_one_flipped_bit_is_refused() -> None:
     damaged = bucket()
     check_bytes(damaged)
-    damaged.data[4] ^= 1
+    damaged.tensors[0][4] ^= 1
     with pytest.raises(WeightPushError, match="version 3 that begins with norm arrived damaged"):
         check_bytes(damaged)
 

@@ -129,6 +129,12 @@ def test_little_shared_memory_is_a_caution_with_a_larger_mount(
     assert "size=4G /dev/shm" in finding.fix
 
 
+def test_a_push_through_the_object_store_needs_shared_memory_for_the_policy() -> None:
+    through_store = load(RUNS / "cluster.toml", ["weights.transport=object_store"])
+    assert run_needs.shared_bytes(through_store) == 2 * 6_740_512_768
+    assert run_needs.shared_bytes(load(RUNS / "cluster.toml")) == 2 * 512 * 2**20
+
+
 def test_a_package_of_another_version_is_told_with_the_pin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine_probes.metadata, "version", lambda _: "0.26.0")
     monkeypatch.setattr(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from learner import learner_group
 from learner.learner_group import LearnerGroup
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ArrivalError, LearnerError, WeightPushError
-from stepcoder_dist.records import WeightProbe
+from stepcoder_dist.records import WeightProbe, WeightSnapshot
 
 DEADLINE_S = 0.05
 
@@ -26,8 +27,8 @@ class SerialRank:
         self.done: list[str] = []
         self.version = 0
         self.step_may_end = asyncio.Event()
-        self.push_may_end = asyncio.Event()
-        self.push_may_end.set()
+        self.snapshot_may_end = asyncio.Event()
+        self.snapshot_may_end.set()
         self._one = asyncio.Lock()
 
     @property
@@ -52,8 +53,12 @@ class SerialRank:
         self.version += 1
         return f"report of {self.version}"
 
+    async def _snapshot(self) -> WeightSnapshot:
+        await self.snapshot_may_end.wait()
+        logprobs = (-1.0 - self.version, -2.0)
+        return WeightSnapshot(version=self.version, buckets=("all",), probe_logprobs=logprobs)
+
     async def _push(self) -> int:
-        await self.push_may_end.wait()
         return self.version
 
     async def _probe_logprobs(self) -> list[float]:
@@ -63,22 +68,53 @@ class SerialRank:
         pass
 
 
+class Method:
+    """A remote method of an actor in this process."""
+
+    def __init__(self, function: Callable[..., Awaitable[Any]]) -> None:
+        self._function = function
+
+    def remote(self, *arguments: Any) -> asyncio.Future[Any]:
+        return asyncio.ensure_future(self._function(*arguments))
+
+
 class Target:
-    """A rollout actor that answers the probe with these log-probs."""
+    """A rollout actor that takes any weights and answers the probe with these log-probs."""
 
     def __init__(self, *logprobs: float) -> None:
-        self.probe = self
         self._logprobs = logprobs
+        self.calls: list[str] = []
+        self.reached: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self.may_load = asyncio.Event()
+        self.may_load.set()
 
-    async def remote(self, _token_ids: list[int]) -> WeightProbe:
-        return WeightProbe(version=0, logprobs=self._logprobs)
+    def __getattr__(self, name: str) -> Method:
+        async def call(*_arguments: Any) -> WeightProbe | None:
+            self.calls.append(name)
+            self.reached[name].set()
+            if name == "load_bucket":
+                await self.may_load.wait()
+            if name == "probe":
+                return WeightProbe(version=0, logprobs=self._logprobs)
+            return None
+
+        return Method(call)
 
 
-def group_over(rank: SerialRank, dtype: str = "float32") -> LearnerGroup:
+UPDATE = ["start_update", "load_bucket", "finish_update", "probe"]
+
+
+def group_over(
+    rank: SerialRank, dtype: str = "float32", *, transport: str = "object_store"
+) -> LearnerGroup:
+    gpus = {"resources": {"num_gpus": 1.0 if transport == "nccl" else 0.0}}
     config = RunConfig.model_validate(
         {
             "name": "group",
             "model": {"path": "none", "dtype": dtype},
+            "weights": {"transport": transport},
+            "learner": gpus,
+            "actors": gpus,
             "problems": {"train": "none", "heldout": "none"},
         }
     )
@@ -111,41 +147,94 @@ def test_a_pushs_deadline_starts_after_the_step_that_it_waits_for(
         assert await refresh == 1
         assert str(await step) == "report of 1"
         await group.save("folder")
-        assert rank.done == ["step", "probe_logprobs", "push", "save"]
+        assert rank.done == ["step", "snapshot", "save"]
 
     monkeypatch.setattr(learner_group.ray, "put", lambda batch: batch)
     run(scenario)
 
 
-def test_a_push_that_does_not_end_breaks_the_group_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_snapshot_that_does_not_end_breaks_the_group_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learner_group, "PUSH_GRACE_S", 0.0)
 
     async def scenario(rank: SerialRank) -> None:
-        rank.push_may_end.clear()
+        rank.snapshot_may_end.clear()
         group = group_over(rank)
         with pytest.raises(WeightPushError, match="did not end within"):
             await group.publish([], deadline_s=DEADLINE_S)
-        with pytest.raises(LearnerError, match="a push did not end"):
+        with pytest.raises(LearnerError, match="a snapshot of the weights did not end"):
             await group.save("folder")
 
     run(scenario)
 
 
-def test_no_step_comes_between_a_push_and_its_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_learner_steps_while_a_target_still_loads_and_the_others_are_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(learner_group.ray, "put", lambda batch: batch)
 
     async def scenario(rank: SerialRank) -> None:
-        rank.push_may_end.clear()
         rank.step_may_end.set()
         group = group_over(rank)
+        slow, fast = Target(-1.0, -2.0), Target(-1.0, -2.0)
+        slow.may_load.clear()
+        snapshot = await group.snapshot()
+        delivery = asyncio.ensure_future(group.deliver(snapshot, [slow, fast], deadline_s=10))
+        await group.step([])
+        await fast.reached["probe"].wait()
+        assert slow.calls == UPDATE[:2]
+        assert not delivery.done()
+        slow.may_load.set()
+        await delivery  # compared with version 0, though the learner has stepped
+        assert slow.calls == UPDATE
+        assert rank.version == 1
+
+    run(scenario)
+
+
+def test_two_deliveries_to_one_target_take_turns_and_each_has_its_own_deadline() -> None:
+    async def scenario(rank: SerialRank) -> None:
+        group, target = group_over(rank), Target(-1.0, -2.0)
+        target.may_load.clear()
+        first = asyncio.ensure_future(group.publish([target], deadline_s=10))
+        await target.reached["load_bucket"].wait()
+        second = asyncio.ensure_future(group.publish([target], deadline_s=DEADLINE_S))
+        ended, _ = await asyncio.wait([second], timeout=4 * DEADLINE_S)
+        assert not ended
+        target.may_load.set()
+        assert [await first, await second] == [0, 0]
+        assert target.calls == UPDATE * 2
+
+    run(scenario)
+
+
+def test_a_target_that_is_late_is_named_with_what_it_was_asked_and_is_to_abort() -> None:
+    async def scenario(rank: SerialRank) -> None:
+        late, other = Target(-1.0, -2.0), Target(-1.0, -2.0)
+        late.may_load.clear()
+        with pytest.raises(
+            WeightPushError, match=r"1 of 2 .*target 0 .*no answer to load_bucket within .*= 0.05"
+        ):
+            await group_over(rank).publish([late, other], deadline_s=DEADLINE_S)
+        assert late.calls == [*UPDATE[:2], "abort_update"]
+        assert other.calls == UPDATE
+
+    run(scenario)
+
+
+def test_no_step_comes_into_a_push_that_the_ranks_send_themselves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(learner_group.ray, "put", lambda batch: batch)
+
+    async def scenario(rank: SerialRank) -> None:
+        rank.step_may_end.set()
+        group = group_over(rank, transport="nccl")
         publish = asyncio.ensure_future(group.publish([Target(-1.0, -2.0)], deadline_s=10))
         await asyncio.sleep(0)
-        step = asyncio.ensure_future(group.step([]))
-        await asyncio.sleep(0)
-        rank.push_may_end.set()
+        await group.step([])
         assert await publish == 0
-        await step
         assert rank.done == ["probe_logprobs", "push", "step"]
+        assert not group.can_snapshot
 
     run(scenario)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
-
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from learner.push.weight_buckets import pack, plan_buckets, whole_tensors  # noqa: E402
+from stepcoder_dist.host.checksum import checksum  # noqa: E402
 
 
 def module_of(*shapes: tuple[int, ...], dtype: object = torch.float32) -> torch.nn.Module:
@@ -52,8 +51,8 @@ def test_a_bucket_holds_every_tensor_byte_for_byte() -> None:
     assert bucket.dtypes == ("float32", "float32")
     assert bucket.shapes == ((2, 3), (3,))
     expected = np.array([0, 1, 2, 3, 4, 5, 1, 2, 3], dtype=np.float32)
-    assert bucket.data.view(np.float32).tolist() == expected.tolist()
-    assert bucket.checksum == zlib.crc32(expected.tobytes())
+    assert np.concatenate(bucket.tensors).view(np.float32).tolist() == expected.tolist()
+    assert bucket.checksum == checksum([expected[:6].view(np.uint8), expected[6:].view(np.uint8)])
 
 
 def test_bfloat16_keeps_its_two_bytes() -> None:
@@ -62,7 +61,7 @@ def test_bfloat16_keeps_its_two_bytes() -> None:
     bucket = pack(plan, version=1)
 
     assert bucket.dtypes == ("bfloat16",)
-    values = torch.from_numpy(bucket.data.copy()).view(torch.bfloat16)
+    values = torch.from_numpy(bucket.tensors[0].copy()).view(torch.bfloat16)
     assert values.tolist() == [0.0, 1.0, 2.0]
 
 
@@ -73,7 +72,7 @@ def test_a_transposed_parameter_is_sent_in_its_logical_order() -> None:
 
     (plan,) = plan_buckets(module, 1000)
 
-    assert pack(plan, version=1).data.view(np.float32).tolist() == [1.0, 3.0, 2.0, 4.0]
+    assert pack(plan, version=1).tensors[0].view(np.float32).tolist() == [1.0, 3.0, 2.0, 4.0]
 
 
 def test_whole_tensors_come_in_the_order_of_the_plan() -> None:
