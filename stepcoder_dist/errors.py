@@ -25,6 +25,7 @@
     RowError                    problems/: what is wrong with a row, without its place
     NotPlain                    problems/: source that is no plain data
     Unlike                      data/augment/: an input that is not of the format
+    Malformed                   run/: a row that no ledger has
 
 The guest has its own, for it imports nothing of ours. A message says what was wrong, what was seen,
 and what to do.
@@ -125,6 +126,10 @@ class NotPlain(Exception):
 
 class Unlike(ValueError):
     """An input, or arguments, that are not of the format."""
+
+
+class Malformed(ValueError):
+    """A row that no ledger has."""
 
 
 def last_line(error: Exception) -> str:

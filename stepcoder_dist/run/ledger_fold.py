@@ -11,14 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from stepcoder_dist.errors import Malformed
 from stepcoder_dist.loop.planner import ProblemOrder
 from stepcoder_dist.loop.sample_book import Fate
 
 Row = Mapping[str, Any]
-
-
-class Malformed(ValueError):
-    """A row that no ledger has."""
 
 
 @dataclass(slots=True)
