@@ -7,6 +7,7 @@ without knowing, so one stale batch is left when the last request has ended.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -43,6 +44,9 @@ class PipelinedEngine:
         self.version = "0"
         self.updating = False
         self.calls: list[str] = []
+        self.may_step = threading.Event()
+        """A test that clears it holds the engine in its next step."""
+        self.may_step.set()
         self.scheduler = self
         self.engine_core = SimpleNamespace(engine_core=self, shutdown=self.batches.clear)
 
@@ -57,6 +61,7 @@ class PipelinedEngine:
             self.requests.pop(name, None)
 
     def step(self) -> list[RequestOutput]:
+        self.may_step.wait()
         if self.requests:
             assert not self.asleep
             assert not self.updating

@@ -121,15 +121,19 @@ def test_after_rest_and_push_with_a_batch_in_flight_the_next_share_has_the_new_w
 
 
 def test_a_push_waits_for_what_is_decoding_and_holds_what_comes(
-    run: Callable[[Scenario], None], buckets: Callable[[int], list[WeightBucket]]
+    run: Callable[[Scenario], None],
+    engine: PipelinedEngine,
+    buckets: Callable[[int], list[WeightBucket]],
 ) -> None:
     async def scenario(sampler: VllmSampler) -> None:
-        before = asyncio.create_task(sample(sampler, 40, 1))
-        while not (await sampler.stats()).decoding:
-            pass
-        pushed = asyncio.create_task(push(sampler, buckets(1)))
-        await asyncio.sleep(0)
-        after = asyncio.create_task(sample(sampler, 2))
+        # all three are asked while the engine is in its first step
+        engine.may_step.clear()
+        tasks = []
+        for asked in (sample(sampler, 40, 1), push(sampler, buckets(1)), sample(sampler, 2)):
+            tasks.append(asyncio.create_task(asked))
+            await asyncio.sleep(0)
+        engine.may_step.set()
+        before, pushed, after = tasks
         await pushed
         assert {token for c in await before for token in c.token_ids.tolist()} == {0}
         assert [c.token_ids.tolist() for c in await after] == [[1, 1]]
