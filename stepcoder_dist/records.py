@@ -101,7 +101,7 @@ class Problem:
     reference: str
     """A solution that passes every test; may be empty where a set has none."""
     level: str
-    """One of `LEVELS`."""
+    """By the source's own name; `problems/levels.py` maps it to one of `LEVELS`."""
     tests: TestSuite
     starter_code: str = ""
 

@@ -10,7 +10,7 @@ import numpy as np
 from stepcoder_dist.ablation.plan import SFT, Plan
 from stepcoder_dist.ablation.result import Evaluation, Result
 from stepcoder_dist.ablation.statistics import Shares
-from stepcoder_dist.records import LEVELS
+from stepcoder_dist.problems.levels import ordered
 
 ALL = "all"
 
@@ -87,4 +87,4 @@ def common_seeds(a: ArmResults, b: ArmResults) -> list[int]:
 def levels_of(arms: Sequence[ArmResults]) -> list[str]:
     """The levels that occur, from the easiest; then all."""
     present = {level for arm in arms for level in arm.levels}
-    return [*(level for level in LEVELS if level in present), ALL]
+    return [*ordered(present), ALL]

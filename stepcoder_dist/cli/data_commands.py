@@ -174,3 +174,19 @@ def refine(
         resume=resume,
     )
     command.refine(source, out, options)
+
+
+@app.command()
+def formats(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="A list of objects.")] = False,
+) -> None:
+    """List the formats of published sets that are known, and the keys they are recognised by."""
+    import json
+
+    from stepcoder_dist.data.inspect import formats_table
+
+    if as_json:
+        typer.echo(json.dumps(formats_table.as_json()))
+    else:
+        formats_table.print_table()

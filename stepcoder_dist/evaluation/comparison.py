@@ -15,7 +15,7 @@ from stepcoder_dist.evaluation import file as evaluation_file
 from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
 from stepcoder_dist.evaluation.paired_gain import SMALLEST_P, PairedGain, paired_gain
 from stepcoder_dist.evaluation.scores_file import of_gain, settings_of
-from stepcoder_dist.records import LEVELS
+from stepcoder_dist.problems.levels import ordered
 
 USUAL_KS = (1, 5, 10, 100)
 _NAMED = 3
@@ -53,7 +53,7 @@ def compare(a: Path, b: Path) -> Comparison:
     ks = sorted({*USUAL_KS, *(k for each in made if each for k in each[1])})
     levels = {sample.level for sample in before} & {sample.level for sample in after}
     rows = []
-    for level in [*(level for level in LEVELS if level in levels), "all"]:
+    for level in [*ordered(levels), "all"]:
         members = [[s for s in each if level in ("all", s.level)] for each in (before, after)]
         for k in ks:
             gain = paired_gain(members[0], members[1], k)

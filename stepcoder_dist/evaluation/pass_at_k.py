@@ -10,10 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
-from stepcoder_dist.records import (
-    LEVELS,
-    Outcome,
-)
+from stepcoder_dist.problems.levels import ordered
+from stepcoder_dist.records import Outcome
 
 BOOTSTRAP_DRAWS = 2000
 
@@ -62,7 +60,7 @@ def scores(samples: Sequence[EvaluatedSample], ks: Sequence[int]) -> list[LevelS
     """Return one row for each level that occurs, then one for all."""
     rows = [
         _score(level, members, ks)
-        for level in LEVELS
+        for level in ordered(sample.level for sample in samples)
         if (members := [s for s in samples if s.level == level])
     ]
     return [*rows, _score("all", samples, ks)]

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from stepcoder_dist.loop.sample_book import Fate
+from stepcoder_dist.problems.levels import apps_level
 from stepcoder_dist.records import LEVELS, Outcome, Trajectory, WeightVersion
 
 PHASES = ("wait_for_rollouts", "learner", "checkpoint", "publish")
@@ -114,7 +115,7 @@ def summarise(batch: Sequence[Trajectory], *, trained_version: WeightVersion) ->
         "sandbox_ms/p95": float(np.percentile(judge_ms, 95)),
     }
     for level in LEVELS:
-        at_level = np.array([t.level == level for t in batch])
+        at_level = np.array([apps_level(t.level) == level for t in batch])
         if at_level.any():
             figures[f"pass_rate/{level}"] = float(passed[at_level].mean())
     for outcome in Outcome:

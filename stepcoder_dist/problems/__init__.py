@@ -1,6 +1,6 @@
 """From problem sets to `Problem` records: rows are read, brought into one shape and checked.
 
-    rows (files.py) ─ Draft (formats.py) ─ Problem: tests settled (tests.py), reference runnable
+    rows (files.py) ─ Draft (formats/) ─ Problem: tests settled (tests.py), reference runnable
 
 `load` reads a complete set, `stream` one problem at a time in bounded memory. `each` yields bad
 rows as errors instead of raising them. Nothing of a problem is run here.
@@ -23,8 +23,9 @@ from stepcoder_dist.problems.formats import (
     draft,
     problem_id,
 )
+from stepcoder_dist.problems.levels import level_of
 from stepcoder_dist.problems.tests import one_element_lists, suite
-from stepcoder_dist.records import LEVELS, Problem, TestSuite
+from stepcoder_dist.records import Problem, TestSuite
 
 _NAMED_IN_ERROR = 5
 Item = TypeVar("Item")
@@ -205,7 +206,7 @@ def problem_of(found: Draft, reference: str) -> tuple[Problem, bool]:
         problem_id=found.problem_id,
         statement=found.statement.replace("\r\n", "\n"),
         reference=_runnable(reference, found, tests),
-        level=_level(found.level),
+        level=level_of(found.level),
         tests=tests,
         starter_code=found.starter_code.replace("\r\n", "\n"),
     ), settled
@@ -241,10 +242,3 @@ def _runnable(reference: str, found: Draft, tests: TestSuite) -> str:
     if tests.fn_name is None:
         return reference_code.called_wrapper(reference, found.fn_name or None)
     return reference_code.methods_in_class(reference, tests.fn_name)
-
-
-def _level(value: Any) -> str:
-    level = LEVELS[0] if value is None else str(value).strip().lower()
-    if level not in LEVELS:
-        raise RowError(f"the level is {reprlib.repr(value)}, not one of {', '.join(LEVELS)}")
-    return level

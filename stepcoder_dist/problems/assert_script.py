@@ -16,7 +16,7 @@ import builtins
 import math
 import operator
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,11 +59,14 @@ class CallTests:
     """Whether an assert compares `tuple(call)` or `list(call)`, so that any sequence is right."""
 
 
-def call_tests(script: str, entry_point: str | None = None) -> CallTests | None:
+def call_tests(
+    script: str, entry_point: str | None = None, parameters: Sequence[str] = ()
+) -> CallTests | None:
     """Turn an assert script into call tests; None where one of its asserts has no such form.
 
     The script is a `check(candidate)` function (HumanEval) or bare asserts that call the function
     under test by name (MBPP). `entry_point` is that name; without it the first call names it.
+    Arguments by name are put in the order of `parameters`.
     """
     try:
         body, name = _asserts(parse(script), entry_point)
@@ -74,9 +77,9 @@ def call_tests(script: str, entry_point: str | None = None) -> CallTests | None:
             call, expected, made_sequence = _expectation(test)
             called = call.func.id if isinstance(call.func, ast.Name) else None
             name = name or called
-            if called is None or called != name or call.keywords:
+            if called is None or called != name:
                 return None
-            inputs.append([literal(argument) for argument in call.args])
+            inputs.append([literal(argument) for argument in _in_order(call, parameters)])
             outputs.append(expected)
             any_sequence = any_sequence or made_sequence
     except (SyntaxError, NotPlain):
@@ -90,6 +93,18 @@ def call_tests(script: str, entry_point: str | None = None) -> CallTests | None:
         outputs=tuple(outputs),
         any_sequence=any_sequence,
     )
+
+
+def _in_order(call: ast.Call, parameters: Sequence[str]) -> list[ast.expr]:
+    """Return the arguments in the order of the parameters. Raises `NotPlain` where they have none.
+
+    One that is left out may only follow the last that is given.
+    """
+    named = {keyword.arg: keyword.value for keyword in call.keywords}
+    names = parameters[len(call.args) :][: len(named)]
+    if named.keys() != set(names):
+        raise NotPlain
+    return [*call.args, *(named[name] for name in names)]
 
 
 def parse(source: str) -> ast.Module:

@@ -58,7 +58,7 @@ def suite(found: Draft, reference: str) -> tuple[TestSuite, bool]:
     entry_point, script = found.entry_point or None, found.test_code
     strict_types = found.strict_types
     if script.strip():
-        turned = call_tests(script, entry_point or fn_name)
+        turned = call_tests(script, entry_point or fn_name, found.parameters)
         if turned and (not inputs or turned.fn_name == fn_name):
             fn_name, script = turned.fn_name, ""
             strict_types = not inputs and not turned.any_sequence

@@ -19,6 +19,7 @@ from typing import Any
 from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
 from stepcoder_dist.evaluation.pass_at_k import LevelScore, scores
 from stepcoder_dist.host.files import json_lines
+from stepcoder_dist.problems.levels import apps_level
 from stepcoder_dist.records import LEVELS, WeightVersion
 
 NAME = "heldout.jsonl"
@@ -51,16 +52,29 @@ def figures_of(row: Mapping[str, Any]) -> dict[str, float]:
     """Return the scores by their names in `metrics.METRICS`, without those that are no number."""
     levels = row.get("levels")
     by_level = levels if isinstance(levels, Mapping) else {}
-    found = {"heldout/pass_at_1": row} | {
-        f"heldout/pass_at_1/{level}": by_level[level]
+    found = {"heldout/pass_at_1": row.get("pass_at_1")} | {
+        f"heldout/pass_at_1/{level}": _together(
+            [each for name, each in by_level.items() if apps_level(name) == level]
+        )
         for level in LEVELS
-        if isinstance(by_level.get(level), Mapping)
     }
     return {
         name: float(score)
-        for name, scored in found.items()
-        if isinstance(score := scored.get("pass_at_1"), int | float) and math.isfinite(score)
+        for name, score in found.items()
+        if isinstance(score, int | float) and math.isfinite(score)
     }
+
+
+def _together(levels: Sequence[Any]) -> float | None:
+    """Return the mean pass@1 over the problems of a source's levels that are one of APPS's."""
+    scored = [
+        (each.get("problems", 0), score)
+        for each in levels
+        if isinstance(each, Mapping) and isinstance(score := each.get("pass_at_1"), int | float)
+    ]
+    if len(scored) < 2:  # noqa: PLR2004 - one needs no mean, and keeps its bits
+        return scored[0][1] if scored else None
+    return float(sum(n * score for n, score in scored) / max(1, sum(n for n, _ in scored)))
 
 
 def pass_at_1_by_step(path: Path) -> dict[WeightVersion, float | None]:

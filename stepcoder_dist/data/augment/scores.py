@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from stepcoder_dist.data.augment.augmenting import Augmented
-from stepcoder_dist.records import LEVELS
+from stepcoder_dist.problems.levels import ordered
 
 ALL = "all"
 
@@ -66,7 +66,7 @@ class AugmentScores:
         """The levels that were seen, in their order, and all of them together."""
         return [
             AugmentScore(level=level, **self._sums[level])
-            for level in (*LEVELS, ALL)
+            for level in (*ordered(self._sums.keys() - {ALL}), ALL)
             if level in self._sums
         ]
 

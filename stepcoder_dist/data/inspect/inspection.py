@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stepcoder_dist.method.curriculum import Stages, conditional_lines
-from stepcoder_dist.records import LEVELS, Problem, TestSuite
+from stepcoder_dist.problems.levels import ordered
+from stepcoder_dist.records import Problem, TestSuite
 from stepcoder_dist.text.program import line_starts
 
 KINDS = ("stdin", "call", "script")
@@ -134,7 +135,7 @@ class SetSummary:
 
     def levels(self) -> dict[str, LevelSummary]:
         """The levels that occur, easiest first, and `all`."""
-        found = {name: self._levels[name] for name in LEVELS if name in self._levels}
+        found = {name: self._levels[name] for name in ordered(self._levels)}
         return {**found, "all": self.all}
 
 

@@ -16,7 +16,8 @@ from stepcoder_dist.errors import CheckerFault, SandboxFault, UserError
 from stepcoder_dist.host.in_order import in_order
 from stepcoder_dist.method.coverage_mask import kept_lines
 from stepcoder_dist.ports import Sandbox
-from stepcoder_dist.records import LEVELS, Outcome, Problem, Verdict
+from stepcoder_dist.problems.levels import ordered
+from stepcoder_dist.records import Outcome, Problem, Verdict
 
 MOST_NAMED = 10_000
 """Problems of each kind whose names are kept: some megabytes at most, whatever the set's size."""
@@ -160,7 +161,7 @@ class SetRuns:
 
     def levels(self) -> dict[str, LevelRuns]:
         """The levels that occur, easiest first, and `all`."""
-        found = {name: self._levels[name] for name in LEVELS if name in self._levels}
+        found = {name: self._levels[name] for name in ordered(self._levels)}
         return {**found, "all": self.all}
 
     def as_json(self) -> dict[str, Any]:

@@ -125,7 +125,7 @@ BAD = {
         "inputs are lists of arguments, and there is no fn_name",
     ),
     "mistyped": (row("x", inputs=[1, 2]), "tests cannot be used", "input 1 is an int, not text"),
-    "level": (row("x", level="hard"), "tests cannot be used", "the level is 'hard'"),
+    "level": (row("x", level="so-so"), "tests cannot be used", "the level is 'so-so'"),
     "endless limit": (row("x", time_limit_s=10**400), "tests cannot be used", "above"),
     "endless memory": (row("x", memory_limit_mb=1e308), "tests cannot be used", "above"),
     "wrong": (row("x", outputs=["2\n", "9\n"]), "reference fails its tests", "wrong answer: "),

@@ -81,10 +81,10 @@ def refusal(row: Any) -> str:
             "set.jsonl:17: memory_limit_mb is '64', not a positive number (problem \"a/2\")",
         ),
         (
-            {**CALL, "level": "hard"},
+            {**CALL, "level": "so-so"},
             (
-                "set.jsonl:17: the level is 'hard', not one of introductory, interview, "
-                'competition (problem "a/2")'
+                "set.jsonl:17: the level is 'so-so', not one of introductory, interview, "
+                'competition, or a published set\'s (easy, MEDIUM_HARD, …) (problem "a/2")'
             ),
         ),
         ({**CALL, "statement": 3}, 'set.jsonl:17: statement is an int, not text (problem "a/2")'),
@@ -99,10 +99,10 @@ def refusal(row: Any) -> str:
         ),
         ([1], "set.jsonl:17: the row is a list, not an object"),
         (
-            {"name": 1, "x": 2},
+            {"nom": 1, "x": 2},
             (
-                "set.jsonl:17: keys name, x fit no known format: no inputs and outputs, "
-                "input_output, test_list, test or test_code"
+                "set.jsonl:17: keys nom, x fit no known format; `stepcoder data formats` lists "
+                "the known ones"
             ),
         ),
     ],
