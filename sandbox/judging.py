@@ -1,9 +1,11 @@
 """From runs to a verdict: which tests run together, which again, and what each one's end means.
 
-    one child for all tests ── a test that passed there has passed
-                            └─ every other is run again in a process of its own, and that counts
+    one child for all tests ── what a test gave there counts (`decisions.py` says when)
+                            ├─ what may be due to the tests before it is run again, alone
+                            └─ a child that was ended early: the next tests get a new one
     a problem's own checker ── a child after the program's, which judges each answer
     an assert script ── a test of its own after the others; its process gives the verdict
+    tests that fail ── use up the program's budget; what is left then is not run
     worst test = the program's outcome
 
 The first test of a child has a fresh process by nature, so its result counts at once. Runs on a
@@ -19,6 +21,7 @@ from typing import Any
 
 from sandbox.answers import checker, comparison
 from sandbox.answers.checks import asks_for_large_stacks, own_limits
+from sandbox.decisions import Budget, decided_next_to_others
 from sandbox.endings import ending, script_outcome
 from sandbox.guest import layout, plain_data
 from sandbox.guest.layout import Phase
@@ -71,10 +74,11 @@ class _Judge:
         self._share = False
         self._opinions: dict[int, checker.Opinion] = {}
         self._inputs = pack_inputs(tests)
-        self._again: set[int] = set()
-        """Tests that did not pass together with others, or were cut off."""
-        self._starved: set[int] = set()
+        self._alone: set[int] = set()
+        """Tests whose result may be due to the tests before them: they get a child of their own."""
+        self._quiet: set[int] = set()
         """Tests whose child was killed for wall time while it waited for a processor."""
+        self._budget = Budget(limits)
 
     def verdict(self) -> Verdict:
         started = time.monotonic()
@@ -132,7 +136,14 @@ class _Judge:
         script = self._script in chosen
         called = tests.entry_point if script else tests.fn_name
         blobs = [
-            pack_program(self._source, tests.setup_code, called, describe=describe, share=share)
+            pack_program(
+                self._source,
+                tests.setup_code,
+                called,
+                describe=describe,
+                share=share,
+                pause_s=self._budget.total_s,
+            )
         ]
         if script:
             blobs.append(pack_script(tests.test_code, tests.setup_code, str(tests.entry_point)))
@@ -175,38 +186,55 @@ class _Judge:
     def _results(self, report: RunReport, first: list[int]) -> list[TestResult]:
         results: dict[int, TestResult] = {}
         self._take(results, report, first)
-        while left := [i for i in range(len(self._tests.inputs)) if i not in results]:
-            fresh = [i for i in left if i in self._again]
-            together = self._share and not fresh
-            chosen = self._together(left) if together else (fresh or left)[:1]
-            share = len(chosen) > 1
-            self._take(results, self._child(chosen, share=share), chosen)
-        if self._tests.test_code and self._script not in results:
-            self._take(results, self._child([self._script]), [self._script])
-        self._run_starved_again(results)
+        while left := [i for i in range(len(self._tests)) if i not in results]:
+            if self._budget.spent:
+                results |= dict.fromkeys(left, self._budget.not_run)
+                break
+            chosen, quiet = self._next(left)
+            report = self._child(chosen, share=len(chosen) > 1, quiet=quiet)
+            self._take(results, report, chosen, quiet=quiet)
         return [results[i] for i in range(len(self._tests))]
 
-    def _take(self, results: dict[int, TestResult], report: RunReport, chosen: list[int]) -> None:
-        """Keep what counts: the child's first test, and every pass."""
+    def _next(self, left: list[int]) -> tuple[list[int], bool]:
+        """The tests of the next child, and whether it needs quiet."""
+        for some in (self._quiet, self._alone):
+            if waiting := [i for i in left if i in some]:
+                return waiting[:1], some is self._quiet
+        inputs = [i for i in left if i != self._script]
+        if inputs and self._share:
+            return self._together(inputs), False
+        return left[:1], False
+
+    def _take(
+        self,
+        results: dict[int, TestResult],
+        report: RunReport,
+        chosen: list[int],
+        *,
+        quiet: bool = False,
+    ) -> None:
+        """Keep what is decided."""
         self._trusted = self._trusted and not report.meddled
         if not self._share and len(chosen) > 1:
             # it was to run its first test only; in the name of others it had their time as well
             if report.records[1].begun or report.last_timed > 0:
-                self._again.update(chosen)
+                self._alone.update(chosen)
                 return
             chosen = chosen[:1]
         self._ask_checker(report, chosen)
         for place, test in enumerate(chosen):
             if place and not report.records[place].begun:
-                self._again.update(chosen[place:] if report.status or report.killed else ())
                 break
             result = self._result(report, place, test)
-            if place == 0 or result.outcome is Outcome.PASSED:
+            timed_out = result.outcome is Outcome.TIMEOUT
+            if timed_out and report.starved and not quiet and not self._budget.timed_out:
+                # a busy machine may have made it; one that is decided settles the verdict
+                self._quiet.add(test)
+            elif place == 0 or decided_next_to_others(report, place, result, self._limits):
                 results[test] = result
-                if report.starved:
-                    self._starved.add(test)
+                self._budget.take(result)
             else:
-                self._again.add(test)
+                self._alone.add(test)
 
     def _result(self, report: RunReport, place: int, test: int) -> TestResult:
         called = self._tests.fn_name is not None or test == self._script
@@ -280,17 +308,6 @@ class _Judge:
         if right:
             return Outcome.PASSED, ""
         return Outcome.WRONG_ANSWER, why or f"expected {short(expected)}, got {short(shown)}"
-
-    def _run_starved_again(self, results: dict[int, TestResult]) -> None:
-        """Time-outs that a busy machine may have made get one more try each, without the rest.
-
-        It ends with the first that is one again: the verdict is settled then.
-        """
-        timed_out = {i for i, r in results.items() if r.outcome is Outcome.TIMEOUT}
-        for test in sorted(self._starved & timed_out):
-            self._take(results, self._child([test], quiet=True), [test])
-            if results[test].outcome is Outcome.TIMEOUT:
-                return
 
 
 class _DoesNotCompile(Exception):

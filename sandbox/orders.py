@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from sandbox.guest import plain_data
@@ -41,15 +42,23 @@ def pack_script(script: str, setup_code: str, entry_point: str) -> bytes:
 
 
 def pack_program(
-    source: str, setup_code: str, fn_name: str | None, *, describe: str, share: bool
+    source: str,
+    setup_code: str,
+    fn_name: str | None,
+    *,
+    describe: str,
+    share: bool,
+    pause_s: float = math.inf,
 ) -> bytes:
-    """The first blob of an order. `describe`: "fully", "simply" or "" for not at all."""
+    """The first blob of an order. `describe`: "fully", "simply" or "" for not at all; `pause_s`:
+    processor seconds after which no further test is begun."""
     spec: dict[str, Any] = {
         "source": source,
         "setup_code": setup_code,
         "fn_name": fn_name,
         "describe": describe,
         "share": share,
+        "pause_s": pause_s,
     }
     return json.dumps(spec).encode("ascii")
 

@@ -51,6 +51,9 @@ class Limits:
     """Processor seconds of one test."""
     wall_s: float = 10.0
     """Wall-clock seconds of one test: a back-stop, held outside the child."""
+    program_s: float | None = None
+    """Processor seconds that the failing tests of one program may take together, at least one of
+    them; None: two limits of one test."""
     memory_bytes: int = 512 * 2**20
     output_bytes: int = 16 * 2**20
     processes: int = 32

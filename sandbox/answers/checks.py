@@ -66,11 +66,14 @@ def asks_for_large_stacks(source: str) -> bool:
 
 
 def own_limits(limits: Limits, tests: TestSuite) -> Limits:
-    """A problem's limits, the run's where it has none; the wall limit grows with the CPU's."""
+    """A problem's limits, the run's where it has none; those of wall time and of the program grow
+    with the CPU's."""
     cpu_s = tests.cpu_limit_s or limits.cpu_s
+    growth = max(1.0, cpu_s / limits.cpu_s)
     return dataclasses.replace(
         limits,
         cpu_s=cpu_s,
-        wall_s=limits.wall_s * max(1.0, cpu_s / limits.cpu_s),
+        wall_s=limits.wall_s * growth,
+        program_s=2 * cpu_s if limits.program_s is None else limits.program_s * growth,
         memory_bytes=tests.memory_limit_bytes or limits.memory_bytes,
     )

@@ -114,6 +114,7 @@ class _Child:
             alone = self._describe(source, code, simply=spec["describe"] == "simply")
         else:
             self._seal({})  # shows the host that the program began, whatever it does to our memory
+        pause_ns = spec["pause_s"] * 1e9
         del spec, source
         most = self._output_bytes + 1  # one byte more shows that the limit was passed
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
@@ -123,7 +124,7 @@ class _Child:
         files.block[PHASE] = Phase.RUNNING
         for test in range(len(files.inputs)):
             self._test(test, setup, code, tracer)
-            if alone or program_state.threads_left():
+            if alone or program_state.threads_left() or _cpu_ns() > pause_ns:
                 break
 
     def _describe(self, source: str, code: CodeType, *, simply: bool) -> bool:

@@ -94,6 +94,10 @@ class SandboxConfig(Section):
     """Warm containers of one executor."""
     cpu_limit_s: PositiveFloat = 4.0
     wall_limit_s: PositiveFloat = 10.0
+    program_limit_s: PositiveFloat | None = None
+    """Processor seconds that a program's failing tests may take together; a test that timed out
+    counts as `cpu_limit_s`. Tests that are left then are not run and count as timed out. Default:
+    twice `cpu_limit_s`. A program whose tests pass is never cut off."""
     memory_limit_mib: Positive = 512
     output_limit_mib: Positive = 16
     processes: Positive = 32
@@ -123,6 +127,7 @@ class SandboxConfig(Section):
         return Limits(
             cpu_s=self.cpu_limit_s,
             wall_s=self.wall_limit_s,
+            program_s=self.program_limit_s,
             memory_bytes=self.memory_limit_mib * 2**20,
             output_bytes=self.output_limit_mib * 2**20,
             processes=self.processes,

@@ -89,6 +89,7 @@ sandbox.packages               no    no    no
 sandbox.containers             no    no    no
 sandbox.cpu_limit_s            yes   no    yes
 sandbox.wall_limit_s           yes   no    yes
+sandbox.program_limit_s        yes   no    yes
 sandbox.memory_limit_mib       yes   no    yes
 sandbox.output_limit_mib       yes   no    yes
 sandbox.processes              yes   no    yes
