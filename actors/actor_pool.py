@@ -1,6 +1,6 @@
 """The rollout actors of a run behind one `Sampler`: which of them samples what.
 
-A share goes to the ready actor with the least to do. An actor that is lost, at work, idle or at
+A share goes to a ready actor with room (`admission.py`). An actor that is lost, at work, idle or at
 rest, fails its shares with `RunError` (the caller samples them again, elsewhere) and is replaced:
 `slot_keeper.py` has the states of an actor, and when it may work again.
 """
@@ -15,10 +15,11 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError
 
+from actors.admission import Admission, capped
 from actors.checkpoint_folder import CheckpointFolder
-from actors.pool_slot import UP, WAKING, Place, Slot
+from actors.pool_slot import UP, WAKING, Slot
 from actors.rollout_actor import ActorStats
-from actors.slot_keeper import Refresh, SlotKeeper, not_started
+from actors.slot_keeper import Refresh, SlotKeeper
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import AwaitsWeights, EngineLost, RunError, StepcoderError, last_line
 from stepcoder_dist.host import model_source
@@ -50,6 +51,12 @@ class ActorPool:
         self._config = config
         self._slots = [Slot(f"rollout-{i}", i) for i in range(config.actors.number)]
         self._keeper = keeper(config, source.text, placement, last_words)
+        self._admission = Admission(
+            lambda: self._slots,
+            capped(config),
+            patience_s=config.actors.start_timeout_s + config.weights.deadline_s,
+        )
+        self._keeper.settled = self._admission.dispatch
 
     def refresh_with(self, refresh: Refresh) -> None:
         """Have replaced actors brought to the current weights at once: `refresh([target])`.
@@ -122,21 +129,23 @@ class ActorPool:
         return [answer for answer in answers if isinstance(answer, ActorStats)]
 
     async def sample(self, share: Sequence[RolloutRequest]) -> AsyncIterator[Completion]:
-        """Sample the share on the least loaded ready actor; yield completions as they finish.
+        """Sample the share on a ready actor with room; yield completions as they finish.
 
-        Waits while no actor is ready. Raises `RunError` when the actor is lost on the way, holds
-        no complete weights, or none becomes ready. Closing the iterator cancels what is left.
+        Waits while no actor is ready, or none has room. Raises `RunError` when the actor is lost on
+        the way, holds no complete weights, or none becomes ready. Closing the iterator cancels what
+        is left.
         """
-        slot = await self._least_loaded()
+        if not share:
+            return
+        slot = await self._admission.place(share)
         handle, left = slot.handle, len(share)
-        slot.load += left
         stream = handle.sample.options(num_returns="streaming").remote(list(share))
         running = True
         try:
             async for reference in stream:
                 completion: Completion = await reference
                 left -= 1
-                slot.load -= 1
+                self._admission.release(slot, 1)
                 yield completion
             running = False
         except (RayError, StepcoderError) as error:
@@ -145,26 +154,6 @@ class ActorPool:
                 self._keeper.repair(slot, handle, error)
             raise RunError(f"{slot.name} gave up {left} samples: {last_line(error)}") from error
         finally:
-            slot.load -= left
+            self._admission.release(slot, left)
             if running:
                 ray.cancel(stream)
-
-    async def _least_loaded(self) -> Slot:
-        def ready() -> list[Slot]:
-            return [slot for slot in self._slots if slot.place is Place.READY]
-
-        def settled() -> bool:
-            return bool(ready()) or all(slot.place is Place.FAILED for slot in self._slots)
-
-        patience_s = self._config.actors.start_timeout_s + self._config.weights.deadline_s
-        try:
-            async with asyncio.timeout(patience_s), self._keeper.changed:
-                await self._keeper.changed.wait_for(settled)
-        except TimeoutError:
-            states = ", ".join(f"{s.name} is {s.place.name.lower()}" for s in self._slots)
-            raise RunError(
-                f"no rollout actor became ready in {patience_s:.0f} s: {states}"
-            ) from None
-        if not ready():
-            raise not_started(self._slots)
-        return min(ready(), key=lambda slot: slot.load)

@@ -88,6 +88,7 @@ _SAID_BY = {
     "kv_cache_memory_bytes": " (actors.kv_cache_gib)",
     "enable_sleep_mode": " (colocate)",
     "weight_transfer_config": " (weights.transport)",
+    "async_scheduling": " (weights.on_update)",
 }
 """The key of the run file that decides an argument, where there is one."""
 
@@ -111,6 +112,9 @@ def _fixed(checkpoint: Path, config: RunConfig, platform: Any) -> dict[str, Any]
             backend=TRANSFER_BACKENDS[config.weights.transport]
         ),
     }
+    if config.weights.on_update == "continue":
+        # A step that is under way when the weights change would be reported under the new version.
+        arguments["async_scheduling"] = False
     if platform.is_cpu():
         arguments["kv_cache_memory_bytes"] = int(config.actors.kv_cache_gib * 2**30)
         # A seeded request whose prompt is cut into chunks rewinds its generator, which CPU

@@ -1,8 +1,8 @@
 """The one thread that drives a vLLM engine.
 
 vLLM's engine is not thread-safe, so everything that touches it is a command that this thread
-obeys between two steps of the engine. With nothing to decode and no command that may run, it
-blocks on its inbox. Every command is answered: with its result, or with `EngineLost`.
+obeys between two steps of the engine. With nothing that it may decode and no command that may run,
+it blocks on its inbox. Every command is answered: with its result, or with `EngineLost`.
 """
 
 from __future__ import annotations
@@ -64,10 +64,15 @@ class EngineThread:
         make_engine: Callable[[], LLMEngine],
         *,
         after_change: Callable[[], None] = _nothing,
+        may_step: Callable[[], bool] = _at_once,
     ) -> None:
-        """`after_change` is called on the thread after each step and after `cancel`."""
+        """`after_change` is called on the thread after each step and after `cancel`.
+
+        `may_step` says, on the thread, whether the engine may decode what it holds now.
+        """
         self._name = name
         self._after_change = after_change
+        self._may_step = may_step
         self._inbox: queue.SimpleQueue[_Command | None] = queue.SimpleQueue()
         self._waiting: list[_Command] = []
         self._decoding: dict[str, _Decoding] = {}
@@ -148,6 +153,13 @@ class EngineThread:
         self._engine.abort_request(mine)
         self._after_change()
 
+    def fail_decoding(self, error: Exception) -> None:
+        """Take every request out of the engine; its caller gets the error. The engine is well."""
+        fails = [request.fail for request in self._decoding.values()]
+        self.cancel(list(self._decoding))
+        for fail in fails:
+            fail(error)
+
     # ---- the thread itself ----
 
     def _drive(self, make_engine: Callable[[], LLMEngine], started: Future[LLMEngine]) -> None:
@@ -175,7 +187,7 @@ class EngineThread:
         while True:
             self._run_ready()
             try:
-                command = self._inbox.get(block=not self._decoding)
+                command = self._inbox.get(block=not (self._decoding and self._may_step()))
             except queue.Empty:
                 return True
             if command is None:

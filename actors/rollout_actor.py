@@ -62,6 +62,8 @@ class ActorStats:
     busy_s: float
     """Seconds that the engine spent decoding."""
     load: EngineLoad
+    paused_s: float
+    """Seconds in which pushes kept the engine from taking samples."""
 
 
 class RolloutActor:
@@ -162,6 +164,7 @@ class RolloutActor:
             sampled_tokens=sampler.sampled_tokens,
             busy_s=sampler.busy_s,
             load=sampler.load,
+            paused_s=sampler.paused_s,
         )
 
     async def close(self) -> None:

@@ -70,6 +70,8 @@ class SlotKeeper:
         self.resting = False
         """From a rest to the next push: no engine may take GPU memory then."""
         self.refresh: Refresh | None = None
+        self.settled: Callable[[], None] = lambda: None
+        """Called when a slot has come to another place."""
 
     async def bring_up_all(self, slots: Iterable[Slot]) -> None:
         """Start new slots; raise `RunError` unless all are up within `start_timeout_s`."""
@@ -143,6 +145,7 @@ class SlotKeeper:
         async with self.changed:
             slot.place = place
             self.changed.notify_all()
+        self.settled()
 
     async def _replace_process(self, slot: Slot) -> None:
         await self._end(slot)

@@ -48,8 +48,12 @@ def completion_of(
     tokenizer: Tokenizer,
     actor: str,
     seconds: float,
+    added_under: WeightVersion,
 ) -> Completion:
     """Return vLLM's output as our record.
+
+    `added_under`: the weights at the time when the engine got the request. It may have read a
+    prefix that they cached, also where later ones made its first token.
 
     Raises `RunError` for an output that neither ended nor reached its limit.
     """
@@ -65,7 +69,7 @@ def completion_of(
     text, spans = decode_with_spans(tokenizer, request.prompt_ids.tolist(), printed)
     if ended:
         spans = np.vstack([spans, np.full((1, 2), len(text), dtype=np.int32)])
-    versions = [int(span.version) for span in sampled.weight_versions]
+    versions = [added_under, *(int(span.version) for span in sampled.weight_versions)]
     return Completion(
         sample_id=request.ticket.sample_id,
         text=text,

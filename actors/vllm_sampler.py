@@ -2,8 +2,14 @@
 
 A share is one command to the engine's thread: all its requests are in the engine before the next
 step, which makes a batch, and so its logits, repeatable. One request a sample, final output only:
-a completion is delivered when it ends, whatever its siblings still do. A weight update waits for
-what is decoding to end; shares that come meanwhile are held until it is over.
+a completion is delivered when it ends, whatever its siblings still do.
+
+A weight update waits for what is decoding to end, and shares that come meanwhile are held until it
+is over. With `weights.on_update = "continue"` nothing waits: the weights change between two steps.
+
+Where rollouts run ahead without being repeatable, the engine gets only as many requests as it
+decodes at once, and the rest is held here: an update does not wait for it, and it is sampled by the
+new weights.
 """
 
 from __future__ import annotations
@@ -11,7 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from vllm.outputs import RequestOutput
@@ -21,6 +27,7 @@ from actors.checkpoint_folder import CheckpointFolder
 from actors.engine import make_engine
 from actors.engine_load import EngineLoad, LoadReader
 from actors.engine_thread import EngineThread
+from actors.shares import HeldRequests, PauseClock, Share
 from actors.translation import completion_of, probe_of, probe_params, sampling_params
 from actors.weight_receiver import State, WeightReceiver, check_vllm
 from stepcoder_dist.config import RunConfig
@@ -36,9 +43,6 @@ from stepcoder_dist.records import (
 from stepcoder_dist.text.tokenization import load_tokenizer
 
 Result = TypeVar("Result")
-
-Deliver = Callable[[Completion | Exception], None]
-"""Takes what one request came to; called on the engine's thread."""
 
 _LM_HEAD = frozenset({"lm_head.weight"})
 
@@ -56,16 +60,8 @@ class SamplerStats:
     busy_s: float
     """Seconds spent in the engine's steps."""
     load: EngineLoad
-
-
-@dataclass(slots=True, eq=False)
-class _Share:
-    """The requests of one `sample` call and where its completions go."""
-
-    requests: tuple[RolloutRequest, ...]
-    deliver: Deliver
-    engine_ids: list[str] = field(default_factory=list)
-    cancelled: bool = False
+    paused_s: float
+    """Seconds in which weight updates kept the engine from taking requests."""
 
 
 @dataclass(slots=True, eq=False)
@@ -96,6 +92,12 @@ class VllmSampler:
         self._tokenizer, self._eos_ids = tokenizer.backend, sorted(tokenizer.eos_ids)
         shapes = folder.parameter_shapes()
         self._drains: dict[WeightVersion, _Drain] = {}
+        ahead = not config.samples_repeatably
+        self._continues = ahead and config.weights.on_update == "continue"
+        self._room = config.actors.max_batch if ahead else None
+        """Requests that the engine gets at once; None: a share goes in undivided."""
+        self._held = HeldRequests()
+        self._pause = PauseClock()
         self._finished_samples = 0
         self._sampled_tokens = 0
 
@@ -106,6 +108,8 @@ class VllmSampler:
                 shapes,
                 optional=_LM_HEAD if folder.ties_embeddings else frozenset(),
                 awaits_weights=awaits_weights,
+                continues=self._continues,
+                on_broken=self._fail_decoding,
             )
             self._load = LoadReader(engine, on_load)
             return engine
@@ -113,7 +117,10 @@ class VllmSampler:
         def read_load() -> None:
             self._load.read()
 
-        self._thread = EngineThread(name, make, after_change=read_load)
+        def may_step() -> bool:
+            return self._receiver.holds_one_version or not self._continues
+
+        self._thread = EngineThread(name, make, after_change=read_load, may_step=may_step)
 
     def close(self) -> None:
         """Stop decoding and release the engine. Blocks until done."""
@@ -135,7 +142,7 @@ class VllmSampler:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(arrived.put_nowait, item)
 
-        task = _Share(tuple(share), deliver)
+        task = Share(tuple(share), deliver)
         self._thread.post(lambda: self._admit(task), deliver, when=self._is_open)
         left = len(share)
         try:
@@ -164,28 +171,45 @@ class VllmSampler:
                 )
 
     def _is_open(self) -> bool:
+        """Whether shares are looked at: not held until an update is over."""
+        if self._continues and self._receiver.holds_one_version:
+            return True
         return not self._drains and self._receiver.state is not State.UPDATING
 
-    def _admit(self, share: _Share) -> None:
-        if share.cancelled:
+    def _admit(self, share: Share) -> None:
+        self._held.add(share)
+        self._fill()
+
+    def _fill(self) -> None:
+        """Put held requests into the engine as far as it has room; on its thread."""
+        if not self._is_open():
             return
-        if self._receiver.state is not State.READY:
-            share.deliver(self._awaits_weights())
+        if not self._receiver.holds_one_version:
+            for share in self._held.give_up():
+                self._cancel(share)
+                share.deliver(self._awaits_weights())
             return
-        try:
-            for request in share.requests:
+        while self._room is None or self._thread.decoding < self._room:
+            if (held := self._held.next()) is None:
+                return
+            share, request = held
+            try:
                 share.engine_ids.append(self._add(request, share.deliver))
-        except ValueError as error:
-            # vLLM's word for a request that it cannot serve; the engine itself is well.
-            self._cancel(share)
-            share.deliver(RunError(f"{self._name}: vLLM refused a request: {error}"))
+            except ValueError as error:
+                # vLLM's word for a request that it cannot serve; the engine itself is well.
+                self._cancel(share)
+                share.deliver(RunError(f"{self._name}: vLLM refused a request: {error}"))
+
+    def _fail_decoding(self) -> None:
+        """Give up what is decoding: an update has broken off between two of its tensors."""
+        self._thread.fail_decoding(self._awaits_weights())
 
     def _awaits_weights(self) -> AwaitsWeights:
         return AwaitsWeights(
             f"{self._name} holds no complete weight version; push one to it or restart it"
         )
 
-    def _cancel(self, share: _Share) -> None:
+    def _cancel(self, share: Share) -> None:
         share.cancelled = True
         self._thread.cancel(share.engine_ids)
 
@@ -199,16 +223,21 @@ class VllmSampler:
                 tokenizer=self._tokenizer,
                 actor=self._name,
                 seconds=seconds,
+                added_under=version,
             )
             self._finished_samples += 1
             self._sampled_tokens += len(completion.token_ids)
             deliver(completion)
+            self._fill()
 
+        version = self._receiver.version
         return self._thread.add(
             request.prompt_ids.tolist(),
             sampling_params(request, self._eos_ids),
             finish=finish,
             fail=deliver,
+            # The cache cannot be reset while samples use it, and keeps prefixes of older weights.
+            cache_salt=f"weights {version}" if self._continues else None,
         )
 
     # ---- weight updates ----
@@ -218,11 +247,18 @@ class VllmSampler:
         await _reply(self._thread.call(self._receiver.rest, when=lambda: not self._thread.decoding))
 
     async def start_update(self, version: WeightVersion) -> None:
-        """Open a push when what is decoding has ended; hold new shares until it is over."""
+        """Open a push when what is decoding has ended; hold new shares until it is over.
+
+        Where samples continue, it is open at once and nothing is held.
+        """
+        if self._continues:
+            await self._on_thread(lambda: self._receiver.start(version))
+            return
         drain = _Drain()
 
         def announce() -> Future[None]:
             self._drains[version] = drain
+            self._pause.start()
             return self._thread.call(begin, when=may_begin)
 
         def may_begin() -> bool:
@@ -242,13 +278,24 @@ class VllmSampler:
         await self._on_thread(lambda: self._receiver.load(bucket))
 
     async def receive_update(self, update_info: dict[str, Any]) -> None:
-        await self._on_thread(lambda: self._receiver.receive(update_info))
+        def receive() -> None:
+            self._pause.start()
+            self._receiver.receive(update_info)
+
+        await self._on_thread(receive)
 
     async def join_transfer(self, init_info: dict[str, Any]) -> None:
         await self._on_thread(lambda: self._receiver.join_transfer(init_info))
 
     async def finish_update(self, version: WeightVersion, buckets: int) -> None:
-        await self._on_thread(lambda: self._receiver.finish(version, buckets))
+        def finish() -> None:
+            self._pause.start()
+            try:
+                self._receiver.finish(version, buckets)
+            finally:
+                self._resume()
+
+        await self._on_thread(finish)
 
     async def abort_update(self, version: WeightVersion) -> None:
         def abort() -> None:
@@ -256,8 +303,15 @@ class VllmSampler:
             if drain is not None:
                 drain.abandoned = True
             self._receiver.abort(version)
+            self._resume()
 
         await self._on_thread(abort)
+
+    def _resume(self) -> None:
+        """Take requests again, where no update is left that holds them up; on the thread."""
+        if self._is_open():
+            self._pause.end()
+            self._fill()
 
     async def _on_thread(self, function: Callable[[], None]) -> None:
         await _reply(self._thread.call(function))
@@ -278,12 +332,13 @@ class VllmSampler:
             answer.set_result(probe_of(ids, output, self._receiver.version))
 
         def add() -> None:
-            if self._receiver.state is not State.READY:
+            if not (self._is_open() and self._receiver.holds_one_version):
                 answer.set_exception(self._awaits_weights())
                 return
             # Its own salt: a probe must not change which prefixes later samples find cached.
+            salt = f"probe {self._receiver.version}"
             self._thread.add(
-                ids, probe_params(), finish=finish, fail=answer.set_exception, cache_salt="probe"
+                ids, probe_params(), finish=finish, fail=answer.set_exception, cache_salt=salt
             )
 
         self._thread.post(add, answer.set_exception)
@@ -299,6 +354,7 @@ class VllmSampler:
                 sampled_tokens=self._sampled_tokens,
                 busy_s=self._thread.busy_s,
                 load=self._load.now(),
+                paused_s=self._pause.total_s,
             )
 
         return await _reply(self._thread.call(read))

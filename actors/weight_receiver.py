@@ -5,6 +5,14 @@
       └──── at n ◀──────┘                                ▼
                          READY ──rest──▶ AWAITING_WEIGHTS ──a complete push──▶ READY
 
+With `weights.on_update = "continue"` the weights change between two steps, under what is decoding.
+Buckets that come through the object store are then checked and kept, and the engine decodes; the
+commit loads all of them at once, so an update that ends before has changed nothing. Over NCCL they
+are loaded as they arrive, and the engine does not step from the first to the commit. An update that
+breaks after its first tensor was loaded ends what is decoding (`on_broken`): no token is made with
+mixed weights. The cached prefixes stay, under another salt than that of the requests which are
+added from then on (`vllm_sampler.py`).
+
 At rest vLLM sleeps: its weights and its cache are gone from the GPU. A push wakes the weights'
 memory when it starts and the cache's when it commits, so that the two are never needed together
 with what the push itself needs.
@@ -17,7 +25,7 @@ so names, shapes, checksum and completeness are checked here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -179,6 +187,9 @@ class WeightReceiver:
 
     `expected` maps the checkpoint's parameter names to their shapes; `optional` names may be
     absent from a push (tied embeddings). Every method raises `WeightPushError`.
+
+    `continues`: a push comes while the engine decodes. `on_broken` is called when an update that
+    had changed the model was given up.
     """
 
     def __init__(
@@ -188,8 +199,14 @@ class WeightReceiver:
         *,
         optional: frozenset[str],
         awaits_weights: bool,
+        continues: bool = False,
+        on_broken: Callable[[], None] = lambda: None,
     ) -> None:
         self._engine = engine
+        self._continues = continues
+        self._on_broken = on_broken
+        self._kept: list[WeightBucket] = []
+        """Buckets that the commit will load."""
         self._expected = expected
         self._optional = optional
         self._whole = not awaits_weights
@@ -207,6 +224,11 @@ class WeightReceiver:
         if self._updating_to is not None:
             return State.UPDATING
         return State.READY if self._whole else State.AWAITING_WEIGHTS
+
+    @property
+    def holds_one_version(self) -> bool:
+        """False from the first loaded tensor of an update to its commit, and at rest."""
+        return self._whole
 
     def rest(self) -> None:
         """Release the weights and the cache. The caller has drained the engine."""
@@ -229,13 +251,19 @@ class WeightReceiver:
         self._check_open(bucket.version)
         self._check_names(bucket.names, bucket.shapes)
         check_bytes(bucket)
-        self._update({"bucket": bucket}, bucket.names)
+        if self._continues:
+            self._kept.append(bucket)
+            self._arrive(bucket.names)
+        else:
+            self._update({"bucket": bucket})
+            self._arrive(bucket.names)
 
     def receive(self, update_info: dict[str, Any]) -> None:
         """One round of vLLM's own transport (NCCL): blocks until every tensor is received."""
         self._check_open(self._updating_to)
         self._check_names(update_info["names"], [tuple(s) for s in update_info["shapes"]])
-        self._update(update_info, update_info["names"])
+        self._update(update_info)
+        self._arrive(update_info["names"])
 
     def finish(self, version: WeightVersion, buckets: int) -> None:
         """Commit, or refuse: every expected parameter has to have arrived."""
@@ -248,10 +276,11 @@ class WeightReceiver:
                 f"version {version} is incomplete: {got} arrived, {len(missing)} parameters are "
                 f"missing ({', '.join(missing[:3])}{', …' if len(missing) > 3 else ''})"  # noqa: PLR2004
             )
+        self._load_kept()
         self._engine.collective_rpc("finish_weight_update")
         self._wake("kv_cache")
         # Cached prefixes hold keys and values of the old weights: reusing them is silently wrong.
-        if not self._engine.reset_prefix_cache():
+        if not self._continues and not self._engine.reset_prefix_cache():
             self._close()
             raise WeightPushError("the prefix cache was in use at commit and was not reset")
         self._engine.set_weight_version(str(version))
@@ -273,12 +302,23 @@ class WeightReceiver:
                 'nvidia-nccl or set weights.transport = "object_store"'
             )
 
-    def _update(self, update_info: dict[str, Any], names: Sequence[str]) -> None:
+    def _load_kept(self) -> None:
+        kept, self._kept = self._kept, []
+        try:
+            for bucket in kept:
+                self._update({"bucket": bucket})
+        except BaseException:
+            self._close()
+            raise
+
+    def _update(self, update_info: dict[str, Any]) -> None:
         if not self._touched:
             # Only now: until the first tensors are good, the model is not touched.
             self._touched, self._whole = True, False
             self._engine.collective_rpc("start_weight_update")
         self._engine.collective_rpc("update_weights", args=(update_info,))
+
+    def _arrive(self, names: Sequence[str]) -> None:
         self._arrived.update(names)
         self._buckets += 1
 
@@ -288,9 +328,12 @@ class WeightReceiver:
             self._asleep.remove(tag)
 
     def _close(self) -> None:
-        if self._touched:
-            self._engine.collective_rpc("close_broken_update")
+        broken = self._touched
         self._touched, self._updating_to = False, None
+        self._kept.clear()
+        if broken:
+            self._on_broken()
+            self._engine.collective_rpc("close_broken_update")
 
     def _check_open(self, version: WeightVersion | None) -> None:
         if version is None or self._updating_to != version:

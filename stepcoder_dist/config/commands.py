@@ -15,7 +15,8 @@ class TrainConfig(Section):
 
     steps: Annotated[Positive, Counts(train=BITS, sft=NO, evaluation=NO, every_arm=True)] = 100
     max_staleness: Annotated[int, Field(ge=0)] = 0
-    """A sample may be trained at most this many versions after the one that made it."""
+    """A sample may be trained at most this many versions after the oldest weights that wrote one of
+    its tokens. Above 0 rollouts and learner work at the same time."""
     checkpoint_every: Annotated[int, Field(ge=0), NOTHING] = 0
     """Steps between checkpoints; 0: only at the end."""
     keep_checkpoints: Annotated[int, Field(ge=0), NOTHING] = 0

@@ -121,10 +121,17 @@ class WeightsConfig(Section):
 
     transport: Literal["object_store", "nccl"] = "object_store"
     """Through Ray's object store, for any device; or NCCL from GPU to GPU."""
+    on_update: Annotated[Literal["finish", "continue"], TRAIN] = "finish"
+    """With `train.max_staleness`: what a push does to the samples that an engine decodes.
+    `finish`: they end first, under the old weights, and the engine takes no others meanwhile.
+    `continue`: the engine changes its weights between two steps and continues them under the new
+    ones, so nothing waits. Their cached keys and values stay those of the old weights, which is an
+    approximation. samples.jsonl has the oldest and the newest weights of each sample; the bound
+    counts the oldest."""
     bucket_mib: Positive = 256
     deadline_s: PositiveFloat = 120
-    """Seconds of a push, with the wait until the engines have finished what they decode: with
-    `max_staleness` that is a step's samples."""
+    """Seconds of a push. With `on_update = "finish"` that includes the wait until the engines have
+    finished what they decode."""
     probe_tolerance: PositiveFloat = 0.1
     """Difference in log-prob, nats a token, between learner and actor after a push: the largest in
     float32, the mean in bfloat16."""

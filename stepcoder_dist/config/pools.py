@@ -55,6 +55,10 @@ class ActorsConfig(Section):
     gpu_memory_share: Annotated[float, Field(gt=0, lt=1)] = 0.9
     max_batch: Positive = 256
     """Sequences that one engine decodes together."""
+    max_in_flight: Annotated[Positive | None, NOTHING] = None
+    """With `train.max_staleness`: samples that one actor takes before others wait for an actor with
+    room, the oldest plan first. Default: `max_batch`. With less an engine is not filled; what is
+    above `max_batch` waits in the actor, and a push does not wait for it."""
     engine_args: Annotated[dict[str, Any], Counts(train=BITS, sft=NO)] = Field(default_factory=dict)
     """Passed to vLLM's `EngineArgs` as they are, over the defaults of `actors/engine.py`:
     `{ enforce_eager = true, kv_cache_dtype = "fp8" }`. An argument that the installed vLLM does not

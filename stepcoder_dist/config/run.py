@@ -142,6 +142,11 @@ class RunConfig(Section):
         return self
 
     @property
+    def samples_repeatably(self) -> bool:
+        """True: batches in the engines have a composition that a second run repeats."""
+        return self.train.max_staleness == 0
+
+    @property
     def choices(self) -> dict[str, str]:
         """What a method is a preset of, by dotted key, as this run has it."""
         values = (self.curriculum.kind, self.credit.rule, self.learner.advantage)

@@ -77,6 +77,7 @@ actors.tensor_parallel         bits  no    bits
 actors.kv_cache_gib            bits  no    bits
 actors.gpu_memory_share        bits  no    bits
 actors.max_batch               bits  no    bits
+actors.max_in_flight           no    no    no
 actors.engine_args             bits  no    yes
 actors.start_timeout_s         no    no    no
 actors.resources.num_cpus      no    no    no
@@ -131,6 +132,7 @@ learner.resources.num_cpus     no    no    no
 learner.resources.num_gpus     no    no    no
 learner.resources.custom       no    no    no
 weights.transport              no    no    no
+weights.on_update              yes   no    no
 weights.bucket_mib             no    no    no
 weights.deadline_s             no    no    no
 weights.probe_tolerance        no    no    no
