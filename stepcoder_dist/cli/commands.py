@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from stepcoder_dist.cli import data_commands, missing_extra, run_commands
-from stepcoder_dist.cli.data_commands import SandboxBackend, SandboxImage
+from stepcoder_dist.cli.data_commands import EndDate, SandboxBackend, SandboxImage, StartDate
 from stepcoder_dist.cli.written import path_of, source_of
 from stepcoder_dist.errors import Interrupted, StepcoderError, UserError, notes
 from stepcoder_dist.host import interruption
@@ -128,13 +128,15 @@ def evaluate(
             help="Compare two evaluations instead: files, or folders of `demo`.",
         ),
     ] = None,
+    start_date: StartDate = "",
+    end_date: EndDate = "",
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
     overrides: Overrides = None,
 ) -> None:
     """Measure pass@k on the held-out problems, by level; or compare two evaluations."""
     if compare is not None and run_file is None:
-        if model or out or overrides:
-            raise UserError("--compare judges nothing: leave out --model, --out and --set")
+        if model or out or overrides or start_date or end_date:
+            raise UserError("--compare judges nothing: leave out the options for judging")
         from stepcoder_dist.evaluation import comparison as evaluation_comparison
         from stepcoder_dist.host.console import open_console
 
@@ -148,7 +150,8 @@ def evaluate(
         from stepcoder_dist.launch import evaluate as command
         from stepcoder_dist.run import run_file as files
 
-        command.evaluate(files.load(run_file, overrides or ()), model, out, as_json=as_json)
+        config = command.within(files.load(run_file, overrides or ()), start_date, end_date)
+        command.evaluate(config, model, out, as_json=as_json)
     else:
         raise UserError("give either RUN.toml, to evaluate, or --compare A B")
 

@@ -15,6 +15,10 @@ app = typer.Typer(help="Problem sets.", no_args_is_help=True)
 
 SandboxBackend = Annotated[Backend, typer.Option(help="`process` is no security boundary.")]
 SandboxImage = Annotated[str, typer.Option(help="Sandbox image.")]
+StartDate = Annotated[
+    str, typer.Option(metavar="YYYY-MM-DD", help="Only rows from that day on (LiveCodeBench).")
+]
+EndDate = Annotated[str, typer.Option(metavar="YYYY-MM-DD", help="Only rows up to that day.")]
 MaxBadShare = Annotated[
     float, typer.Option(min=0, max=1, help="Leave out bad rows, up to this share of all.")
 ]
@@ -24,7 +28,11 @@ MaxBadShare = Annotated[
 def inspect(
     file: Annotated[
         str,
-        typer.Argument(parser=source_of, metavar="FILE", help="A file, folder or ladder:<split>."),
+        typer.Argument(
+            parser=source_of,
+            metavar="FILE",
+            help="A file, folder, hf://datasets/… or ladder:<split>.",
+        ),
     ],
     *,
     problem: Annotated[str, typer.Option(metavar="ID", help="Show one problem.")] = "",
@@ -48,10 +56,14 @@ def inspect(
         ),
     ] = "",
     max_bad_share: MaxBadShare = 0.0,
+    start_date: StartDate = "",
+    end_date: EndDate = "",
 ) -> None:
     """Show what is in a problem set, what its tests reach, and where its start points are."""
     from stepcoder_dist.launch import inspect_set as command
+    from stepcoder_dist.problems.source import within
 
+    file = within(file, start_date, end_date)
     if run and curriculum:
         raise UserError("--curriculum runs nothing: leave out --run")
     if problem and as_json and not curriculum:
@@ -103,9 +115,9 @@ def overlap(
 @app.command()
 def refine(
     source: Annotated[
-        Path,
+        str,
         typer.Argument(
-            parser=path_of, metavar="SRC", help="APPS, APPS+, MBPP, HumanEval, or our rows."
+            parser=source_of, metavar="SRC", help="A published set (data formats), or our rows."
         ),
     ],
     *,
@@ -153,12 +165,15 @@ def refine(
     backend: SandboxBackend = "docker",
     image: SandboxImage = "stepcoder-sandbox:latest",
     jobs: Annotated[int, typer.Option(min=1, help="Containers; two at least.")] = 2,
+    start_date: StartDate = "",
+    end_date: EndDate = "",
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue where it was stopped.")
     ] = False,
 ) -> None:
     """APPS to APPS+: keep the problems that can be trained on; count and name the others."""
     from stepcoder_dist.launch import refine as command
+    from stepcoder_dist.problems.source import within
 
     options = command.Options(
         against=tuple(against or ()),
@@ -173,7 +188,7 @@ def refine(
         jobs=jobs,
         resume=resume,
     )
-    command.refine(source, out, options)
+    command.refine(within(source, start_date, end_date), out, options)
 
 
 @app.command()

@@ -13,7 +13,7 @@ from stepcoder_dist.config.section import Positive, Section, Share, WrittenPath
 class ProblemsConfig(Section):
     # a warm start may read it too, and remembers it as its `sft` (sft/work.py)
     train: Annotated[WrittenPath, Counts(sft=NO, evaluation=NO, every_arm=True)]
-    """A file (JSON list or JSONL: our schema, APPS+, MBPP, HumanEval), an APPS folder, or
+    """A file or folder in any known format (docs/data.md), `hf://datasets/OWNER/NAME`, or
     `ladder:<split>` for the shipped set (splits: sft, train, heldout)."""
     heldout: Annotated[WrittenPath, EVALUATION]
     """Problems that evaluations ask, never trained."""
@@ -45,7 +45,9 @@ class PromptConfig(Section):
     style: Literal["plain", "deepseek-instruct", "chat"] = "plain"
     """What is written around the task: nothing, the paper's instruction format, or what the
     checkpoint's own chat template makes of it."""
-    task: Literal["statement", "humaneval", "humaneval-completion", "mbpp"] = "statement"
+    task: Literal[
+        "statement", "humaneval", "humaneval-completion", "mbpp", "evalplus", "livecodebench"
+    ] = "statement"
     """The words of a problem: its statement and starter code, or the usual prompt of the set. With
     `humaneval-completion` the statement is code after the fence, to be continued."""
     template: str = ""

@@ -5,8 +5,6 @@ Every line is a TOML comment, so that the complete output is a run file again.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from stepcoder_dist import methods
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.doctor import gpu_memory, model_shape, step_time
@@ -14,6 +12,7 @@ from stepcoder_dist.doctor.gpu_memory import GIB, gib
 from stepcoder_dist.doctor.model_shape import KnownShape
 from stepcoder_dist.host import model_source
 from stepcoder_dist.problems import ladder
+from stepcoder_dist.problems.source import find, on_hub
 from stepcoder_dist.run.run_file import describe
 
 
@@ -43,7 +42,9 @@ def files(config: RunConfig) -> list[str]:
 def _problem_file(spec: str) -> str:
     if spec.startswith(ladder.PREFIX):
         return f"{spec} (shipped)"
-    path = Path(spec)
+    if on_hub(spec):
+        return f"{spec}: on the hub; downloaded when a run starts"
+    path = find(spec).path
     if path.is_dir():
         return f"{spec}: a folder"
     if path.is_file():

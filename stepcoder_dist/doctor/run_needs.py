@@ -8,7 +8,7 @@ from stepcoder_dist.config import RunConfig
 from stepcoder_dist.doctor import gpu_memory, model_shape
 from stepcoder_dist.doctor.examination import Finding, Mark
 from stepcoder_dist.doctor.gpu_memory import GIB
-from stepcoder_dist.errors import ProblemError, UserError
+from stepcoder_dist.errors import UserError
 from stepcoder_dist.host import model_source
 from stepcoder_dist.problems import load
 
@@ -22,7 +22,7 @@ def findings(config: RunConfig, run_file: Path) -> list[Finding]:
 def _problem_set(key: str, spec: str, config: RunConfig) -> Finding:
     try:
         first = load(spec, max_bad_share=config.problems.max_bad_share, limit=1)
-    except (ProblemError, OSError) as error:
+    except (UserError, OSError) as error:
         seen, _, fix = str(error).partition("; ")
         return Finding(key, Mark.FAILS, seen, fix)
     names = [problem.problem_id for problem in first]

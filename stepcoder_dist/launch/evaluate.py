@@ -21,6 +21,7 @@ from stepcoder_dist.host.model_source import find
 from stepcoder_dist.launch.cluster.ray_session import ray_session
 from stepcoder_dist.launch.processes import console, open_pools, open_sandbox
 from stepcoder_dist.paths import runs_root
+from stepcoder_dist.problems import source
 from stepcoder_dist.records import Problem
 from stepcoder_dist.run.preflight import (
     fitting,
@@ -32,6 +33,13 @@ from stepcoder_dist.run.preflight import (
 from stepcoder_dist.run.session import Pools
 from stepcoder_dist.sft import folder as sft_folder
 from stepcoder_dist.text.program import PromptWriter
+
+
+def within(config: RunConfig, start_date: str, end_date: str) -> RunConfig:
+    """Return the config with the held-out problems of these days only; empty: no limit."""
+    heldout = source.within(config.problems.heldout, start_date, end_date)
+    problems = config.problems.model_copy(update={"heldout": heldout})
+    return config.model_copy(update={"problems": problems})
 
 
 def evaluate(config: RunConfig, model: str, out: Path | None, *, as_json: bool = False) -> None:

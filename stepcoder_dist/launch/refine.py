@@ -51,7 +51,7 @@ class Options:
         }
 
 
-def refine(source: Path, out: Path, options: Options) -> None:
+def refine(source: str, out: Path, options: Options) -> None:
     """Run `stepcoder data refine`. Raises `UserError` before anything starts."""
     from sandbox.backend import choose, make_pool
     from stepcoder_dist.config import SandboxConfig

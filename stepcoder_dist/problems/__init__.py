@@ -75,7 +75,7 @@ def stream(
     limit: int | None = None,
     account: Account | None = None,
 ) -> Iterator[Problem]:
-    """Yield the problems of a file, an APPS folder or `ladder:<split>`, one at a time.
+    """Yield the problems of a set (`source.py`) or of `ladder:<split>`, one at a time.
 
     With `max_bad_share` 0 the first bad row raises `ProblemError`. Otherwise bad rows are left
     out and put into `account`, and the error comes after the last row if their share of all rows
@@ -104,7 +104,7 @@ def drafts(spec: str | Path) -> Iterator[Draft | ProblemError]:
         for p in ladder.from_spec(str(spec)):
             yield Draft(problem_id=p.problem_id, statement=p.statement, solutions=[p.reference])
         return
-    for item in rows(Path(spec)):
+    for item in rows(spec):
         if isinstance(item, ProblemError):
             yield item
             continue
@@ -155,7 +155,7 @@ def each(spec: str | Path, *, account: Account | None = None) -> Iterator[Proble
         yield from ladder.from_spec(str(spec))
         return
     places: dict[str, str] = {}
-    for item in rows(Path(spec)):
+    for item in rows(spec):
         if isinstance(item, ProblemError):
             yield item
             continue

@@ -1,4 +1,4 @@
-"""Reading the rows of a problem set one at a time: JSONL, a JSON list, or an APPS folder.
+"""Reading the rows of a problem set one at a time: JSONL, a JSON list, tables, or an APPS folder.
 
 Files may be gzipped. Only the present row is held, so the size of a file does not matter. A row
 that cannot be read is yielded as a `ProblemError` in its place, and reading continues where the
@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from stepcoder_dist.errors import ProblemError
+from stepcoder_dist.problems import long_integers, tables
+from stepcoder_dist.problems.source import DATA, Source, data_files, find
 
 FIX = "fix the row or pass --max-bad-share (in a run file: problems.max_bad_share)"
 _CHUNK_CHARS = 1 << 16
@@ -36,24 +38,60 @@ Row = tuple[str, Any]
 """A row's place (`problems.jsonl:17`) and its value."""
 
 
-def rows(path: Path) -> Iterator[Row | ProblemError]:
-    """Yield every row with its place, and a broken one as an error.
+def rows(spec: str | Path) -> Iterator[Row | ProblemError]:
+    """Yield every row with its place, and a broken one as an error; `source.find` reads `spec`.
 
     Raises `ProblemError` where nothing can be read at all, or where the next row cannot be found.
     """
-    try:
-        if path.is_dir():
-            yield from _apps_folders(path)
+    source = find(spec)
+    long_integers.allow()
+    for item in _of_place(source):
+        if isinstance(item, ProblemError):
+            yield item
+            continue
+        try:
+            if source.holds(item[1], item[0]):
+                yield item
+        except ProblemError as error:
+            yield ProblemError(f"{error}; {FIX}")
+
+
+def _of_place(source: Source) -> Iterator[Row | ProblemError]:
+    path = source.path
+    if path.is_dir():
+        if not source.pattern and (found := _problem_folders(path)):
+            yield from _apps_folders(found)
             return
-        if str(path).startswith("ladder:"):
+        files = data_files(path, source.pattern)
+        if not files:
             raise ProblemError(
-                f"{path}: this command reads files only; give it a problem set of yours"
+                f"{path / source.pattern}: holds neither problem folders (0000/question.txt, ...) "
+                f"nor data files ({', '.join(DATA)}); give the folder above them"
             )
-        if not path.is_file():
-            raise ProblemError(
-                f"{path}: no such file or folder; give a JSON list, a JSONL file, an APPS folder "
-                "or ladder:<split>"
-            )
+        number = 0
+        for file in files:
+            for item in _of_file(file):
+                number += 1
+                if isinstance(item, ProblemError) or len(files) == 1:
+                    yield item
+                else:  # a row without an id gets this number: those in the files repeat
+                    yield f"{item[0]}, row {number}", item[1]
+        return
+    if str(path).startswith("ladder:"):
+        raise ProblemError(f"{path}: this command reads files only; give it a problem set of yours")
+    if not path.is_file():
+        raise ProblemError(
+            f"{path}: no such file or folder; give a JSON list, a JSONL or parquet file, a folder, "
+            "hf://datasets/NAME or ladder:<split>"
+        )
+    yield from _of_file(path)
+
+
+def _of_file(path: Path) -> Iterator[Row | ProblemError]:
+    try:
+        if path.suffix in tables.ENDINGS:
+            yield from tables.rows(path)
+            return
         with _open(path) as file:
             opening = _first_character(file)
         with _open(path) as file:
@@ -200,17 +238,17 @@ class _Window:
         return True
 
 
-def _apps_folders(folder: Path) -> Iterator[Row | ProblemError]:
-    """Yield the rows of APPS's own layout: a folder for each problem, or one such folder."""
-    if (folder / "question.txt").is_file():
-        found = [folder]
-    else:
-        found = sorted(child for child in folder.iterdir() if _of_apps(child))
-    if not found:
-        raise ProblemError(
-            f"{folder}: holds no problem folders (0000/question.txt, ...); give the folder above "
-            "them"
-        )
+def _problem_folders(folder: Path) -> list[Path]:
+    """Return the problems of APPS's own layout: the folders inside, or the folder itself."""
+    try:
+        if (folder / "question.txt").is_file():
+            return [folder]
+        return sorted(child for child in folder.iterdir() if _of_apps(child))
+    except OSError as error:
+        raise ProblemError(f"{folder}: cannot be read ({error}); fix the folder") from None
+
+
+def _apps_folders(found: list[Path]) -> Iterator[Row | ProblemError]:
     for child in found:
         try:
             yield str(child), _apps_row(child)

@@ -125,13 +125,16 @@ class PromptWriter:
             "{statement}": problem.statement.strip(),
             "{starter_code}": problem.starter_code.strip(),
         }
-        task, ranges = filled(self._task.text, values)
+        words = self._task.text
+        if self._task.without_starter and not values["{starter_code}"]:
+            words = self._task.without_starter
+        task, ranges = filled(words, values)
         task = task.rstrip()
         before = self._frame.before
         at = len(before)
         literal = tuple((at + a, at + min(b, len(task))) for a, b in ranges if a < len(task))
         text = before + task + self._frame.after if before or task else ""
-        return text + OPENING_FENCE, literal
+        return text + self._task.answer + OPENING_FENCE, literal
 
     def _opening(self, problem: Problem) -> str:
         values = {

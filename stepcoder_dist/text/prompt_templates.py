@@ -20,6 +20,10 @@ class Task:
 
     text: str
     """Text before the opening fence."""
+    without_starter: str = ""
+    """The same for a problem without starter code; empty: `text`."""
+    answer: str = ""
+    """The beginning of the answer, before the opening fence."""
     opening: str = ""
     """Code after the fence: given to the policy, and the start of the program."""
     stop: tuple[str, ...] = ()
@@ -49,6 +53,26 @@ TASKS: Mapping[str, Task] = {
         text="",
         opening="{statement}\n",
         stop=("\nclass", "\ndef", "\n#", "\nif", "\nprint"),
+    ),
+    # EvalPlus's with the beginning of its answers, for HumanEval+ and MBPP+
+    "evalplus": Task(
+        text="Please provide a self-contained Python script that solves the following problem in "
+        "a markdown code block:\n```\n{statement}\n```",
+        answer="Below is a Python script with a self-contained function that solves the problem "
+        "and passes corresponding tests:\n",
+    ),
+    # Jain et al. 2024, arXiv 2403.07974: the prompt for models that follow instructions
+    "livecodebench": Task(
+        text="### Question:\n{statement}\n\n### Format: You will use the following starter code to "
+        "write the solution to the problem and enclose your code within delimiters.\n"
+        "```python\n{starter_code}\n```\n\n"
+        "### Answer: (use the provided format with backticks)",
+        without_starter="### Question:\n{statement}\n\n### Format: Read the inputs from stdin "
+        "solve the problem and write the answer to stdout (do not directly test on the sample "
+        "inputs). Enclose your code within delimiters as follows. Ensure that when the python "
+        "program runs, it reads the inputs, runs the algorithm and writes output to STDOUT.\n"
+        "```python\n# YOUR CODE HERE\n```\n\n"
+        "### Answer: (use the provided format with backticks)",
     ),
     # Austin et al. 2021, arXiv 2108.07732, without shots; the statement ends in the three asserts
     "mbpp": Task(text="You are an expert Python programmer, and here is your task: {statement}"),

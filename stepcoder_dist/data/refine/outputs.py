@@ -81,7 +81,7 @@ def conditionals(source: str) -> list[tuple[int, int]]:
     return [(line, ends[line]) for line in conditional_lines(source)]
 
 
-def report(out: Path, source: Path, settled: SettledFile, stages: Sequence[Stage]) -> Account:
+def report(out: Path, source: str, settled: SettledFile, stages: Sequence[Stage]) -> Account:
     """Count what became of the rows and write the report. Raises `UserError`."""
     account = _account(out, settled, stages)
     with output_file.writing(account.report, _FIX), atomic_file.written(account.report) as file:
@@ -89,7 +89,7 @@ def report(out: Path, source: Path, settled: SettledFile, stages: Sequence[Stage
     return account
 
 
-def write(account: Account, source: Path, settled: SettledFile, about: Mapping[str, Any]) -> None:
+def write(account: Account, source: str, settled: SettledFile, about: Mapping[str, Any]) -> None:
     """Write the set and its manifest. Raises `UserError`."""
     out = account.out
     with output_file.writing(out, _FIX), atomic_file.written(out) as file:
@@ -149,9 +149,9 @@ def _counts(account: Account) -> dict[str, Any]:
     }
 
 
-def _write_report(file: IO[str], account: Account, source: Path, settled: SettledFile) -> None:
+def _write_report(file: IO[str], account: Account, source: str, settled: SettledFile) -> None:
     """Write one JSON object; its lists go row by row, since a set can be larger than memory."""
-    head = {"source": str(source), "counts": _counts(account), "stages": account.stages}
+    head = {"source": source, "counts": _counts(account), "stages": account.stages}
     file.write(json.dumps(head, indent=1).removesuffix("\n}"))
     left_out = (line for line in settled.rows() if "reason" in line)
     normalised = (
@@ -168,11 +168,11 @@ def _write_report(file: IO[str], account: Account, source: Path, settled: Settle
 
 
 def _manifest(
-    account: Account, source: Path, about: Mapping[str, Any], sha256: str, length: int
+    account: Account, source: str, about: Mapping[str, Any], sha256: str, length: int
 ) -> dict[str, Any]:
     options = {name: value for name, value in about.items() if name.startswith("--")}
     return {
-        "source": {"path": str(source), **about["SRC"]},
+        "source": {"path": source, **about["SRC"]},
         "options": options,
         "versions": {
             "stepcoder_dist": about["version of stepcoder_dist"],

@@ -34,6 +34,7 @@ from stepcoder_dist.host.in_order import in_order
 from stepcoder_dist.problems import problem_from_row
 from stepcoder_dist.problems.files import Row, rows
 from stepcoder_dist.problems.formats import problem_id
+from stepcoder_dist.problems.source import find
 
 BAD_ROWS = (Reason.UNREADABLE, Reason.BAD_TESTS)
 """What `max_bad_share` counts: broken rows. RefineTask is meant to leave out the others."""
@@ -47,7 +48,7 @@ _LINES = 20
 class RefineTask:
     """The source, the result and the options of a refining."""
 
-    source: Path
+    source: str | Path
     out: Path
     options: Mapping[str, Any]
     """Everything that decides the result, by the options' names, as JSON: for the manifest, and to
@@ -74,12 +75,12 @@ def survey(task: RefineTask) -> Survey:
     Raises `UserError` where `out` cannot be written, `ProblemError` where a set cannot be read, and
     `MissingEngine` where near-duplicates are wanted and datasketch is not installed.
     """
-    outputs.prepare(task.out, task.source)
+    outputs.prepare(task.out, find(task.source).path)
     if task.near_duplicate:
         load_datasketch()
-    rows_there = source.count_rows(task.source)
+    rows_there = source.count_rows(str(task.source))
     about = {
-        "SRC": source.digest(task.source),
+        "SRC": source.digest(str(task.source)),
         "--against": [source.digest_of_set(spec) for spec in task.against],
         **task.options,
         "version of stepcoder_dist": installed.version("stepcoder-dist"),
@@ -125,10 +126,10 @@ async def refine(
                     soft_wrap=True,
                 )
                 raise
-        account = outputs.report(task.out, task.source, settled, stages)
+        account = outputs.report(task.out, str(task.source), settled, stages)
         _check_bad_share(task, account)
         if account.kept:
-            outputs.write(account, task.source, settled, found.about)
+            outputs.write(account, str(task.source), settled, found.about)
         settled.remove()
     if not account.kept:
         raise ProblemError(

@@ -86,7 +86,8 @@ def own_id(row: dict[str, Any], where: str, *keys: str) -> str:
     for key in keys:
         if row.get(key) is not None:
             return identifier(row[key])
-    return re.sub(r"\D*(\d+)$", r"\1", where)
+    number = re.search(r"\d+$", where)
+    return number[0] if number else where
 
 
 def text(row: dict[str, Any], key: str) -> str:

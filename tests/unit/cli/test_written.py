@@ -31,7 +31,7 @@ def test_anything_else_is_as_it_was_written(written: str):
 
 
 SOURCES = {"evaluate model", "inspect file", "inspect tokenizer", "overlap training",
-           "overlap evaluated", "refine against"}  # fmt: skip
+           "overlap evaluated", "refine against", "refine source"}  # fmt: skip
 """The texts that may be a path."""
 
 
@@ -44,7 +44,7 @@ def test_every_path_of_every_command_is_read_that_way():
                 for each in getattr(hint, "__metadata__", ()):
                     read[each.parser].add((f"{name} {parameter}", str(hint.__origin__)))
     assert {name for name, _ in read[source_of]} == SOURCES
-    assert {name for name, _ in read[path_of]} >= {"train run_file", "judge out", "refine source"}
+    assert {name for name, _ in read[path_of]} >= {"train run_file", "judge out", "refine out"}
     assert [name for name, kind in read[None] if "Path" in kind] == []
 
 

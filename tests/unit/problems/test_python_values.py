@@ -81,7 +81,7 @@ def test_anything_but_plain_data_is_refused(text):
         python_values.read(text)
 
 
-@pytest.mark.parametrize("value", [object(), bytearray(b"x"), [range(3)], 10**5000], ids="0123")
+@pytest.mark.parametrize("value", [object(), bytearray(b"x"), [range(3)], 10**300_000], ids="0123")
 def test_what_cannot_be_read_back_is_not_written(value):
     with pytest.raises(ValueError, match=r"no plain data|digits"):
         python_values.write(value)

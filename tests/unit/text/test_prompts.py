@@ -44,6 +44,23 @@ def test_the_usual_prompts_as_they_are_written():
         "markdown code block:\n```\ndef f():\n    '''F.'''\n```\n```python\n"
     )
     assert prompt("humaneval-completion", statement="def f():\n") == "```python\n"
+    assert prompt("livecodebench").startswith(
+        "### Question:\nDo it.\n\n### Format: Read the inputs from stdin solve the problem and "
+    )
+    called = replace(
+        problem(statement="Do it."), starter_code="class Solution:\n    def f(self):\n  "
+    )
+    config = PromptConfig(task="livecodebench")
+    assert PromptWriter(tokenizer(BYTES), config).prompt(called) == (
+        "### Question:\nDo it.\n\n### Format: You will use the following starter code to write the "
+        "solution to the problem and enclose your code within delimiters.\n```python\n"
+        "class Solution:\n    def f(self):\n```\n\n### Answer: (use the provided format with "
+        "backticks)\n```python\n"
+    )
+    assert prompt("evalplus").endswith(
+        "\nDo it.\n```\nBelow is a Python script with a self-contained function that solves the "
+        "problem and passes corresponding tests:\n```python\n"
+    )
     assert prompt(style="deepseek-instruct").endswith(
         "you will refuse to answer.\n### Instruction:\nDo it.\n### Response:\n```python\n"
     )
