@@ -23,6 +23,7 @@ from learner import batching, zero_engine
 from learner.policy_critic import Policy, load_policy, load_reference
 from learner.ppo_step import PpoStep
 from learner.push.weight_buckets import pack, plan_buckets
+from learner.saving import checkpoint
 from learner.token_logprobs import TokenLogProbs
 from learner.zero_engine import ZeroEngine
 from stepcoder_dist.config import ModelShape, RunConfig
@@ -353,24 +354,30 @@ def part_offload(*, tiny: bool) -> None:
 
 
 def part_checkpoint(*, tiny: bool) -> None:
-    """Save and load: bitwise, and how fast."""
+    """Copy, write and load: bitwise, and how fast. The ranks stand still for the copy alone."""
     shape = TINY if tiny else LLAMA_1B
     device = join()
     run = config(zero_stage=2)
     policy = random_policy(shape, device, checkpointing=False)
     engine = ZeroEngine(policy, run.learner, run.model, weight_decay=0.0)
     before = [parameter.detach().clone() for parameter in policy.parameters()]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as parent:
+        folder = Path(parent) / "saved"
         with timed() as seconds:
-            engine.save(Path(folder))
+            part = checkpoint.take(folder, {"policy": engine}, version=0, counters={}, copied=True)
+            copied = seconds()
+        with timed() as seconds:
+            sums = part.write()
             taken = seconds()
-        size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
-        say(part="checkpoint", what="save", gb_s=size / taken / 1e9, bytes=size)
+        part.finish(run, [sums])
+        size = sum(size for size, _ in sums.values())
+        say(part="checkpoint", what="copy", gb_s=size / copied / 1e9, bytes=size)
+        say(part="checkpoint", what="write", gb_s=size / taken / 1e9, bytes=size)
         with torch.no_grad():
             for parameter in policy.parameters():
                 parameter.zero_()
         with timed() as seconds:
-            engine.load(Path(folder))
+            engine.load(folder / "policy")
             say(part="checkpoint", what="load", gb_s=size / seconds() / 1e9)
     same = all(torch.equal(a, b) for a, b in zip(before, policy.parameters(), strict=True))
     say(part="checkpoint", bitwise=same)

@@ -17,8 +17,11 @@ What a step does, in the order of the files:
             loss/                the losses of the policy and the critic: pure functions
             step_figures.py      the step's metrics
           saving/              what it writes
-            checkpoint.py        save and load so that a run resumes bitwise; refuse what is foreign
-            manifest.py          what a checkpoint says about itself
+            checkpoint.py        save and load so that a run resumes bitwise
+            host_copy.py         what is written while the next steps run
+            summed_file.py       sums what is written
+            saving_rank.py       the calls of a rank; saving_round.py: the driver's
+            manifest.py          what a checkpoint says about itself; refuses what is foreign
             hf_folder.py         the policy as an ordinary Hugging Face folder
             offline_export.py    the same from a checkpoint, by one process
           push/                the learner's side of a weight push

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import ray
 from learner.push.arrival import ArrivalCheck
 from learner.push.delivery import Deliveries
 from learner.rank_group import RankGroup
+from learner.saving import saving_round
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import WeightPushError
 from stepcoder_dist.ports import LastWords, Placement, anywhere, unheard
@@ -167,10 +168,18 @@ class LearnerGroup:
         logprobs: Sequence[float] = (await self._ranks.call("probe_logprobs", token_ids))[0]
         return logprobs
 
-    async def save(self, folder: str) -> None:
-        """Write a checkpoint; it appears complete or not at all. Raises `LearnerError`."""
+    async def begin_save(self, folder: str) -> Coroutine[Any, Any, None]:
+        """Take a checkpoint; await what is returned to have it written. Raises `LearnerError`.
+
+        It appears complete or not at all.
+        """
         async with self._turn:
-            await self._ranks.call("save", folder)
+            copied = self._config.train.checkpoint_in_background
+            return await saving_round.take(self._ranks, folder, copied=copied)
+
+    async def save(self, folder: str) -> None:
+        """Take a checkpoint and wait until it is written. Raises `LearnerError`."""
+        await (await self.begin_save(folder))
 
     async def load(self, folder: str) -> WeightVersion:
         """Load a checkpoint. Raises `UserError` for a damaged or foreign one, changing nothing."""

@@ -29,6 +29,8 @@ CPU_ENVIRONMENT = {
 }
 
 
+ASIDE = "aside"
+"""The group of calls that run while others do: Ray has a thread for it."""
 DEATH_S = 2.0
 """How long after a rank's failure Ray may take to notice that another rank's process is dead."""
 
@@ -41,7 +43,10 @@ class LearnerRank:
         self._worker = worker()(*arguments)
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """Call a method of the worker; Ray passes the objects of references in `arguments`."""
+        """Call a method of the worker; Ray passes the objects of references in `arguments`.
+
+        Ray has one thread for calls, which take turns, and one for those of the group `ASIDE`.
+        """
         return getattr(self._worker, method)(*arguments)
 
 
@@ -101,7 +106,7 @@ class RankGroup:
     def _create(self) -> None:
         resources = self._config.learner.resources
         environment = {} if resources.num_gpus else CPU_ENVIRONMENT
-        actor_class = ray.remote(LearnerRank)
+        actor_class = ray.remote(concurrency_groups={ASIDE: 1})(LearnerRank)
         for rank, name in enumerate(self._names):
             options = actor_class.options(
                 name=name,
@@ -114,13 +119,16 @@ class RankGroup:
                 options.remote(self._worker, self._config, self._checkpoint, rank, len(self._names))
             )
 
-    async def call(self, method: str, *arguments: Any) -> list[Any]:
-        """Call a method on every rank; return the answers by rank."""
-        return await self._gather(range(len(self._actors)), method, arguments)
+    async def call(self, method: str, *arguments: Any, aside: bool = False) -> list[Any]:
+        """Call a method on every rank; return the answers by rank.
 
-    async def call_one(self, rank: int, method: str, *arguments: Any) -> Any:
+        `aside`: while other calls run. Such a method is no collective.
+        """
+        return await self._gather(range(len(self._actors)), method, arguments, aside=aside)
+
+    async def call_one(self, rank: int, method: str, *arguments: Any, aside: bool = False) -> Any:
         """Call a method that is no collective on one rank."""
-        return (await self._gather([rank], method, arguments))[0]
+        return (await self._gather([rank], method, arguments, aside=aside))[0]
 
     def break_off(self, reason: str) -> None:
         """Refuse every later call: the ranks may be stuck."""
@@ -136,14 +144,22 @@ class RankGroup:
         await asyncio.gather(*(_ended(actor) for actor in actors))
 
     async def _gather(
-        self, ranks: Sequence[int] | range, method: str, arguments: Sequence[Any]
+        self,
+        ranks: Sequence[int] | range,
+        method: str,
+        arguments: Sequence[Any],
+        *,
+        aside: bool,
     ) -> list[Any]:
         if self._broken or not self._actors:
             raise LearnerError(
                 f"the learner cannot {method}: {self._broken or 'it was not started'}; "
                 "start a new one and load the last checkpoint"
             )
-        calls = [asyncio.ensure_future(self._call(rank, method, arguments)) for rank in ranks]
+        calls = [
+            asyncio.ensure_future(self._call(rank, method, arguments, aside=aside))
+            for rank in ranks
+        ]
         try:
             # the first failure is the cause; the other ranks may wait for it for ever
             return list(await asyncio.gather(*calls))
@@ -171,10 +187,11 @@ class RankGroup:
                 if words := await self._last_words(other.__cause__):
                     error.add_note(words)
 
-    async def _call(self, rank: int, method: str, arguments: Sequence[Any]) -> Any:
+    async def _call(self, rank: int, method: str, arguments: Sequence[Any], *, aside: bool) -> Any:
         name = self._names[rank]
         # Ray's dashboard and the process table show the worker's method
-        call = self._actors[rank].call.options(name=method)
+        group = {"concurrency_group": ASIDE} if aside else {}
+        call = self._actors[rank].call.options(name=method, **group)
         try:
             return await call.remote(method, *arguments)
         except RayTaskError as error:

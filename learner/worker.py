@@ -11,8 +11,8 @@ import torch
 from learner import batching, policy_critic, zero_engine
 from learner.ppo_step import PAD_ID, PpoStep
 from learner.push.snapshot import SnapshotTaker
-from learner.rank_process import Rank
 from learner.saving import checkpoint, hf_folder, manifest
+from learner.saving.saving_rank import SavingRank
 from learner.zero_engine import ZeroEngine
 from stepcoder_dist.ports import WeightPublisher
 from stepcoder_dist.records import (
@@ -27,11 +27,11 @@ from stepcoder_dist.records import (
 ZERO_3 = 3
 
 
-class LearnerWorker(Rank):
+class LearnerWorker(SavingRank):
     """Owns this rank's share of policy, critic (where there is one), reference and optimisers.
 
-    Every method but `verify` and `vocabulary` is a collective: all ranks are called with the same
-    arguments.
+    Every method but `verify`, `vocabulary` and the last two of a checkpoint is a collective: all
+    ranks are called with the same arguments.
     """
 
     def build(self) -> None:
@@ -135,23 +135,16 @@ class LearnerWorker(Rank):
         """Return the number of token ids that the policy knows."""
         return int(self.policy.module.causal_lm.config.vocab_size)
 
-    def save(self, folder: str) -> None:
-        """Write a checkpoint that appears complete or not at all."""
-        checkpoint.save(
-            Path(folder),
-            self.config,
-            self._engines(),
-            version=self.version,
-            counters={"skipped_steps": self.skipped_steps},
-        )
+    def progress(self) -> tuple[WeightVersion, dict[str, int]]:
+        return self.version, {"skipped_steps": self.skipped_steps}
 
     def verify(self, folder: str) -> None:
         """Raise `UserError` where the folder is no checkpoint of this run (on one rank only)."""
         manifest.verify(Path(folder), self.config)
 
     def load(self, folder: str) -> WeightVersion:
-        """Resume where `save` was called."""
-        saved = checkpoint.load(Path(folder), self._engines())
+        """Resume where the checkpoint was taken."""
+        saved = checkpoint.load(Path(folder), self.engines())
         self.version = saved.version
         self.skipped_steps = saved.counters["skipped_steps"]
         self._give_back()
@@ -161,6 +154,6 @@ class LearnerWorker(Rank):
         """Write the policy as an ordinary Hugging Face folder with its tokenizer."""
         hf_folder.write(self.policy.module.causal_lm, self.checkpoint, Path(folder), rank=self.rank)
 
-    def _engines(self) -> dict[str, ZeroEngine]:
+    def engines(self) -> dict[str, ZeroEngine]:
         engines = {"policy": self.policy, "critic": self.critic}
         return {name: engine for name, engine in engines.items() if engine is not None}

@@ -12,7 +12,7 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -127,8 +127,22 @@ class ZeroEngine:
             )
         return norm
 
-    def save(self, folder: Path) -> None:
-        self._engine.save_checkpoint(str(folder), tag=CHECKPOINT_TAG)
+    def save(self, folder: Path, keep: Callable[[Path, Any], None]) -> None:
+        """Pass every file of this rank to `keep`, its place and its state. A collective.
+
+        A state is DeepSpeed's own memory: it may change after `keep` has returned. DeepSpeed
+        writes small files of its own next to them, which `load` does not need.
+        """
+
+        def hand_over(state_dict: Any, path: str) -> None:
+            keep(Path(path), state_dict)
+
+        writer = self._engine.checkpoint_engine
+        writer.save = hand_over  # instead of the method of its class
+        try:
+            self._engine.save_checkpoint(str(folder), tag=CHECKPOINT_TAG)
+        finally:
+            del writer.save
 
     def load(self, folder: Path) -> None:
         """Load the engine's state. Raises `LearnerError` when DeepSpeed finds nothing there."""

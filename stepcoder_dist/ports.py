@@ -7,7 +7,7 @@ of the loops alike. Another inference engine is another `Sampler`, opened in `la
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from stepcoder_dist.records import (
@@ -159,12 +159,16 @@ class Learner(Protocol):
         """
         ...
 
-    async def save(self, folder: str) -> None:
-        """Write everything that `load` needs to resume bitwise. Raises `LearnerError`."""
+    async def begin_save(self, folder: str) -> Coroutine[Any, Any, None]:
+        """Take everything that `load` needs to resume bitwise; what is returned writes it.
+
+        Steps may run while that is awaited, and do not change what is written. The folder appears
+        complete or not at all. Both raise `LearnerError`.
+        """
         ...
 
     async def load(self, folder: str) -> WeightVersion:
-        """Resume where `save` was called. Raises `UserError` for no checkpoint of this run."""
+        """Resume where `begin_save` was called. Raises `UserError` for no such checkpoint."""
         ...
 
     async def save_hf(self, folder: str) -> None:

@@ -17,10 +17,14 @@ from typing import Any
 from stepcoder_dist.config import RunConfig, keys
 from stepcoder_dist.config.counts import Counts, fixed_for_train
 from stepcoder_dist.errors import UserError
+from stepcoder_dist.host.files import atomic_file
 from stepcoder_dist.records import WeightVersion
 
 MANIFEST = "manifest.json"
 _SECTIONS = ("seed", "model", "learner")
+
+Sums = dict[str, list[int]]
+"""Path in the folder -> [bytes, CRC-32]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,23 +37,27 @@ class Manifest:
     """What the stored state depends on, by dotted key."""
     config_sha256: str
     """Of `config`: to see at a glance that two checkpoints are of one config."""
-    files: dict[str, list[int]]
-    """Path in the folder -> [bytes, CRC-32]."""
+    files: Sums
 
 
 def write(
-    folder: Path, config: RunConfig, *, version: WeightVersion, counters: dict[str, int]
+    folder: Path,
+    config: RunConfig,
+    files: Sums,
+    *,
+    version: WeightVersion,
+    counters: dict[str, int],
 ) -> None:
-    """Describe the files that are in the folder now."""
+    """Describe the files of the folder, with the sums that their writers made."""
     identity = _identity(config)
     manifest = Manifest(
         version=version,
         counters=counters,
         config=identity,
         config_sha256=_sha256(identity),
-        files=_fingerprints(folder),
+        files=dict(sorted(files.items())),
     )
-    (folder / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
+    atomic_file.write_text(folder / MANIFEST, json.dumps(asdict(manifest), indent=1))
 
 
 def verify(
@@ -117,11 +125,11 @@ def _names(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in files)
 
 
-def _sizes(folder: Path) -> dict[str, list[int]]:
+def _sizes(folder: Path) -> Sums:
     return {name: [(folder / name).stat().st_size] for name in _names(folder)}
 
 
-def _fingerprints(folder: Path) -> dict[str, list[int]]:
+def _fingerprints(folder: Path) -> Sums:
     names = _names(folder)
     with ThreadPoolExecutor() as pool:
         prints = pool.map(_fingerprint, (folder / name for name in names))

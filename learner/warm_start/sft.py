@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from learner.rank_group import RankGroup
+from learner.saving import saving_round
 from learner.warm_start.sft_plan import Phase, SftStep, measured_after, plan
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import Interrupted
@@ -179,7 +180,8 @@ class WarmStart:
 
     async def _save(self) -> None:
         draft = self._work.draft(self._done)
-        await self._ranks.call("save", str(draft / "learner"), self._done)
+        # nothing to gain from a copy: checkpoints are rare, and nobody waits for the next update
+        await (await saving_round.take(self._ranks, str(draft / "learner"), copied=False))
         self._work.commit(draft, self._done)
 
     async def _load(self, folder: str) -> None:

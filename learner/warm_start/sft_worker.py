@@ -14,20 +14,20 @@ from torch import Tensor
 from learner import batching, policy_critic, tiny_model
 from learner.batching import Indices, Lengths, MicroBatch
 from learner.ppo_step import PAD_ID
-from learner.rank_process import Rank
 from learner.saving import checkpoint, hf_folder, manifest
+from learner.saving.saving_rank import SavingRank
 from learner.warm_start import packed_attention, packing
 from learner.warm_start.sft_plan import Phase, SftStep
 from learner.zero_engine import ZeroEngine
 from stepcoder_dist.config.counts import fixed_for_sft
-from stepcoder_dist.records import SftExample
+from stepcoder_dist.records import SftExample, WeightVersion
 from stepcoder_dist.sft.examples import SftExamples
 
 
-class SftWorker(Rank):
+class SftWorker(SavingRank):
     """Owns this rank's share of the policy and its optimiser.
 
-    Every method but `verify` is a collective.
+    Every method but `verify` and the last two of a checkpoint is a collective.
     """
 
     def prepare(self) -> None:
@@ -38,6 +38,7 @@ class SftWorker(Rank):
 
     def build(self) -> None:
         learner, model, sft = self.config.learner, self.config.model, self.config.sft
+        self.updates: WeightVersion = 0
         policy = policy_critic.load_policy(
             self.checkpoint, model, gradient_checkpointing=learner.gradient_checkpointing
         )
@@ -54,7 +55,9 @@ class SftWorker(Rank):
 
     def steps(self, phase: Phase, first: int, count: int) -> list[SftStep]:
         """Do steps first … first+count−1 of the phase; the optimizer keeps its state."""
-        return [self._step(phase, number) for number in range(first, first + count)]
+        done = [self._step(phase, number) for number in range(first, first + count)]
+        self.updates += count
+        return done
 
     @torch.no_grad()
     def heldout_loss(self) -> float:
@@ -66,11 +69,11 @@ class SftWorker(Rank):
         torch.distributed.all_reduce(total)
         return float(total) / sum(len(e.completion_ids) for e in examples)
 
-    def save(self, folder: str, updates: int) -> None:
-        """Write a checkpoint of the weights and the optimiser after so many updates."""
-        checkpoint.save(
-            Path(folder), self.config, {"policy": self.policy}, version=updates, counters={}
-        )
+    def engines(self) -> dict[str, ZeroEngine]:
+        return {"policy": self.policy}
+
+    def progress(self) -> tuple[WeightVersion, dict[str, int]]:
+        return self.updates, {}
 
     def verify(self, folder: str) -> None:
         """Check a checkpoint; raise `UserError` for an incomplete one. No collective."""
@@ -78,7 +81,7 @@ class SftWorker(Rank):
 
     def load(self, folder: str) -> None:
         """Resume from a verified checkpoint."""
-        checkpoint.load(Path(folder), {"policy": self.policy})
+        self.updates = checkpoint.load(Path(folder), self.engines()).version
 
     def save_hf(self, folder: str, record: Mapping[str, Any]) -> None:
         """Write the policy as an ordinary Hugging Face folder with its tokenizer and its record.

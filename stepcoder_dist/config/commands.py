@@ -22,6 +22,9 @@ class TrainConfig(Section):
     keep_checkpoints: Annotated[int, Field(ge=0), NOTHING] = 0
     """Keep the newest so many checkpoints, and the best by held-out pass@1 (`evaluation.every`).
     0: keep all."""
+    checkpoint_in_background: Annotated[bool, NOTHING] = True
+    """Write a checkpoint while the next steps run, from a copy in the host's memory: as many bytes
+    as the checkpoint, over the nodes of the ranks. false: the ranks write it before they step."""
     save_hf_every: Annotated[int, Field(ge=0), NOTHING] = 0
     """Steps between two writings of the policy as a Hugging Face folder, `hf/step_000010` in the
     run directory; 0: none."""

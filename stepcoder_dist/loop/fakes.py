@@ -7,7 +7,7 @@ contract suites check that they behave as the real ones do.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -147,10 +147,12 @@ class FakeLearner:
         await self.deliver(snapshot, targets, deadline_s=deadline_s)
         return snapshot.version
 
-    async def save(self, folder: str) -> None:
-        path = Path(folder)
-        path.mkdir(parents=True, exist_ok=True)
-        (path / "version").write_text(str(self._version), encoding="utf-8")
+    async def begin_save(self, folder: str) -> Coroutine[Any, Any, None]:
+        return self._write(Path(folder), self._version)
+
+    async def _write(self, folder: Path, version: WeightVersion) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "version").write_text(str(version), encoding="utf-8")
 
     async def save_hf(self, folder: str) -> None:
         draft = draft_folder.begin(Path(folder))

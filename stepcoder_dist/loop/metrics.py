@@ -55,6 +55,7 @@ METRICS: dict[str, str] = {
     "skipped_steps": "steps since the start in which no token was kept",
     "tokens_per_s": "sampled tokens per second of the step, all phases included",
     "step_s": "wall-clock seconds of the step",
+    "checkpoint_write_s": "seconds from copy to disk, in the first row after a checkpoint is there",
     **{f"seconds/{phase}": f"wall-clock seconds of {phase}" for phase in PHASES},
     **{f"share/{phase}": f"share of the step spent in {phase}" for phase in PHASES},
 }
@@ -63,7 +64,7 @@ WALL_CLOCK = frozenset(
     name
     for name in METRICS
     if name.startswith(("seconds/", "share/", "sandbox_ms/"))
-    or name in ("step_s", "tokens_per_s", "learner_tokens_per_s")
+    or name in ("step_s", "tokens_per_s", "learner_tokens_per_s", "checkpoint_write_s")
 )
 """Figures that are measured with a clock.
 

@@ -130,7 +130,7 @@ class StepRecords(Protocol):
         ...
 
     async def draft(self) -> None:
-        """Write a checkpoint of the remembered step, still invisible."""
+        """Take a checkpoint of the remembered step; it is written while the run continues."""
         ...
 
     async def save_hf(self) -> None:
@@ -138,7 +138,7 @@ class StepRecords(Protocol):
         ...
 
     def commit(self, figures: dict[str, float], batch: Sequence[JudgedSample]) -> None:
-        """Write the step's rows, then make its checkpoint visible if there is a draft."""
+        """Write the step's rows: what was taken of the step becomes visible after them."""
         ...
 
 

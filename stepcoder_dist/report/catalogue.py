@@ -87,6 +87,7 @@ GROUPS: tuple[tuple[str, tuple[Chart, ...]], ...] = (
             Chart("Sampled tokens", ("tokens_per_s",), "/s"),
             Chart("Learner tokens", ("learner_tokens_per_s",), "/s"),
             Chart("Step", ("step_s",), "s"),
+            Chart("Writing a checkpoint", ("checkpoint_write_s",), "s"),
             Chart("Sandbox", ("sandbox_ms/p50", "sandbox_ms/p95"), "ms"),
             Chart("Waiting in the buffer", ("buffer_depth",), "samples"),
             Chart("In flight", ("samples_in_flight",), "samples"),

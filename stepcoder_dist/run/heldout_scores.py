@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -53,7 +54,8 @@ class HeldoutScores:
         samples = await self._ask(f"eval step {version}")
         row = heldout_rows.row_of(version, samples, time.monotonic() - start)
         append_rows(self._file, [row])
-        self._folder.remove_old_checkpoints()  # another may be the best now
+        # another may be the best now
+        await asyncio.to_thread(self._folder.remove_old_checkpoints)
         figures = heldout_rows.figures_of(row)
         for sink in self._sinks:
             sink.write(version, figures)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import count
@@ -56,6 +57,7 @@ class RunFolder:
         except OSError as error:
             raise cannot_be_made(path, error) from None
         self._lock = hold(self.path / ".lock", path)
+        self._removing = threading.Lock()
         self._sweep()
 
     def write_config(self) -> None:
@@ -166,10 +168,17 @@ class RunFolder:
     def remove_old_checkpoints(self) -> None:
         """Leave the newest `train.keep_checkpoints`, and the best by held-out pass@1.
 
-        The newest of all is the one that a resume needs. Of equal scores the later wins.
+        The newest of all is the one that a resume needs. Of equal scores the later wins. Any
+        thread may call this: large folders take a while.
         """
-        keep, present = self._config.train.keep_checkpoints, checkpoints(self.path)
-        if not keep or len(present) <= keep:
+        keep = self._config.train.keep_checkpoints
+        if keep:
+            with self._removing:
+                self._remove_all_but(keep)
+
+    def _remove_all_but(self, keep: int) -> None:
+        present = checkpoints(self.path)
+        if len(present) <= keep:
             return
         scores = heldout_rows.pass_at_1_by_step(self.path / heldout_rows.NAME)
         scored = [

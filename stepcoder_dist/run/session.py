@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -68,21 +71,28 @@ async def train(run: Run, folder: RunFolder, sinks: Sequence[MetricSink], consol
         records = _Records(run, folder, sinks, phase)
         try:
             await pipeline.run_loops(run, records)
+            await records.settle()
         except StopAsked:
             try:
                 kept = await records.keep_last_step()
             except StepcoderError as error:  # the signal may have reached the learner too
                 kept = f"no checkpoint of step {run.book.version}: {error}"
             raise Interrupted(run.stop.signal, kept) from None
+        except Exception:
+            with suppress(Exception):  # the user reads the first error
+                await records.settle()
+            raise
         finally:
             records.end()
+            await records.drop()
 
 
 class _Records:
     """`pipeline.StepRecords` in a run folder.
 
-    Rows are written first, then the checkpoint, which appears by one rename. After a crash at any
-    point the rows reach at least the newest checkpoint, and `restore` drops those beyond it.
+    Rows are written first, then the checkpoint, which appears by one rename: maybe some steps
+    later, for the ranks write it while the run continues. After a crash at any point the rows reach
+    at least the newest checkpoint, and `restore` drops those beyond it.
     """
 
     def __init__(
@@ -93,7 +103,12 @@ class _Records:
         self._sinks = sinks
         self._phase = phase
         self._state = run.state()
-        self._draft: Path | None = None
+        self._write: asyncio.Task[None] | None = None
+        """Writes a checkpoint, and makes it visible when the rows of its step are there."""
+        self._rows = asyncio.Event()
+        """Set when they are."""
+        self._write_s: float | None = None
+        """How long the last write took, until a row has it."""
         self._ledger = folder.open_ledger(run.planner.problem_ids)
 
     def remember(self, version: WeightVersion) -> None:
@@ -101,30 +116,72 @@ class _Records:
         self._ledger.remember(version, self._run.book.account.take())
 
     async def draft(self) -> None:
-        self._draft = self._folder.begin_checkpoint(self._state["version"])
-        await self._run.learner.save(str(self._draft / "learner"))
+        await self.settle()  # one at a time: each is a copy in the host's memory
+        draft = await asyncio.to_thread(self._folder.begin_checkpoint, self._state["version"])
+        writing = await self._run.learner.begin_save(str(draft / "learner"))
+        self._rows = asyncio.Event()
+        self._write = asyncio.create_task(self._finish(writing, draft, self._state, self._rows))
+
+    async def _finish(
+        self,
+        writing: Awaitable[None],
+        draft: Path,
+        state: Mapping[str, Any],
+        rows: asyncio.Event,
+    ) -> None:
+        began = time.monotonic()
+        await writing
+        await rows.wait()
+        await asyncio.to_thread(self._folder.commit_checkpoint, draft, state)
+        self._write_s = time.monotonic() - began
+        await asyncio.to_thread(self._folder.remove_old_checkpoints)
+
+    async def settle(self) -> None:
+        """Wait for the checkpoint that is being written. Raises what keeps it from its place."""
+        if self._write is None:
+            return
+        if not self._rows.is_set():  # the run ended before they were written
+            await self.drop()
+            return
+        # whoever waits here may be cancelled, the write is not
+        await asyncio.wait({self._write})
+        write, self._write = self._write, None
+        write.result()
+
+    async def drop(self) -> None:
+        """End a write that nobody waited for; its draft goes with the folder's `close`."""
+        write, self._write = self._write, None
+        if write is not None:
+            write.cancel()
+            await asyncio.gather(write, return_exceptions=True)
 
     async def save_hf(self) -> None:
         await _save_hf(self._run, self._folder, self._state["version"])
 
     def commit(self, figures: dict[str, float], batch: Sequence[JudgedSample]) -> None:
         step = int(figures["step"])
+        if self._write_s is not None:
+            figures, self._write_s = figures | {"checkpoint_write_s": self._write_s}, None
         for sink in self._sinks:
             sink.write(step, figures)
         self._folder.append_samples(step, batch)
         self._ledger.write(step)
-        self._commit_draft()
+        self._rows.set()
         self._phase.advance(status(figures))
+        if self._write is not None and self._write.done():
+            self._write.result()  # a checkpoint that cannot be written ends the run now
 
     async def keep_last_step(self) -> str:
         """Write the last finished step's checkpoint if it has none; return a line for the user."""
         version = self._state["version"]
+        await self.settle()
         if version == 0:
             return "no step was finished, so there is no checkpoint"
         done = [path.name for path in checkpoints(self._folder.path)]
         if f"step_{version:06d}" not in done:
             await self.draft()
-            self._commit_draft()
+            self._rows.set()
+            await self.settle()
         kept = f"checkpoint of step {version} in {self._folder.path}"
         if version >= self._run.config.train.steps:
             return kept
@@ -136,12 +193,6 @@ class _Records:
             self._ledger.end(self._run.book.account.take())
         except OSError as error:  # the run has ended, and perhaps because the disk is full
             logger.warning("%s: the last rows are not written: %s", ledger.NAME, error)
-
-    def _commit_draft(self) -> None:
-        if self._draft is not None:
-            self._folder.commit_checkpoint(self._draft, self._state)
-            self._draft = None
-            self._folder.remove_old_checkpoints()
 
 
 async def _save_hf(run: Run, folder: RunFolder, version: WeightVersion) -> None:

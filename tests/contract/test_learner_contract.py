@@ -285,11 +285,15 @@ def test_a_snapshot_is_delivered_as_it_was_taken_whatever_the_learner_does_meanw
     harness.run(scenario())
 
 
-def test_load_goes_back_to_the_version_that_was_saved(harness: Harness, tmp_path: Path) -> None:
+def test_load_goes_back_to_the_version_that_was_saved_whatever_ran_before_it_was_written(
+    harness: Harness, tmp_path: Path
+) -> None:
     async def scenario() -> None:
         saved = await harness.learner.step(trajectories(6, seed=1))
-        await harness.learner.save(str(tmp_path / "checkpoint"))
+        writing = await harness.learner.begin_save(str(tmp_path / "checkpoint"))
         await harness.learner.step(trajectories(6, seed=2))
+        assert not (tmp_path / "checkpoint").exists()
+        await writing
 
         assert await harness.learner.load(str(tmp_path / "checkpoint")) == saved.version
         report = await harness.learner.step(trajectories(6, seed=2))

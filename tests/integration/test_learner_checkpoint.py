@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +46,30 @@ def test_a_loaded_checkpoint_goes_on_bitwise(one_rank: LearnerGroup, tmp_path: P
         assert await one_rank.probe_logprobs(PROBE) == probe
         del straight.metrics["learner_tokens_per_s"], again.metrics["learner_tokens_per_s"]
         assert again == straight
+
+    asyncio.run(scenario())
+
+
+def test_a_step_runs_while_the_rank_writes_and_a_write_that_fails_names_the_folder(
+    one_rank: LearnerGroup, tmp_path: Path
+) -> None:
+    folder, draft = tmp_path / "step", tmp_path / ".step"
+
+    async def scenario() -> None:
+        writing = asyncio.ensure_future(await one_rank.begin_save(str(folder)))
+        # a disk that stands still: a pipe opens when somebody reads it, and cannot be synced
+        os.mkfifo(draft / "rank_0000.pt")
+        await one_rank.step(trajectories(6, seed=7))
+        assert not writing.done()
+        with (draft / "rank_0000.pt").open("rb") as pipe:
+            await asyncio.to_thread(pipe.read)
+        with pytest.raises(LearnerError, match=r"/step: the checkpoint could not be written"):
+            await writing
+        assert not folder.exists()
+        assert await one_rank.probe_logprobs(PROBE)
+
+        await one_rank.save(str(folder))
+        assert (folder / "rank_0000.pt").is_file()
 
     asyncio.run(scenario())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -38,7 +39,8 @@ class Place:
             weights = draft / "learner" / "policy" / "weights.pt"
             weights.parent.mkdir(parents=True)
             weights.write_bytes(bytes(1000))
-            manifest.write(draft / "learner", self.config, version=version, counters={})
+            files = {"policy/weights.pt": [1000, zlib.crc32(bytes(1000))]}
+            manifest.write(draft / "learner", self.config, files, version=version, counters={})
             state = dict.fromkeys(STATE_KEYS) | {
                 "version": version,
                 "config": self.config.model_dump(mode="json"),

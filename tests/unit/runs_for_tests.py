@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from rich.console import Console
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.loop.fakes import ByteTokenizer, FakeLearner, FakeSampler
+from stepcoder_dist.loop.run import nothing
 from stepcoder_dist.records import (
     Outcome,
     Problem,
@@ -66,10 +67,14 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 class Scene:
-    """One run in a folder. Moments: `sample N`, `step N`, `publish N`, `save N`, `rows N`, …"""
+    """One run in a folder. Moments: `sample N`, `step N`, `publish N`, `save N`, `write N`, …
+
+    `disk` is awaited with the version before its checkpoint is written.
+    """
 
     def __init__(self, path: Path, settings: RunConfig, *, resume: bool = False) -> None:
         self._moments: dict[str, Callable[[], object]] = {}
+        self.disk: Callable[[int], Awaitable[None]] = nothing
         self.learner = _Learner(self)
         pools = session.Pools(FakeSampler(self._right, width=2), _Executor(self))
         writer = PromptWriter(ByteTokenizer(), settings.prompt)
@@ -140,7 +145,12 @@ class _Learner(FakeLearner):
         self.published.append(version)
         return version
 
-    async def save(self, folder: str) -> None:
-        await super().save(folder)
+    async def begin_save(self, folder: str) -> Coroutine[Any, Any, None]:
         self._scene.reach(f"save {self._version}")
         self.saved.append(self._version)
+        return await super().begin_save(folder)
+
+    async def _write(self, folder: Path, version: int) -> None:
+        await self._scene.disk(version)
+        self._scene.reach(f"write {version}")
+        await super()._write(folder, version)

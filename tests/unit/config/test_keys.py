@@ -140,6 +140,7 @@ train.steps                    bits  no    no    arms
 train.max_staleness            yes   no    no
 train.checkpoint_every         no    no    no
 train.keep_checkpoints         no    no    no
+train.checkpoint_in_background no    no    no
 train.save_hf_every            no    no    no
 train.detailed_samples         no    no    no
 sft.phases                     no    yes   no

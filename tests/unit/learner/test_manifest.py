@@ -21,7 +21,7 @@ def config(**sections: Any) -> RunConfig:
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    manifest.write(tmp_path, config(), version=3, counters={})
+    manifest.write(tmp_path, config(), {}, version=3, counters={})
     return tmp_path
 
 
