@@ -60,7 +60,8 @@ def write_text(path: Path, text: str) -> None:
 def read(path: Path) -> list[EvaluatedSample]:
     """Read the samples of a file or run folder.
 
-    Raises `ConfigError` for a file that cannot be read or holds something else.
+    Raises `ConfigError` for a file that cannot be read or holds something else, and for one that
+    has a sample twice: repeated samples would count as evidence.
     """
     found = found_in(path)
     try:
@@ -68,6 +69,7 @@ def read(path: Path) -> list[EvaluatedSample]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{found}: cannot be read: {error}") from None
     samples = []
+    lines_of: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         try:
             samples.append(sample_of(json.loads(line)))
@@ -76,6 +78,12 @@ def read(path: Path) -> list[EvaluatedSample]:
                 f"{found}:{number}: no evaluated sample; give what `stepcoder eval --out` wrote, "
                 "or a run directory with eval/"
             ) from None
+        first = lines_of.setdefault(samples[-1].sample_id, number)
+        if first != number:
+            raise ConfigError(
+                f"{found}:{number}: the sample {samples[-1].sample_id} is in line {first} already; "
+                "leave the repeated lines out"
+            )
     if not samples:
         raise ConfigError(f"{found}: no sample in it; was the evaluation interrupted?")
     return samples

@@ -71,6 +71,13 @@ class ProblemStore(Mapping[str, Entry]):
             self._take(name, entry, len(data))
         return bool(added)
 
+    def replace(self, name: str, entry: Entry) -> None:
+        """Put another entry in the place of one that is there."""
+        data = pickle.dumps(entry)
+        self._database.execute("UPDATE entry SET data = ? WHERE id = ?", (data, _key(name)))
+        self._held -= self._at_hand.pop(name, (entry, 0))[1]
+        self._take(name, entry, len(data))
+
     def __getitem__(self, name: str) -> Entry:
         if name in self._at_hand:
             self._at_hand.move_to_end(name)
@@ -99,9 +106,9 @@ class ProblemStore(Mapping[str, Entry]):
 
 
 def read_problems(path: Path) -> ProblemStore:
-    """Read a file's problems by id, bad ones as errors; the first row of an id counts.
+    """Read a file's problems by id, bad ones as errors.
 
-    Raises `ProblemError` if there are none.
+    An id whose rows differ is an error too. Raises `ProblemError` if there are no problems.
     """
     store = ProblemStore()
     complaint: ProblemError | None = None
@@ -120,7 +127,12 @@ def read_problems(path: Path) -> ProblemStore:
             if name is not None:
                 store.add(name, copy)
         else:
-            store.add(problem.problem_id, problem)
+            if store.add(problem.problem_id, problem):
+                continue
+            there = store[problem.problem_id]
+            if isinstance(there, Problem) and there != problem:
+                twice = f"{where}: the id {problem.problem_id!r} has an earlier row that differs"
+                store.replace(problem.problem_id, ProblemError(twice))
     if not len(store):
         if complaint is None:
             raise ProblemError(f"{path}: holds no problems; give a set with at least one")

@@ -32,7 +32,7 @@ function drawLede() {
   between("mean_stage", "Mean stage", (value) => figure(value));
   byId("tiles").append(tile("Samples trained", integer(run.trained), plural(run.tokens, "token")));
   if (run.seconds) byId("tiles").append(tile("Time in steps", duration(run.seconds), `${duration(run.seconds / Math.max(run.done, 1))} a step`));
-  const odd = Object.entries(run.unreadable).map(([file, count]) => `${plural(count, "line")} of ${file} could not be read and ${count === 1 ? "is" : "are"} left out.`);
+  const odd = Object.entries(run.unreadable).map(([file, count]) => `${plural(count, "line")} of ${file} could not be read, or ${count === 1 ? "repeats a sample" : "repeat samples"}, and ${count === 1 ? "is" : "are"} left out.`);
   byId("footer").textContent = ["Made by stepcoder report from the run directory alone; the page fetches nothing.", ...odd].join(" ");
 }
 

@@ -63,7 +63,7 @@ class RunRecord:
     evaluations: Mapping[str, Sequence[Row]]
     """Rows of eval/<label>.jsonl; "sft" first."""
     unreadable: Mapping[str, int]
-    """Lines that are no JSON objects of the expected kind, by file."""
+    """Lines that are no JSON objects of the expected kind or repeat a sample, by file."""
     updated: float | None
     """Time at which the last step was recorded, in seconds since 1970."""
 
@@ -120,17 +120,22 @@ def each_sample(path: Path) -> Iterator[Row]:
 
 
 def _rows(path: Path, unreadable: dict[str, int]) -> Iterator[tuple[int, int, Row]]:
-    """Yield offset, size and object of every line that holds one."""
+    """Yield offset, size and object of every line that holds one; a sample is yielded once."""
     if not path.is_file():
         return
     offset = 0
+    seen: set[str] = set()
     with path.open("rb") as file:
         for line in file:
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError):
                 row = None
-            if isinstance(row, dict):
+            name = str(row["sample_id"]) if isinstance(row, dict) and "sample_id" in row else ""
+            if name in seen:
+                _count(unreadable, path)
+            elif isinstance(row, dict):
+                seen.update([name] if name else [])
                 yield offset, len(line), row
             # a last line without its end is being written
             elif line.strip() and line.endswith(b"\n"):

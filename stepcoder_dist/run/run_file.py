@@ -46,7 +46,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 def read_toml(path: Path, absent: str) -> dict[str, Any]:
     """Read a TOML file. Raises `ConfigError` of one line, with `absent` where there is no file."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows write a BOM
     except FileNotFoundError:
         raise ConfigError(f"{path}: {absent}") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -12,9 +12,7 @@ import hashlib
 import re
 from typing import Any
 
-from stepcoder_dist.errors import MissingEngine, ProblemError
-from stepcoder_dist.problems import drafts
-from stepcoder_dist.problems.files import FIX
+from stepcoder_dist.errors import MissingEngine
 from stepcoder_dist.records import Problem
 
 WORDS = 4
@@ -57,26 +55,6 @@ class Likeness:
             signature = self._signature(words)
             self._index.insert(len(self._near), signature, check_duplication=False)
             self._near.append((name, signature))
-
-    def add_set(self, spec: str) -> str:
-        """Remember every row of a set, judged or not; return a warning where some cannot be read.
-
-        Raises `ProblemError` where no row can be read.
-        """
-        total, lost = 0, list[ProblemError]()
-        for item in drafts(spec):
-            total += 1
-            if isinstance(item, ProblemError):
-                lost.append(item)
-            else:
-                stated = item.statement.strip()
-                self.add(item.problem_id, stated or "".join(item.solutions[:1]))
-        if len(lost) == total:
-            raise ProblemError(f"{spec}: holds no problem that could be read; fix --against")
-        why = str(lost[0]).removesuffix(f"; {FIX}") if lost else ""
-        return why and (
-            f"{spec}: {len(lost)} of {total} rows cannot be read and are not compared: {why}"
-        )
 
     def seen(self, text: str) -> tuple[str, float] | None:
         """The id of the most similar problem so far and its similarity; 1.0 is word for word."""

@@ -22,6 +22,7 @@ from typing import Any
 from rich.console import Console
 
 from stepcoder_dist.data.refine import outputs, source
+from stepcoder_dist.data.refine.evaluated import EvaluationSets
 from stepcoder_dist.data.refine.likeness import Likeness, load_datasketch, text_of
 from stepcoder_dist.data.refine.reading import read, without_place
 from stepcoder_dist.data.refine.settled_file import Settled, SettledFile
@@ -103,7 +104,7 @@ async def refine(
     settled stays settled, for `--resume`.
     """
     kept = _Kept(task)
-    for warning in kept.warnings:
+    for warning in kept.evaluated.warnings:
         console.print(warning, highlight=False, markup=False, soft_wrap=True)
     with SettledFile(task.out, found.about, resume=resume) as settled:
         if settled.kept_older is not None:
@@ -146,15 +147,11 @@ class _Kept:
     ids: set[str] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
     seen: Likeness = field(init=False)
-    evaluated: Likeness = field(init=False)
-    warnings: list[str] = field(default_factory=list)
-    """Warnings about what cannot be compared in the evaluation sets."""
+    evaluated: EvaluationSets = field(init=False)
 
     def __post_init__(self) -> None:
         self.seen = Likeness(self.task.near_duplicate)
-        self.evaluated = Likeness(self.task.near_duplicate)
-        found = (self.evaluated.add_set(spec) for spec in self.task.against)
-        self.warnings += [warning for warning in found if warning]
+        self.evaluated = EvaluationSets(self.task.near_duplicate, self.task.against)
 
 
 class _Refining:
@@ -211,9 +208,9 @@ class _Refining:
         where, row = item
         found = read(row, where)
         if isinstance(found, Candidate):
-            like = self._kept.evaluated.seen(text_of(found.problem))
-            if like is not None:
-                return Rejection(reason=Reason.IN_EVALUATION_SET, detail=_likeness(*like))
+            how = self._kept.evaluated.holds(found.draft, text_of(found.problem))
+            if how is not None:
+                return Rejection(reason=Reason.IN_EVALUATION_SET, detail=how)
         for stage in self._stages:
             if isinstance(found, Rejection):
                 break

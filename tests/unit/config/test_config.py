@@ -400,3 +400,10 @@ def test_the_sets_that_a_run_file_names_have_their_keys(run_file: Path) -> None:
         "problems.heldout": "heldout.jsonl",
         "problems.sft_heldout": "ladder:heldout",
     }
+
+
+def test_a_run_file_may_begin_with_the_mark_that_windows_writes(tmp_path: Path):
+    path = tmp_path / "bom.toml"
+    heldout = "" if "heldout" in SMALLEST else 'heldout = "h.jsonl"\n'
+    path.write_text(SMALLEST + heldout, encoding="utf-8-sig")
+    assert load(path).name == "small"

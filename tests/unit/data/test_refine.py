@@ -311,6 +311,85 @@ def test_problems_of_an_evaluation_set_are_left_out_and_cost_no_run(folder):
     assert not any("# b\n" in source for source in folder.places[0].judged)
 
 
+EVALUATED = (
+    "Given a list of numbers and a threshold, return whether two of the numbers are closer to each "
+    "other than the threshold. The function is named has_close_elements(numbers, threshold)."
+)
+SOLUTION = """\
+def has_close_elements(numbers, threshold):
+    ordered = sorted(numbers)
+    for left, right in zip(ordered, ordered[1:]):
+        if right - left < threshold:
+            return True
+    return False
+"""
+RENAMED = """\
+def near(values, limit):  # the same with other names
+    in_order = sorted(values)
+
+    for a, b in zip(in_order, in_order[1:]):
+        if b - a < limit:
+            return True
+    return False
+"""
+OTHER = """\
+def near(values, limit):
+    return any(abs(a - b) < limit for i, a in enumerate(values) for b in values[:i])
+"""
+
+
+def close_elements(name: str, statement: str, *solutions: str) -> dict[str, object]:
+    fn_name = "near" if "def near" in solutions[-1] else "has_close_elements"
+    tests = {"inputs": [[[1, 2], 3]], "outputs": [True], "fn_name": fn_name}
+    return row(name, statement=statement, reference="", solutions=solutions, **tests)
+
+
+@pytest.mark.parametrize(
+    ("statement", "solution", "how"),
+    [
+        (f"Hello! {EVALUATED} Good luck, and write readable code in a single file.", OTHER,
+         "the statement of e in it"),
+        (EVALUATED[: EVALUATED.index(" The function")], OTHER, "a part of the statement of e"),
+        (
+            EVALUATED.replace("has_close_elements(numbers, threshold)", "near(values, limit)")
+            .replace("threshold", "limit").replace("numbers", "values"),
+            OTHER,
+            "the statement of e in it",
+        ),
+        ("Something else is asked for here, in quite other words.", SOLUTION, "a solution of e"),
+        ("Something else is asked for here, in quite other words.", RENAMED, "a solution of e"),
+        (
+            "Something else is asked for here, in quite other words.",
+            RENAMED.replace("def near", "import math\n\n\ndef unused():\n    pass\n\n\ndef near"),
+            "a solution of e",
+        ),
+    ],
+    ids=["contains", "contained", "renamed", "solution", "renamed solution", "longer solution"],
+)  # fmt: skip
+def test_a_row_with_a_part_or_a_solution_of_an_evaluation_problem_is_left_out(
+    folder, statement, solution, how
+):
+    held = folder.write([close_elements("e", EVALUATED, SOLUTION)], "held.jsonl")
+    folder.write([row("a"), close_elements("b", statement, solution)])
+    folder.refine(against=[str(held)])
+    assert folder.reasons() == {"b": ("in an evaluation set", how)}
+
+
+def test_a_row_that_shares_words_and_lines_with_an_evaluation_problem_is_kept(folder):
+    held = folder.write([close_elements("e", EVALUATED, SOLUTION), row("short")], "held.jsonl")
+    folder.write(
+        [
+            row("same short program", statement="double the number that is given"),
+            row(
+                "other",
+                statement="Given a list of numbers and a word, return the number of numbers with "
+                "as many digits as the word has letters. Names count for nothing here.",
+            ),
+        ]
+    )
+    assert folder.refine(against=[str(held)]).kept == 2
+
+
 def test_every_row_of_every_evaluation_set_is_compared_also_what_could_not_be_judged(folder):
     words = [f"w{n}" for n in range(400)]
     first = folder.write([row("e")], "first.jsonl")

@@ -103,7 +103,8 @@ def test_a_comparison_says_where_the_two_were_not_made_alike(tmp_path: Path):
     )
     chat = config.model_copy(update={"prompt": PromptConfig(style="chat")})
     for name, made in (("a", config), ("b", chat)):
-        evaluation_file.write(tmp_path / f"{name}.jsonl", SAMPLES * 2)
+        again = [replace(each, sample_id=f"{each.sample_id}-2") for each in SAMPLES]
+        evaluation_file.write(tmp_path / f"{name}.jsonl", [*SAMPLES, *again])
         told = evaluation_json.of_scores(made, "m", tmp_path, scores(SAMPLES, (1,)))
         evaluation_file.write_text(tmp_path / f"{name}.scores.json", json.dumps(told))
     files = (tmp_path / "a.jsonl", tmp_path / "b.jsonl")
@@ -130,6 +131,14 @@ def test_evaluations_of_different_sets_are_not_compared(tmp_path: Path):
     evaluation_file.write(tmp_path / "a.jsonl", [sample("a", PASSED)])
     evaluation_file.write(tmp_path / "b.jsonl", [sample("b", PASSED)])
     with pytest.raises(UserError, match="have no judged problem in common"):
+        compare(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+
+
+def test_a_sample_that_is_there_twice_is_refused_and_makes_no_gain(tmp_path: Path):
+    samples = [sample("a", PASSED), sample("b", WRONG)]
+    evaluation_file.write(tmp_path / "a.jsonl", samples)
+    evaluation_file.write(tmp_path / "b.jsonl", [*samples, samples[0]])
+    with pytest.raises(UserError, match=r"b\.jsonl:3: the sample .* is in line 1 already; leave"):
         compare(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
 
 

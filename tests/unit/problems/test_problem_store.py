@@ -88,3 +88,14 @@ def test_bad_rows_are_in_the_store_as_errors_that_hold_nothing_of_the_row(tmp_pa
     path.write_text("\n")
     with pytest.raises(ProblemError, match="holds no problems"):
         read_problems(path)
+
+
+def test_an_id_whose_rows_differ_is_an_error_and_one_that_is_repeated_is_not(tmp_path: Path):
+    row = {"problem_id": "t/1", "inputs": ["1\n"], "outputs": ["2\n"], "fn_name": None}
+    path = tmp_path / "p.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for _ in range(2)))
+    with read_problems(path) as store:
+        assert isinstance(store["t/1"], Problem)
+    path.write_text("".join(json.dumps(row | {"outputs": [o]}) + "\n" for o in "23"))
+    with read_problems(path) as store:
+        assert str(store["t/1"]) == f"{path}:2: the id 't/1' has an earlier row that differs"
