@@ -62,7 +62,7 @@ except ImportError as error:
 WORKER_EXTENSION = "actors.weight_receiver.WeightUpdateWorker"
 """Importing this module in every vLLM worker registers the backend below."""
 
-TRANSFER_BACKENDS = {"object_store": "stepcoder_object_store", "nccl": "nccl"}
+TRANSFER_BACKENDS = {"object_store": "stepcoder_object_store", "nccl": "nccl", "ipc": "ipc"}
 """Transport of the run file to the name of vLLM's backend."""
 
 _WORKER_CALLS = (
@@ -166,6 +166,10 @@ class WeightUpdateWorker:
         worker: Any = self
         finalize_layerwise_reload(worker.model_runner.get_model(), worker.model_config)
         worker._weight_update_active = False  # noqa: SLF001 (vLLM has no call for this)
+        # over IPC the learner's buffer stays mapped, and its memory taken, until this is closed
+        importer = getattr(worker.weight_transfer_engine, "_packed_importer", None)
+        if importer is not None:
+            importer.close()
 
     def has_live_transfer_group(self) -> bool:
         """False: without libnccl vLLM's communicator exists, does nothing and says it did."""
@@ -259,7 +263,7 @@ class WeightReceiver:
             self._arrive(bucket.names)
 
     def receive(self, update_info: dict[str, Any]) -> None:
-        """One round of vLLM's own transport (NCCL): blocks until every tensor is received."""
+        """One round of vLLM's own transports (NCCL, IPC): blocks until every tensor is loaded."""
         self._check_open(self._updating_to)
         self._check_names(update_info["names"], [tuple(s) for s in update_info["shapes"]])
         self._update(update_info)
@@ -293,9 +297,14 @@ class WeightReceiver:
             self._close()
 
     def join_transfer(self, init_info: dict[str, Any]) -> None:
-        """Join the NCCL group of the learner's rank 0, leaving an earlier one."""
+        """Join the NCCL group of the learner's rank 0, leaving an earlier one.
+
+        Over IPC there is no group: `init_info` says only how the bytes are laid out.
+        """
         self._engine.collective_rpc("shutdown_weight_transfer_engine")
         self._engine.collective_rpc("init_weight_transfer_engine", args=(init_info,))
+        if "master_address" not in init_info:
+            return
         if not all(self._engine.collective_rpc("has_live_transfer_group")):
             raise WeightPushError(
                 "vLLM found no NCCL library here: its transfers would do nothing; install "

@@ -29,8 +29,9 @@ What a step does, in the order of the files:
             delivery.py          from there to every actor, by the driver
             arrival.py           whether an actor then computes what the learner does
             nccl_publisher.py    instead: over NCCL, by vLLM's transfer
+            ipc_publisher.py     instead: from the memory of a GPU that actor and rank share
             weight_buckets.py    a module's parameters in pieces, gathered from all ranks
-            push_round.py        who still takes part in a push over NCCL, and who failed
+            push_round.py        who still takes part in a push by the ranks, and who failed
     warm_start/          SFT, on the same engines
       sft.py               the driver's handle
       sft_plan.py          its phases as updates; what driver and ranks exchange

@@ -42,3 +42,11 @@ def nccl() -> list[Finding]:
 
     check_nccl()
     return [Finding("NCCL push", Mark.WORKS, "vLLM's trainer engine and libnccl are here")]
+
+
+def ipc() -> list[Finding]:
+    """The trainer's half of vLLM's IPC transfer, and a GPU. Raises what it raises."""
+    from learner.push.ipc_publisher import check_ipc
+
+    check_ipc()
+    return [Finding("IPC push", Mark.WORKS, "vLLM's packing is here, and a GPU")]

@@ -105,15 +105,22 @@ class LearnerWorker(SavingRank):
     def push(self, targets: Sequence[Any], deadline_s: float) -> WeightVersion:
         """Send the current weights to every target. Raises `WeightPushError` on every rank."""
         if self._publisher is None:
-            # only where there is something to push to: it needs vllm
-            from learner.push.nccl_publisher import NcclPublisher
-
-            self._publisher = NcclPublisher(*self._pushed)
+            self._publisher = self._make_publisher()
         try:
             self._publisher.push(self.version, targets, deadline_s)
         finally:
             self._give_back()
         return self.version
+
+    def _make_publisher(self) -> WeightPublisher:
+        """Only where there is something to push to: these need vllm."""
+        if self.config.weights.transport == "ipc":
+            from learner.push.ipc_publisher import IpcPublisher
+
+            return IpcPublisher(*self._pushed)
+        from learner.push.nccl_publisher import NcclPublisher
+
+        return NcclPublisher(*self._pushed)
 
     @property
     def _pushed(self) -> tuple[torch.nn.Module, int, int, int]:

@@ -1,6 +1,8 @@
-"""What the ranks have to agree on, said by rank 0."""
+"""What the ranks of a push say to each other."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.distributed
@@ -13,3 +15,12 @@ def agree(word: str, world_size: int) -> str:
     box = [word]
     torch.distributed.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def swapped(own: Any, world_size: int) -> list[Any]:
+    """Return on every rank what each rank has, by rank. A collective."""
+    if world_size == 1:
+        return [own]
+    box: list[Any] = [None] * world_size
+    torch.distributed.all_gather_object(box, own)
+    return box

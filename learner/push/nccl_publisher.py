@@ -1,6 +1,6 @@
 """A push over vLLM's own NCCL transfer: rank 0 broadcasts from GPU to GPU.
 
-The only file of the learner that may import vllm.
+With `ipc_publisher.py` the only files of the learner that may import vllm.
 """
 
 from __future__ import annotations

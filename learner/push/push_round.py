@@ -38,6 +38,16 @@ class PushRound:
         """Seconds to the deadline."""
         return max(0.0, self._ends - time.monotonic())
 
+    @property
+    def alive(self) -> list[Any]:
+        """The targets that still take part."""
+        return [self._all[index] for index in self._alive]
+
+    @property
+    def gave_up(self) -> str:
+        """The reason to stop, empty while a target is left."""
+        return "" if self._alive else "no target is left"
+
     def open(self) -> None:
         """Have every target finish what it decodes and wait for the weights."""
         self.ask("start_update", self._version)

@@ -119,8 +119,9 @@ class WeightsConfig(Section):
     # every way brings the same weights: the learner compares what arrived
     counts: ClassVar[Counts] = NOTHING
 
-    transport: Literal["object_store", "nccl"] = "object_store"
-    """Through Ray's object store, for any device; or NCCL from GPU to GPU."""
+    transport: Literal["object_store", "nccl", "ipc"] = "object_store"
+    """Through Ray's object store, for any device; over NCCL from GPU to GPU; over CUDA IPC within a
+    GPU that actor and rank share, the default where `colocate` joins them."""
     on_update: Annotated[Literal["finish", "continue"], TRAIN] = "finish"
     """With `train.max_staleness`: what a push does to the samples that an engine decodes.
     `finish`: they end first, under the old weights, and the engine takes no others meanwhile.

@@ -64,7 +64,7 @@ class RunConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _method_fills_in(cls, data: Any) -> Any:
-        return methods.filled_in(data) if isinstance(data, dict) else data
+        return _with_transport(methods.filled_in(data)) if isinstance(data, dict) else data
 
     @model_validator(mode="after")
     def _parts_fit(self) -> RunConfig:
@@ -88,9 +88,9 @@ class RunConfig(Section):
             )
         for pool in ("actors", "learner"):
             gpus = getattr(self, pool).resources.num_gpus
-            if self.weights.transport == "nccl" and gpus == 0:
+            if self.weights.transport != "object_store" and gpus == 0:
                 raise ValueError(
-                    'weights.transport = "nccl" needs GPUs on both sides, but '
+                    f'weights.transport = "{self.weights.transport}" needs GPUs on both sides, but '
                     f'{pool}.resources.num_gpus = 0; use "object_store"'
                 )
         return self
@@ -117,6 +117,11 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _colocation_fits(self) -> RunConfig:
         if not self.colocate:
+            if self.weights.transport == "ipc":
+                raise ValueError(
+                    'weights.transport = "ipc" works within a GPU that actor and rank share; set '
+                    'colocate = true, or use "nccl"'
+                )
             return self
         if self.train.max_staleness > 0:
             raise ValueError(
@@ -126,7 +131,7 @@ class RunConfig(Section):
         if self.weights.transport == "nccl":
             raise ValueError(
                 'weights.transport = "nccl" cannot join two processes on one GPU, which colocate '
-                '= true makes; use "object_store"'
+                '= true makes; use "ipc" or "object_store"'
             )
         if self.actors.number != self.learner.ranks:
             raise ValueError(
@@ -178,3 +183,19 @@ class RunConfig(Section):
             "warm_containers": self.sandbox.number * self.sandbox.containers,
             "samples_in_run": learner.samples_per_step * self.train.steps,
         }
+
+
+def _with_transport(tree: dict[str, Any]) -> dict[str, Any]:
+    """A run file's tree with IPC where pairs share GPUs and it names no transport."""
+
+    def gpus(pool: str) -> float:
+        section = tree.get(pool)
+        resources = section.get("resources") if isinstance(section, dict) else None
+        number = resources.get("num_gpus") if isinstance(resources, dict) else None
+        return number if isinstance(number, (int, float)) else 0
+
+    weights = tree.get("weights", {})
+    shared = tree.get("colocate") is True and gpus("actors") > 0 and gpus("learner") > 0
+    if shared and isinstance(weights, dict) and "transport" not in weights:
+        return {**tree, "weights": {**weights, "transport": "ipc"}}
+    return tree

@@ -73,6 +73,9 @@ def probes(config: RunConfig, *, local: bool) -> list[Probe]:
     if config.weights.transport == "nccl" and local:
         nccl = Probe(subject="NCCL push", module="learner.probes", calls={"nccl": {}}, fix=setup)
         found.append(nccl)
+    if config.weights.transport == "ipc" and local:
+        ipc = Probe(subject="IPC push", module="learner.probes", calls={"ipc": {}}, fix=setup)
+        found.append(ipc)
     session = Probe(
         subject="Ray",
         module="stepcoder_dist.launch.cluster.ray_probe",

@@ -30,8 +30,10 @@ def push_memory(config: RunConfig, shape: ModelShape) -> PushMemory:
     largest = model_shape.bytes_each(config) * shape.vocabulary * shape.hidden_size
     bucket = config.weights.bucket_mib * 2**20
     gathered = max(bucket, largest) if config.learner.zero_stage == 3 else 0  # noqa: PLR2004
-    if config.weights.transport != "nccl":
+    if config.weights.transport == "object_store":
         return PushMemory(sender=gathered, receiver=0)
+    if config.weights.transport == "ipc":  # one buffer, which the engine reads where it is
+        return PushMemory(sender=max(bucket, largest) + 2 * gathered, receiver=0)
     packed = _PACKED_BUFFERS * (bucket + largest)
     # a gathered bucket is copied before it is released
     return PushMemory(sender=packed + 2 * gathered, receiver=packed)

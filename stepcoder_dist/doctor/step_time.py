@@ -212,8 +212,10 @@ def _judge(config: RunConfig) -> float:
 
 def _push(config: RunConfig, shape: ModelShape, device: Gpu) -> float:
     size = model_shape.bytes_each(config) * model_shape.parameters(shape)
-    if config.weights.transport != "nccl":
+    if config.weights.transport == "object_store":
         return size / (OBJECT_STORE_GB_S * 1e9) + PUSH_FIXED_S
+    if config.weights.transport == "ipc":  # gathered by the ranks, then copied within each GPU
+        return size / device.link_bytes + 2 * size / device.memory_bytes + PUSH_FIXED_S
     apart = config.learner.ranks + config.actors.number > config.hardware.gpus_per_node
     between = config.hardware.network_gb_s * 1e9 if apart else device.link_bytes
     return size / device.link_bytes + size / min(between, device.link_bytes) + PUSH_FIXED_S

@@ -26,7 +26,7 @@ from actors.actor_pool import ActorPool
 from actors.pool_slot import WAKING, Place
 from actors.weight_receiver import State, WeightReceiver
 from learner.push.weight_buckets import pack, plan_buckets
-from stepcoder_dist.errors import RunError
+from stepcoder_dist.errors import RunError, WeightPushError
 from stepcoder_dist.launch.cluster import last_words
 from stepcoder_dist.records import Completion, WeightBucket
 
@@ -193,6 +193,27 @@ def test_memory_of_the_cache_comes_back_only_after_the_weights_are_whole() -> No
         "wake kv_cache",
         "reset cache",
         "version 1",
+    ]
+
+
+def test_a_push_over_ipc_needs_no_group_and_is_checked_as_any_other() -> None:
+    engine = RecordingEngine()
+    tested = receiver(engine, one_bucket(1))
+    tested.join_transfer({"packed": True})
+    tested.rest()
+    tested.start(1)
+    tested.receive({"names": ["weight"], "shapes": [[2, 2]]})
+    with pytest.raises(WeightPushError, match="sent twice"):
+        tested.receive({"names": ["weight"], "shapes": [[2, 2]]})
+    tested.receive({"names": ["bias"], "shapes": [[2]]})
+    tested.finish(1, 2)
+    assert tested.state is State.READY
+    assert engine.calls[:5] == [
+        "version 0",
+        "shutdown_weight_transfer_engine",
+        "init_weight_transfer_engine",
+        "sleep 2",
+        "wake weights",
     ]
 
 

@@ -409,6 +409,42 @@ def test_an_nccl_push_changes_what_the_actor_computes(
         runner.run(pool.close())
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA IPC needs a GPU")
+def test_an_ipc_push_changes_what_the_actor_on_the_same_gpu_computes(
+    runner: asyncio.Runner, tiny_checkpoint: Path
+) -> None:
+    from learner.push.ipc_publisher import IpcPublisher
+
+    shared = ProcessResources(num_gpus=0.5)
+    base = rollout_config(tiny_checkpoint)
+    parts = {
+        "colocate": True,
+        "actors": base.actors.model_copy(update={"resources": shared, "gpu_memory_share": 0.3}),
+        "learner": base.learner.model_copy(update={"resources": shared}),
+        "weights": base.weights.model_copy(update={"transport": "ipc"}),
+    }
+
+    @ray.remote(num_gpus=0.5)
+    def push(version: int, targets: Sequence[Any]) -> dict[str, np.ndarray]:
+        model = changed_model(tiny_checkpoint, seed=version).cuda()
+        IpcPublisher(model, 0, 1, BUCKET_BYTES).push(version, targets, 120)
+        return {name: p.detach().cpu().numpy() for name, p in model.named_parameters()}
+
+    pool = ActorPool(base.model_copy(update=parts), tiny_checkpoint)
+    pool._slots[0].name = "rollout-gpu"  # another pool of this session has rollout-0
+    try:
+        runner.run(pool.start())
+        for version in (1, 2):
+            runner.run(pool.rest())
+            (target,) = runner.run(pool.weight_targets())
+            weights = ray.get(push.remote(version, [target]))
+            model = reference_model(tiny_checkpoint, weights)
+            assert_computes_like(target, model, version, PROMPT)
+    finally:
+        runner.run(pool.close())
+
+
 async def collect(pool: ActorPool, requests: list[RolloutRequest]) -> list[Completion]:
     return [completion async for completion in pool.sample(requests)]
 

@@ -310,6 +310,15 @@ def test_a_push_over_nccl_needs_packed_buffers_on_both_sides() -> None:
     assert split.sender == packed + 2 * 2**20
 
 
+def test_a_push_over_ipc_needs_one_buffer_on_the_rank() -> None:
+    ipc = ["weights.transport=ipc", "weights.bucket_mib=1"]
+    push = push_memory.push_memory(load(RUNS / "one_gpu.toml", ipc), SMALL)
+    assert (push.sender, push.receiver) == (2**20, 0)
+    # at stage 3 a rank holds the bucket twice more: gathered, and its copy
+    split = load(RUNS / "one_gpu.toml", [*ipc, "learner.zero_stage=3"])
+    assert push_memory.push_memory(split, SMALL).sender == 3 * 2**20
+
+
 def test_a_push_through_the_object_store_needs_a_gathered_bucket_at_stage_3_only() -> None:
     whole = push_memory.push_memory(config(), SMALL)
     assert (whole.sender, whole.receiver) == (0, 0)

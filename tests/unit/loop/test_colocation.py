@@ -47,6 +47,23 @@ def test_what_cannot_share_a_gpu_is_refused_in_one_line(overrides: list[str], li
     assert "\n" not in str(refused.value)
 
 
+def test_pairs_on_gpus_push_within_them_unless_the_run_file_says_otherwise() -> None:
+    assert load(ONE_GPU).weights.transport == "ipc"
+    through_host = load(ONE_GPU, ['weights.transport="object_store"'])
+    assert through_host.weights.transport == "object_store"
+    on_cpus = [f"{pool}.resources.num_gpus=0" for pool in ("actors", "learner")]
+    assert load(ONE_GPU, on_cpus).weights.transport == "object_store"
+    with pytest.raises(ConfigError, match=r"ipc.* needs GPUs on both sides"):
+        load(ONE_GPU, [*on_cpus, 'weights.transport="ipc"'])
+
+
+def test_ipc_without_colocation_is_refused() -> None:
+    apart = ["actors.resources.num_gpus=1", "learner.resources.num_gpus=1", "colocate=false"]
+    assert load(ONE_GPU, apart).weights.transport == "object_store"
+    with pytest.raises(ConfigError, match=r"works within a GPU .*; set colocate = true"):
+        load(ONE_GPU, [*apart, 'weights.transport="ipc"'])
+
+
 def test_without_colocation_the_same_settings_are_taken_on_gpus_of_their_own() -> None:
     whole = ["actors.resources.num_gpus=1", "learner.resources.num_gpus=1"]
     config = load(ONE_GPU, [*whole, "colocate=false", "train.max_staleness=1", "actors.number=2"])
