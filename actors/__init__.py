@@ -5,6 +5,7 @@ file says. Open, in this order:
 
     actor_pool.py       what the loops hold: routes shares to actors
     slot_keeper.py        starts, watches, replaces and ends their processes
+    pool_resize.py        more or fewer of them, while a run lives
     pool_slot.py          the state of one of them
     rollout_actor.py    the Ray actor: a share in, completions out as they finish; its metrics
     vllm_sampler.py     what a share and an update mean to one engine

@@ -17,14 +17,19 @@ from ray.exceptions import RayActorError, RayError
 
 from actors.admission import Admission, capped
 from actors.checkpoint_folder import CheckpointFolder
+from actors.pool_resize import resize
 from actors.pool_slot import UP, WAKING, Slot
 from actors.rollout_actor import ActorStats
 from actors.slot_keeper import Refresh, SlotKeeper
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import AwaitsWeights, EngineLost, RunError, StepcoderError, last_line
 from stepcoder_dist.host import model_source
+from stepcoder_dist.pool_status import Member, PoolStatus
 from stepcoder_dist.ports import LastWords, Placement, anywhere, unheard
 from stepcoder_dist.records import Completion, RolloutRequest
+
+ANSWER_TIMEOUT_S = 5.0
+"""Seconds after which an actor that is asked for its statistics counts as silent."""
 
 
 class ActorPool:
@@ -49,6 +54,7 @@ class ActorPool:
             folder.check_context(config.model.max_tokens)
             folder.check_tensor_parallel(config.actors.tensor_parallel)
         self._config = config
+        self._wanted = config.actors.number
         self._slots = [Slot(f"rollout-{i}", i) for i in range(config.actors.number)]
         self._keeper = keeper(config, source.text, placement, last_words)
         self._admission = Admission(
@@ -76,7 +82,38 @@ class ActorPool:
 
     @property
     def width(self) -> int:
-        return len(self._slots)
+        return sum(slot.joined and not slot.leaving for slot in self._slots)
+
+    @property
+    def number(self) -> int:
+        return self.width
+
+    async def resize(self, number: int) -> None:
+        """See `ElasticPool.resize`. An actor that comes counts in `width` once it works.
+
+        One that goes takes no more shares. It has `actors.leave_timeout_s` for those that it has.
+        """
+        if number < 1:
+            raise ValueError(f"{number} rollout actors; a pool has at least one")
+        self._wanted = number
+        await resize(self._slots, self._keeper, number, self._config.actors.leave_timeout_s)
+
+    async def status(self) -> PoolStatus:
+        """Return how the pool is now; an actor that does not answer at once has no version."""
+        versions = {each.name: each.version for each in await self.stats()}
+        return PoolStatus(
+            wanted=self._wanted,
+            members=tuple(
+                Member(
+                    name=slot.name,
+                    state="leaving" if slot.leaving else slot.place.words,
+                    load=slot.load,
+                    version=versions.get(slot.name),
+                )
+                for slot in self._slots
+            ),
+            waiting=self._admission.waiting,
+        )
 
     async def weight_targets(self) -> Sequence[Any]:
         """Handles of the actors whose process is up. Those that start are brought up to date later.
@@ -88,7 +125,7 @@ class ActorPool:
             self._keeper.weights_were_pushed = True
             self._keeper.resting = False
             self._keeper.changed.notify_all()
-            return [slot.handle for slot in self._up()]
+            return [slot.handle for slot in self._up() if not slot.leaving]
 
     async def rest(self) -> None:
         """Have every engine release its memory. An actor that is lost is replaced afterwards.
@@ -122,11 +159,10 @@ class ActorPool:
         return [slot for slot in self._slots if slot.place in UP]
 
     async def stats(self) -> list[ActorStats]:
-        """Return the statistics of the actors whose process answers."""
-        answers = await asyncio.gather(
-            *(slot.handle.stats.remote() for slot in self._up()), return_exceptions=True
-        )
-        return [answer for answer in answers if isinstance(answer, ActorStats)]
+        """Return the statistics of the actors that answer within `ANSWER_TIMEOUT_S`."""
+        asked = [asyncio.ensure_future(slot.handle.stats.remote()) for slot in self._up()]
+        answered = (await asyncio.wait(asked, timeout=ANSWER_TIMEOUT_S))[0] if asked else set()
+        return [call.result() for call in asked if call in answered and not call.exception()]
 
     async def sample(self, share: Sequence[RolloutRequest]) -> AsyncIterator[Completion]:
         """Sample the share on a ready actor with room; yield completions as they finish.

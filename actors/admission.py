@@ -88,7 +88,7 @@ class Admission:
 
     def release(self, slot: Slot, samples: int) -> None:
         """Take samples off a slot's load: they ended or were given up."""
-        slot.load -= samples
+        slot.release(samples)
         self._fill(slot)
 
     def dispatch(self) -> None:
@@ -97,14 +97,14 @@ class Admission:
         if slots and all(slot.place is Place.FAILED for slot in slots):
             self._fail(not_started(slots))
             return
-        while ready := [slot for slot in slots if slot.place is Place.READY]:
+        while ready := [slot for slot in slots if slot.takes_work]:
             least = min(ready, key=lambda slot: slot.load)
             if not self._give(least):
                 return
 
     def _fill(self, slot: Slot) -> None:
         """Give a slot that has room again what is next."""
-        while slot.place is Place.READY and self._give(slot):
+        while slot.takes_work and self._give(slot):
             pass
 
     def _give(self, slot: Slot) -> bool:
@@ -120,7 +120,7 @@ class Admission:
 
     def _check_ready(self) -> None:
         slots = self._slots()
-        if not any(slot.place is Place.READY for slot in slots):
+        if not any(slot.takes_work for slot in slots):
             states = ", ".join(f"{slot.name} is {slot.place.name.lower()}" for slot in slots)
             raise RunError(f"no rollout actor became ready in {self._patience_s:.0f} s: {states}")
 

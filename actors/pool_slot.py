@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
@@ -17,6 +17,11 @@ class Place(Enum):
     AWAITING_WEIGHTS = auto()
     READY = auto()
     FAILED = auto()
+
+    @property
+    def words(self) -> str:
+        """The state for a reader."""
+        return self.name.lower().replace("_", " ")
 
 
 WAKING = (Place.STARTING, Place.REFRESHING)
@@ -44,3 +49,19 @@ class Slot:
     failure: str = ""
     words: str = ""
     """The last words of a process that did not start."""
+    joined: bool = False
+    """It was ready once: steps are cut into shares for it."""
+    leaving: bool = False
+    """It takes no more shares, and is ended when those that it has are done."""
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it is leaving and has no share left."""
+
+    @property
+    def takes_work(self) -> bool:
+        return self.place is Place.READY and not self.leaving
+
+    def release(self, samples: int) -> None:
+        """Count samples that are finished or given up."""
+        self.load -= samples
+        if self.leaving and not self.load:
+            self.idle.set()

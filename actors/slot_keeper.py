@@ -73,14 +73,23 @@ class SlotKeeper:
         self.settled: Callable[[], None] = lambda: None
         """Called when a slot has come to another place."""
 
-    async def bring_up_all(self, slots: Iterable[Slot]) -> None:
+    async def bring_up_all(self, slots: Sequence[Slot]) -> None:
         """Start new slots; raise `RunError` unless all are up within `start_timeout_s`."""
+        await self.bring_up(slots)
+        if any(slot.place is Place.FAILED for slot in slots):
+            raise not_started(slots)
+
+    async def bring_up(self, slots: Iterable[Slot]) -> None:
+        """Return when slots that nobody ends are ready or failed, starting those that are new.
+
+        A wait that is cancelled leaves them starting.
+        """
         new = list(slots)
         for slot in new:
-            slot.keeper = asyncio.create_task(self._bring_up(slot, attempts=1))
-        await asyncio.gather(*(slot.keeper for slot in new if slot.keeper))
-        if any(slot.place is Place.FAILED for slot in new):
-            raise not_started(new)
+            if slot.keeper is None:
+                slot.keeper = asyncio.create_task(self._bring_up(slot, attempts=1))
+        if keepers := {slot.keeper for slot in new if slot.keeper}:
+            await asyncio.wait(keepers)
 
     async def end_all(self, slots: Iterable[Slot]) -> None:
         """End the slots' processes, and what keeps them."""
@@ -95,7 +104,7 @@ class SlotKeeper:
 
     def repair(self, slot: Slot, handle: Any, error: Exception) -> None:
         """Take the actor out of the pool until it is repaired; the first who notices does it."""
-        if slot.handle is not handle or slot.place is not Place.READY:
+        if slot.handle is not handle or slot.place is not Place.READY or slot.leaving:
             return
         lost = not isinstance(error, AwaitsWeights)
         slot.place = Place.LOST if lost else Place.AWAITING_WEIGHTS
@@ -133,6 +142,7 @@ class SlotKeeper:
                 failure = last_line(error)
                 slot.words = await self.lost.words(slot.name, error)
             else:
+                slot.joined = True
                 await self._settle(slot, Place.READY)
                 slot.watcher = asyncio.create_task(self._watch(slot, slot.handle))
                 return

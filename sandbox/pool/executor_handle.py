@@ -52,6 +52,15 @@ class ExecutorHandle:
     def up(self) -> bool:
         return self._ready is not None and self._ready.done()
 
+    @property
+    def state(self) -> str:
+        """The state for a reader."""
+        if self.leaving:
+            return "leaving"
+        if self._ready is None:
+            return "lost"  # the next program starts another process
+        return "ready" if self._ready.done() else "starting"
+
     async def choose(self) -> NodeBackend:
         """Start the process and have it look at its node.
 

@@ -24,6 +24,7 @@ from sandbox.pool.pool_metrics import ProgramMetrics
 from sandbox.pool.suite_store import SuiteStore
 from stepcoder_dist.config import Backend, RunConfig
 from stepcoder_dist.errors import CheckerFault, ConfigError, SandboxFault, last_line
+from stepcoder_dist.pool_status import Member, PoolStatus
 from stepcoder_dist.ports import LastWords, unheard
 from stepcoder_dist.records import TestSuite, Verdict
 
@@ -35,6 +36,7 @@ class ExecutorPool:
         self._last_words = last_words
         self._config = config.sandbox
         self._backend: Backend | None = None
+        self._wanted = config.sandbox.number
         self._named = 0
         self._chosen: list[ExecutorHandle] = []
         """Their processes are up and have looked at their nodes; they have no containers yet."""
@@ -75,18 +77,26 @@ class ExecutorPool:
         new, self._chosen = self._chosen or self._made(self._config.number), []
         await self._grow(new)
 
+    @property
+    def number(self) -> int:
+        """How many executors work."""
+        return sum(executor.up and not executor.leaving for executor in self._executors)
+
     async def resize(self, number: int) -> None:
         """Have so many executors; return when those that come are up and those that go are gone.
 
         No program is lost or judged twice: an executor that goes answers what it has first.
-        Raises `SandboxFault` when a new one cannot be brought up; then the others stay.
+        Raises `SandboxFault` when a new one cannot be brought up; then the others stay. The last
+        call counts: it takes executors away that an earlier one is starting.
         """
         if number < 1:
             raise ValueError(f"{number} executors; a pool has at least one")
+        self._wanted = number
         staying = [e for e in self._executors if not e.leaving]
         if number > len(staying):
             await self._grow(self._made(number - len(staying)))
         else:
+            staying.reverse()  # of equals the last to come goes first
             staying.sort(key=lambda e: e.load)
             await asyncio.gather(*(self._leave(e) for e in staying[: len(staying) - number]))
 
@@ -165,15 +175,19 @@ class ExecutorPool:
         self._executors += new
         starting = (executor.start(self.backend) for executor in new)
         started = await asyncio.gather(*starting, return_exceptions=True)
-        fault = next((e for e in started if isinstance(e, BaseException)), None)
+        staying = [executor for executor in new if not executor.leaving]
+        ends = (end for e, end in zip(new, started, strict=True) if not e.leaving)
+        fault = next((end for end in ends if isinstance(end, BaseException)), None)
         if fault is not None:
-            await asyncio.gather(*(executor.end() for executor in new))
-            self._executors = [e for e in self._executors if e not in new]
+            await asyncio.gather(*(executor.end() for executor in staying))
+            self._executors = [e for e in self._executors if e not in staying]
             raise fault
-        for executor in new:
-            executor.seats = 0 if executor.leaving else self._config.containers
+        for executor in staying:
+            executor.seats = self._config.containers
             for _ in range(executor.seats):
                 self._queue.add(executor)
+        if len(staying) < len(new):
+            raise SandboxFault("a later command took executors away that were starting")
 
     async def _leave(self, executor: ExecutorHandle) -> None:
         executor.leaving = True
@@ -182,7 +196,7 @@ class ExecutorPool:
         if executor.seats:  # a program may have been given one and not know of it yet
             await executor.idle.wait()
         await executor.end()
-        self._executors.remove(executor)
+        self._executors = [e for e in self._executors if e is not executor]
         self._show()
 
     def _show(self) -> None:
@@ -190,6 +204,17 @@ class ExecutorPool:
             waiting=self._queue.waiting,
             in_flight=self._queue.running,
             executors=len(self._executors),
+        )
+
+    async def status(self) -> PoolStatus:
+        """Return how the pool is now."""
+        return PoolStatus(
+            wanted=self._wanted,
+            members=tuple(
+                Member(name=executor.name, state=executor.state, load=executor.load)
+                for executor in self._executors
+            ),
+            waiting=self._queue.waiting,
         )
 
     async def stats(self) -> dict[str, float]:

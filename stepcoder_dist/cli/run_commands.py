@@ -1,4 +1,4 @@
-"""The commands about a run that exists: `ledger`."""
+"""The commands about a run that exists: `ledger`, and of a live one `scale` and `status`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,17 @@ import typer
 from stepcoder_dist.cli.written import path_of
 
 app = typer.Typer()
+
+RunName = Annotated[
+    str,
+    typer.Option("--run", metavar="NAME", help="A run's folder name; needed where several live."),
+]
+Address = Annotated[
+    str,
+    typer.Option(
+        metavar="HOST:PORT", help="Of the Ray cluster. Default: RAY_ADDRESS, or this machine's."
+    ),
+]
 
 
 @app.command()
@@ -26,3 +37,48 @@ def ledger(
         typer.echo(line)
     if not report.balances:
         raise typer.Exit(1)
+
+
+@app.command()
+def scale(
+    *,
+    rollouts: Annotated[
+        int | None, typer.Option(metavar="N", help="So many rollout actors.")
+    ] = None,
+    sandboxes: Annotated[
+        int | None, typer.Option(metavar="M", help="So many sandbox executors.")
+    ] = None,
+    run: RunName = "",
+    address: Address = "",
+    wait_for_nodes: Annotated[
+        bool,
+        typer.Option("--wait-for-nodes", help="Ray's autoscaler adds nodes that are not there."),
+    ] = False,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", min=1, metavar="SECONDS", help="How long to wait.")
+    ] = 900.0,
+) -> None:
+    """Resize the pools of a live run, from another shell or machine."""
+    from stepcoder_dist.launch.control import commands
+
+    commands.scale(
+        run=run,
+        rollouts=rollouts,
+        sandboxes=sandboxes,
+        address=address,
+        wait_for_nodes=wait_for_nodes,
+        timeout_s=timeout_s,
+    )
+
+
+@app.command()
+def status(
+    *,
+    run: RunName = "",
+    address: Address = "",
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Show the pools, the queues, the step and the bottleneck of a live run."""
+    from stepcoder_dist.launch.control import commands
+
+    commands.status(run=run, address=address, as_json=as_json)

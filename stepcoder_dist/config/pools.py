@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -41,13 +41,46 @@ class ProcessResources(Section):
         }
 
 
-class ActorsConfig(Section):
+class Elastic(Section):
+    """How far a pool may be resized while a run lives, and whether it does so by itself."""
+
+    number: Positive = 1
+    min: Annotated[Positive, NOTHING] = 1
+    """`stepcoder scale` and `autoscale` leave at least so many."""
+    max: Annotated[Positive | None, NOTHING] = None
+    """They make it at most so many. Unset: `scale` has no bound but the cluster. A run with a Ray
+    of its own has room for so many."""
+    autoscale: Annotated[bool, NOTHING] = False
+    """Resize the pool by itself, between `min` and `max` (docs/cluster.md): it grows while
+    programs wait for containers and engines for them, and shrinks while containers are idle."""
+
+    @property
+    def most(self) -> int:
+        """How many the pool may have, as far as the run file says so."""
+        return self.max or self.number
+
+    @model_validator(mode="after")
+    def _bounds_fit(self) -> Self:
+        if self.autoscale and self.max is None:
+            raise ValueError("autoscale = true needs max: how far the pool may grow")
+        if not self.min <= self.number <= self.most:
+            bounds = f"min = {self.min}" + ("" if self.max is None else f" and max = {self.max}")
+            raise ValueError(
+                f"number = {self.number} is not within {bounds}; the pool starts with number"
+            )
+        return self
+
+
+class ActorsConfig(Elastic):
     """The rollout pool."""
 
     # which sequences are decoded together decides in which order vLLM sums
     counts: ClassVar[Counts] = Counts(train=BITS, sft=NO, evaluation=BITS)
 
-    number: Positive = 1
+    autoscale: Annotated[bool, Counts(train=BITS, sft=NO, evaluation=NO)] = False
+    """Resize the pool by itself, between `min` and `max` (docs/cluster.md): it grows while the
+    learner waits for samples, and shrinks while engines wait for the learner. Needs
+    `train.max_staleness` of 1 or more."""
     resources: ProcessResources = ProcessResources()
     tensor_parallel: Positive = 1
     kv_cache_gib: PositiveFloat = 1.0
@@ -64,6 +97,9 @@ class ActorsConfig(Section):
     `{ enforce_eager = true, kv_cache_dtype = "fp8" }`. An argument that the installed vLLM does not
     know is refused when the actors start."""
     start_timeout_s: Annotated[PositiveFloat, NOTHING] = 300
+    leave_timeout_s: Annotated[PositiveFloat, NOTHING] = 300
+    """Seconds in which an actor that `stepcoder scale` takes away finishes what it decodes. What is
+    left then is sampled elsewhere."""
 
     @model_validator(mode="after")
     def _gpus_fit(self) -> ActorsConfig:
@@ -80,7 +116,7 @@ class ActorsConfig(Section):
         return self
 
 
-class SandboxConfig(Section):
+class SandboxConfig(Elastic):
     """The pool of executors, each owning some warm containers."""
 
     counts: ClassVar[Counts] = TRAIN_AND_EVALUATION

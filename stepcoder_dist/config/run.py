@@ -86,6 +86,12 @@ class RunConfig(Section):
                 f"sampling.max_new_tokens = {self.sampling.max_new_tokens} leaves no room for a "
                 f"prompt in model.max_tokens = {self.model.max_tokens}; lower it"
             )
+        if self.actors.autoscale and self.train.max_staleness == 0:
+            raise ValueError(
+                "actors.autoscale = true follows who waits for whom, and with train.max_staleness "
+                "= 0 rollout actors and learner take turns; set it to 1 or more, or scale by hand "
+                "(`stepcoder scale`)"
+            )
         for pool in ("actors", "learner"):
             gpus = getattr(self, pool).resources.num_gpus
             if self.weights.transport != "object_store" and gpus == 0:

@@ -62,7 +62,12 @@ class Phase:
         self._bar.update(self._task, advance=units, status=self._status)
         after = self._done * self._lines // max(self._total, 1)
         if not self._console.is_terminal and after > before and self._done < self._total:
-            self._console.print(f"{self._title}: {self._done}/{self._total} {self._status}")
+            line = f"{self._title}: {self._done}/{self._total} {self._status}"
+            self._console.print(line, soft_wrap=True)
+
+    def note(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(line, highlight=False, soft_wrap=True)
 
     def __exit__(
         self,
@@ -77,4 +82,5 @@ class Phase:
             f"{mark} {self._title:<10} {self._done}/{self._total} in {seconds:.0f} s  "
             f"{self._status}",
             highlight=False,
+            soft_wrap=True,
         )

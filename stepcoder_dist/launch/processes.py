@@ -60,7 +60,7 @@ async def open_pools(
     )
     try:
         await asyncio.gather(sandbox.start(), sampler.start())
-        yield Pools(sampler, sandbox)
+        yield Pools(sampler, sandbox, rollouts=sampler, executors=sandbox)
     finally:
         await sampler.close()
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
+from functools import partial
 
 from stepcoder_dist import report
 from stepcoder_dist.config import RunConfig
@@ -11,10 +12,13 @@ from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
 from stepcoder_dist.host.interruption import StopRequest, run_until_done
 from stepcoder_dist.launch.cluster.ray_metrics import RayMetrics
 from stepcoder_dist.launch.cluster.ray_session import ray_session
+from stepcoder_dist.launch.control.answers import RunControl
+from stepcoder_dist.launch.control.autoscaler import Autoscaler
+from stepcoder_dist.launch.control.channel import answering
 from stepcoder_dist.launch.evaluate import evaluate_in
 from stepcoder_dist.launch.processes import console, open_learner, open_pools, open_sandbox
 from stepcoder_dist.launch.warm_start import warm_start, warm_start_from
-from stepcoder_dist.loop.run import nothing
+from stepcoder_dist.loop.run import LastStep, Run, nothing
 from stepcoder_dist.records import Problem, WeightVersion
 from stepcoder_dist.run import session
 from stepcoder_dist.run.digests import sources
@@ -155,12 +159,34 @@ async def train_in(
 
             run.between_steps = HeldoutScores(config, folder, live, ask, console).after_step
         try:
-            await session.train(run, folder, sinks, console)
+            async with _elastic(run, folder, pools) as after_step:
+                await session.train(run, folder, sinks, console, after_step=after_step)
             if then is not None:
                 await then()
         finally:
             for sink in sinks:
                 sink.close()
+
+
+@asynccontextmanager
+async def _elastic(
+    run: Run, folder: RunFolder, pools: Pools
+) -> AsyncIterator[Callable[[LastStep], None]]:
+    """Answer `stepcoder scale` and `status` while the run trains; resize what is to be autoscaled.
+
+    Yields what has to hear of every step.
+    """
+    if pools.rollouts is None or pools.executors is None:
+        yield session.ignored
+        return
+    sizable = {"rollouts": pools.rollouts, "sandboxes": pools.executors}
+    control = RunControl(run, folder.path, sizable)
+    note = partial(console.print, highlight=False, soft_wrap=True)
+    async with (
+        answering(folder.path.name, control.answer),
+        Autoscaler.opened(run.config, control, run.sizes, note) as scaler,
+    ):
+        yield scaler.after_step
 
 
 def _known_text(config: RunConfig, writer: PromptWriter, problems: Sequence[Problem]) -> list[int]:

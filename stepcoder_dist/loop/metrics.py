@@ -58,12 +58,18 @@ METRICS: dict[str, str] = {
     "checkpoint_write_s": "seconds from copy to disk, in the first row after a checkpoint is there",
     **{f"seconds/{phase}": f"wall-clock seconds of {phase}" for phase in PHASES},
     **{f"share/{phase}": f"share of the step spent in {phase}" for phase in PHASES},
+    "waits/learner_waits_for_rollouts": "seconds in which engines decoded and no rank worked",
+    "waits/learner_waits_for_sandbox": "seconds in which only the sandbox worked",
+    "waits/rollouts_wait_for_sandbox": "seconds in which programs ran and no engine decoded",
+    "waits/rollouts_wait_for_learner": "seconds in which only the learner stepped",
+    "waits/rollouts_wait_for_push": "the same, while weights were sent",
+    "waits/rollouts_wait_for_checkpoint": "the same, while a checkpoint was written",
 }
 
 WALL_CLOCK = frozenset(
     name
     for name in METRICS
-    if name.startswith(("seconds/", "share/", "sandbox_ms/"))
+    if name.startswith(("seconds/", "share/", "waits/", "sandbox_ms/"))
     or name in ("step_s", "tokens_per_s", "learner_tokens_per_s", "checkpoint_write_s")
 )
 """Figures that are measured with a clock.

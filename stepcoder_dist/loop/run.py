@@ -8,9 +8,12 @@ from typing import Any
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.host.interruption import StopRequest
+from stepcoder_dist.loop.bottleneck import Bottleneck, Sizes
 from stepcoder_dist.loop.planner import Planner
 from stepcoder_dist.loop.sample_book import SampleBook
+from stepcoder_dist.loop.stage_clock import StageClock, StageSeconds
 from stepcoder_dist.method.curriculum import Curriculum
+from stepcoder_dist.pool_status import ElasticPool
 from stepcoder_dist.ports import Learner, Sampler, Sandbox
 from stepcoder_dist.records import Problem, WeightVersion
 from stepcoder_dist.text.program import PromptWriter
@@ -35,6 +38,15 @@ async def nothing(_version: WeightVersion) -> None:
     """Do nothing between two steps."""
 
 
+@dataclass(frozen=True, slots=True)
+class LastStep:
+    """What was measured of a step."""
+
+    version: WeightVersion
+    seconds: StageSeconds
+    bottleneck: Bottleneck
+
+
 @dataclass(slots=True)
 class Run:
     """The parts of one run, which both loops see. `run/session.py` joins them."""
@@ -54,6 +66,12 @@ class Run:
     """Awaited with the version that the actors hold: before the first step, and when a step is
     recorded, before the actors are asked for the next. Its time is not part of the step's. A
     request to stop cancels it."""
+    stages: StageClock = field(default_factory=StageClock)
+    """Measures who waits for whom."""
+    executors: ElasticPool | None = None
+    """The sandbox's executors, where they can be counted."""
+    last_step: LastStep | None = None
+    """What was measured of the step that was recorded last."""
     book: SampleBook = field(init=False)
 
     def __post_init__(self) -> None:
@@ -62,6 +80,16 @@ class Run:
             capacity=self.config.learner.samples_per_step * (staleness + 1),
             max_staleness=staleness,
             samples_per_group=self.config.sampling.samples_per_problem,
+        )
+
+    def sizes(self) -> Sizes:
+        """Return how large the pools are now."""
+        sandbox = self.config.sandbox
+        return Sizes(
+            rollouts=max(self.sampler.width, 1),
+            executors=max(self.executors.number, 1) if self.executors else sandbox.number,
+            containers=sandbox.containers,
+            max_staleness=self.config.train.max_staleness,
         )
 
     def state(self) -> dict[str, Any]:

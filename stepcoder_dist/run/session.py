@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -21,10 +21,18 @@ from stepcoder_dist.evaluation.table import status
 from stepcoder_dist.host.console import Phase
 from stepcoder_dist.host.interruption import StopRequest
 from stepcoder_dist.loop import pipeline
+from stepcoder_dist.loop.bottleneck import bottleneck
 from stepcoder_dist.loop.judged_sample import JudgedSample
 from stepcoder_dist.loop.planner import Planner
-from stepcoder_dist.loop.run import STATE_KEYS, Run
+from stepcoder_dist.loop.run import STATE_KEYS, LastStep, Run
+from stepcoder_dist.loop.stage_clock import (
+    StageClock,
+    timed_learner,
+    timed_sampler,
+    timed_sandbox,
+)
 from stepcoder_dist.method.curriculum import Curriculum
+from stepcoder_dist.pool_status import ElasticPool
 from stepcoder_dist.ports import Learner as LearnerPort, Sampler, Sandbox
 from stepcoder_dist.records import Problem, WeightVersion
 from stepcoder_dist.run import ledger, resumption
@@ -41,10 +49,27 @@ class Pools:
 
     sampler: Sampler
     sandbox: Sandbox
+    rollouts: ElasticPool | None = None
+    """The sampler, where its processes can be counted and resized."""
+    executors: ElasticPool | None = None
+    """The same of the sandbox."""
 
 
-async def train(run: Run, folder: RunFolder, sinks: Sequence[MetricSink], console: Console) -> None:
+def ignored(_step: LastStep) -> None:
+    """Do nothing with what was measured of a step."""
+
+
+async def train(
+    run: Run,
+    folder: RunFolder,
+    sinks: Sequence[MetricSink],
+    console: Console,
+    *,
+    after_step: Callable[[LastStep], None] = ignored,
+) -> None:
     """Train to the last step; metrics, samples and checkpoints go to the folder and the sinks.
+
+    `after_step` gets what was measured of every step.
 
     Raises `Interrupted` when the run was asked to stop, after a checkpoint of its last step.
     """
@@ -68,7 +93,8 @@ async def train(run: Run, folder: RunFolder, sinks: Sequence[MetricSink], consol
     await run.between_steps(run.book.version)
     left = run.config.train.steps - run.book.version
     with Phase(console, "RL", left, lines=left) as phase, run.stop.heed(announce):
-        records = _Records(run, folder, sinks, phase)
+        records = _Records(run, folder, sinks, phase, after_step)
+        run.stages.take()  # a step's seconds begin with the loops
         try:
             await pipeline.run_loops(run, records)
             await records.settle()
@@ -96,12 +122,18 @@ class _Records:
     """
 
     def __init__(
-        self, run: Run, folder: RunFolder, sinks: Sequence[MetricSink], phase: Phase
+        self,
+        run: Run,
+        folder: RunFolder,
+        sinks: Sequence[MetricSink],
+        phase: Phase,
+        after_step: Callable[[LastStep], None],
     ) -> None:
         self._run = run
         self._folder = folder
         self._sinks = sinks
         self._phase = phase
+        self._after_step = after_step
         self._state = run.state()
         self._write: asyncio.Task[None] | None = None
         """Writes a checkpoint, and makes it visible when the rows of its step are there."""
@@ -160,6 +192,8 @@ class _Records:
 
     def commit(self, figures: dict[str, float], batch: Sequence[JudgedSample]) -> None:
         step = int(figures["step"])
+        last = self._measured(step)
+        figures = figures | last.seconds.figures()
         if self._write_s is not None:
             figures, self._write_s = figures | {"checkpoint_write_s": self._write_s}, None
         for sink in self._sinks:
@@ -167,9 +201,21 @@ class _Records:
         self._folder.append_samples(step, batch)
         self._ledger.write(step)
         self._rows.set()
-        self._phase.advance(status(figures))
+        self._phase.advance(f"{status(figures)}  {last.bottleneck.short}")
         if self._write is not None and self._write.done():
             self._write.result()  # a checkpoint that cannot be written ends the run now
+        self._after_step(last)
+
+    def _measured(self, step: WeightVersion) -> LastStep:
+        """Take the step's seconds; say what held it up where that is another stage than before."""
+        run, before = self._run, self._run.last_step
+        seconds = run.stages.take()
+        found = bottleneck(seconds, run.sizes())
+        run.last_step = LastStep(step, seconds, found)
+        logger.info("step %d: %s", step, found.text)
+        if found.stage and (before is None or before.bottleneck.stage != found.stage):
+            self._phase.note(f"step {step}: {found.text}")
+        return run.last_step
 
     async def keep_last_step(self) -> str:
         """Write the last finished step's checkpoint if it has none; return a line for the user."""
@@ -225,15 +271,18 @@ def compose(
         problems_per_step=config.problems_per_step,
         samples_per_problem=config.sampling.samples_per_problem,
     )
+    stages = StageClock()
     return Run(
         config=config,
         problems={problem.problem_id: problem for problem in problems},
         curriculum=curriculum,
         planner=planner,
         writer=writer,
-        sampler=pools.sampler,
-        sandbox=pools.sandbox,
-        learner=learner,
+        sampler=timed_sampler(pools.sampler, stages),
+        sandbox=timed_sandbox(pools.sandbox, stages),
+        learner=timed_learner(learner, stages),
+        stages=stages,
+        executors=pools.executors,
         sources=sources or {},
         stop=stop or StopRequest(),
     )

@@ -106,6 +106,21 @@ class Head:
             f"--runtime-env-json={variables}", "--", *entrypoint,
         )  # fmt: skip
 
+    def stepcoder(self, *arguments: str, code: int = 0) -> str:
+        """One `stepcoder` command from another shell of the head's machine; its output."""
+        done = subprocess.run(
+            ["stepcoder", *arguments],
+            env=self.environment | {"RAY_ADDRESS": self.cluster},
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == code, done.stdout[-4000:]
+        return done.stdout
+
     def follow(self, name: str) -> subprocess.Popen[str]:
         """`ray job logs --follow`: ends with the job."""
         return subprocess.Popen(

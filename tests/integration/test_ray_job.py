@@ -10,6 +10,8 @@ import pytest
 from commands import DEMO, REPOSITORY, SMALL, processes_of_session, sets, shared_memory
 from ray_head import Head
 
+from stepcoder_dist.run import ledger_report
+
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.vllm,
@@ -18,7 +20,11 @@ pytestmark = [
 ]
 
 RUN_FILE = str(DEMO.relative_to(REPOSITORY))
-SETTINGS = SMALL | {"sandbox.backend": "process", "train.steps": 10_000}
+SETTINGS = SMALL | {
+    "sandbox.backend": "process",
+    "sandbox.resources": "{num_cpus=0.05}",  # room for a third rollout actor on two CPUs
+    "train.steps": 10_000,
+}
 
 WHICH_TREE = """
 import json, os, pathlib, ray, actors, stepcoder_dist
@@ -102,6 +108,8 @@ def test_a_job_is_watched_stopped_with_a_checkpoint_and_resumed(head: Head):
     assert f"runs are kept in {runs}" in seen
     assert "warning: run_dir" not in seen
 
+    scaled_by_hand(head)
+
     assert "was stopped" in head.ray("job", "stop", "train")
     rest, _ = log.communicate(timeout=300)
     seen += rest
@@ -121,8 +129,33 @@ def test_a_job_is_watched_stopped_with_a_checkpoint_and_resumed(head: Head):
     assert check_rows(runs / "demo") == steps + 1
 
 
+def scaled_by_hand(head: Head) -> None:
+    """Another shell grows both pools, and shrinks one; it sees how they are."""
+    said = head.stepcoder("scale", "--rollouts", "3", "--sandboxes", "3")
+    assert "run demo: 2 → 3 rollouts\nrun demo: 2 → 3 sandboxes\n" in said
+    status = status_of(head)
+    assert status == {"rollouts": ["ready"] * 3, "sandboxes": ["ready"] * 3}
+    assert "run demo: 3 → 1 rollouts" in head.stepcoder("scale", "--rollouts", "1")
+    said = head.stepcoder("scale", "--run", "demo", "--rollouts", "50", code=1)
+    assert "50 rollouts and 3 sandboxes take, with the learner, " in said
+    assert "no run other is live" in head.stepcoder("status", "--run", "other", code=2)
+    assert status_of(head) == {"rollouts": ["ready"], "sandboxes": ["ready"] * 3}
+    assert "rollouts: 1 wanted; 1 ready; " in head.stepcoder("status")
+
+
+def status_of(head: Head) -> dict[str, list[str]]:
+    """The states of each pool's processes; the actors have the weights of the last steps."""
+    status = json.loads(head.stepcoder("status", "--json"))
+    versions = [member["version"] for member in status["pools"]["rollouts"]["members"]]
+    assert all(status["step"] - 1 <= version <= status["step"] + 1 for version in versions)
+    assert status["last_step"]["bottleneck"]["text"]
+    return {name: [m["state"] for m in pool["members"]] for name, pool in status["pools"].items()}
+
+
 def check_rows(run: Path) -> int:
-    """The rows end where the newest checkpoint does; return its step."""
+    """The rows end where the newest checkpoint does, and the ledger balances; return the step."""
+    account = ledger_report.report(run)
+    assert account.balances, account.lines
     rows = (run / "metrics.jsonl").read_text().splitlines()
     steps = [json.loads(row)["step"] for row in rows]
     assert steps == list(range(1, len(steps) + 1))

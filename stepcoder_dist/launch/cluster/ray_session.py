@@ -21,9 +21,9 @@ from stepcoder_dist.run.reservations import demand
 def ray_session(config: RunConfig, *, learner: bool = True, pools: bool = True) -> Iterator[None]:
     """Connect to the cluster that `RAY_ADDRESS` names, or start a Ray of this run's own.
 
-    A Ray of its own reserves as many CPUs as the run file asks for, also where the machine has
-    fewer: there the reservations are names, not cores. Raises `ConfigError` when a cluster lacks
-    what the run file asks for.
+    A Ray of its own reserves as many CPUs as the run file asks for with pools of their `max`, also
+    where the machine has fewer: there the reservations are names, not cores. Raises `ConfigError`
+    when a cluster lacks what the run file asks for.
     """
     import ray
 
@@ -38,15 +38,16 @@ def ray_session(config: RunConfig, *, learner: bool = True, pools: bool = True) 
     if address := os.environ.get("RAY_ADDRESS"):
         check_answers(address)
     else:
-        custom = {name: amount for name, amount in needed.items() if name not in ("CPU", "GPU")}
+        most = demand(config, learner=learner, pools=pools, grown=True)
+        custom = {name: amount for name, amount in most.items() if name not in ("CPU", "GPU")}
         common |= {
             "address": "local",
-            "num_cpus": max(int(-(-needed.get("CPU", 0) // 1)), os.cpu_count() or 1),
+            "num_cpus": max(int(-(-most.get("CPU", 0) // 1)), os.cpu_count() or 1),
             "resources": custom,
             "include_dashboard": config.dashboard,
         }
     try:
-        _connect(common)
+        connect(common)
         check_size(needed, ray.cluster_resources())
         if needed.get("GPU"):
             gpu_nodes.refuse_old_drivers()
@@ -57,7 +58,8 @@ def ray_session(config: RunConfig, *, learner: bool = True, pools: bool = True) 
         scratch.sweep()
 
 
-def _connect(options: Mapping[str, Any]) -> None:
+def connect(options: Mapping[str, Any]) -> None:
+    """Call `ray.init`. Raises `ConfigError` where the cluster refuses this client."""
     import ray
     from ray.exceptions import AuthenticationError
 
@@ -74,7 +76,7 @@ def _connect(options: Mapping[str, Any]) -> None:
         interruption.take_back()
 
 
-def check_answers(address: str) -> None:
+def check_answers(address: str, given_as: str = "RAY_ADDRESS") -> None:
     """Raise `ConfigError` where nothing listens; Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if "/" in address or not port.isdecimal():
@@ -83,7 +85,7 @@ def check_answers(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, OverflowError) as error:
         raise ConfigError(
-            f"RAY_ADDRESS = {address}: no Ray cluster answers there ({error}); start one "
+            f"{given_as} = {address}: no Ray cluster answers there ({error}); start one "
             "(`ray start --head`), or unset it for a Ray of the run's own"
         ) from None
 

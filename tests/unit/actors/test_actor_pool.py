@@ -39,6 +39,7 @@ class InProcessActor:
         if whole:
             self._whole.set()
         self.rest = Remote(self._rest)
+        self.stats = Remote(self._stats)
         self.until_the_end = Remote(self._until_the_end)
         self.wait_until_complete = Remote(self._wait_until_complete)
 
@@ -53,6 +54,9 @@ class InProcessActor:
         self._check()
         self.diary.append("rest")
         self._whole.clear()
+
+    async def _stats(self) -> None:
+        raise ActorDiedError  # the pool's status does without
 
     async def _until_the_end(self) -> None:
         await self._died.wait()

@@ -141,6 +141,10 @@ def test_every_shipped_run_file_loads(path: Path) -> None:
         ("learner.deepspeed.gradient_clipping=2", "learner.deepspeed.gradient_clipping = 2 is decided by learner.max_grad_norm; leave it out"),
         ("learner.deepspeed.zero_optimization.stage=1", "learner.deepspeed.zero_optimization.stage = 1 is decided by learner.zero_stage; leave it out"),
         ("learner.resources.num_gpus=2", "learner.resources.num_gpus = 2 of a learner rank, which computes on one GPU; set it to 1 and raise ranks"),
+        ("sandbox.autoscale=true", "sandbox.autoscale = true needs max: how far the pool may grow"),
+        ("sandbox.min=3", "sandbox.number = 1 is not within min = 3; the pool starts with number"),
+        ("actors={number=4,max=2}", "actors.number = 4 is not within min = 1 and max = 2; the pool starts with number"),
+        ("actors={autoscale=true,max=2}", "actors.autoscale = true follows who waits for whom, and with train.max_staleness = 0 rollout actors and learner take turns; set it to 1 or more, or scale by hand (`stepcoder scale`)"),
         ("learner.resources.num_gpus=0.5", "learner.resources.num_gpus = 0.5 shares a GPU with other processes; set colocate = true, or reserve entire GPUs"),
         ("sampling.samples_per_problem=7", "sampling.samples_per_problem = 7 does not divide learner.samples_per_step = 64; use 4 or 8"),
         # parts that do not fit together

@@ -73,6 +73,9 @@ sampling.temperature           yes   no    no
 sampling.top_p                 yes   no    no
 sampling.max_new_tokens        yes   no    yes
 actors.number                  bits  no    bits
+actors.min                     no    no    no
+actors.max                     no    no    no
+actors.autoscale               bits  no    no
 actors.tensor_parallel         bits  no    bits
 actors.kv_cache_gib            bits  no    bits
 actors.gpu_memory_share        bits  no    bits
@@ -80,10 +83,14 @@ actors.max_batch               bits  no    bits
 actors.max_in_flight           no    no    no
 actors.engine_args             bits  no    yes
 actors.start_timeout_s         no    no    no
+actors.leave_timeout_s         no    no    no
 actors.resources.num_cpus      no    no    no
 actors.resources.num_gpus      no    no    no
 actors.resources.custom        no    no    no
 sandbox.number                 no    no    no
+sandbox.min                    no    no    no
+sandbox.max                    no    no    no
+sandbox.autoscale              no    no    no
 sandbox.backend                no    no    no
 sandbox.image                  no    no    no
 sandbox.packages               no    no    no

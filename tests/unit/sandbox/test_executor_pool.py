@@ -189,6 +189,27 @@ def test_an_executor_that_goes_waits_for_programs_that_were_just_given_a_seat(po
     asyncio.run(run())
 
 
+def test_the_last_resize_counts_also_while_an_earlier_one_starts_executors(pool: ExecutorPool):
+    async def run() -> None:
+        await pool.start()
+        Actor.never_placed = True
+        growing = asyncio.ensure_future(pool.resize(4))
+        for _ in range(5):  # the starts begin
+            await asyncio.sleep(0)
+        status = await pool.status()
+        assert (status.wanted, status.count("ready"), status.count("starting")) == (4, 2, 2)
+        await pool.resize(1)
+        with pytest.raises(SandboxFault, match="a later command took executors away"):
+            await growing
+        status = await pool.status()
+        assert [(each.name, each.state) for each in status.members] == [("sandbox-0", "ready")]
+        assert (status.wanted, pool.number) == (1, 1)
+        assert (await pool.judge("", SUITE, problem_id="double")).outcome is Outcome.PASSED
+        await pool.close()
+
+    asyncio.run(run())
+
+
 def test_a_cancelled_program_gives_its_seat_back_to_one_that_is_going(pool: ExecutorPool):
     async def run() -> None:
         await pool.start()

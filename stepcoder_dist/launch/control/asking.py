@@ -1,0 +1,92 @@
+"""The side of the one who asks: find a run in a cluster, ask it, from any machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from stepcoder_dist.errors import ConfigError, RunError
+from stepcoder_dist.launch.cluster.ray_session import check_answers, connect
+from stepcoder_dist.launch.control.channel import NAMESPACE, Answer, Question
+
+
+def ask(question: Question, *, run: str, address: str, timeout_s: float) -> tuple[str, Answer]:
+    """Return the name of the run, and what it answers.
+
+    An empty `run` is the only one there is; an empty `address` is `RAY_ADDRESS`, or the Ray of
+    this machine. Raises `ConfigError` where there is no such run, `RunError` for an error that the
+    run answers with, or none within `timeout_s`.
+    """
+    import ray
+    from ray.exceptions import GetTimeoutError, RayError
+
+    with _connected(address):
+        name = choose(names(), run)
+        actor = ray.get_actor(name, namespace=NAMESPACE)
+        try:
+            answer: Answer = ray.get(actor.ask.remote(question), timeout=timeout_s)
+        except GetTimeoutError:
+            raise RunError(
+                f"run {name} has not answered within {timeout_s:g} s; what it was asked for "
+                "continues there: `stepcoder status` shows how far it is"
+            ) from None
+        except RayError:
+            raise RunError(f"run {name} ended before it answered") from None
+    if error := answer.get("error"):
+        raise RunError(f"run {name}: {error}")
+    return name, answer
+
+
+def names() -> list[str]:
+    """Return the names of the live runs of the cluster."""
+    from ray.util import list_named_actors
+
+    found: list[dict[str, Any]] = list_named_actors(all_namespaces=True)
+    return sorted(actor["name"] for actor in found if actor["namespace"] == NAMESPACE)
+
+
+def choose(live: list[str], run: str) -> str:
+    """Return the run that is meant. Raises `ConfigError` that names those that there are."""
+    named = ", ".join(live)
+    if run and run not in live:
+        raise ConfigError(
+            f"no run {run} is live in this cluster"
+            + (f"; live are: {named}" if live else ", and no other")
+        )
+    if not run and len(live) != 1:
+        raise ConfigError(
+            f"{len(live)} runs are live in this cluster ({named}): choose one with --run"
+            if live
+            else "no run is live in this cluster; a run answers from its first step to its last"
+        )
+    return run or live[0]
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[None]:
+    import ray
+
+    if address:
+        check_answers(address, "--address")
+    elif address := os.environ.get("RAY_ADDRESS", ""):
+        check_answers(address)
+    try:
+        connect(
+            {
+                "address": address or "auto",
+                "namespace": NAMESPACE,
+                "log_to_driver": False,
+                "logging_level": logging.ERROR,
+            }
+        )
+        yield
+    except ConnectionError as error:
+        raise ConfigError(
+            f"no Ray cluster answers ({str(error).splitlines()[0]}); give its address: "
+            "--address HEAD:6379, or RAY_ADDRESS (docs/cluster.md)"
+        ) from None
+    finally:
+        ray.shutdown()
