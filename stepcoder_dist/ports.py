@@ -49,11 +49,15 @@ class Tokenizer(Protocol):
     """Text to ids with the place of every token in the text."""
 
     def encode(
-        self, text: str, literal: Sequence[tuple[int, int]] = ()
+        self,
+        text: str,
+        literal: Sequence[tuple[int, int]] = (),
+        apart: Sequence[int] = (),
     ) -> tuple[Int32Array, Int32Array]:
         """Return ids int32 [n] and their half-open char spans int32 [n, 2] in `text`.
 
-        In the half-open ranges `literal` nothing is read as a special token.
+        In the half-open ranges `literal` nothing is read as a special token. No token straddles an
+        offset of `apart`.
         """
         ...
 

@@ -36,9 +36,12 @@ class ByteTokenizer:
     bos_ids = ()
 
     def encode(
-        self, text: str, literal: Sequence[tuple[int, int]] = ()
+        self,
+        text: str,
+        literal: Sequence[tuple[int, int]] = (),
+        apart: Sequence[int] = (),
     ) -> tuple[Int32Array, Int32Array]:
-        del literal  # no text is a special token here
+        del literal, apart  # no text is a special token here, and no token straddles anything
         ids: list[int] = []
         spans: list[tuple[int, int]] = []
         for place, character in enumerate(text):

@@ -39,7 +39,16 @@ def frame(folder: Path, system: str = "") -> Frame:
             f"{folder}: the chat template does not render a question and its answer; {_FIX}"
         )
     before, _, rest = text.partition(_TASK)
-    return Frame(before=before, after=rest.partition(_ANSWER)[0], begins=True)
+    after, _, end = rest.partition(_ANSWER)
+    return Frame(before=before, after=after, begins=True, end=end.lstrip())
+
+
+def end_of_answer(folder: Path) -> str:
+    """Return what the checkpoint's template writes after an answer; empty without a template."""
+    try:
+        return frame(folder).end
+    except ConfigError:
+        return ""
 
 
 def _template(folder: Path) -> tuple[str, dict[str, str]]:

@@ -27,6 +27,7 @@ from stepcoder_dist.records import (
     SftExample,
     Ticket,
 )
+from stepcoder_dist.text.open_string import ends_in_string
 from stepcoder_dist.text.prompt_templates import STYLES, TASKS, Frame, Task, filled
 
 OPENING_FENCE = "```python\n"
@@ -88,6 +89,9 @@ class PromptWriter:
         self._tokenizer = tokenizer
         self._task = Task(text=config.template) if config.template else TASKS[config.task]
         self._frame = frame or STYLES[config.style]
+        ends = tokenizer.encode(self._frame.end)[0][:1].tolist() if self._frame.end else []
+        # the turn's own end, where it is a token that ends a sampled answer too
+        self._end_id = next((i for i in ends if i in tokenizer.eos_ids), tokenizer.eos_id)
 
     @property
     def stop(self) -> tuple[str, ...]:
@@ -148,7 +152,9 @@ class PromptWriter:
         """Return the reference as the policy would write it: right after the fence's line end."""
         return problem.reference.lstrip("\r\n")
 
-    def _ids(self, problem: Problem, answer: str = "") -> tuple[Int32Array, Int32Array, int]:
+    def _ids(
+        self, problem: Problem, answer: str = "", apart: Sequence[int] = ()
+    ) -> tuple[Int32Array, Int32Array, int]:
         """Return ids int32 [n] and spans int32 [n, 2] of prompt + answer, and the prompt's end.
 
         What comes from the problem or from a solution is never read as a special token: it cannot
@@ -156,7 +162,8 @@ class PromptWriter:
         """
         prompt, literal = self._text(problem)
         end = len(prompt)
-        ids, spans = self._tokenizer.encode(prompt + answer, (*literal, (end, end + len(answer))))
+        ranges = (*literal, (end, end + len(answer)))
+        ids, spans = self._tokenizer.encode(prompt + answer, ranges, apart)
         begin = () if self._frame.begins else self._tokenizer.bos_ids
         ids = np.concatenate([np.array(begin, dtype=np.int32), ids])
         spans = np.concatenate([np.zeros((len(begin), 2), dtype=np.int32), spans])
@@ -203,21 +210,23 @@ class PromptWriter:
         if parted and np.array_equal(ids[: len(own)], own):
             rest = ids[len(own) :]
         else:
-            text = answer[len(given) :]
-            rest = self._tokenizer.encode(text, ((0, len(text)),))[0]
-        eos = np.array([self._tokenizer.eos_id], dtype=np.int32)
-        return SftExample(prompt_ids=own, completion_ids=np.concatenate([rest, eos]))
+            ids, spans, _ = self._ids(problem, answer, apart=(begun,))
+            rest = ids[spans[:, 0] >= begun]
+        end_id = np.array([self._end_id], dtype=np.int32)
+        return SftExample(prompt_ids=own, completion_ids=np.concatenate([rest, end_id]))
 
 
 def assemble(given: str, text: str, stop: Sequence[str] = ()) -> Program:
     """Join the given code and a completion's text.
 
-    The program ends at the first closing fence, or before the first of the `stop` strings.
+    The program ends at the first closing fence outside of a string, or before the first of the
+    `stop` strings.
     """
     # a fence must open its line: the completion's first line may continue a given one
     on_new_line = not given[line_starts(given + " ")[-1] :].strip(" \t")
     for fence in _FENCE.finditer(text):
-        if fence.start() > 0 or on_new_line:
+        opens_line = fence.start() > 0 or on_new_line
+        if opens_line and not ends_in_string(given + text[: fence.start()]):
             code, span = fence.start(), fence.span(1)
             break
     else:

@@ -39,6 +39,8 @@ class Frame:
     after: str = "\n"
     begins: bool = False
     """Whether `before` holds the token that begins a text, where the model has one."""
+    end: str = ""
+    """What follows an answer and begins with the token that ends it; empty: the tokenizer's end."""
 
 
 TASKS: Mapping[str, Task] = {

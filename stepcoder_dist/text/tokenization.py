@@ -20,14 +20,40 @@ from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.host import model_source
 from stepcoder_dist.host.files.json_file import read_object
 from stepcoder_dist.records import Int32Array
+from stepcoder_dist.text import chat_template
 
+_MAP = "special_tokens_map.json"
 _FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
+    _MAP,
     "chat_template.jinja",
     "config.json",
     "generation_config.json",
 )
+
+
+_IN_FRONT = "\n.=)0aé"
+"""Characters behind which a part of a text is encoded; one is enough that joins no token of it."""
+
+
+def _puts_blank(part: Any) -> bool:
+    """Whether a part of a tokenizer.json puts a blank in front of a text."""
+    if isinstance(part, list):
+        return any(map(_puts_blank, part))
+    if not isinstance(part, dict):
+        return False
+    kind = part.get("type")
+    if kind == "Metaspace":
+        return bool(part.get("prepend_scheme", "always") != "never")
+    return (
+        kind == "Prepend"
+        or (kind == "ByteLevel" and bool(part.get("add_prefix_space")))
+        or any(_puts_blank(part.get(key)) for key in _PARTS)
+    )
+
+
+_PARTS = ("normalizer", "pre_tokenizer", "normalizers", "pretokenizers")
 
 
 class FolderTokenizer:
@@ -40,6 +66,7 @@ class FolderTokenizer:
         """The `tokenizers.Tokenizer`, for a `DecodeStream` over the same vocabulary."""
         self._eos_ids = eos_ids
         self._bos_ids = bos_ids
+        self._puts_blank = _puts_blank(json.loads(backend.to_str()))
         special = [t.content for t in backend.get_added_tokens_decoder().values() if t.special]
         self._special = re.compile("|".join(map(re.escape, sorted(special, key=len)[::-1])))
 
@@ -56,27 +83,45 @@ class FolderTokenizer:
         return self._bos_ids
 
     def encode(
-        self, text: str, literal: Sequence[tuple[int, int]] = ()
+        self,
+        text: str,
+        literal: Sequence[tuple[int, int]] = (),
+        apart: Sequence[int] = (),
     ) -> tuple[Int32Array, Int32Array]:
         """Return ids int32 [n] and their half-open char spans int32 [n, 2] in `text`.
 
         No special token is added, and none is read in the half-open ranges `literal`: text that
-        looks like one there is encoded in two parts. Byte tokens of one character share its
-        span. A token that represents no character (SentencePiece's first blank) shares the next
-        token's.
+        looks like one there is encoded in two parts. No token straddles an offset of `apart`.
+        Byte tokens of one character share its span. A token that represents no character
+        (SentencePiece's first blank) shares the next token's.
         """
-        cuts = [0, *self._cuts(text, literal), len(text)]
+        inside = {cut for cut in (*self._cuts(text, literal), *apart) if 0 < cut < len(text)}
+        cuts = [0, *sorted(inside), len(text)]
         ids: list[int] = []
         spans: list[tuple[int, int]] = []
         for start, end in pairwise(cuts):
-            encoding = self.backend.encode(text[start:end], add_special_tokens=False)
-            ids += encoding.ids
-            spans += (
-                [(start + a, start + b) for a, b in encoding.offsets]
-                if start
-                else (encoding.offsets)
-            )
+            encoded, offsets = self._part(text[start:end], first=start == 0)
+            ids += encoded
+            spans += [(start + a, start + b) for a, b in offsets] if start else offsets
         return np.array(ids, dtype=np.int32), np.array(spans, dtype=np.int32).reshape(-1, 2)
+
+    def _part(self, text: str, *, first: bool) -> tuple[list[int], list[tuple[int, int]]]:
+        """Encode a part of a text.
+
+        Where the tokenizer puts a blank in front of every text, a part that is not the first is
+        encoded behind another character, whose tokens are left out: there the blank belongs.
+        """
+        if self._puts_blank and not first:
+            for character in _IN_FRONT:
+                encoding = self.backend.encode(character + text, add_special_tokens=False)
+                pairs = [
+                    (i, a, b) for i, (a, b) in zip(encoding.ids, encoding.offsets, strict=True)
+                ]
+                if all(b <= 1 or a >= 1 for _, a, b in pairs):
+                    rest = [(i, (a - 1, b - 1)) for i, a, b in pairs if b > 1]
+                    return [i for i, _ in rest], [span for _, span in rest]
+        encoding = self.backend.encode(text, add_special_tokens=False)
+        return encoding.ids, encoding.offsets
 
     def _cuts(self, text: str, literal: Sequence[tuple[int, int]]) -> list[int]:
         """Return where to split what looks like a special token: after its first character."""
@@ -144,7 +189,7 @@ def _bos_ids(folder: Path, backend: Any) -> tuple[int, ...]:
     encoding = backend.encode("a")
     text_at = encoding.special_tokens_mask.index(0) if 0 in encoding.special_tokens_mask else 0
     if not text_at and config.get("add_bos_token"):
-        token = config.get("bos_token")
+        token = config.get("bos_token") or read_object(folder / _MAP).get("bos_token")
         text = token.get("content") if isinstance(token, dict) else token
         number = backend.token_to_id(text) if isinstance(text, str) else None
         return () if number is None else (number,)
@@ -152,12 +197,12 @@ def _bos_ids(folder: Path, backend: Any) -> tuple[int, ...]:
 
 
 def _eos_ids(folder: Path, backend: Any) -> tuple[int, ...]:
-    """Return the union over the three files that may name one: chat models end a turn with another.
+    """Return the union over the files that may name one: chat models end a turn with another.
 
     The tokenizer's own comes first: it is the one that ends an answer in training data.
     """
     found: dict[int, None] = {}
-    for name in ("tokenizer_config.json", "generation_config.json", "config.json"):
+    for name in ("tokenizer_config.json", _MAP, "generation_config.json", "config.json"):
         content = read_object(folder / name)
         token = content.get("eos_token")
         text = token.get("content") if isinstance(token, dict) else token
@@ -165,4 +210,8 @@ def _eos_ids(folder: Path, backend: Any) -> tuple[int, ...]:
         ids = content.get("eos_token_id")
         candidates = [number, *(ids if isinstance(ids, list) else [ids])]
         found.update(dict.fromkeys(i for i in candidates if isinstance(i, int)))
+    # last: what ends a turn in the chat template, which the files need not name (Gemma's)
+    ids = backend.encode(chat_template.end_of_answer(folder), add_special_tokens=False).ids
+    added = backend.get_added_tokens_decoder()
+    found.update(dict.fromkeys(i for i in ids[:1] if i in added and added[i].special))
     return tuple(found)

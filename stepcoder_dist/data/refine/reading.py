@@ -99,7 +99,9 @@ def _one(found: Draft, solution: str, seen: set[str], fits: Fits) -> list[Readin
     """The readings of one solution: two where only running it shows how values are wrapped."""
     complaint = reference_code.complaint(solution)
     if complaint is not None:
-        return Rejection(reason=Reason.DOES_NOT_PARSE, detail=complaint)
+        outside = complaint.endswith("'return' outside function")
+        reason = Reason.RETURN_OUTSIDE if outside else Reason.DOES_NOT_PARSE
+        return Rejection(reason=reason, detail=complaint)
     same = distinct(solution)
     if same in seen:
         return []

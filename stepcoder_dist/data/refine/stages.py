@@ -23,6 +23,7 @@ class Reason(StrEnum):
     NO_OUTPUTS = "no expected outputs"
     NO_SOLUTION = "no solution"
     DOES_NOT_PARSE = "solution does not parse"
+    RETURN_OUTSIDE = "solution returns outside of a function"
     FUNCTION_NAME = "function name wrong or missing"
     BAD_TESTS = "tests cannot be used"
     TOO_LONG = "too long for the model"

@@ -104,6 +104,11 @@ BAD = {
     ),
     "no solution": (row("x", reference=" \n"), "no solution", "no solution"),
     "does not parse": (row("x", reference="print 2"), "solution does not parse", "line 1: "),
+    "returns outside": (
+        row("x", reference="print(2)\nreturn\n"),
+        "solution returns outside of a function",
+        "line 2: 'return' outside function",
+    ),
     "function missing": (
         row("x", **CALLED, reference="def g(n):\n    return 2 * n\n"),
         "function name wrong or missing",

@@ -38,7 +38,7 @@ class Marks:
     bos_ids = ()
 
     def encode(
-        self, text: str, literal: Sequence[tuple[int, int]] = ()
+        self, text: str, literal: Sequence[tuple[int, int]] = (), _apart: Sequence[int] = ()
     ) -> tuple[Int32Array, Int32Array]:
         assert all(a <= b <= len(text) for a, b in literal)
         ends = np.cumsum([len(p) for p in self.pieces])
@@ -174,7 +174,7 @@ def test_tokens_that_share_a_character_are_never_parted() -> None:
         """Two tokens for the one character at 13, as a byte-level tokenizer has them."""
 
         def encode(
-            self, text: str, literal: Sequence[tuple[int, int]] = ()
+            self, text: str, literal: Sequence[tuple[int, int]] = (), _apart: Sequence[int] = ()
         ) -> tuple[Int32Array, Int32Array]:
             ids, spans = super().encode(text, literal)
             if len(text) > len(PROMPT):
@@ -293,6 +293,19 @@ def test_an_sft_example_is_the_prompt_of_stage_0_and_the_fenced_reference(
         # two backticks, or a fence that does not open its line, are code
         ("", "x = 1\n``", "x = 1\n``", 8, (8, 8)),
         ("", "s = '```'\n# ```\n```", "s = '```'\n# ```\n", 16, (16, 19)),
+        # a fence inside of a string is a part of the program
+        ("", "d = '''\n```\n'''\n```\ny", "d = '''\n```\n'''\n", 16, (16, 19)),
+        (
+            "",
+            'd = r"""\n\'\n```\n"""  # \'\'\'\n```',
+            'd = r"""\n\'\n```\n"""  # \'\'\'\n',
+            26,
+            (26, 29),
+        ),
+        ("", "d = \"'''\"\n```\n", "d = \"'''\"\n", 10, (10, 13)),
+        ("", "d = 'it\\'s'\n```", "d = 'it\\'s'\n", 12, (12, 15)),
+        ("d = f'''\n", "```\n'''\n```", "d = f'''\n```\n'''\n", 8, (8, 11)),
+        ("", 'd = """\\"""\n```\n"""\n```', 'd = """\\"""\n```\n"""\n', 20, (20, 23)),
         # U+2028 and form feed end no line of Python
         ("", "# \u2028```\n```", "# \u2028```\n", 7, (7, 10)),
         ("", "# \x0c```\n```", "# \x0c```\n", 7, (7, 10)),

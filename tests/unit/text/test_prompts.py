@@ -18,7 +18,7 @@ from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.text import chat_template
 from stepcoder_dist.text.program import PromptWriter, assemble
 from stepcoder_dist.text.prompt_templates import STYLES, TASKS, Frame
-from stepcoder_dist.text.tokenization import FolderTokenizer
+from stepcoder_dist.text.tokenization import FolderTokenizer, load_tokenizer
 
 BYTES = "byte-level BPE"
 
@@ -151,6 +151,27 @@ def test_a_template_is_found_in_its_own_file_or_by_the_name_default(tmp_path: Pa
     assert chat_template.frame(checkpoint(tmp_path, named)).before == "<|user|>user\n"
     own = "{% for m in messages %}[{{ m.content }}]{% endfor %}"
     assert chat_template.frame(checkpoint(tmp_path, CHATML, own)).after == "]["
+
+
+def test_an_answer_ends_as_a_turn_of_the_template_does_in_training_too(tmp_path: Path):
+    backend = tokenizer(BYTES).backend
+    backend.save(str(tmp_path / "tokenizer.json"))
+    gemma = (
+        "{% for m in messages %}<|user|>{{ m.role }}\n{{ m.content }}<|assistant|>\n{% endfor %}"
+    )
+    loaded = load_tokenizer(checkpoint(tmp_path, gemma))
+    turn_end = backend.token_to_id("<|assistant|>")
+    assert loaded.eos_ids == {backend.token_to_id(EOS), turn_end}
+    assert loaded.eos_id == backend.token_to_id(EOS)
+    chat = PromptWriter(loaded, PromptConfig(style="chat"), chat_template.frame(tmp_path))
+    assert chat.example(problem()).completion_ids[-1] == turn_end
+    plain = PromptWriter(loaded, PromptConfig())
+    assert plain.example(problem()).completion_ids[-1] == backend.token_to_id(EOS)
+    # a template whose turns end in no special token: the tokenizer's own end
+    loaded = load_tokenizer(checkpoint(tmp_path, gemma.replace("<|assistant|>", "")))
+    assert loaded.eos_ids == {backend.token_to_id(EOS)}
+    chat = PromptWriter(loaded, PromptConfig(style="chat"), chat_template.frame(tmp_path))
+    assert chat.example(problem()).completion_ids[-1] == backend.token_to_id(EOS)
 
 
 QWEN = (

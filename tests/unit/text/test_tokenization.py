@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -307,6 +308,68 @@ def test_add_bos_token_stands_for_a_post_processor_that_is_not_there(tmp_path: P
     assert load_tokenizer(tmp_path).bos_ids == ()
     config.write_text('{"eos_token": "</s>", "add_bos_token": true, "bos_token": "<s>"}')
     assert load_tokenizer(tmp_path).bos_ids == (0,)
+    config.write_text('{"eos_token": "</s>", "add_bos_token": true}')
+    assert load_tokenizer(tmp_path).bos_ids == ()
+    (tmp_path / "special_tokens_map.json").write_text('{"bos_token": {"content": "<s>"}}')
+    assert load_tokenizer(tmp_path).bos_ids == (0,)
+
+
+def metaspace(out: Path, scheme: str) -> FolderTokenizer:
+    """As newer SentencePiece tokenizers: the blank in front is the pre-tokenizer's."""
+    backend = Backend(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=False)
+    backend.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    byte_tokens = [f"<0x{n:02X}>" for n in range(256)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=340, special_tokens=[*SPECIAL, "<unk>", *byte_tokens], show_progress=False
+    )
+    backend.train_from_iterator([PROGRAM], trainer)
+    content = json.loads(backend.to_str())
+    special = [t for t in content["added_tokens"] if not t["content"].startswith("<0x")]
+    content["added_tokens"] = special
+    return save(Backend.from_str(json.dumps(content)), out)
+
+
+PREFIXED = {
+    "Prepend": sentence_piece,
+    "Metaspace, first": partial(metaspace, scheme="first"),
+    "Metaspace, always": partial(metaspace, scheme="always"),
+    "byte level": trimming_byte_level,
+}
+
+
+@pytest.mark.parametrize("family", PREFIXED)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None
+)
+@given(
+    parts=st.lists(
+        st.sampled_from(["</s>", "<s>", "<unk>", " ", "\n", "n", "é", "    n", "=12", ")"]),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_text_that_looks_like_special_tokens_decodes_to_itself_in_every_family(
+    tmp_path: Path, family: str, parts: list[str]
+):
+    path = tmp_path / "tokenizer.json"
+    loaded = load_tokenizer(tmp_path) if path.exists() else PREFIXED[family](tmp_path)
+    text = "x" + "".join(parts)  # of a blank at the very beginning Metaspace makes nothing
+    ids, spans = loaded.encode(text, [(0, len(text))])
+    assert loaded.decode(ids) == text
+    assert not {0, 1} & set(ids.tolist())
+    assert {place for a, b in spans for place in range(a, b)} == set(range(len(text)))
+    middle = len(text) // 2
+    ids, spans = loaded.encode(text, [(0, len(text))], [middle])
+    assert loaded.decode(ids) == text
+    assert all(b <= middle or a >= middle for a, b in spans)
 
 
 @pytest.mark.parametrize("make", [trimming_byte_level, sentence_piece])
