@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from learner import batching, zero_engine
+from learner import batching, packed_attention, zero_engine
 from learner.policy_critic import Policy, load_policy, load_reference
 from learner.ppo_step import PpoStep
 from learner.push.weight_buckets import pack, plan_buckets
@@ -66,7 +66,7 @@ def config(**learner: object) -> RunConfig:
         "learner": {
             "samples_per_step": 8,
             "minibatch_samples": 8,
-            "microbatch_samples": 4,
+            "microbatch_tokens": 1024,
             "advantage": "grpo",
             "resources": {"num_gpus": 1.0 if GPU else 0.0},
             **learner,
@@ -190,6 +190,8 @@ def part_parity(*, tiny: bool) -> None:
         model = run.model
         policy = load_policy(str(SHIPPED), model, gradient_checkpointing=checkpointing)
         reference = load_reference(str(SHIPPED), model).to(device)
+        for network in (policy, reference):
+            packed_attention.install(network.causal_lm, str(SHIPPED), key="learner.packing")
         step = PpoStep(
             run.learner,
             policy=ZeroEngine(policy.to(device), run.learner, model, weight_decay=0.0),

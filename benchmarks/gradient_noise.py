@@ -32,9 +32,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from learner import batching, policy_critic
+from learner import balance, packed_attention, packing, policy_critic
 from learner.advantage import rloo
 from learner.advantage.groups import flat_share
+from learner.balance import Budget, Work
 from learner.ppo_step import PAD_ID
 from learner.push.delivery import Deliveries
 from learner.push.snapshot import SnapshotTaker
@@ -61,6 +62,7 @@ class StandingLearner:
         torch.set_num_threads(config.learner.threads or 1)
         self._config = config
         self._policy = policy_critic.load_policy(checkpoint, config.model)
+        packed_attention.install(self._policy.causal_lm, checkpoint, key="learner.packing")
         self._snapshots = SnapshotTaker(
             self._policy.causal_lm, 0, 1, config.weights.bucket_mib * 2**20
         )
@@ -129,14 +131,11 @@ class StandingLearner:
         """−∇ Σ weight · log π, flattened: float32 [parameters] by name."""
         parameters = list(self._policy.parameters())
         sums = {name: [torch.zeros_like(p) for p in parameters] for name in weights}
-        plan = batching.deal(
-            tuple(range(len(batch))),
-            batching.lengths(batch),
-            ranks=1,
-            microbatch_samples=self._config.learner.microbatch_samples,
-        )
-        for samples in plan[0]:
-            micro = batching.pack(samples, batch, PAD_ID)
+        budget = Budget(tokens=self._config.learner.microbatch_tokens)
+        everything = tuple(range(len(batch)))
+        (rows,) = balance.deal(everything, batch, ranks=1, budget=budget, work=Work())
+        for samples in rows:
+            micro = packing.pack(samples, batch, PAD_ID)
             logprobs, _ = self._policy(**micro.policy_inputs(tensors.temperatures[micro.samples]))
             for name, weight in weights.items():
                 loss = -(weight[micro.samples, micro.offsets] * logprobs).sum()

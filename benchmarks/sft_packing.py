@@ -22,10 +22,10 @@ from rich.console import Console
 from rich.table import Table
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from learner import batching
+from learner import balance, batching, packed_attention, packing
+from learner.balance import Budget, Work
 from learner.batching import MicroBatch
 from learner.policy_critic import Policy
-from learner.warm_start import packed_attention, packing
 from stepcoder_dist.config import PromptConfig
 from stepcoder_dist.problems import ladder, load
 from stepcoder_dist.records import SftExample
@@ -70,9 +70,8 @@ def padded(batch: list[SftExample]) -> list[MicroBatch]:
 
 
 def packed(batch: list[SftExample]) -> list[MicroBatch]:
-    samples, lengths = tuple(range(len(batch))), batching.lengths(batch)
-    capacity = MICROBATCH * MAX_TOKENS
-    (parts,) = packing.deal(samples, lengths, ranks=1, capacity_tokens=capacity)
+    budget = Budget(tokens=MICROBATCH * MAX_TOKENS)
+    (parts,) = balance.deal(tuple(range(len(batch))), batch, ranks=1, budget=budget, work=Work())
     return [packing.pack(part, batch, 0) for part in parts]
 
 
@@ -95,7 +94,7 @@ def models(hidden: int) -> tuple[Policy, Policy]:
         num_key_value_heads=hidden // 32,
     )
     first, second = (Policy(Qwen2ForCausalLM(config)) for _ in range(2))
-    packed_attention.install(second.causal_lm, "benchmark")
+    packed_attention.install(second.causal_lm, "benchmark", key="sft.packing")
     return first, second
 
 

@@ -10,7 +10,10 @@ What a step does, in the order of the files:
           token_logprobs.py    log π(token) from hidden states without all logits
           zero_engine.py       DeepSpeed: process group, ZeRO engines, one optimiser update
             deepspeed_config.py  DeepSpeed's configuration
-          batching.py          samples -> minibatches -> micro-batches of each rank
+          batching.py          samples -> minibatches; padded micro-batches
+          balance.py           which samples share a packed row, and which rank has it
+          packing.py           a packed row: each prompt once, every completion of it
+            packed_attention.py  a completion sees its prompt and itself
           ppo_step.py          one PPO step: recompute, advantages, epochs of minibatches
             step_tensors.py      what the step knows about every token
             advantage/           `learner.advantage`: from those to what the losses aim at
@@ -36,7 +39,6 @@ What a step does, in the order of the files:
       sft.py               the driver's handle
       sft_plan.py          its phases as updates; what driver and ranks exchange
       sft_worker.py        one rank of it
-      packing.py           many examples in a row; packed_attention.py: each sees itself only
     tiny_model.py        the randomly initialised model of the demo and the tests
     probes.py            what `stepcoder doctor` asks
 

@@ -1,5 +1,8 @@
 """Which samples go together: a step -> minibatches -> each rank's micro-batches -> tensors.
 
+`deal` and `pack` here pad samples to the longest, for models that cannot attend within a packed row
+(`learner.packing`). For all others: balance.py and packing.py.
+
 Every rank holds the entire step (token ids are small) and computes the same plan from the seed. So
 ranks need no exchange about it, and one rank or many see the same minibatches.
 """
@@ -33,9 +36,10 @@ class TokenPair(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MicroBatch:
-    """Some samples as tensors. B rows, L padded columns, N completion tokens in all rows.
+    """Some samples as tensors. B rows, L columns, N completion tokens in all rows.
 
-    Padding is on the right, so causal attention needs no mask and row b, column c is token c.
+    A packed row (B = 1) has no padding and `segments`. Padded rows have it on the right, so causal
+    attention needs no mask and row b, column c is token c.
     """
 
     input_ids: Tensor
@@ -43,8 +47,8 @@ class MicroBatch:
     rows: Tensor
     """int64 [N]: the row of each completion token."""
     predictors: Tensor
-    """int64 [N]: the column whose output predicts that token. The only shift: P + t − 1 for token
-    t after a prompt of P tokens."""
+    """int64 [N]: the column whose output predicts that token. The only shift: in a padded row
+    P + t − 1 for token t after a prompt of P tokens."""
     token_ids: Tensor
     """int64 [N]: the completion tokens themselves."""
     samples: Tensor
@@ -52,25 +56,27 @@ class MicroBatch:
     offsets: Tensor
     """int64 [N]: t, the token's place in its completion."""
     position_ids: Tensor | None = None
-    """int64 [B, L] of a packed row: each token's place in its example."""
-    segments: tuple[int, ...] = ()
-    """Lengths of a packed row's examples, in order."""
+    """int64 [B, L] of a packed row: each token's place in its sample."""
+    segments: tuple[tuple[int, ...], ...] = ()
+    """A packed row's groups, in order: the tokens of the prompt, then of each completion; or of a
+    prompt with its only completion."""
 
     def policy_inputs(self, temperatures: Tensor | None = None) -> dict[str, Any]:
         """Return the arguments of `Policy`, with float32 [N] temperatures, 1 unless given."""
         if temperatures is None:
             temperatures = torch.ones(len(self.token_ids), device=self.token_ids.device)
-        packed = {"position_ids": self.position_ids, "segments": self.segments}
-        return {
-            **self.critic_inputs(),
-            "token_ids": self.token_ids,
-            "temperatures": temperatures,
-            **(packed if self.segments else {}),
-        }
+        tokens = {"token_ids": self.token_ids, "temperatures": temperatures}
+        return self.critic_inputs() | tokens
 
     def critic_inputs(self) -> dict[str, Any]:
         """Return the arguments of `Critic`."""
-        return {"input_ids": self.input_ids, "rows": self.rows, "predictors": self.predictors}
+        packed = {"position_ids": self.position_ids, "segments": self.segments}
+        return {
+            "input_ids": self.input_ids,
+            "rows": self.rows,
+            "predictors": self.predictors,
+            **(packed if self.segments else {}),
+        }
 
     def to(self, device: torch.device) -> MicroBatch:
         fields = {name: getattr(self, name) for name in MicroBatch.__slots__}

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForCausalLM
 
+from learner import packed_attention
+from learner.packed_attention import Segments
 from learner.token_logprobs import TokenLogProbs
 from stepcoder_dist.config import ModelConfig
 from stepcoder_dist.errors import ConfigError
@@ -39,15 +41,13 @@ class Policy(nn.Module):
         token_ids: Tensor,
         temperatures: Tensor,
         position_ids: Tensor | None = None,
-        segments: tuple[int, ...] = (),
+        segments: Segments = (),
     ) -> tuple[Tensor, Tensor]:
         """Return log π(token) at its temperature, and the entropy there: float32 [N] each.
 
-        `position_ids` and `segments` come with packed rows only (`learner/warm_start/packing.py`).
+        `position_ids` and `segments` come with packed rows only (`learner/packing.py`).
         """
-        backbone = self.causal_lm.base_model
-        packed = {"position_ids": position_ids, "segments": segments} if segments else {}
-        hidden = backbone(input_ids=input_ids, use_cache=False, **packed).last_hidden_state
+        hidden = _hidden(self.causal_lm.base_model, input_ids, position_ids, segments)
         result: tuple[Tensor, Tensor] = self.causal_lm.get_output_embeddings()(
             hidden[rows, predictors], token_ids, temperatures
         )
@@ -65,9 +65,16 @@ class Critic(nn.Module):
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
 
-    def forward(self, input_ids: Tensor, rows: Tensor, predictors: Tensor) -> Tensor:
+    def forward(
+        self,
+        input_ids: Tensor,
+        rows: Tensor,
+        predictors: Tensor,
+        position_ids: Tensor | None = None,
+        segments: Segments = (),
+    ) -> Tensor:
         """Return the values, float32 [N]."""
-        hidden = self.backbone(input_ids=input_ids, use_cache=False).last_hidden_state
+        hidden = _hidden(self.backbone, input_ids, position_ids, segments)
         values: Tensor = self.value_head(hidden[rows, predictors])
         return values.squeeze(-1).float()
 
@@ -98,6 +105,17 @@ def load_reference(folder: str, model: ModelConfig) -> Policy:
     reference = load_policy(folder, model).eval()
     reference.requires_grad_(requires_grad=False)
     return reference
+
+
+def _hidden(
+    backbone: Any, input_ids: Tensor, position_ids: Tensor | None, segments: Segments
+) -> Tensor:
+    """The last layer's states [B, L, H]."""
+    packed = {"position_ids": position_ids, "segments": segments} if segments else {}
+    if segments and not packed_attention.installed(backbone):
+        raise ValueError("a packed row needs packed_attention.install on this model")
+    hidden: Tensor = backbone(input_ids=input_ids, use_cache=False, **packed).last_hidden_state
+    return hidden
 
 
 def _load(auto_class: Any, folder: str, model: ModelConfig) -> Any:

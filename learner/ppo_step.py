@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from learner import advantage, batching
+from learner import advantage, balance, batching, packing
+from learner.balance import Budget, Work
 from learner.batching import MicroBatch
 from learner.loss.correction import correction_weights
 from learner.loss.kl import kl_from_old, reference_kl
@@ -62,7 +63,9 @@ class PpoStep:
         rank: int,
         seed: int,
         device: torch.device,
+        work: Work | None = None,
     ) -> None:
+        """`work`: what a row costs, so that ranks get equal shares; None: count tokens only."""
         self._learner = learner
         self._policy = policy
         self._critic = critic
@@ -70,6 +73,7 @@ class PpoStep:
         self._rank = rank
         self._seed = seed
         self._device = device
+        self._work = work or Work()
         self._rule = advantage.rule(learner.advantage)
         self._kl_in_loss = methods.ADVANTAGES[learner.advantage].kl_in_loss
         self._surrogate = SURROGATES["ppo"]
@@ -103,7 +107,8 @@ class PpoStep:
         """Ask the networks once, before the first minibatch; gather what every rank found."""
         networks = 3 if self._critic is None else 4
         found = torch.zeros((networks, *tensors.mask.shape), device=self._device)
-        for micro in self._micro_batches(tuple(range(len(batch))), batch):
+        tokens = self._learner.tokens_without_gradient
+        for micro in self._micro_batches(tuple(range(len(batch))), batch, tokens):
             place = (micro.samples, micro.offsets)
             inputs = micro.policy_inputs(tensors.temperatures[micro.samples])
             old, entropy = self._policy(**inputs)
@@ -141,7 +146,7 @@ class PpoStep:
         # without a kept token Adam's momentum would still move the policy
         trains_policy = kept > 0 and step.version >= self._critic_alone
         sums = UpdateSums(self._device)
-        micros = self._micro_batches(part, step.batch)
+        micros = self._micro_batches(part, step.batch, self._learner.microbatch_tokens)
         for number, micro in enumerate(micros):
             last = number == len(micros) - 1
             if trains_policy:
@@ -214,15 +219,21 @@ class PpoStep:
         return loss
 
     def _micro_batches(
-        self, part: batching.Indices, batch: Sequence[Trajectory]
+        self, part: batching.Indices, batch: Sequence[Trajectory], tokens: int
     ) -> list[MicroBatch]:
-        plan = batching.deal(
-            part,
-            batching.lengths(batch),
-            ranks=torch.distributed.get_world_size(),
-            microbatch_samples=self._learner.microbatch_samples,
-        )
-        return [batching.pack(s, batch, PAD_ID).to(self._device) for s in plan[self._rank]]
+        """Return this rank's micro-batches, of so many tokens at most, on its device."""
+        ranks = torch.distributed.get_world_size()
+        learner = self._learner
+        if learner.packing:
+            budget = Budget(tokens=tokens, samples=learner.microbatch_samples)
+            rows = balance.deal(part, batch, ranks=ranks, budget=budget, work=self._work)
+        else:
+            lengths = batching.lengths(batch)
+            fitting = max(1, tokens // max(lengths[i] for i in part))
+            together = min(fitting, learner.microbatch_samples or fitting)
+            rows = batching.deal(part, lengths, ranks=ranks, microbatch_samples=together)
+        pack = packing.pack if learner.packing else batching.pack
+        return [pack(samples, batch, PAD_ID).to(self._device) for samples in rows[self._rank]]
 
     @property
     def _critic_alone(self) -> int:

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from learner import batching, policy_critic, zero_engine
+from learner import batching, packed_attention, policy_critic, zero_engine
+from learner.balance import Work
 from learner.ppo_step import PAD_ID, PpoStep
 from learner.push.snapshot import SnapshotTaker
 from learner.saving import checkpoint, hf_folder, manifest
@@ -25,6 +26,7 @@ from stepcoder_dist.records import (
 )
 
 ZERO_3 = 3
+PACKING = "learner.packing"
 
 
 class LearnerWorker(SavingRank):
@@ -41,23 +43,22 @@ class LearnerWorker(SavingRank):
         self.skipped_steps = 0
         checkpointing = learner.gradient_checkpointing
         # one network after the other: what loading one needs for a moment is not needed twice
-        self.policy = ZeroEngine(
-            policy_critic.load_policy(folder, model, gradient_checkpointing=checkpointing),
-            learner,
-            model,
-            weight_decay=learner.weight_decay,
-        )
+        policy = policy_critic.load_policy(folder, model, gradient_checkpointing=checkpointing)
+        self._pack(policy.causal_lm)
+        vocabulary, work = policy.causal_lm.config.vocab_size, Work.of(policy.causal_lm.config)
+        self.policy = ZeroEngine(policy, learner, model, weight_decay=learner.weight_decay)
+        if learner.packing:
+            packed_attention.check_apart(self.policy, vocabulary, folder, self.device, key=PACKING)
         self.critic = None
         if learner.has_critic:
-            self.critic = ZeroEngine(
-                policy_critic.load_critic(folder, model, gradient_checkpointing=checkpointing),
-                learner,
-                model,
-                weight_decay=learner.weight_decay,
-            )
-        reference: Any = policy_critic.load_reference(folder, model)
+            critic = policy_critic.load_critic(folder, model, gradient_checkpointing=checkpointing)
+            self._pack(critic.backbone)
+            self.critic = ZeroEngine(critic, learner, model, weight_decay=learner.weight_decay)
+        frozen = policy_critic.load_reference(folder, model)
+        self._pack(frozen.causal_lm)
+        reference: Any = frozen
         if learner.zero_stage == ZERO_3:
-            reference = zero_engine.freeze_sharded(reference, learner, model)
+            reference = zero_engine.freeze_sharded(frozen, learner, model)
         self.ppo = PpoStep(
             learner,
             policy=self.policy,
@@ -66,10 +67,15 @@ class LearnerWorker(SavingRank):
             rank=self.rank,
             seed=self.config.seed,
             device=self.device,
+            work=work,
         )
         self._snapshots: SnapshotTaker | None = None
         self._publisher: WeightPublisher | None = None
         self._give_back()
+
+    def _pack(self, network: Any) -> None:
+        if self.config.learner.packing:
+            packed_attention.install(network, self.checkpoint, key=PACKING)
 
     def _give_back(self) -> None:
         """Return what torch keeps for its next use: a rollout actor wakes up on this GPU."""

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from learner import batching, policy_critic, tiny_model
-from learner.batching import Indices, Lengths, MicroBatch
+from learner import balance, batching, packed_attention, packing, policy_critic, tiny_model
+from learner.balance import Budget, Work
+from learner.batching import Indices, MicroBatch
 from learner.ppo_step import PAD_ID
 from learner.saving import checkpoint, hf_folder, manifest
 from learner.saving.saving_rank import SavingRank
-from learner.warm_start import packed_attention, packing
 from learner.warm_start.sft_plan import Phase, SftStep
 from learner.zero_engine import ZeroEngine
 from stepcoder_dist.config.counts import fixed_for_sft
@@ -43,11 +43,14 @@ class SftWorker(SavingRank):
             self.checkpoint, model, gradient_checkpointing=learner.gradient_checkpointing
         )
         if sft.packing:
-            packed_attention.install(policy.causal_lm, self.checkpoint)
+            packed_attention.install(policy.causal_lm, self.checkpoint, key="sft.packing")
         vocabulary = policy.causal_lm.config.vocab_size
+        self.work = Work.of(policy.causal_lm.config)
         self.policy = ZeroEngine(policy, learner, model, weight_decay=sft.weight_decay)
         if sft.packing:
-            packed_attention.check_apart(self.policy, vocabulary, self.checkpoint, self.device)
+            packed_attention.check_apart(
+                self.policy, vocabulary, self.checkpoint, self.device, key="sft.packing"
+            )
 
     def take(self, examples: SftExamples) -> None:
         """Take the examples of every phase, and those that the loss is measured on."""
@@ -64,7 +67,7 @@ class SftWorker(SavingRank):
         """Return the held-out examples' mean negative log-likelihood, nats a completion token."""
         examples = self.examples.heldout
         total = torch.zeros((), dtype=torch.float64, device=self.device)
-        for part in self._deal(tuple(range(len(examples))), batching.lengths(examples)):
+        for part in self._deal(tuple(range(len(examples))), examples):
             total -= self._logprobs(part, examples).sum().double()
         torch.distributed.all_reduce(total)
         return float(total) / sum(len(e.completion_ids) for e in examples)
@@ -102,8 +105,7 @@ class SftWorker(SavingRank):
         examples = self.examples.phases[phase.number]
         samples = phase.samples_at(number, len(examples))
         completion_tokens = sum(len(examples[i].completion_ids) for i in samples)
-        lengths = {i: batching.lengths([examples[i]])[0] for i in samples}
-        parts = self._deal(samples, lengths)
+        parts = self._deal(samples, examples)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         for index, part in enumerate(parts):
             # divided by the count of the entire update: short answers weigh by their tokens only
@@ -116,17 +118,18 @@ class SftWorker(SavingRank):
         seconds = time.perf_counter() - began
         return SftStep(
             loss=float(total),
-            tokens_per_s=sum(lengths[i] for i in samples) / seconds,
+            tokens_per_s=sum(batching.lengths([examples[i] for i in samples])) / seconds,
             learning_rate=rate,
             grad_norm=norm,
         )
 
-    def _deal(self, samples: Indices, lengths: Lengths) -> list[Indices]:
+    def _deal(self, samples: Indices, examples: Sequence[SftExample]) -> list[Indices]:
         together = self.config.sft.microbatch_samples
         if self.config.sft.packing:
-            capacity = together * self.config.model.max_tokens
-            plan = packing.deal(samples, lengths, ranks=self.ranks, capacity_tokens=capacity)
+            budget = Budget(tokens=together * self.config.model.max_tokens)
+            plan = balance.deal(samples, examples, ranks=self.ranks, budget=budget, work=self.work)
         else:
+            lengths = {i: batching.lengths([examples[i]])[0] for i in samples}
             plan = batching.deal(samples, lengths, ranks=self.ranks, microbatch_samples=together)
         return plan[self.rank]
 

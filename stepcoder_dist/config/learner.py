@@ -21,7 +21,7 @@ from stepcoder_dist.methods import AdvantageName
 
 _SAID_ELSEWHERE = {
     "train_batch_size": "learner.minibatch_samples",
-    "train_micro_batch_size_per_gpu": "learner.microbatch_samples",
+    "train_micro_batch_size_per_gpu": "learner.microbatch_tokens",
     "gradient_accumulation_steps": "learner.minibatch_samples",
     "gradient_clipping": "learner.max_grad_norm",
     "gradient_allreduce_op": "the losses, which are sums over all ranks",
@@ -54,8 +54,16 @@ class LearnerConfig(Section):
     samples_per_step: Annotated[Positive, Counts(sft=NO, evaluation=NO, every_arm=True)] = 64
     minibatch_samples: Positive = 64
     """Samples of one optimizer update, over all ranks."""
-    microbatch_samples: Annotated[Positive, Counts(train=BITS, sft=NO, evaluation=NO)] = 8
-    """Samples of one forward and backward pass on one rank."""
+    microbatch_tokens: Annotated[Positive, Counts(train=BITS, sft=NO, evaluation=NO)] = 16384
+    """Tokens of one forward and backward pass on one rank. With `packing` a prompt that samples
+    share counts once; else every sample counts as the longest of its update."""
+    forward_tokens: Annotated[Positive | None, Counts(train=BITS, sft=NO, evaluation=NO)] = None
+    """Tokens of a pass without gradient; default: twice `microbatch_tokens`."""
+    microbatch_samples: Annotated[Positive | None, Counts(train=BITS, sft=NO, evaluation=NO)] = None
+    """At most so many samples in a pass, whatever their tokens."""
+    packing: Annotated[bool, Counts(train=BITS, sft=NO, evaluation=NO)] = True
+    """Put samples into one row without padding, and a prompt that some of them share once. False:
+    pad them, for models that cannot keep packed samples apart."""
     epochs: Positive = 1
     """Passes over a step's samples."""
     advantage: AdvantageName = "gae"
@@ -108,6 +116,11 @@ class LearnerConfig(Section):
                 "computes on one GPU; set it to 1 and raise ranks"
             )
         return self
+
+    @property
+    def tokens_without_gradient(self) -> int:
+        """Most tokens of a pass without gradient."""
+        return self.forward_tokens or 2 * self.microbatch_tokens
 
     @property
     def has_critic(self) -> bool:

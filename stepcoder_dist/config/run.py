@@ -185,7 +185,7 @@ class RunConfig(Section):
             "optimizer_updates_per_step": learner.epochs
             * (learner.samples_per_step // learner.minibatch_samples),
             "samples_per_rank_and_minibatch": per_rank,
-            "microbatches_per_rank_and_minibatch": -(-per_rank // learner.microbatch_samples),
+            "tokens_of_a_pass_without_gradient": learner.tokens_without_gradient,
             "warm_containers": self.sandbox.number * self.sandbox.containers,
             "samples_in_run": learner.samples_per_step * self.train.steps,
         }

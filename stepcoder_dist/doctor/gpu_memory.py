@@ -15,7 +15,9 @@ attention (their selective recomputation: no s × s term), no dropout, gated MLP
 in float32. Per token and layer, with hidden size h, queries q, keys k, MLP width f:
     2(4 + 2e)h + 2e·q + 2e·k + 4e·f
 and (4 + 2e)h once for the last norm; with gradient checkpointing e·h for each layer and all of one
-layer (their full recomputation).
+layer (their full recomputation). A pass without gradient holds one layer. A packed row
+(`learner/packed_attention.py`) adds its answers, and a copy of each prompt's keys and values for
+every completion: `_packed_layer`.
 
 *KV cache*: 2 · layers · k · e bytes a token.
 
@@ -94,8 +96,23 @@ def rank_memory(config: RunConfig, shape: ModelShape) -> RankMemory:
     """Memory of one of `learner.ranks`, on a GPU or on the CPU."""
     policy = model_shape.parameters(shape)
     critic = (model_shape.critic_parameters(shape),) if config.learner.has_critic else ()
-    activations = activation_bytes(config, shape)
+    tokens = row_tokens(config, config.learner.microbatch_tokens)
+    training = activation_bytes(config, shape)
+    if config.learner.packing:
+        layers = 1 if config.learner.gradient_checkpointing else shape.layers
+        training += layers * tokens * _packed_layer(config, shape)
+    asked = row_tokens(config, config.learner.tokens_without_gradient)
+    hidden = model_shape.bytes_each(config) * shape.hidden_size
+    asking = asked * (_layer(config, shape) + 2 * hidden)
+    activations = max(training, asking)
     return _rank_memory(config, shape, (policy, *critic), frozen=policy, activations=activations)
+
+
+def row_tokens(config: RunConfig, budget: int) -> int:
+    """Most tokens of one of RL's passes with that budget."""
+    longest, samples = config.model.max_tokens, config.learner.microbatch_samples
+    tokens = max(budget, longest)
+    return min(tokens, samples * longest) if samples else tokens
 
 
 def sft_memory(config: RunConfig, shape: ModelShape) -> RankMemory:
@@ -104,10 +121,10 @@ def sft_memory(config: RunConfig, shape: ModelShape) -> RankMemory:
     A packed row has at most as many tokens as a padded micro-batch. Its attention is computed piece
     by piece, so that each layer keeps its queries' size once more.
     """
-    activations = activation_bytes(config, shape, sequences=config.sft.microbatch_samples)
+    tokens = config.sft.microbatch_samples * config.model.max_tokens
+    activations = activation_bytes(config, shape, tokens=tokens)
     if config.sft.packing:
         layers = 1 if config.learner.gradient_checkpointing else shape.layers
-        tokens = config.sft.microbatch_samples * config.model.max_tokens
         activations += (
             tokens * layers * model_shape.bytes_each(config) * model_shape.query_size(shape)
         )
@@ -179,23 +196,43 @@ def _working(config: RunConfig, policy: int) -> int:
     return max(bucket, update)
 
 
-def activation_bytes(config: RunConfig, shape: ModelShape, *, sequences: int | None = None) -> int:
-    """Bytes saved for the backward pass of one micro-batch, all sequences at `model.max_tokens`.
+def activation_bytes(config: RunConfig, shape: ModelShape, *, tokens: int | None = None) -> int:
+    """Bytes saved for the backward pass of one micro-batch without what packing adds.
 
-    `sequences`: those of the micro-batch; None: RL's.
+    `tokens`: those of the micro-batch; None: RL's.
     """
     size = model_shape.bytes_each(config)
-    tokens = (sequences or config.learner.microbatch_samples) * config.model.max_tokens
+    tokens = tokens or row_tokens(config, config.learner.microbatch_tokens)
     hidden = shape.hidden_size
     norm = (4 + 2 * size) * hidden
-    layer = (
-        2 * norm
-        + 2 * size * (model_shape.query_size(shape) + model_shape.key_size(shape))
-        + 4 * size * shape.intermediate_size
-    )
+    layer = _layer(config, shape)
     if config.learner.gradient_checkpointing:
         return tokens * (size * hidden * shape.layers + layer + norm)
     return tokens * (layer * shape.layers + norm)
+
+
+def _layer(config: RunConfig, shape: ModelShape) -> int:
+    """Bytes of one layer for a token."""
+    size, hidden = model_shape.bytes_each(config), shape.hidden_size
+    return (
+        2 * (4 + 2 * size) * hidden
+        + 2 * size * (model_shape.query_size(shape) + model_shape.key_size(shape))
+        + 4 * size * shape.intermediate_size
+    )
+
+
+def _packed_layer(config: RunConfig, shape: ModelShape) -> int:
+    """Bytes that packing adds to one layer for a token: its answer, and copies of keys and values.
+
+    The copies are those of rows full of groups at the length limits. On a CPU they have as many
+    heads as the queries.
+    """
+    queries = model_shape.query_size(shape)
+    copied = model_shape.key_size(shape) if config.learner.resources.num_gpus else queries
+    new, group = config.sampling.max_new_tokens, config.sampling.samples_per_problem
+    prompt = max(config.model.max_tokens - new, 1)
+    copies = group * (prompt + new) / (prompt + group * new) if group > 1 else 0.0
+    return model_shape.bytes_each(config) * (queries + int(2 * copies * copied))
 
 
 def actor_memory(config: RunConfig, shape: ModelShape) -> ActorMemory:
@@ -273,7 +310,7 @@ def complaints(config: RunConfig, shape: ModelShape, gpu_gib: float) -> list[str
     if config.learner.resources.num_gpus and stepping > gpu:
         found.append(
             f"a step of the learner needs {gib(stepping)} of {gib(gpu)}; lower "
-            "learner.microbatch_samples, set gradient_checkpointing, a higher zero_stage with more "
+            "learner.microbatch_tokens, set gradient_checkpointing, a higher zero_stage with more "
             "ranks, or offload_optimizer"
         )
     if config.actors.resources.num_gpus and rolling_out > gpu:

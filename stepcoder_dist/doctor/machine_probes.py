@@ -83,7 +83,7 @@ def memory(needed: float) -> list[Finding]:
         return [Finding("memory", Mark.WORKS, seen)]
     seen += f"; the run needs up to {gib(needed)} by estimate"
     if present < needed:
-        fix = "lower actors.number, sandbox.containers or learner.microbatch_samples"
+        fix = "lower actors.number, sandbox.containers or learner.microbatch_tokens"
         return [Finding("memory", Mark.FAILS, seen, fix)]
     mark = Mark.WORKS if available >= needed else Mark.CAUTION
     return [Finding("memory", mark, seen, "" if mark is Mark.WORKS else "end other processes")]

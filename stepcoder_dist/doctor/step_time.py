@@ -1,16 +1,17 @@
 """Seconds of one training step, on paper: what each pool does, which waits, what split is better.
 
-Ψ parameters of a network, T tokens of a step, S samples, N ranks, E engines.
+Ψ parameters of a network, N ranks.
 
-*Learner.* A forward pass of a token costs 2Ψ FLOP in matrix products and 2·layers·q·s in causal
-attention over s tokens (Kaplan et al. 2020, arXiv 2001.08361, section 2.1); a backward pass twice
-that, a checkpointed one once more. Passes: π_old, values and reference once; policy and critic in
-training `epochs` times. Time: FLOP / (N · tflops · mfu).
+*Learner.* A forward pass of a token costs 2Ψ FLOP in matrix products (those with the output layer
+for completion tokens only) and 4·layers·q for each token that it attends to (Kaplan et al. 2020,
+arXiv 2001.08361, section 2.1); a backward pass twice that, a checkpointed one once more. With
+`learner.packing` a prompt counts once for all of its samples. Passes: π_old, values and reference
+once; policy and critic in training `epochs` times. Time: FLOP / (N · tflops · mfu).
 
-*ZeRO.* At stage 3 each micro-batch gathers each network for each pass (2Ψ bytes) and reduces its
-gradients; at stage 1 and 2 it reduces them once an update. A ring moves (N−1)/N of it over a GPU's
-link, and (n−1)/n over the network of each of n nodes; the slower of the two counts. Half of what
-could hide behind computation is taken to.
+*ZeRO.* At stage 3 each micro-batch, full to its budget of tokens, gathers each network for each
+pass (2Ψ bytes) and reduces its gradients; at stage 1 and 2 it reduces them once an update. A ring
+moves (N−1)/N of it over a GPU's link, and (n−1)/n over the network of each of n nodes; the slower
+of the two counts. Half of what could hide behind computation is taken to.
 
 *Rollouts.* A decoding step reads the weights and the cache of its batch from memory; a sample takes
 as many steps as it has tokens, the longest `sampling.max_new_tokens`, alone in the end.
@@ -146,16 +147,32 @@ def mean_tokens(config: RunConfig) -> tuple[int, int]:
     return prompt, config.hardware.completion_tokens or most_new // 2
 
 
+def row_tokens(config: RunConfig, samples: int) -> int:
+    """Tokens of the learner's rows for so many samples."""
+    prompt, completion = mean_tokens(config)
+    return _prompts(config, samples) * prompt + samples * completion
+
+
+def _prompts(config: RunConfig, samples: int) -> int:
+    shared = config.sampling.samples_per_problem if config.learner.packing else 1
+    return -(-samples // shared)
+
+
+def _rows(config: RunConfig, samples: int, budget: int) -> int:
+    """Micro-batches of each rank for so many samples."""
+    return -(-row_tokens(config, samples) // (config.learner.ranks * budget))
+
+
 def _compute(config: RunConfig, shape: ModelShape, device: Gpu) -> float:
     prompt, completion = mean_tokens(config)
-    length = prompt + completion
-    products = model_shape.parameters(shape) - shape.vocabulary * shape.hidden_size
-    if shape.tied_embeddings:  # the embedding is the output layer too
-        products += shape.vocabulary * shape.hidden_size
-    attention = 2 * shape.layers * model_shape.query_size(shape) * length
-    forward = 2 * products + attention
-    tokens = config.learner.samples_per_step * length
-    flops = tokens * forward * _forward_equivalents(config)
+    samples = config.learner.samples_per_step
+    answers = samples * completion
+    head = shape.vocabulary * shape.hidden_size
+    layers = model_shape.parameters(shape) - (1 if shape.tied_embeddings else 2) * head
+    pairs = _prompts(config, samples) * prompt**2 / 2 + answers * (prompt + completion / 2)
+    attention = 4 * shape.layers * model_shape.query_size(shape) * pairs
+    forward = 2 * (layers * row_tokens(config, samples) + head * answers) + attention
+    flops = forward * _forward_equivalents(config)
     return flops / (config.learner.ranks * device.flops * config.hardware.mfu)
 
 
@@ -174,12 +191,12 @@ def _traffic(config: RunConfig, shape: ModelShape, device: Gpu) -> float:
     size = model_shape.bytes_each(config) * model_shape.parameters(shape)
     trained = 2 if learner.has_critic else 1
     updates = learner.epochs * (learner.samples_per_step // learner.minibatch_samples)
-    per_rank = -(-learner.minibatch_samples // learner.ranks)
-    microbatches = updates * -(-per_rank // learner.microbatch_samples)
     if learner.zero_stage == 3:  # noqa: PLR2004 (ZeRO's)
-        asked = 1 + trained  # π_old, values, reference: one gather each
-        trains = 3 * trained * learner.epochs  # forward, backward, gradients
-        moved = size * (asked * microbatches // learner.epochs + trains * microbatches)
+        # π_old, values, reference: one gather each
+        asked = _rows(config, learner.samples_per_step, learner.tokens_without_gradient)
+        # forward, backward, gradients
+        trains = updates * _rows(config, learner.minibatch_samples, learner.microbatch_tokens)
+        moved = size * ((1 + trained) * asked + 3 * trained * trains)
     else:
         moved = size * 2 * trained * updates
     nodes = -(-learner.ranks // config.hardware.gpus_per_node)

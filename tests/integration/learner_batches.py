@@ -15,7 +15,7 @@ def run_config(**sections: object) -> RunConfig:
     learner = {
         "samples_per_step": 5,
         "minibatch_samples": 5,
-        "microbatch_samples": 2,
+        "microbatch_tokens": 64,  # two or three samples
         "policy_lr": 1e-3,
         "critic_lr": 1e-3,
         "kl_beta": 0.0,
@@ -46,12 +46,16 @@ def run_config(**sections: object) -> RunConfig:
 def trajectories(
     number: int, *, seed: int = 0, keep_share: float = 0.7, temperature: float = 1.0
 ) -> list[Trajectory]:
-    """Random samples of uneven length: prompts of 3–11 and completions of 1–19 tokens."""
+    """Random samples of uneven length: prompts of 3–11 and completions of 1–19 tokens.
+
+    Samples 2n and 2n + 1 have the same prompt.
+    """
     random = np.random.default_rng(seed)
     batch = []
     for index in range(number):
         tokens = int(random.integers(1, 20))
-        prompt = random.integers(2, VOCABULARY, int(random.integers(3, 12)))
+        drawn = random.integers(2, VOCABULARY, int(random.integers(3, 12)))
+        prompt = drawn if index % 2 == 0 else batch[-1].prompt_ids
         batch.append(
             Trajectory(
                 ticket=Ticket(

@@ -27,6 +27,13 @@ LAYOUTS = {
     "1 rank, no ZeRO": {"ranks": 1, "zero_stage": 0},
     "2 ranks, ZeRO-2": {"ranks": 2, "zero_stage": 2},
     "2 ranks, ZeRO-3": {"ranks": 2, "zero_stage": 3},
+    "2 ranks, ZeRO-3, padded": {
+        "ranks": 2,
+        "zero_stage": 3,
+        "packing": False,
+        "microbatch_samples": 2,
+        "gradient_checkpointing": True,
+    },
 }
 
 
@@ -43,10 +50,9 @@ class Outcome:
 def outcomes(
     local_ray: None, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Outcome]:
-    """Two steps on five samples of uneven length under each layout: two ranks get 3 and 2 samples
-    in micro-batches of 2, so one of them runs an empty one."""
+    """Two steps on five samples of uneven length, of three prompts, under each layout."""
 
-    async def two_steps(layout: dict[str, int], out: Path) -> Outcome:
+    async def two_steps(layout: dict[str, object], out: Path) -> Outcome:
         learner = LearnerGroup(run_config(learner=layout), str(tiny_checkpoint))
         try:
             await learner.start()
@@ -67,7 +73,7 @@ def outcomes(
     }
 
 
-@pytest.mark.parametrize("layout", ["2 ranks, ZeRO-2", "2 ranks, ZeRO-3"])
+@pytest.mark.parametrize("layout", list(LAYOUTS)[1:])
 def test_two_ranks_take_the_same_steps_as_one(outcomes: dict[str, Outcome], layout: str) -> None:
     one, two = outcomes["1 rank, no ZeRO"], outcomes[layout]
 

@@ -116,7 +116,10 @@ learner.offload_optimizer      yes   yes   no
 learner.deepspeed              yes   yes   no
 learner.samples_per_step       yes   no    no    arms
 learner.minibatch_samples      yes   no    no
+learner.microbatch_tokens      bits  no    no
+learner.forward_tokens         bits  no    no
 learner.microbatch_samples     bits  no    no
+learner.packing                bits  no    no
 learner.epochs                 yes   no    no
 learner.advantage              yes   no    no
 learner.policy_lr              yes   no    no

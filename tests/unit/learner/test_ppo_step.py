@@ -51,9 +51,11 @@ class Table:
         predictors: Tensor,
         token_ids: Tensor | None = None,
         temperatures: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        segments: tuple[tuple[int, ...], ...] = (),
     ) -> Tensor | tuple[Tensor, Tensor]:
-        del temperatures
-        # the predictor of a token stands one column before it
+        del temperatures, position_ids, segments
+        # no two samples share a prompt: the predictor of a token is one column before it
         following = input_ids[rows, predictors + 1]
         table = self.parameters if torch.is_grad_enabled() else self.before
         if token_ids is None:
