@@ -6,14 +6,15 @@ its rights, compiles the source, describes its lines, and runs the tests (`guest
 output, return values and executed lines stay in memory that outlives the child, so they are right
 after a kill or a crash. The zygote holds the clocks, sweeps up, and sends the bytes. The host
 compares (`answers/comparison.py`): expected values never enter the container. One child runs all
-tests of a program that leaves no state behind; a test that does not pass there runs again in a
-process of its own, and that counts (`judging.py`). An assert script runs in a second child, which
-calls the program over pipes and alone gives the verdict (`guest/script_run.py`); a problem's own
-checker in a child of its own, after the program's has ended (`answers/checker.py`).
+tests of a program that leaves no state behind; a test that something of the process ended there
+runs again in one of its own, and that counts (`judging.py`, `decisions.py`). An assert script runs
+in a second child, which calls the program over pipes and alone gives the verdict
+(`guest/script_run.py`); a problem's own checker in a child of its own, after the program's has
+ended (`answers/checker.py`).
 
 Where to look:
 
-    one program, start to end     judging.py, endings.py, answers/checks.py
+    one program, start to end     judging.py, decisions.py, endings.py, answers/checks.py
     what counts as right          answers/: comparison.py, plain_equality.py, matching.py,
                                   checker.py
     inside the container          guest/__init__.py names its files

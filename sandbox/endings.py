@@ -18,6 +18,10 @@ from stepcoder_dist.records import Limits, Outcome
 _PEAK_SLACK_BYTES = 48 * 2**20
 """Resident memory that the interpreter has before the program takes any."""
 
+_OUT_OF_TIME = (signal.SIGXCPU, signal.SIGKILL)
+"""What the kernel sends at its limit of processor time: where the soft limit is the hard one, as it
+is here, Linux sends SIGKILL."""
+
 _CLAIMED = {
     Claim.FAILED: Outcome.RUNTIME_ERROR,
     Claim.OUT_OF_MEMORY: Outcome.OUT_OF_MEMORY,
@@ -66,7 +70,7 @@ def ending(report: RunReport, place: int, limits: Limits, *, called: bool) -> En
         return Ending(Outcome.TIMEOUT, f"ran for more than {limit:g} s of {what} time")
     if record.done:
         return Ending(_CLAIMED.get(record.claim), record.detail)
-    return _cut_off(report.status, called=called)
+    return _cut_off(report, limits, called=called)
 
 
 def script_outcome(verdict: bytes) -> tuple[Outcome, str]:
@@ -93,16 +97,18 @@ def _exceeded(report: RunReport, limits: Limits) -> Ending | None:
     return None
 
 
-def _cut_off(status: int, *, called: bool) -> Ending:
+def _cut_off(report: RunReport, limits: Limits, *, called: bool) -> Ending:
     """How a child that ended in the middle of a test ended it."""
+    status = report.status
     if status == 0:
         if called:
             return Ending(Outcome.RUNTIME_ERROR, "it left before the function returned")
         return Ending(None)  # os._exit(0): what was written counts
     if status > 0:
         return Ending(Outcome.RUNTIME_ERROR, f"exit code {status}")
-    if -status == signal.SIGXCPU:
-        return Ending(Outcome.TIMEOUT, "used up its processor time")
+    if -status in _OUT_OF_TIME and report.cpu_ns >= limits.cpu_s * 1e9:
+        # the kernel's limit, where the zygote's clock came too late on a busy machine
+        return Ending(Outcome.TIMEOUT, f"ran for more than {limits.cpu_s:g} s of processor time")
     if -status == signal.SIGXFSZ:
         return Ending(Outcome.OUTPUT_LIMIT, "wrote more than the output limit")
     try:

@@ -74,3 +74,8 @@ def pack_inputs(tests: TestSuite) -> list[bytes]:
     if any(plain_data.OPAQUE in data for data in packed):
         raise ProblemError("an input holds an object that is no plain data")
     return packed
+
+
+def python_settings(hash_seed: int, int_digits: int) -> dict[str, str]:
+    """The environment of a zygote's Python, which its children inherit."""
+    return {"PYTHONHASHSEED": str(hash_seed), "PYTHONINTMAXSTRDIGITS": str(int_digits)}

@@ -20,6 +20,7 @@ from pathlib import Path
 from sandbox.containers.program_users import APART, next_user
 from sandbox.guest.layout import RunOrder, Settings
 from sandbox.guest_link import BOOT, GuestLink, RunReport
+from sandbox.orders import python_settings
 from sandbox.worker_pool import WorkerPool
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import SandboxFault
@@ -41,7 +42,7 @@ class ProcessPool(WorkerPool):
             _warned.append(True)
             warnings.warn(WARNING, stacklevel=2)
         super().__init__(
-            partial(ProcessWorker, hash_seed=config.hash_seed),
+            partial(ProcessWorker, hash_seed=config.hash_seed, int_digits=config.int_digits),
             workers=config.containers,
             limits=config.limits,
             attempts=config.attempts,
@@ -54,7 +55,7 @@ _warned: list[bool] = []
 class ProcessWorker:
     """Implements `worker_pool.Worker`: a zygote without a container around it."""
 
-    def __init__(self, *, hash_seed: int = 0) -> None:
+    def __init__(self, *, hash_seed: int = 0, int_digits: int = 0) -> None:
         """Start it. Raises `SandboxFault`."""
         self._folder = str(scratch.make("sandbox"))
         python, uid = _interpreter()
@@ -65,7 +66,7 @@ class ProcessWorker:
             "LANG": "C.UTF-8",
             "HOME": self._folder,
             "TMPDIR": self._folder,
-            "PYTHONHASHSEED": str(hash_seed),
+            **python_settings(hash_seed, int_digits),
         }
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code

@@ -27,6 +27,7 @@ from sandbox.containers.orphans import IN_USE, owner_labels
 from sandbox.containers.program_users import APART, next_user
 from sandbox.guest.layout import RunOrder, Settings
 from sandbox.guest_link import BOOT, SPARE_INPUT_BYTES, GuestLink, RunReport
+from sandbox.orders import python_settings
 from stepcoder_dist.errors import EngineAway, MissingEngine, SandboxFault
 from stepcoder_dist.records import Limits
 
@@ -114,6 +115,7 @@ class Container:
         limits: Limits,
         *,
         hash_seed: int = 0,
+        int_digits: int = 0,
         sysctls: Mapping[str, str] = SYSCTLS,
     ) -> None:
         """Start it and wait for its zygote. Raises `SandboxFault`."""
@@ -122,7 +124,7 @@ class Container:
         self._memory_bytes = limits.memory_bytes + limits.output_bytes + _OVERHEAD_BYTES
         self._overhead = self._memory_bytes - limits.memory_bytes
         self._client = client
-        self._hash_seed = hash_seed
+        self._python = python_settings(hash_seed, int_digits)
         self._container: Any = None
         self._closed = False
         self._name = f"stepcoder-sandbox-{uuid.uuid4().hex[:12]}"
@@ -246,7 +248,7 @@ class Container:
             "environment": {
                 "LANG": "C.UTF-8",
                 "HOME": "/tmp",  # noqa: S108
-                "PYTHONHASHSEED": str(self._hash_seed),
+                **self._python,
             },
             "stdin_open": True,
             "stop_signal": "SIGKILL",  # process 1 hears no other: an engine would stop late

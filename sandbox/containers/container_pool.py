@@ -26,7 +26,7 @@ class ContainerPool(WorkerPool):
         self._client = connect()
         self._image = config.image
         self._container_limits = config.limits
-        self._hash_seed = config.hash_seed
+        self._hash_seed, self._int_digits = config.hash_seed, config.int_digits
         self._sysctls = SYSCTLS
         self._was_away = False
         check_image(self._client, config.image)
@@ -56,6 +56,7 @@ class ContainerPool(WorkerPool):
                 self._image,
                 self._container_limits,
                 hash_seed=self._hash_seed,
+                int_digits=self._int_digits,
                 sysctls=self._sysctls,
             )
         except EngineAway:

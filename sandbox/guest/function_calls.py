@@ -1,7 +1,7 @@
 """The program's side of calls: find its functions, pack what they return, answer a script.
 
-A script (`script_run.py`) may call, iterate, index and measure the program's objects and read
-their attributes. It never asks whether they equal something: the program must not decide that.
+A script (`script_run.py`) may use the program's objects in each way that a class can define. It
+never asks whether they equal plain data: the program must not decide that.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ import contextlib
 import itertools
 import operator
 import os
-import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from sandbox.guest import plain_data, program_state
+from sandbox.guest import plain_data, program_state, remotes
 from sandbox.guest.layout import BUILTIN_TYPES, Claim, Messages, packed_type
 
 _MOST_REQUEST_BYTES = 2**31
@@ -33,14 +32,22 @@ class NoAnswer(Exception):
 def find(module: ModuleType, name: str) -> Any:
     """Return the function of this name; a method of a new `Solution` where there is one.
 
-    Raises `NameError`, and what making a `Solution` raises.
+    A `Solution` may get the method when it is made, or make it when it is asked for. A problem may
+    also name an expression, as `Solution().twoSum`. Raises `NameError`, and what making a
+    `Solution` raises.
     """
-    solution = vars(module).get("Solution")
+    names = vars(module)
+    solution = names.get("Solution")
     if isinstance(solution, type) and hasattr(solution, name):
         return getattr(solution(), name)
-    if name not in vars(module):
+    if name in names:
+        return names[name]
+    if not name.isidentifier():
+        return eval(name, names)  # noqa: S307 - of the problem, in the program's own process
+    found = getattr(solution(), name, names) if isinstance(solution, type) else names
+    if found is names:
         raise NameError(f"the program defines no {name}")
-    return vars(module)[name]
+    return found
 
 
 def packed(
@@ -48,7 +55,7 @@ def packed(
 ) -> bytes:
     """Encode what the program returned. Raises `NoAnswer`."""
     # the program may have left hardly any recursion depth
-    sys.setrecursionlimit(10 * program_state.RECURSION_LIMIT)
+    program_state.set_recursion_limit(10 * program_state.RECURSION_LIMIT)
     try:
         encoded = plain_data.encode(value, outside)
     except (plain_data.Unreadable, RecursionError):
@@ -89,9 +96,9 @@ class ScriptServer:
             except Exception as error:
                 reply = self._raised(error)
             else:
-                limit = sys.getrecursionlimit()
+                limit = program_state.recursion_limit()
                 reply = packed(("value", value), self._most, self._packed)
-                sys.setrecursionlimit(limit)
+                program_state.set_recursion_limit(limit)
                 del value
             if _getpid() != own:  # a forked child that came back out of the function
                 return
@@ -130,4 +137,5 @@ _OPERATIONS: dict[str, Callable[..., object]] = {
     "items": lambda value: list(itertools.islice(value, plain_data.MAX_ITEMS + 1)),
     "length": len,
     "truth": bool,
+    "operate": remotes.operate,
 }

@@ -1,4 +1,4 @@
-"""The limits of a child: those of the kernel, and the clocks and counters that are read.
+"""The limits of a child: those of the kernel, and the counters that are read.
 
 All of it happens once for each run, so files are read and written without `pathlib` and `io`. A
 page that a forked process writes to, even if only a reference count, is copied first.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import time
 from functools import cache
 
 from sandbox.guest.layout import RunOrder
@@ -87,24 +86,10 @@ def give_up_rights(uid: int | None, order: RunOrder) -> None:
     os.umask(0o022)
 
 
-class CpuClock:
-    """The processor time of another process, all its threads together."""
-
-    def __init__(self, pid: int) -> None:
-        self._id = (~pid << 3) | 2  # as in clock_getcpuclockid(3)
-        self._last = 0.0
-
-    def seconds(self) -> float:
-        # it may have just ended, or the kernel has no such clock: wall time is used then
-        with contextlib.suppress(OSError):
-            self._last = time.clock_gettime(self._id)
-        return self._last
-
-
 def memory_kills() -> int:
     """The number of processes in this container that the kernel has killed for memory."""
     counter = _oom_counter()
-    words = _content(counter).split() if counter else []
+    words = content(counter).split() if counter else []
     return int(words[words.index(b"oom_kill") + 1]) if b"oom_kill" in words else 0
 
 
@@ -113,7 +98,7 @@ def _oom_counter() -> str | None:
     """The file that counts memory kills, if the kernel has one."""
     for path in _OOM_COUNTERS:
         with contextlib.suppress(OSError):
-            if b"oom_kill" in _content(path).split():
+            if b"oom_kill" in content(path).split():
                 return path
     return None
 
@@ -124,13 +109,13 @@ def data_bytes() -> int:
 
     The zygote calls it before it has children, and they inherit the result.
     """
-    for line in _content("/proc/self/status").splitlines():
+    for line in content("/proc/self/status").splitlines():
         if line.startswith(b"VmData:"):
             return int(line.split()[1]) * 1024
     return 0
 
 
-def _content(path: str) -> bytes:
+def content(path: str) -> bytes:
     """Read one of the kernel's short files. Raises `OSError`."""
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

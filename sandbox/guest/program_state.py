@@ -28,8 +28,12 @@ from sandbox.guest.layout import Claim
 
 FILE_NAME = "program.py"
 RECURSION_LIMIT = 1000
+_MOST_RECURSION = 2**31 - 1
 _MOST_CHARS = 300
 """Most characters of an exception's text."""
+
+# bound early: each program gets others, and can patch what it finds by name
+set_recursion_limit, recursion_limit = sys.setrecursionlimit, sys.getrecursionlimit
 
 _standard: list[weakref.ref[object]] = []
 """Yield every layer of the standard streams."""
@@ -52,8 +56,7 @@ def fresh(name: str, stdin: int, stdout: int) -> ModuleType:
     sys.stdout = sys.__stdout__ = _text_stream(1, "w", "<stdout>")  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = _text_stream(2, "w", "<stderr>")  # type: ignore[misc]
     sys.argv = [FILE_NAME]
-    # our own frames below the program's do not reduce its depth
-    sys.setrecursionlimit(RECURSION_LIMIT + _depth() - 1)
+    _set_program_depth(_depth() - 1)
     sys.set_int_max_str_digits(_int_digits)
     _restore_builtins()
     module = ModuleType(name)
@@ -63,6 +66,35 @@ def fresh(name: str, stdin: int, stdout: int) -> ModuleType:
     if name != "__main__" and _MAIN_MODULE is not None:
         sys.modules["__main__"] = _MAIN_MODULE
     return module
+
+
+def _set_program_depth(frames: int) -> None:
+    """Leave our own frames below the program's out of its recursion limit, and of what it sets."""
+    set_recursion_limit(RECURSION_LIMIT + frames)
+    sys.setrecursionlimit = _LimitSetter(frames)
+    sys.getrecursionlimit = _LimitGetter(frames)
+
+
+class _LimitSetter:
+    """`sys.setrecursionlimit` of a program; an object, since a function would keep attributes."""
+
+    __slots__ = ("_frames",)
+
+    def __init__(self, frames: int) -> None:
+        self._frames = frames
+
+    def __call__(self, limit: int, /) -> None:
+        sensible = isinstance(limit, int) and 0 < limit <= _MOST_RECURSION
+        set_recursion_limit(min(limit + self._frames, _MOST_RECURSION) if sensible else limit)
+
+
+class _LimitGetter(_LimitSetter):
+    """`sys.getrecursionlimit` of a program."""
+
+    __slots__ = ()
+
+    def __call__(self) -> int:  # type: ignore[override]  # another function, of the same depth
+        return recursion_limit() - self._frames
 
 
 def script_ended() -> None:

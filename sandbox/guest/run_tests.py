@@ -51,6 +51,7 @@ SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SE
 # bound early: the program can patch what it finds by name
 _monotonic_ns, _cpu_ns = time.monotonic_ns, time.process_time_ns
 _MAXIMUM_EXIT_CODE = 255
+_C_LONG = 2**63
 _CANNOT_FLUSH = 120
 """The interpreter's exit code when standard output cannot be written at exit."""
 
@@ -250,7 +251,10 @@ def _exit_code(code: object) -> int:
     """The exit code that a shell would see of `sys.exit(code)`."""
     if code is None:
         return 0
-    return code & _MAXIMUM_EXIT_CODE if isinstance(code, int) else 1
+    if not isinstance(code, int):
+        return 1
+    # as the interpreter, which takes what is no C integer for −1
+    return (code if -_C_LONG <= code < _C_LONG else -1) & _MAXIMUM_EXIT_CODE
 
 
 def _call_own_hook(error: BaseException) -> None:

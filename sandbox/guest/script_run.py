@@ -3,7 +3,7 @@
 It has another user than the program, none of its files and memory, and two pipes to it
 (`layout.py`). The script sees *remotes*: `candidate`, the function under its own name, every
 other name that only the program can define, and objects that came back. What comes back is typed
-plain data, or a remote, which equals nothing.
+plain data, or a remote, which equals no plain data.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import json
 import os
 import random
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import CodeType
 from typing import Any, NoReturn
 
 from sandbox.guest import layout, plain_data, program_state
 from sandbox.guest.layout import ScriptEnd, read_all
+from sandbox.guest.remotes import Remote
 
 _FILE_NAME = "<test_code>"
 _FROM_PROGRAM = "stepcoder_detail"
@@ -37,44 +38,6 @@ class _ProgramGone(BaseException):
 
 class _Unsendable(TypeError):
     """The script passes an object that is no plain data, no built-in type and no remote."""
-
-
-class Remote(plain_data.Opaque):
-    """A function or an object of the program. It equals nothing, not even itself."""
-
-    __slots__ = ("__name__", "stepcoder_ask", "stepcoder_target")
-
-    def __init__(self, ask: Any, target: str | None, number: int, type_name: str) -> None:
-        super().__init__(type_name)
-        self.stepcoder_ask = ask
-        self.stepcoder_target = ["h", number, type_name] if target is None else target
-        self.__name__ = target or type_name
-
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        return self.stepcoder_ask("call", self, arguments, named)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return self.stepcoder_ask("get", self, [name])
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.stepcoder_ask("items", self))
-
-    def __getitem__(self, key: Any) -> Any:
-        return self.stepcoder_ask("item", self, [key])
-
-    def __len__(self) -> int:
-        return self.stepcoder_ask("length", self)  # type: ignore[no-any-return]  # Python checks it
-
-    def __bool__(self) -> bool:
-        return isinstance(self.stepcoder_target, str) or self.stepcoder_ask("truth", self) is True
-
-    def __copy__(self) -> Remote:
-        return self
-
-    def __deepcopy__(self, _memo: object) -> Remote:
-        return self
 
 
 class _Caller:

@@ -14,10 +14,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
-
-def words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
+from sandbox.guest import reached_names
+from sandbox.guest.reached_names import words
 
 _HARMLESS_MODULES = words(
     """
@@ -35,15 +33,16 @@ _HARMLESS_SYS = words(
 _HARMLESS_OS = words("fstat getenv linesep path read sep write")
 _LASTING = re.compile(
     r"__\w*(?:builtins|import|dict|globals|subclasses|class|base|mro|getattribute|del|loader|"
-    r"setattr|setitem)\w*__|"
-    r"\b(?:setattr|delattr|setitem|delitem|exec|globals|vars|breakpoint|register|mro|FileIO|"
+    r"setattr|setitem|reduce|setstate|getstate)\w*__|"
+    r"\b(?:setattr|delattr|setitem|delitem|exec|globals|locals|vars|breakpoint|register|mro|FileIO|"
     r"open_code|update_wrapper)\b"
 )
 _CHANGING_METHODS = words(
     "add append appendleft clear discard extend insert pop popitem remove reverse setdefault sort "
     "update"
 )
-_OWN = frozenset({"self", "cls"})
+_SETTERS = words("dataclass final no_type_check runtime_checkable total_ordering wraps")
+"""Functions that set attributes of what they are called with."""
 _OWN_DESCRIPTORS = frozenset({0, 1, 2})
 """Descriptors of a test; the others are other tests' inputs and answers."""
 
@@ -63,6 +62,7 @@ def leaves_state(source: str, tree: ast.Module) -> bool:
         any(_changes_module(node, imported) for node in nodes)
         or _opens_by_another_name(nodes)
         or (bool(imported) and _keeps_what_is_imported(nodes, imported))
+        or reached_names.reaches_lasting(nodes, imported)
     )
 
 
@@ -135,13 +135,12 @@ def _opens_by_another_name(nodes: list[ast.AST]) -> bool:
 def _keeps_what_is_imported(nodes: list[ast.AST], imported: dict[str, Any]) -> bool:
     """Whether something imported that can keep state is held in a way that cannot be followed.
 
-    That is a container anywhere, and a module that is passed on. Where attributes of anything but
-    the program's own objects are set, it is also a class or a function that is passed on.
+    That is a container anywhere, and a module that is passed on. Where attributes are set, it is
+    also a class, a function or a type of `typing` that is passed on.
     """
     sets = any(
-        isinstance(node, ast.Attribute)
-        and not isinstance(node.ctx, ast.Load)
-        and _root(node) not in _OWN
+        (isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load))
+        or (isinstance(node, ast.Name) and node.id in _SETTERS)
         for node in nodes
     )
     inner, used = _inner_and_used(nodes)
@@ -164,17 +163,23 @@ def _keeps_what_is_imported(nodes: list[ast.AST], imported: dict[str, Any]) -> b
 
 
 def _inner_and_used(nodes: list[ast.AST]) -> tuple[set[int], set[int]]:
-    """Nodes whose attribute is taken, and those that are called, subscripted or name a type."""
+    """Nodes whose attribute is taken, and those that are called or name a type."""
     inner: set[int] = set()
     used: set[int] = set()
     for node in nodes:
         match node:
             case ast.Attribute(value=part):
                 inner.add(id(part))
-            case ast.Call(func=part) | ast.Subscript(value=part):
+            case ast.Call(func=part, args=arguments):
                 used.add(id(part))
+                match part:
+                    case ast.Name(id="isinstance" | "issubclass"):
+                        used.update(id(n) for a in arguments[1:] for n in ast.walk(a))
+            case ast.Compare(comparators=parts):
+                used.update(map(id, parts))
             case ast.ClassDef(bases=parts, decorator_list=more):
-                used.update(map(id, parts + more))
+                used.update(id(n) for part in parts for n in ast.walk(part))
+                used.update(map(id, more))
             case ast.FunctionDef(decorator_list=parts, returns=returned):
                 used.update(map(id, parts))
                 used.update(map(id, ast.walk(returned) if returned else ()))
@@ -182,7 +187,8 @@ def _inner_and_used(nodes: list[ast.AST]) -> tuple[set[int], set[int]]:
                 used.update(map(id, ast.walk(note)))
             case ast.ExceptHandler(type=ast.expr() as note) | ast.Raise(exc=ast.expr() as note):
                 used.update(map(id, ast.walk(note)))
-    return inner, used
+    kept = {id(node.value) for node in nodes if isinstance(node, ast.NamedExpr)}
+    return inner, used - kept
 
 
 def _root(node: Any) -> str:
@@ -267,7 +273,9 @@ def _chain(node: ast.AST) -> tuple[str, list[str]]:
 
 
 def _takes_attributes(value: Any) -> bool:
-    """Whether an attribute can be set on an object."""
+    """Whether an attribute can be set on an object, or on what it makes and keeps."""
+    if type(value).__module__ == "typing":
+        return True
     if isinstance(value, type):
         return not value.__flags__ & _NO_ATTRIBUTES
     return hasattr(value, "__dict__")

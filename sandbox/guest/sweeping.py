@@ -70,7 +70,7 @@ def kill_everything(*, contained: bool) -> None:
             os.kill(-1, signal.SIGKILL)  # one pass is enough: a dying process cannot fork
         _reap()
         return
-    while found := list(_descendants(os.getpid())):
+    while found := list(descendants(os.getpid())):
         for pid in found:
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -86,7 +86,7 @@ def waited_ns(wall_ns: int, *, contained: bool) -> int:
     It counts the main threads of the processes that still live: it is a hint, no clock.
     """
     own = os.getpid()
-    found = map(int, filter(str.isdigit, os.listdir("/proc"))) if contained else _descendants(own)
+    found = map(int, filter(str.isdigit, os.listdir("/proc"))) if contained else descendants(own)
     times = []
     for pid in found:
         with contextlib.suppress(OSError, ValueError, IndexError):
@@ -147,7 +147,7 @@ def _reap(*, block_once: bool = False) -> None:
         options = os.WNOHANG if block_once else 0
 
 
-def _descendants(ancestor: int) -> Iterator[int]:
+def descendants(ancestor: int) -> Iterator[int]:
     """Children, grandchildren, …; orphans are among them, since this process is a subreaper."""
     waiting = [ancestor]
     while waiting:

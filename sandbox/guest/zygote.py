@@ -14,39 +14,33 @@ child finds an earlier run in its heap. The zygote ends when its standard input 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import gc
 import json
 import mmap
 import os
-import select
 import signal
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from sandbox.guest import run_tests, script_run, sweeping
 from sandbox.guest.layout import (
     LENGTH,
     READY,
-    RECORD,
     REPORT,
     SIZE,
-    START,
-    Killed,
     RunOrder,
     Settings,
     block_bytes,
-    record_offset,
-    running_test,
     stride,
 )
-from sandbox.guest.limits import CpuClock, data_bytes, give_up_rights, memory_kills
-from sandbox.guest.staging import Gone, Staging, drain, file_in_memory
+from sandbox.guest.limits import data_bytes, give_up_rights, memory_kills
+from sandbox.guest.staging import Gone, Staging, file_in_memory
+from sandbox.guest.tree_clock import account
+from sandbox.guest.watch import Ended, Watch, sealed, seconds
 
-_SOONEST_CHECK_S = 0.002
 _NEVER_STARTED = 71
 
 _PRELOADED = (
@@ -73,6 +67,7 @@ def main(settings_json: str) -> NoReturn:
     else:
         sweeping.become_subreaper()
     data_bytes()
+    account()
     sockets = sweeping.sockets()
     gc.collect()
     gc.freeze()
@@ -125,7 +120,6 @@ class _Run:
         )
         self._made = made
         self._sockets = sockets
-        self._waited = 0
         # (read, write): what the script asks, what the program replies
         self._asked: tuple[int, ...] = os.pipe2(os.O_CLOEXEC) if order.script else ()
         self._replied: tuple[int, ...] = os.pipe2(os.O_CLOEXEC) if order.script else ()
@@ -136,6 +130,8 @@ class _Run:
             self._staging.receive(file, size)
         kills_before = memory_kills()
         started = time.monotonic_ns()
+        contained = self._settings.contained
+        watch = Watch(order, self._block, files.structure, contained=contained)
         # the script's comes first: a program cannot use up the processes that it needs
         script = os.fork() if order.script else None
         if script == 0:
@@ -144,16 +140,14 @@ class _Run:
         if pid == 0:
             self._become_program()
         self._close(*self._asked, *self._replied)
-        status, usage, killed, at = self._watch(pid, script, started)
+        ended = watch.wait(pid, script, wake=self._wake, host=self._staging.source)
         wall = time.monotonic_ns() - started
-        sweeping.kill_everything(contained=self._settings.contained)
+        sweeping.kill_everything(contained=contained)
         clean = sweeping.empty(self._settings.folders)
-        if self._settings.contained:
+        if contained:
             clean = clean and sweeping.sockets() == self._sockets
-        cpu = int((usage.ru_utime + usage.ru_stime) * 1e9)
-        peak = usage.ru_maxrss * 1024
         kills = memory_kills() - kills_before
-        self._report((status, killed, clean, kills, at, cpu, wall, self._waited, peak))
+        self._report(ended, wall, max(kills, 0), clean=clean)
         self._close(*self._made)
         self._block.close()
         self._lines.close()
@@ -214,75 +208,18 @@ class _Run:
         for descriptor in descriptors:
             os.close(descriptor)
 
-    # ── the clocks ───────────────────────────────────────────────────────────────────────────
-
-    def _watch(self, pid: int, script: int | None, started: int) -> tuple[int, Any, Killed, int]:
-        """Wait for the program's end, or end it.
-
-        Returns exit code or −signal, usage, why it was killed, and the last test that got time of
-        its own.
-
-        A script that ends after the program is not waited for: nothing answers it any more.
-        """
-        poll = select.poll()
-        poll.register(self._wake, select.POLLIN)
-        poll.register(self._staging.source, select.POLLRDHUP)
-        clock = CpuClock(pid)
-        script_clock = CpuClock(pid if script is None else script)
-        test, begun, cpu_before, killed = -1, started, 0, Killed.NO
-        while True:
-            used_s = clock.seconds() - cpu_before / 1e9
-            if script is not None:
-                used_s = max(used_s, script_clock.seconds())
-            wall_s = (time.monotonic_ns() - begun) / 1e9
-            left_s = min(self._order.cpu_s - used_s, self._order.wall_s - wall_s)
-            if left_s <= 0 and not killed:
-                latest = running_test(self._block, self._order.tests)
-                if latest > test:  # a new test: its clocks begin with it
-                    test = latest
-                    begun, cpu_before = self._begun(test, begun, clock)
-                    continue
-                killed = Killed.CPU if used_s >= self._order.cpu_s else Killed.WALL
-                if killed is Killed.WALL:
-                    run_ns = time.monotonic_ns() - started
-                    self._waited = sweeping.waited_ns(run_ns, contained=self._settings.contained)
-                os.kill(pid, signal.SIGKILL)
-            timeout_s = None if killed else max(left_s, _SOONEST_CHECK_S)
-            for descriptor, _ in poll.poll(None if timeout_s is None else timeout_s * 1000):
-                if descriptor == self._staging.source:
-                    raise Gone
-                drain(self._wake)
-            ended = sweeping.reaped()
-            if script in ended:
-                script = None
-            if pid in ended:
-                status, usage = ended[pid]
-                return status, usage, killed, test
-
-    def _begun(self, test: int, earliest: int, clock: CpuClock) -> tuple[int, int]:
-        """The time at which a test began: sealed for the first, else the record within bounds."""
-        if test == 0 and self._sealed():
-            begun, cpu_before = START.unpack(os.pread(self._files.structure, START.size, 0))
-            return begun, cpu_before
-        begun, cpu_before, *_ = RECORD.unpack_from(self._block, record_offset(test))
-        begun = min(max(begun, earliest), time.monotonic_ns())
-        return begun, min(cpu_before, int(clock.seconds() * 1e9))
-
-    def _sealed(self) -> bool:
-        """Whether the child has described the program, and so begun to run it."""
-        return fcntl.fcntl(self._files.structure, fcntl.F_GET_SEALS) == run_tests.SEALS
-
     # ── the report ───────────────────────────────────────────────────────────────────────────
 
-    def _report(self, head: tuple[int, Killed, bool, int, int, int, int, int, int]) -> None:
-        status, killed, clean, kills, at, cpu, wall, waited, peak = head
+    def _report(self, ended: Ended, wall: int, kills: int, *, clean: bool) -> None:
         files, order, staging = self._files, self._order, self._staging
-        sealed = self._sealed()
-        structure_size = os.fstat(files.structure).st_size if sealed else 0
+        described = sealed(files.structure)
+        structure_size = os.fstat(files.structure).st_size if described else 0
         sizes = [os.fstat(file).st_size for file in files.answers]
         scratch = os.fstat(files.scratch).st_size
-        found = status, killed, clean, sealed, max(kills, 0), at, cpu, wall, waited, peak
-        staging.send(REPORT.pack(*found, structure_size, scratch))
+        cpu, peak = int(seconds(ended.usage) * 1e9), ended.usage.ru_maxrss * 1024
+        seen = ended.status, ended.killed, clean, described, kills, ended.at
+        used = cpu, wall, ended.waited_ns, peak
+        staging.send(REPORT.pack(*seen, *used, structure_size, scratch))
         for size in sizes:
             staging.send(SIZE.pack(size))
         for shared in (self._block, self._lines):

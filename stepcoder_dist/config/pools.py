@@ -14,6 +14,9 @@ Backend = Literal["docker", "process"]
 """What may judge programs: warm containers, or plain processes of this machine, which are no
 security boundary. `sandbox/backend.py` makes each, and says how to add one."""
 
+_FEWEST_DIGITS = 640
+"""The least limit on the digits of integers that Python takes."""
+
 
 def splits_over(heads: int, kv_heads: int, parallel: int) -> bool:
     """Whether vLLM can split attention over so many GPUs; it repeats key-value heads that are
@@ -148,6 +151,9 @@ class SandboxConfig(Elastic):
     coverage in an evaluation's table."""
     hash_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Python's `PYTHONHASHSEED` for the programs: fixed, so that a verdict can be repeated."""
+    int_digits: Annotated[int, Field(ge=0)] = 1_000_000
+    """Digits of an integer that programs may print and read, 640 or more; 0: any number. Python's
+    own limit is 4300, which solutions from before it do not know."""
     engine_wait_s: Annotated[PositiveFloat, NOTHING] = 120.0
     """How long to wait for a container engine that was there and is away, before programs fail."""
     start_timeout_s: Annotated[PositiveFloat, NOTHING] = 300
@@ -159,6 +165,15 @@ class SandboxConfig(Elastic):
             raise ValueError(
                 f"wall_limit_s = {self.wall_limit_s} is below cpu_limit_s = {self.cpu_limit_s}; "
                 "raise it: wall time is the back-stop"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _python_takes_the_digits(self) -> SandboxConfig:
+        if 0 < self.int_digits < _FEWEST_DIGITS:
+            raise ValueError(
+                f"int_digits = {self.int_digits}; Python takes {_FEWEST_DIGITS} or more, or 0 for "
+                "no limit"
             )
         return self
 

@@ -19,7 +19,7 @@ from stepcoder_dist.records import TestSuite, Verdict
 CONFIG = SandboxConfig(
     containers=1,
     cpu_limit_s=0.5,
-    wall_limit_s=3.0,
+    wall_limit_s=30.0,  # which clock ends a loop must not depend on what else the machine does
     memory_limit_mib=128,
     output_limit_mib=1,
     attempts=2,
@@ -126,6 +126,43 @@ COUNTERS = {
         "import gc",
         "n = gc.isenabled(); gc.disable()",
         "n",
+    ),
+    "exit": ("", "k = exit; k.n = getattr(k, 'n', 0) + 1", "k.n"),
+    "licence": ("", "k = [license]; k[0].n = getattr(k[0], 'n', 0) + 1", "k[0].n"),
+    "type reached through an object": (
+        "from collections import Counter",
+        "k = type(Counter()); k.n = getattr(k, 'n', 0) + 1",
+        "k.n",
+    ),
+    "type of a context": (
+        "from contextlib import contextmanager",
+        "k = type(contextmanager(lambda: (yield))()); k.n = getattr(k, 'n', 0) + 1",
+        "k.n",
+    ),
+    "no default": (
+        "from dataclasses import make_dataclass, fields",
+        "k = fields(make_dataclass('D', ['v']))[0].default; k.n = getattr(k, 'n', 0) + 1",
+        "k.n",
+    ),
+    "exception that was caught": (
+        "import json",
+        "try: json.loads('{')\nexcept ValueError as e: k = type(e); k.n = getattr(k, 'n', 0) + 1",
+        "k.n",
+    ),
+    "generic alias": (
+        "from typing import List",
+        "k = List[int]; k.__n__ = getattr(k, '__n__', 0) + 1",
+        "k.__n__",
+    ),
+    "function of an object": (
+        "from json import JSONDecoder",
+        "k = JSONDecoder().parse_object; k.n = getattr(k, 'n', 0) + 1",
+        "k.n",
+    ),
+    "passed on as self": (
+        "from collections import Counter",
+        "def count(self): self.n = getattr(self, 'n', 0) + 1\ncount(Counter)",
+        "Counter.n",
     ),
     "hidden from a look": (
         "import sys",

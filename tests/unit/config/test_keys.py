@@ -104,6 +104,7 @@ sandbox.processes              yes   no    yes
 sandbox.attempts               no    no    no
 sandbox.coverage               yes   no    yes
 sandbox.hash_seed              yes   no    yes
+sandbox.int_digits             yes   no    yes
 sandbox.engine_wait_s          no    no    no
 sandbox.start_timeout_s        no    no    no
 sandbox.resources.num_cpus     no    no    no

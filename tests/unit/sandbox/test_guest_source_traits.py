@@ -27,6 +27,21 @@ ORDINARY = [
     "import json\nprint(list(map(json.loads, ['1'])))\n",
     "from queue import Queue, Empty\nn = Queue()\nn.last = 1\ntry: n.get_nowait()\nexcept Empty: pass\n",
 ]
+ORDINARY += [
+    "class N:\n    def __init__(self, v): self.v, self.next = v, None\nh = N(1)\nh.next = N(2)\nwhile h: print(h.v); h = h.next\n",
+    "def f(x):\n    return type(x) is int or type(x).__name__ == 'float' or type(x) in (str, list)\n",
+    "class A:\n    def copy(self): return type(self)()\n    def __repr__(self): return f'{type(self)}'\nprint(type(A()))\n",
+    "from collections import Counter\nclass A:\n    def __init__(self): self.c = Counter()\n    def f(self): return isinstance(self.c, Counter)\nprint(A().c.most_common(1))\n",
+    "from collections import namedtuple\nP = namedtuple('P', 'x y')\nprint(P(1, 2).x, P(1, 2)._replace(y=3).y)\n",
+    "from dataclasses import dataclass, field\n@dataclass\nclass D:\n    v: int\n    w: list = field(default_factory=list)\nD(1).w.append(D(2).v)\n",
+    "from enum import Enum\nclass C(Enum):\n    RED = 1\nprint(C.RED.name, C.RED.value, C['RED'])\n",
+    "import re\nm = re.match('(?P<a>.)', 'x')\nprint(m.group('a'), m.span(), m.groupdict())\n",
+    "from functools import lru_cache\n@lru_cache(None)\ndef f(n): return n\nf(1)\nf.cache_clear()\n",
+    "from fractions import Fraction\nx = Fraction(1, 3)\nprint(x.numerator, x.limit_denominator(5))\n",
+    "import datetime\nd = datetime.date(2020, 1, 1)\nprint(d.year, d.strftime('%Y'), (d - d).days)\n",
+    "try: int('x')\nexcept ValueError as e: print(e.args)\nprint((3.5).is_integer(), 'a'.upper().join(['b']), 5 .bit_length())\n",
+    "import sys\nprint(sys.stdin.buffer.readline().decode(), sys.version_info.major)\nexit(0)\n",
+]
 REACHING = [
     "import sandbox.guest.line_tracer\n",
     "import sys\nsys.modules['sandbox.guest.line' + '_tracer'].LineTracer.end = lambda self: True\n",
@@ -90,6 +105,60 @@ LASTING = [
     "eval('__imp' + 'ort__')\n",
     "e = eval\n",
 ]
+HELD = [
+    "from dataclasses import MISSING\nt = MISSING\nt.n = 1\n",
+    "from dataclasses import MISSING\nMISSING.n = 1\n",
+    "import dataclasses\nt = dataclasses.MISSING\nt.n = 1\n",
+    "from typing import List\nA = List[int]\nA.__n__ = 1\n",
+    "from typing import Counter\nA = Counter[int]\nA.n = 1\n",
+    "import typing\nA = typing.Deque[int]\nA.n = 1\n",
+    "t = copyright\nt.n = 1\n",
+    "def f(self): self.n = 1\nf(quit)\n",
+    "for help.n in [1]: pass\n",
+    "t = [credits][0]\nt.n = 1\n",
+    "from fractions import Fraction\nt = list(map(type, [Fraction()]))[0]\nt.n = 1\n",
+    "from fractions import Fraction\ndef g(x): return type(x)\ng(Fraction()).n = 1\n",
+    "from fractions import Fraction\nFraction.numerator.fget.n = 1\n",
+    "import json\nt = json.JSONDecoder().parse_object\nt.n = 1\n",
+    "from json import JSONDecoder\nt = JSONDecoder().parse_array\nt.n = 1\n",
+    "from collections import Counter\nclass A:\n    def f(self): self.n = 1\nA.f(Counter)\n",
+    "from collections import Counter\nx = Counter.most_common\nx.n = 1\n",
+    "from collections import Counter\nx = Counter().most_common\ny = x.__func__\ny.n = 1\n",
+    "from pprint import PrettyPrinter\nPrettyPrinter()._dispatch[1] = 1\n",
+    "from functools import wraps\ndef g(): pass\nfrom fractions import Fraction\nwraps(g)(Fraction)\n",
+    "from dataclasses import dataclass\nfrom fractions import Fraction\ndataclass(Fraction)\n",
+    "from enum import Enum\nclass C(Enum):\n    a = 1\nt = type(C)\nt.n = 1\n",
+    "from enum import Enum\nEnum.n = 1\n",
+    "from contextlib import contextmanager\n@contextmanager\ndef g(): yield\nx = g()\nx.__enter__.__func__.n = 1\n",
+    "locals()['__buil' + 'tins__'].n = 1\n",
+    "match 1:\n    case int(real=r): pass\nfrom json import JSONDecoder\nmatch JSONDecoder():\n    case JSONDecoder(parse_object=p): p.n = 1\n",
+    "from json import JSONDecoder\np = getattr(JSONDecoder(), 'parse_object')\np.n = 1\n",
+    "try:\n    exit.foo\nexcept AttributeError as e:\n    e.obj.n = 1\n",
+    "try:\n    exit.foo\nexcept AttributeError as e: t = e.obj; t.n = 1\n",
+    "import copy\nclass A:\n    def __reduce__(self): return (type, (1,), {'n': 1})\n",
+    "from abc import ABC\nt = ABC\nt.n = 1\n",
+    "from collections.abc import Sequence\nt = Sequence\nt.n = 1\n",
+    "from queue import Queue\nq = Queue()\nt = q.mutex\n",
+    "from statistics import mean\nt = mean\nt.n = 1\n",
+    "from statistics import mean\nprint(mean([1]))\nd = dict(m=mean)\nd['m'].n = 1\n",
+    "from statistics import *\nt = mean\nt.n = 1\n",
+    "from heapq import merge\n(lambda f: f)(merge).n = 1\n",
+    "from typing import NamedTuple\nt = NamedTuple\nt.n = 1\n",
+    "from fractions import Fraction as F\nclass M(type):\n    def __call__(c, x): c.n = 1\nM.__call__(F, 1)\n",
+    "from fractions import Fraction as F\nclass A:\n    def __set_name__(self, owner, name): owner.n = 1\nA().__set_name__(F, 1)\n",
+    "from fractions import Fraction as F\nf = F()\nif type(f) == F: t = type(f)\nt.n = 1\n",
+    "from fractions import Fraction as F\nx = [F]\nx[0].n = 1\n",
+    "from fractions import Fraction as F\nx = (F if 1 else 0)\nx.n = 1\n",
+    "from fractions import Fraction as F\nx = F == 1 or F\nx.n = 1\n",
+    "from fractions import Fraction as F\nx: F = F\nx.n = 1\n",
+    "from fractions import Fraction as F\ndef f() -> F: return F\nf().n = 1\n",
+    "from fractions import Fraction as F\ndef f(x=F): x.n = 1\n",
+    "from fractions import Fraction as F\nisinstance(1, t := F)\nt.n = 1\n",
+    "from fractions import Fraction as F\nx = 1 in [t := F]\nt.n = 1\n",
+    "from fractions import Fraction as F\nclass A(t := F): pass\nt.n = 1\n",
+    "from fractions import Fraction as F\ntry: 1/0\nexcept (t := ZeroDivisionError): pass\nx: (t := F) = 1\nt.n = 1\n",
+]
+"""Objects that keep what is done to them, reached by another way than their own name."""
 
 
 @pytest.mark.parametrize("source", ORDINARY)
@@ -106,3 +175,9 @@ def test_programs_that_reach_for_tracing_by_another_name_are_not_trusted(source)
 @pytest.mark.parametrize("source", LASTING)
 def test_programs_that_change_the_interpreter_get_a_process_for_each_test(source):
     assert leaves_state(source, ast.parse(source))
+
+
+@pytest.mark.parametrize("source", HELD)
+def test_what_keeps_state_is_found_however_it_is_reached(source):
+    tree = ast.parse(source)
+    assert leaves_state(source, tree) or touches_tracing(source, tree)
