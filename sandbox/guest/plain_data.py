@@ -30,13 +30,13 @@ OPAQUE = b'["o",'
 """The encoding of an object that is no plain data begins with this; texts escape their quotes."""
 
 _SMALL_INT = 2**63
+_MOST_SMALL_DIGITS = 20
 _MOST_PROBES = 20_000_000
 """Most comparisons among keys of equal hashes: about a second."""
 _FEW_KEYS = 16
 """So few keys take no time, whatever their hashes are."""
 # bound early: the program under test can patch what it finds by name
 _to_json = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
-_from_json = json.loads
 
 
 class Unreadable(ValueError):
@@ -63,6 +63,16 @@ class Opaque:
         return f"<{self.type_name} object>"
 
 
+def _small(digits: str) -> int:
+    """An integer that is not sent in hex. Raises `ValueError`, whatever limit the process has."""
+    if len(digits) > _MOST_SMALL_DIGITS:
+        raise ValueError("an integer with too many digits")
+    return int(digits)
+
+
+_from_json = json.JSONDecoder(parse_int=_small).decode
+
+
 def left_behind(value: object) -> list[Any]:
     """The encoding of an object that is no plain data: the name of its type."""
     return ["o", str.__str__(type.__dict__["__name__"].__get__(type(value)))[:80]]
@@ -81,7 +91,7 @@ def decode(data: bytes, outside: Mapping[str, Callable[..., Any]] = MappingProxy
     if data.count(b",") + data.count(b"[") > 2 * MAX_ITEMS:
         raise TooLarge
     try:
-        return _unpacked(_from_json(data), MAX_DEPTH, [_MOST_PROBES], outside)
+        return _unpacked(_from_json(data.decode("ascii")), MAX_DEPTH, [_MOST_PROBES], outside)
     except TooLarge:
         raise
     except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
