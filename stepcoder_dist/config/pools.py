@@ -94,7 +94,8 @@ class ActorsConfig(Elastic):
     max_in_flight: Annotated[Positive | None, NOTHING] = None
     """With `train.max_staleness`: samples that one actor takes before others wait for an actor with
     room, the oldest plan first. Default: `max_batch`. With less an engine is not filled; what is
-    above `max_batch` waits in the actor, and a push does not wait for it."""
+    above `max_batch` waits in the actor, and a push does not wait for it. Not used with
+    `deterministic`."""
     engine_args: Annotated[dict[str, Any], Counts(train=BITS, sft=NO)] = Field(default_factory=dict)
     """Passed to vLLM's `EngineArgs` as they are, over the defaults of `actors/engine.py`:
     `{ enforce_eager = true, kv_cache_dtype = "fp8" }`. An argument that the installed vLLM does not

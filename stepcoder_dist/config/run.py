@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from stepcoder_dist import methods
 from stepcoder_dist.config.commands import EvalConfig, SftConfig, TrainConfig
-from stepcoder_dist.config.counts import NOTHING
+from stepcoder_dist.config.counts import NOTHING, TRAIN
 from stepcoder_dist.config.hardware import HardwareConfig
 from stepcoder_dist.config.learner import LearnerConfig, WeightsConfig
 from stepcoder_dist.config.method import (
@@ -43,6 +43,12 @@ class RunConfig(Section):
     colocate: Annotated[bool, NOTHING] = False  # who waits for whom, not for what
     """Rollout actor i and learner rank i share a GPU: vLLM sleeps while the learner steps, and
     the push of the new weights wakes it. Needs `train.max_staleness = 0`."""
+    deterministic: Annotated[bool, TRAIN] = False
+    """With `train.max_staleness = k` above 0: two runs of one file on the CPU are equal bit for
+    bit, and so is one that was interrupted and resumed, while rollouts and learner overlap. Step s
+    is sampled by the weights of step s − 1 − k exactly, and each engine gets its share of a step in
+    one piece: the engines idle at the end of a step. Needs `weights.on_update = "finish"` and
+    `weights.transport = "object_store"`. Without staleness a run is repeatable anyway."""
     gpu_memory_gib: Annotated[PositiveFloat | None, NOTHING] = None
     """Memory of the GPUs the file is for; `--dry-run` compares its estimate with it."""
     model: ModelConfig
@@ -152,10 +158,32 @@ class RunConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _determinism_fits(self) -> RunConfig:
+        if not self.deterministic or self.train.max_staleness == 0:
+            return self
+        if self.weights.on_update != "finish":
+            raise ValueError(
+                'weights.on_update = "continue" changes weights wherever a sample happens to be, '
+                'and deterministic = true repeats it bit for bit; set it to "finish"'
+            )
+        if self.weights.transport != "object_store":
+            raise ValueError(
+                'weights.transport = "nccl" sends what the learner holds at that moment, and '
+                "deterministic = true sends the weights of an earlier step; use "
+                '"object_store"'
+            )
+        return self
+
+    @property
+    def lags(self) -> bool:
+        """True: step s is sampled by version s − 1 − `max_staleness` exactly."""
+        return self.deterministic and self.train.max_staleness > 0
+
     @property
     def samples_repeatably(self) -> bool:
         """True: batches in the engines have a composition that a second run repeats."""
-        return self.train.max_staleness == 0
+        return self.deterministic or self.train.max_staleness == 0
 
     @property
     def choices(self) -> dict[str, str]:

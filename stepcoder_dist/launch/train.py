@@ -157,7 +157,8 @@ async def train_in(
             async def ask(title: str) -> list[EvaluatedSample]:
                 return await evaluate_in(config, asked, writer, pools, title)
 
-            run.between_steps = HeldoutScores(config, folder, live, ask, console).after_step
+            scores = HeldoutScores(config, folder, live, ask, console)
+            run.between_steps, run.is_due = scores.after_step, scores.is_due
         try:
             async with _elastic(run, folder, pools) as after_step:
                 await session.train(run, folder, sinks, console, after_step=after_step)

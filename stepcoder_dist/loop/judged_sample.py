@@ -46,6 +46,20 @@ async def judge(
     begun = time.monotonic()
     verdict = await sandbox.judge(program.source, problem.tests, problem_id=problem.problem_id)
     judge_ms = (time.monotonic() - begun) * 1000
+    return scored(completion, request, program, problem, verdict, config, judge_ms=judge_ms)
+
+
+def scored(
+    completion: Completion,
+    request: RolloutRequest,
+    program: Program,
+    problem: Problem,
+    verdict: Verdict,
+    config: RunConfig,
+    *,
+    judge_ms: float,
+) -> JudgedSample:
+    """Turn a verdict into a reward and masks. The same arguments give the same sample."""
     credit = credited_tokens(completion, program, verdict, config.credit)
     trajectory = Trajectory(
         ticket=request.ticket,

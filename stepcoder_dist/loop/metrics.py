@@ -56,6 +56,7 @@ METRICS: dict[str, str] = {
     "tokens_per_s": "sampled tokens per second of the step, all phases included",
     "step_s": "wall-clock seconds of the step",
     "checkpoint_write_s": "seconds from copy to disk, in the first row after a checkpoint is there",
+    "push_s": "wall-clock seconds of the newest push to all rollout actors",
     **{f"seconds/{phase}": f"wall-clock seconds of {phase}" for phase in PHASES},
     **{f"share/{phase}": f"share of the step spent in {phase}" for phase in PHASES},
     "waits/learner_waits_for_rollouts": "seconds in which engines decoded and no rank worked",
@@ -70,11 +71,15 @@ WALL_CLOCK = frozenset(
     name
     for name in METRICS
     if name.startswith(("seconds/", "share/", "waits/", "sandbox_ms/"))
-    or name in ("step_s", "tokens_per_s", "learner_tokens_per_s", "checkpoint_write_s")
+    or name in ("step_s", "push_s", "tokens_per_s", "learner_tokens_per_s", "checkpoint_write_s")
 )
 """Figures that are measured with a clock.
 
 No others may differ between two runs of the same run file on the CPU without staleness."""
+
+OF_THE_MOMENT = frozenset({"buffer_depth", "samples_in_flight"})
+"""What both loops have done at the time. Where they overlap these may differ too, also with
+`deterministic`."""
 
 
 class PhaseClock:

@@ -47,6 +47,10 @@ class LastStep:
     bottleneck: Bottleneck
 
 
+def always(_version: WeightVersion) -> bool:
+    return True
+
+
 @dataclass(slots=True)
 class Run:
     """The parts of one run, which both loops see. `run/session.py` joins them."""
@@ -65,7 +69,11 @@ class Run:
     between_steps: Callable[[WeightVersion], Awaitable[None]] = nothing
     """Awaited with the version that the actors hold: before the first step, and when a step is
     recorded, before the actors are asked for the next. Its time is not part of the step's. A
-    request to stop cancels it."""
+    request to stop cancels it, but not in a strict lag (`deterministic`): there it comes between
+    two steps of the rollouts, whose samples the checkpoint needs."""
+    is_due: Callable[[WeightVersion], bool] = always
+    """Whether `between_steps` has something to do at a version: only then rollouts that run ahead
+    are brought to that version first."""
     stages: StageClock = field(default_factory=StageClock)
     """Measures who waits for whom."""
     executors: ElasticPool | None = None
@@ -91,6 +99,10 @@ class Run:
             containers=sandbox.containers,
             max_staleness=self.config.train.max_staleness,
         )
+
+    def has_work_at(self, version: WeightVersion) -> bool:
+        """Return whether `between_steps` does anything at this version."""
+        return self.between_steps is not nothing and self.is_due(version)
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint of the last finished step holds, as plain JSON data."""

@@ -191,20 +191,43 @@ class SampleBook:
 
     # ---- the training loop's transitions ----
 
-    async def take(self, count: int) -> list[JudgedSample]:
+    async def take(self, count: int, step: int | None = None) -> list[JudgedSample]:
         """Wait for `count` samples; return those that were planned first, by id.
 
-        Raises `ValueError` for more than the capacity.
+        With `step` they are those that were planned for it. Raises `ValueError` for more than the
+        capacity.
         """
         if count > self._capacity:
             raise ValueError(f"count = {count} exceeds the buffer's capacity of {self._capacity}")
+
+        def there() -> list[JudgedSample]:
+            return [j for j in self._buffer() if step in (None, j.request.ticket.planned_step)]
+
         async with self._changed:
-            await self._changed.wait_for(lambda: self.buffered >= count)
-            batch = sorted(self._buffer(), key=lambda judged: judged.sample_id)[:count]
+            await self._changed.wait_for(lambda: self.buffered >= count and len(there()) >= count)
+            batch = sorted(there(), key=lambda judged: judged.sample_id)[:count]
             for judged in batch:
                 self._move(judged.sample_id, State.IN_STEP)
             self._changed.notify_all()
         return batch
+
+    async def ahead(self) -> list[JudgedSample]:
+        """Wait until every sample is judged that an older version than the learner's has to make.
+
+        In a strict lag of k these are the next k steps. Return them by id. They stay in the book.
+        """
+        until = self.version + self._max_staleness
+
+        def of_these_steps() -> list[_Sample]:
+            return [s for s in self._samples.values() if s.ticket.planned_step < until]
+
+        async with self._changed:
+            await self._changed.wait_for(
+                # a stop may have come when a step had taken its samples and not begun
+                lambda: all(s.state in (State.BUFFERED, State.IN_STEP) for s in of_these_steps())
+            )
+        found = [sample.judged for sample in of_these_steps() if sample.judged is not None]
+        return sorted(found, key=lambda judged: judged.sample_id)
 
     async def trained(
         self, batch: Sequence[JudgedSample], version: WeightVersion
@@ -270,6 +293,13 @@ class SampleBook:
             self._take_in(Ticket(**{"group": group, **fields}))
         self._passed = {group: dict(passed) for group, passed in snapshot["groups"].items()}
         self.fates.update({Fate(name): number for name, number in snapshot["samples"].items()})
+
+    def restore_judged(self, samples: Iterable[JudgedSample]) -> None:
+        """Put samples of a checkpoint into the buffer; call it after `restore`."""
+        for judged in samples:
+            self.start([judged.request])
+            self._move(judged.sample_id, State.JUDGED).judged = judged
+            self._move(judged.sample_id, State.BUFFERED)
 
     def _move(self, sample_id: str, to: State | Fate, *, why: str = "") -> _Sample:
         """Make one transition. Raises `RunError` for a sample that cannot make it.

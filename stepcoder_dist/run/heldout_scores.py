@@ -43,10 +43,11 @@ class HeldoutScores:
 
     async def after_step(self, version: WeightVersion) -> None:
         """Evaluate the version if it is due and the file has no row of it."""
-        if self._is_due(version) and version not in heldout_rows.pass_at_1_by_step(self._file):
+        if self.is_due(version) and version not in heldout_rows.pass_at_1_by_step(self._file):
             await self._evaluate(version)
 
-    def _is_due(self, version: WeightVersion) -> bool:
+    def is_due(self, version: WeightVersion) -> bool:
+        """Return whether this version is one of those that are evaluated."""
         return self._every > 0 and (version % self._every == 0 or version == self._steps)
 
     async def _evaluate(self, version: WeightVersion) -> None:

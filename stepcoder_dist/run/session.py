@@ -31,11 +31,12 @@ from stepcoder_dist.loop.stage_clock import (
     timed_sampler,
     timed_sandbox,
 )
+from stepcoder_dist.loop.weight_delivery import WeightDelivery
 from stepcoder_dist.method.curriculum import Curriculum
 from stepcoder_dist.pool_status import ElasticPool
 from stepcoder_dist.ports import Learner as LearnerPort, Sampler, Sandbox
 from stepcoder_dist.records import Problem, WeightVersion
-from stepcoder_dist.run import ledger, resumption
+from stepcoder_dist.run import ahead_samples, ledger, resumption
 from stepcoder_dist.run.metric_sinks import MetricSink
 from stepcoder_dist.run.run_folder import RunFolder, checkpoints
 from stepcoder_dist.text.program import PromptWriter
@@ -73,9 +74,7 @@ async def train(
 
     Raises `Interrupted` when the run was asked to stop, after a checkpoint of its last step.
     """
-
-    async def refresh(targets: Sequence[Any]) -> None:
-        await run.learner.publish(targets, deadline_s=run.config.weights.deadline_s)
+    weights = WeightDelivery(run.config, run.learner, run.sampler, run.book)
 
     def announce(signal: str) -> None:
         console.print(
@@ -87,16 +86,15 @@ async def train(
     folder.write_config()
     # what a stop left out, before the push that wakes actors which share the learner's GPUs
     await _save_hf(run, folder, run.book.version)
-    run.sampler.refresh_with(refresh)
-    # Also at version 0: the push checks that both sides read the same checkpoint.
-    await refresh(await run.sampler.weight_targets())
+    run.sampler.refresh_with(weights.refresh)
+    await weights.first()
     await run.between_steps(run.book.version)
     left = run.config.train.steps - run.book.version
     with Phase(console, "RL", left, lines=left) as phase, run.stop.heed(announce):
         records = _Records(run, folder, sinks, phase, after_step)
         run.stages.take()  # a step's seconds begin with the loops
         try:
-            await pipeline.run_loops(run, records)
+            await pipeline.run_loops(run, weights, records)
             await records.settle()
         except StopAsked:
             try:
@@ -137,8 +135,9 @@ class _Records:
         self._state = run.state()
         self._write: asyncio.Task[None] | None = None
         """Writes a checkpoint, and makes it visible when the rows of its step are there."""
-        self._rows = asyncio.Event()
-        """Set when they are."""
+        self._rows: asyncio.Future[Sequence[JudgedSample]]
+        self._rows = asyncio.get_running_loop().create_future()
+        """Done when they are; its result is what the checkpoint holds of later steps."""
         self._write_s: float | None = None
         """How long the last write took, until a row has it."""
         self._ledger = folder.open_ledger(run.planner.problem_ids)
@@ -151,7 +150,7 @@ class _Records:
         await self.settle()  # one at a time: each is a copy in the host's memory
         draft = await asyncio.to_thread(self._folder.begin_checkpoint, self._state["version"])
         writing = await self._run.learner.begin_save(str(draft / "learner"))
-        self._rows = asyncio.Event()
+        self._rows = asyncio.get_running_loop().create_future()
         self._write = asyncio.create_task(self._finish(writing, draft, self._state, self._rows))
 
     async def _finish(
@@ -159,11 +158,14 @@ class _Records:
         writing: Awaitable[None],
         draft: Path,
         state: Mapping[str, Any],
-        rows: asyncio.Event,
+        rows: asyncio.Future[Sequence[JudgedSample]],
     ) -> None:
         began = time.monotonic()
         await writing
-        await rows.wait()
+        # one that was planned since, in place of a lost sample, is planned again
+        known = {ticket["sample_id"] for ticket in state["on_their_way"]}
+        ahead = [each for each in await rows if each.sample_id in known]
+        await asyncio.to_thread(ahead_samples.write, draft, ahead)
         await asyncio.to_thread(self._folder.commit_checkpoint, draft, state)
         self._write_s = time.monotonic() - began
         await asyncio.to_thread(self._folder.remove_old_checkpoints)
@@ -172,7 +174,7 @@ class _Records:
         """Wait for the checkpoint that is being written. Raises what keeps it from its place."""
         if self._write is None:
             return
-        if not self._rows.is_set():  # the run ended before they were written
+        if not self._rows.done():  # the run ended before they were written
             await self.drop()
             return
         # whoever waits here may be cancelled, the write is not
@@ -190,7 +192,12 @@ class _Records:
     async def save_hf(self) -> None:
         await _save_hf(self._run, self._folder, self._state["version"])
 
-    def commit(self, figures: dict[str, float], batch: Sequence[JudgedSample]) -> None:
+    def commit(
+        self,
+        figures: dict[str, float],
+        batch: Sequence[JudgedSample],
+        ahead: Sequence[JudgedSample] | None = (),
+    ) -> None:
         step = int(figures["step"])
         last = self._measured(step)
         figures = figures | last.seconds.figures()
@@ -200,7 +207,8 @@ class _Records:
             sink.write(step, figures)
         self._folder.append_samples(step, batch)
         self._ledger.write(step)
-        self._rows.set()
+        if ahead is not None and not self._rows.done():
+            self._rows.set_result(ahead)
         self._phase.advance(f"{status(figures)}  {last.bottleneck.short}")
         if self._write is not None and self._write.done():
             self._write.result()  # a checkpoint that cannot be written ends the run now
@@ -217,17 +225,21 @@ class _Records:
             self._phase.note(f"step {step}: {found.text}")
         return run.last_step
 
+    async def keep(self, ahead: Sequence[JudgedSample] = ()) -> None:
+        version = self._state["version"]
+        await self.settle()
+        done = [path.name for path in checkpoints(self._folder.path)]
+        if version > 0 and f"step_{version:06d}" not in done:
+            await self.draft()
+            self._rows.set_result(ahead)
+            await self.settle()
+
     async def keep_last_step(self) -> str:
         """Write the last finished step's checkpoint if it has none; return a line for the user."""
         version = self._state["version"]
-        await self.settle()
+        await self.keep()
         if version == 0:
             return "no step was finished, so there is no checkpoint"
-        done = [path.name for path in checkpoints(self._folder.path)]
-        if f"step_{version:06d}" not in done:
-            await self.draft()
-            self._rows.set()
-            await self.settle()
         kept = f"checkpoint of step {version} in {self._folder.path}"
         if version >= self._run.config.train.steps:
             return kept
@@ -322,6 +334,7 @@ async def restore(run: Run, folder: RunFolder) -> None:
     newest = checkpoints(folder.path)[-1]
     state = saved_state(run.config, folder, run.sources)
     run.load_state(state)
+    run.book.restore_judged(ahead_samples.read(newest, run.problems, run.config))
     version, step = await run.learner.load(str(newest / "learner")), run.book.version
     if version != step:
         raise ConfigError(

@@ -23,6 +23,7 @@ from stepcoder_dist.records import (
     TestSuite,
     Trajectory,
     Verdict,
+    WeightSnapshot,
 )
 from stepcoder_dist.run import session
 from stepcoder_dist.run.metric_sinks import JsonLines
@@ -139,11 +140,12 @@ class _Learner(FakeLearner):
         self._scene.reach(f"step {report.version}")
         return report
 
-    async def publish(self, targets: Sequence[Any], *, deadline_s: float) -> int:
-        version = await super().publish(targets, deadline_s=deadline_s)
-        self._scene.reach(f"publish {version}")
-        self.published.append(version)
-        return version
+    async def deliver(
+        self, snapshot: WeightSnapshot, targets: Sequence[Any], *, deadline_s: float
+    ) -> None:
+        await super().deliver(snapshot, targets, deadline_s=deadline_s)
+        self._scene.reach(f"publish {snapshot.version}")
+        self.published.append(snapshot.version)
 
     async def begin_save(self, folder: str) -> Coroutine[Any, Any, None]:
         self._scene.reach(f"save {self._version}")

@@ -27,6 +27,7 @@ seed                           yes   yes   yes
 run_dir                        no    no    no
 dashboard                      no    no    no
 colocate                       no    no    no
+deterministic                  yes   no    no
 gpu_memory_gib                 no    no    no
 model.path                     yes   yes   yes
 model.tiny                     yes   yes   yes

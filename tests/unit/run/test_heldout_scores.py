@@ -63,8 +63,12 @@ def steps(folder: Path, name: str = "heldout.jsonl") -> list[int]:
 
 @pytest.mark.parametrize(
     "settings",
-    [evaluating(2, steps=5), evaluating(2, steps=5, max_staleness=1)],
-    ids=["on policy", "one step behind"],
+    [
+        evaluating(2, steps=5),
+        evaluating(2, steps=5, max_staleness=1),
+        evaluating(2, steps=5, max_staleness=1).model_copy(update={"deterministic": True}),
+    ],
+    ids=["on policy", "one step behind", "in a strict lag"],
 )
 def test_the_first_weights_those_of_every_nth_step_and_the_last_are_evaluated(
     tmp_path: Path, settings: RunConfig

@@ -1,0 +1,155 @@
+"""The loop that plans, samples and judges: it fills the buffer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import chain
+
+from stepcoder_dist.errors import SandboxFault
+from stepcoder_dist.loop.judged_sample import judge
+from stepcoder_dist.loop.lost_samples import LostSamples
+from stepcoder_dist.loop.run import Run
+from stepcoder_dist.loop.sampling import roll_out, sample_whole
+from stepcoder_dist.loop.weight_delivery import WeightDelivery
+from stepcoder_dist.records import Completion, RolloutRequest, Ticket
+
+
+class RolloutLoop:
+    """Samples steps at most `train.max_staleness` versions ahead of the learner."""
+
+    def __init__(self, run: Run, weights: WeightDelivery) -> None:
+        self._run = run
+        self._weights = weights
+        self._lost = LostSamples()
+        self._planned_ahead: list[list[list[Ticket]]] = []
+        """In a strict lag: the groups of the steps that are planned and not sampled."""
+
+    async def run(self) -> None:
+        """Roll out every step of the run.
+
+        A resumed run begins with the samples that were on their way at the checkpoint.
+        """
+        if self._run.config.lags:
+            await self._run_in_strict_lag()
+            return
+        run, book = self._run, self._run.book
+        async with asyncio.TaskGroup() as shares:
+            for group in book.planned_groups():
+                shares.create_task(self._roll_out(self._requests(group)))
+            for step in range(book.planned_steps, run.config.train.steps):
+                await book.turn_of(step)
+                groups = run.planner.plan(step)
+                book.plan(step, groups)
+                for share in self._shares(groups):
+                    shares.create_task(self._roll_out(share))
+
+    async def _run_in_strict_lag(self) -> None:
+        """Sample step s by version s − k exactly, when all steps before it are sampled.
+
+        The first k + 1 steps are sampled by version 0. Judging overlaps with what comes next; the
+        engines do not, so that every batch in them has the same composition in every run.
+        """
+        run, book = self._run, self._run.book
+        steps, lag = run.config.train.steps, run.config.train.max_staleness
+        first, left = book.version, book.planned_groups()
+        self.plan_ahead()
+        async with asyncio.TaskGroup() as judging:
+            if left:  # planned in place of samples that were lost, shortly before a stop
+                await self._sample_step(left, judging)
+            for version in range(first, steps + 1):
+                if version + lag < steps or version == steps or run.has_work_at(version):
+                    await self._weights.bring(version)
+                if version > first and run.has_work_at(version):
+                    await run.between_steps(version)
+                while self._planned_ahead and self._next_step <= version + lag:
+                    await self._sample_step(self._planned_ahead.pop(0), judging)
+
+    def plan_ahead(self) -> None:
+        """In a strict lag: plan the step that the newest version will sample, and those before.
+
+        Called when a step is recorded: the curriculum is then the one of that version, however
+        far the rollouts are.
+        """
+        run, book = self._run, self._run.book
+        until = book.version + run.config.train.max_staleness + 1
+        for step in range(book.planned_steps, min(until, run.config.train.steps)):
+            groups = run.planner.plan(step)
+            book.plan(step, groups)
+            self._planned_ahead.append(groups)
+
+    @property
+    def _next_step(self) -> int:
+        return self._planned_ahead[0][0][0].planned_step
+
+    async def _sample_step(
+        self, groups: Sequence[Sequence[Ticket]], judging: asyncio.TaskGroup
+    ) -> None:
+        """Sample one step, and return when the engines have nothing more to do."""
+
+        async def sample(share: Sequence[RolloutRequest]) -> None:
+            self._run.book.start(share)
+            async for completion in sample_whole(self._run.sampler, share):
+                judging.create_task(self._finish(completion))
+
+        async with asyncio.TaskGroup() as engines:
+            for share in self._shares(groups):
+                engines.create_task(sample(share))
+
+    async def replace(self, lost: Iterable[RolloutRequest]) -> None:
+        """Sample again for requests whose samples will not be trained: same prompt, other seed."""
+        again = [replace(each, ticket=self._run.planner.replace(each.ticket)) for each in lost]
+        for request in again:
+            self._run.book.add(request.ticket)
+        if again:
+            await self._roll_out(again)
+
+    def _shares(self, groups: Sequence[Sequence[Ticket]]) -> list[list[RolloutRequest]]:
+        """Divide the step into shares; a share goes to one engine.
+
+        Where the composition of a batch has to be repeatable, each engine gets one share of the
+        step. Otherwise a group is a share, so that the pool can balance them. A group always stays
+        together: its prompt is computed once.
+        """
+        requests = [self._requests(group) for group in groups]
+        if not self._run.config.samples_repeatably:
+            return requests
+        width = max(self._run.sampler.width, 1)
+        shares = [list(chain.from_iterable(requests[engine::width])) for engine in range(width)]
+        return [share for share in shares if share]
+
+    def _requests(self, group: Sequence[Ticket]) -> list[RolloutRequest]:
+        """Return what a sampler is asked for the tickets of one group."""
+        run, ticket = self._run, group[0]
+        start = run.curriculum.start_point(ticket.problem_id, ticket.stage)
+        problem = run.problems[ticket.problem_id]
+        sampling = run.config.sampling
+        return run.writer.requests(
+            problem,
+            start,
+            group,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_new_tokens=sampling.max_new_tokens,
+        )
+
+    async def _roll_out(self, share: Sequence[RolloutRequest]) -> None:
+        """Sample one share; hand every completion to the sandbox as it finishes."""
+        self._run.book.start(share)
+        await roll_out(self._run.sampler, share, self._finish)
+
+    async def _finish(self, completion: Completion) -> None:
+        """Judge one sample and buffer it; one that is lost on the way is replaced."""
+        run, request = self._run, self._run.book.request(completion.sample_id)
+        problem = run.problems[request.ticket.problem_id]
+        try:
+            judged = await judge(completion, request, problem, run.sandbox, run.config)
+        except SandboxFault as fault:
+            run.book.lose(completion.sample_id)
+            self._lost.add(problem.problem_id, fault)
+            await self.replace([request])
+            return
+        self._lost.judged(problem.problem_id)
+        if not await run.book.buffer(judged):
+            await self.replace([request])
