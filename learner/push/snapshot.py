@@ -1,12 +1,12 @@
 """The learner's weights into Ray's object store: all ranks gather, rank 0 puts each bucket once.
 
     all ranks   agree ─ gather 1 ─ agree ─ gather 2 ─ agree ─ gather 3 ─ …
-    rank 0             └ copy 1          └ copy 2          └ copy 3 (when put 1 is over)
-      its thread          checksum, put 1 ── checksum, put 2 ── …
+    rank 0             └ copy 1, sum     └ copy 2, sum     └ copy 3, sum (when put 1 is over)
+      its thread                 put 1 ──────────── put 2 ── …
 
-The next bucket is gathered while the last one is put. Before each, rank 0 says whether the object
-store still takes them: no rank is left alone in a collective. What no rank holds in part (CPUs,
-below ZeRO-3) is put from where it is, without a copy.
+The next bucket is gathered, copied and summed while the last one is put. Before each, rank 0 says
+whether the object store still takes them: no rank is left alone in a collective. What no rank holds
+in part (CPUs, below ZeRO-3) is put from where it is, without a copy.
 """
 
 from __future__ import annotations
@@ -57,13 +57,14 @@ class SnapshotTaker:
         with ThreadPoolExecutor(1, thread_name_prefix="weight-snapshot") as thread:
             puts: list[Future[Any]] = []
             for place, parameters in enumerate(plan):
-                # waits for all but the last put: the copy of the one before may be overwritten then
+                # waits for all puts but the last: a copy may be overwritten when its put is over
                 if agree(_failure(puts[:-1], len(plan)), self._world_size):
                     break
                 with gathered(parameters), torch.no_grad():
                     if self._rank == 0:
                         tensors = self._on_host(parameters, place)
-                        puts.append(thread.submit(_put, parameters, version, tensors))
+                        bucket = bucket_of(parameters, version, tensors)
+                        puts.append(thread.submit(ray.put, bucket))
         report = agree(_failure(puts, len(plan)), self._world_size)
         if report:
             raise WeightPushError(f"no snapshot of version {version}: {report}")
@@ -100,12 +101,6 @@ def _placed(sources: Sequence[torch.Tensor]) -> list[int]:
     for source in sources:
         places.append(places[-1] + -(-source.nbytes // _ALIGNED) * _ALIGNED)
     return places
-
-
-def _put(
-    parameters: Sequence[NamedParameter], version: WeightVersion, tensors: Sequence[torch.Tensor]
-) -> Any:
-    return ray.put(bucket_of(parameters, version, tensors))
 
 
 def _failure(puts: Sequence[Future[Any]], buckets: int) -> str:
