@@ -81,6 +81,8 @@ class StageClock:
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._under_way: Counter[Stage] = Counter()
+        self._working: frozenset[Stage] = frozenset()
+        """The stages that have something under way."""
         self._seconds: defaultdict[frozenset[Stage], float] = defaultdict(float)
         self._programs = 0
         self._judged_s = self._queued_s = 0.0
@@ -96,8 +98,11 @@ class StageClock:
 
     def change(self, stage: Stage, by: int) -> None:
         """Count what begins in a stage, or ends there."""
-        self._settle()
-        self._under_way[stage] += by
+        before = self._under_way[stage]
+        self._under_way[stage] = before + by
+        if (before > 0) != (before + by > 0):  # once for many samples, not for each
+            self._settle()
+            self._working = frozenset(+self._under_way)
 
     def judged(self, seconds: float, wall_s: float) -> None:
         """Count a verdict: the seconds that the program was away, and those that it ran."""
@@ -136,7 +141,7 @@ class StageClock:
 
     def _settle(self) -> None:
         now = self._now()
-        self._seconds[frozenset(+self._under_way)] += now - self._since
+        self._seconds[self._working] += now - self._since
         self._since = now
 
 

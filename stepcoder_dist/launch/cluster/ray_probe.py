@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from pathlib import Path
 
 from stepcoder_dist.doctor.examination import Finding, Mark, first_line
 from stepcoder_dist.errors import ConfigError
@@ -24,7 +23,7 @@ def authentication() -> list[Finding]:
         return [Finding("Ray's token", Mark.WORKS, "authentication is off (RAY_AUTH_MODE)")]
     if os.environ.get("RAY_AUTH_TOKEN"):
         return [Finding("Ray's token", Mark.WORKS, "in RAY_AUTH_TOKEN")]
-    path = _token_file()
+    path = ray_session.token_file()
     if path.is_file():
         return [Finding("Ray's token", Mark.WORKS, f"in {path}")]
     if os.environ.get("RAY_ADDRESS"):
@@ -37,10 +36,6 @@ def authentication() -> list[Finding]:
             )
         ]
     return [Finding("Ray's token", Mark.WORKS, f"none yet: Ray makes {path} at its first start")]
-
-
-def _token_file() -> Path:
-    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
 
 
 def _cluster(address: str, demand: dict[str, float]) -> list[Finding]:
@@ -75,7 +70,7 @@ def _cluster(address: str, demand: dict[str, float]) -> list[Finding]:
 def _own() -> list[Finding]:
     import ray
 
-    if not _token_file().is_file() and not os.environ.get("RAY_AUTH_TOKEN"):
+    if not ray_session.has_token():
         os.environ["RAY_AUTH_MODE"] = "disabled"  # or starting would leave a token behind
     with tempfile.TemporaryDirectory(prefix="stepcoder-", ignore_cleanup_errors=True) as folder:
         ray.init(

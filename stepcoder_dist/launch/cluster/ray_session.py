@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from stepcoder_dist.config import RunConfig
@@ -74,6 +75,16 @@ def connect(options: Mapping[str, Any]) -> None:
         raise Interrupted(signal.SIGTERM) from None
     finally:
         interruption.take_back()
+
+
+def token_file() -> Path:
+    """Where Ray looks for the cluster's token."""
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
+
+
+def has_token() -> bool:
+    """Whether this client has a token for a Ray cluster."""
+    return bool(os.environ.get("RAY_AUTH_TOKEN")) or token_file().is_file()
 
 
 def check_answers(address: str, given_as: str = "RAY_ADDRESS") -> None:

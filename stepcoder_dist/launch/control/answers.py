@@ -10,7 +10,7 @@ from typing import Any
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError, RunError
-from stepcoder_dist.launch.control.channel import Answer, Question
+from stepcoder_dist.launch.control.question import Answer, Question
 from stepcoder_dist.loop.run import Run
 from stepcoder_dist.pool_status import ElasticPool
 from stepcoder_dist.run.reservations import demand_of

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from stepcoder_dist.errors import ConfigError, RunError
-from stepcoder_dist.launch.cluster.ray_session import check_answers, connect
-from stepcoder_dist.launch.control.channel import NAMESPACE, Answer, Question
+from stepcoder_dist.launch.cluster.ray_session import check_answers, connect, has_token
+from stepcoder_dist.launch.control.question import NAMESPACE, Answer, Question
 
 
 def ask(question: Question, *, run: str, address: str, timeout_s: float) -> tuple[str, Answer]:
@@ -20,11 +20,12 @@ def ask(question: Question, *, run: str, address: str, timeout_s: float) -> tupl
     this machine. Raises `ConfigError` where there is no such run, `RunError` for an error that the
     run answers with, or none within `timeout_s`.
     """
+    _take_token()
     import ray
     from ray.exceptions import GetTimeoutError, RayError
 
     with _connected(address):
-        name = choose(names(), run)
+        name = choose(names(), run, ray.get_runtime_context().gcs_address)
         actor = ray.get_actor(name, namespace=NAMESPACE)
         try:
             answer: Answer = ray.get(actor.ask.remote(question), timeout=timeout_s)
@@ -40,6 +41,12 @@ def ask(question: Question, *, run: str, address: str, timeout_s: float) -> tupl
     return name, answer
 
 
+def _take_token() -> None:
+    """Have Ray send the token that this client has; it reads the variable when it is imported."""
+    if has_token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
 def names() -> list[str]:
     """Return the names of the live runs of the cluster."""
     from ray.util import list_named_actors
@@ -48,19 +55,24 @@ def names() -> list[str]:
     return sorted(actor["name"] for actor in found if actor["namespace"] == NAMESPACE)
 
 
-def choose(live: list[str], run: str) -> str:
-    """Return the run that is meant. Raises `ConfigError` that names those that there are."""
+def choose(live: list[str], run: str, cluster: str) -> str:
+    """Return the run that is meant. Raises `ConfigError` that names those that there are.
+
+    `cluster` is the address, for the message.
+    """
     named = ", ".join(live)
+    where = f"is live in the Ray cluster at {cluster}"
     if run and run not in live:
+        raise ConfigError(f"no run {run} {where}" + (f"; there are: {named}" if live else ""))
+    if not live:
         raise ConfigError(
-            f"no run {run} is live in this cluster"
-            + (f"; live are: {named}" if live else ", and no other")
+            f"no run {where}; a run answers from its first step to its last, and --address names "
+            "another cluster"
         )
-    if not run and len(live) != 1:
+    if not run and len(live) > 1:
         raise ConfigError(
-            f"{len(live)} runs are live in this cluster ({named}): choose one with --run"
-            if live
-            else "no run is live in this cluster; a run answers from its first step to its last"
+            f"{len(live)} runs are live in the Ray cluster at {cluster} ({named}): choose one with "
+            "--run"
         )
     return run or live[0]
 
@@ -85,8 +97,9 @@ def _connected(address: str) -> Iterator[None]:
         yield
     except ConnectionError as error:
         raise ConfigError(
-            f"no Ray cluster answers ({str(error).splitlines()[0]}); give its address: "
-            "--address HEAD:6379, or RAY_ADDRESS (docs/cluster.md)"
+            f"no Ray cluster answers, or it refuses this client ({str(error).splitlines()[0]}); "
+            "give its address (--address HEAD:6379, or RAY_ADDRESS) and its token (RAY_AUTH_MODE="
+            "token, RAY_AUTH_TOKEN_PATH; docs/cluster.md)"
         ) from None
     finally:
         ray.shutdown()

@@ -22,17 +22,13 @@ import ray
 from ray.exceptions import RayError
 
 from stepcoder_dist.errors import StepcoderError
+from stepcoder_dist.launch.control.question import NAMESPACE, Answer, Question
 
 logger = logging.getLogger(__name__)
-
-NAMESPACE = "stepcoder-control"
-"""Ray's namespace of the control actors; each has the name of its run's folder."""
 
 _ACTORS = 5
 """Control actors that a run makes, one after the other, where it loses them."""
 
-Question = dict[str, Any]
-Answer = dict[str, Any]
 Answering = Callable[[Question], Awaitable[Answer]]
 
 

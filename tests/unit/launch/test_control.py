@@ -18,7 +18,11 @@ from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError, RunError
 from stepcoder_dist.launch.control import answers, asking, commands as control_commands
 from stepcoder_dist.launch.control.answers import RunControl
+from stepcoder_dist.launch.control.autoscaler import Autoscaler
+from stepcoder_dist.loop.bottleneck import Sizes, bottleneck
 from stepcoder_dist.loop.fakes import ByteTokenizer, FakeLearner, FakeSampler
+from stepcoder_dist.loop.run import LastStep
+from stepcoder_dist.loop.stage_clock import StageSeconds
 from stepcoder_dist.pool_status import Member, PoolStatus
 from stepcoder_dist.run import session
 from stepcoder_dist.text.program import PromptWriter
@@ -145,20 +149,20 @@ def test_a_question_of_another_version_is_an_error():
 @pytest.mark.parametrize(
     ("live", "run_name", "error"),
     [
-        ([], "", "no run is live in this cluster"),
-        ([], "a", "no run a is live in this cluster, and no other"),
-        (["a", "b"], "", r"2 runs are live in this cluster \(a, b\): choose one with --run"),
-        (["a", "b"], "c", "no run c is live in this cluster; live are: a, b"),
+        ([], "", "no run is live in the Ray cluster at h:1; a run answers from its first step"),
+        ([], "a", "no run a is live in the Ray cluster at h:1$"),
+        (["a", "b"], "", r"2 runs are live in the Ray cluster at h:1 \(a, b\): choose one with"),
+        (["a", "b"], "c", "no run c is live in the Ray cluster at h:1; there are: a, b"),
     ],
 )
 def test_a_run_that_cannot_be_meant_is_one_line(live: list[str], run_name: str, error: str):
     with pytest.raises(ConfigError, match=error):
-        asking.choose(live, run_name)
+        asking.choose(live, run_name, "h:1")
 
 
 def test_the_only_run_is_meant_where_none_is_named():
-    assert asking.choose(["a"], "") == "a"
-    assert asking.choose(["a", "b"], "b") == "b"
+    assert asking.choose(["a"], "", "h:1") == "a"
+    assert asking.choose(["a", "b"], "b", "h:1") == "b"
 
 
 @pytest.mark.parametrize(
@@ -182,3 +186,77 @@ def test_room_is_counted_with_the_learner():
     answers.check_room(config(), {"rollouts": 5, "sandboxes": 2})
     with pytest.raises(ConfigError):
         answers.check_room(config(), {"rollouts": 6, "sandboxes": 2})
+
+
+# ---------------------------------------------------------------- autoscaling
+
+
+FULL = StageSeconds(
+    step_s=100.0,
+    sampling_s=50.0,
+    judging_s=100.0,
+    learner_waits_for_rollouts_s=0.0,
+    learner_waits_for_sandbox_s=0.0,
+    rollouts_wait_for_sandbox_s=50.0,
+    rollouts_wait_for_learner_s=0.0,
+    rollouts_wait_for_push_s=0.0,
+    rollouts_wait_for_checkpoint_s=0.0,
+    programs=1000,
+    judged_s=400.0,
+    queued_s=4000.0,
+)
+"""Engines wait for 2 executors of 2 containers that a queue is before: twice as many would do."""
+
+
+def steps_of(seconds: StageSeconds) -> LastStep:
+    sizes = Sizes(rollouts=1, executors=2, containers=2, max_staleness=0)
+    return LastStep(3, seconds, bottleneck(seconds, sizes))
+
+
+def test_a_pool_that_was_too_small_for_two_steps_is_resized_next_to_the_run():
+    settings = with_keys(sandbox={"number": 2, "max": 8, "autoscale": True})
+    made, pools = control(settings)
+    notes: list[str] = []
+
+    async def scenario() -> None:
+        async with Autoscaler.opened(settings, made, made._run.sizes, notes.append) as scaler:
+            scaler.after_step(steps_of(FULL))
+            await asyncio.sleep(0)
+            assert pools["sandboxes"].number == 2
+            scaler.after_step(steps_of(FULL))
+            assert notes == ["step 3: autoscale 2 → 4 sandboxes"]
+            for _ in range(5):
+                await asyncio.sleep(0)
+        assert (pools["sandboxes"].number, pools["rollouts"].number) == (4, 1)
+
+    asyncio.run(scenario())
+
+
+def test_a_pool_that_cannot_grow_is_noted_and_the_run_continues():
+    settings = with_keys(sandbox={"number": 2, "max": 8, "autoscale": True})
+    made, pools = control(settings)
+    pools["sandboxes"].fails = "sandbox-2 was not up within sandbox.start_timeout_s = 300"
+    notes: list[str] = []
+
+    async def scenario() -> None:
+        async with Autoscaler.opened(settings, made, made._run.sizes, notes.append) as scaler:
+            for _ in range(2):
+                scaler.after_step(steps_of(FULL))
+            for _ in range(5):
+                await asyncio.sleep(0)
+        assert notes[-1] == f"autoscale: no 4 sandboxes: {pools['sandboxes'].fails}"
+
+    asyncio.run(scenario())
+
+
+def test_a_pool_without_the_key_keeps_its_size():
+    made, pools = control(config())
+
+    async def scenario() -> None:
+        async with Autoscaler.opened(config(), made, made._run.sizes, print) as scaler:
+            for _ in range(9):
+                scaler.after_step(steps_of(FULL))
+                await asyncio.sleep(0)
+        assert pools["sandboxes"].number == 2
+
+    asyncio.run(scenario())
