@@ -14,14 +14,12 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForCausalLM
 
 from learner import packed_attention
+from learner.logits_check import refuse_other_logits
 from learner.packed_attention import Segments
 from learner.token_logprobs import TokenLogProbs
 from stepcoder_dist.config import ModelConfig
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.host import model_source
-
-LOGIT_TRANSFORMS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
-"""Config entries of models that change their logits after the head; `TokenLogProbs` would not."""
 
 
 class Policy(nn.Module):
@@ -82,12 +80,7 @@ class Critic(nn.Module):
 def load_policy(folder: str, model: ModelConfig, *, gradient_checkpointing: bool = False) -> Policy:
     """Load the policy. Raises `ConfigError` for a folder without a trainable causal LM."""
     causal_lm = _load(AutoModelForCausalLM, folder, model)
-    for name in LOGIT_TRANSFORMS:
-        if getattr(causal_lm.config, name, None) not in (None, 1.0):
-            raise ConfigError(
-                f"model {folder}: its {name} changes the logits after the head, which the learner "
-                "does not do; use a model without it"
-            )
+    refuse_other_logits(causal_lm, folder)
     _prepare(causal_lm, gradient_checkpointing=gradient_checkpointing)
     return Policy(causal_lm)
 

@@ -54,12 +54,25 @@ def save(
 ) -> None:
     """The part of `write` that one process does, with the parameters gathered in `state`."""
     draft = draft_folder.begin(folder)
+    _drop_unsaveable_generation_config(causal_lm)
     causal_lm.save_pretrained(str(draft), state_dict=dict(state))
     tokenizer_files.copy(source, draft)
     if record is not None:
         text = json.dumps({**record, "sha256": weights_sha256(draft)}, indent=1)
         (draft / RECORD).write_text(text + "\n", encoding="utf-8")
     draft_folder.commit(draft)
+
+
+def _drop_unsaveable_generation_config(causal_lm: Any) -> None:
+    """Leave out a generation config that transformers loads but refuses to save.
+
+    It may have a temperature without sampling, for example. The file of the source is copied as it
+    is (`tokenizer_files.copy`).
+    """
+    try:
+        causal_lm.generation_config.validate(strict=True)
+    except ValueError:
+        causal_lm.generation_config = type(causal_lm.generation_config)()
 
 
 def weights_sha256(folder: Path) -> dict[str, str]:

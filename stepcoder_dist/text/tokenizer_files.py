@@ -24,9 +24,10 @@ FILES = (
     "vocab.json",
     "merges.txt",
     "chat_template.jinja",
+    "generation_config.json",
 )
-_OF_THE_MODEL = ("config.json", "generation_config.json")
-"""What else names tokens that end an answer; the model's own saving writes them."""
+_OF_THE_MODEL = ("config.json",)
+"""What else names tokens that end an answer; the model's own saving writes it."""
 _TEXT = "def f(x):\n    if x > 10:\n\t\treturn [x, 'ä']  # twice\n\n    return f(x + 10)\n"
 
 
