@@ -71,11 +71,23 @@ class LearnerWorker(SavingRank):
         )
         self._snapshots: SnapshotTaker | None = None
         self._publisher: WeightPublisher | None = None
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Leave the GPU to the rollout actor, but for what a push and a probe need."""
+        if self.config.learner.offload_while_sampling:
+            for engine in self.engines().values():
+                engine.states.to_host()
         self._give_back()
 
     def _pack(self, network: Any) -> None:
         if self.config.learner.packing:
             packed_attention.install(network, self.checkpoint, key=PACKING)
+
+    def _take_room(self) -> None:
+        """Have everything on the device that an update needs: the actor is at rest."""
+        for engine in self.engines().values():
+            engine.states.to_device()
 
     def _give_back(self) -> None:
         """Return what torch keeps for its next use: a rollout actor wakes up on this GPU."""
@@ -84,9 +96,10 @@ class LearnerWorker(SavingRank):
 
     def step(self, batch: Sequence[Trajectory]) -> StepReport:
         """Run one PPO step; the version rises even when no token was kept and nothing changed."""
+        self._take_room()
         metrics = self.ppo.run(batch, self.version)
         skipped = metrics["kept_share"] == 0
-        self._give_back()
+        self._make_room()
         self.version += 1
         self.skipped_steps += skipped
         metrics["skipped_steps"] = float(self.skipped_steps)
@@ -157,10 +170,11 @@ class LearnerWorker(SavingRank):
 
     def load(self, folder: str) -> WeightVersion:
         """Resume where the checkpoint was taken."""
+        self._take_room()
         saved = checkpoint.load(Path(folder), self.engines())
         self.version = saved.version
         self.skipped_steps = saved.counters["skipped_steps"]
-        self._give_back()
+        self._make_room()
         return self.version
 
     def save_hf(self, folder: str) -> None:

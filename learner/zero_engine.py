@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]
 
 from learner.deepspeed_config import engine_config, on_gpu, splitting_config, zero_stage
+from learner.host_states import HostStates
 from stepcoder_dist.config import LearnerConfig, ModelConfig
 from stepcoder_dist.errors import LearnerError
 
@@ -93,6 +94,8 @@ class ZeroEngine:
         # at stage 0 in float32 DeepSpeed clips, and does not report the norm
         self._plain = self._engine.optimizer is optimizer
         self._ranks = torch.distributed.get_world_size()
+        self.states = HostStates(self._engine)
+        """What only an update needs, which can be on the host meanwhile."""
 
     def __call__(self, **inputs: Any) -> Any:
         """The module's forward pass; under ZeRO-3 every rank has to make the same calls."""

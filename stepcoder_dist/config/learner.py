@@ -47,6 +47,9 @@ class LearnerConfig(Section):
     """What DeepSpeed divides over the ranks: from 1 the optimizer's state, from 2 also gradients,
     at 3 also parameters. In bfloat16 0 means 1."""
     offload_optimizer: Annotated[bool, TRAIN_AND_SFT] = False
+    offload_while_sampling: Annotated[bool, NOTHING] = False
+    """With `colocate`: from a step's end to the next step, optimizer states, float32 masters and
+    gradients are in the host's memory, and the rollout actor has their room on the GPU."""
     deepspeed: Annotated[dict[str, Any], TRAIN_AND_SFT] = Field(default_factory=dict)
     """Merged over DeepSpeed's configuration of `learner/deepspeed_config.py`:
     `{ zero_optimization = { zero_hpz_partition_size = 8 } }`. A key that the installed DeepSpeed

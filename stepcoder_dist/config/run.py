@@ -127,6 +127,22 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _states_can_move(self) -> RunConfig:
+        if not self.learner.offload_while_sampling:
+            return self
+        if not self.colocate:
+            raise ValueError(
+                "learner.offload_while_sampling leaves room to an actor on the same GPU, and "
+                "colocate is false; leave it out"
+            )
+        if self.model.dtype == "bfloat16" and self.learner.zero_stage < 2:  # noqa: PLR2004
+            raise ValueError(
+                f"learner.offload_while_sampling with zero_stage = {self.learner.zero_stage} and "
+                "bfloat16: DeepSpeed's optimizer cannot be moved there; set zero_stage to 2 or 3"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _colocation_fits(self) -> RunConfig:
         if not self.colocate:
             if self.weights.transport == "ipc":

@@ -104,6 +104,8 @@ def _rank_line(config: RunConfig, known: KnownShape) -> str:
     rank = gpu_memory.rank_memory(config, known.shape)
     kept = f" + buffers {gib(rank.kept_buffers)}" if rank.kept_buffers else ""
     host = f"; {gib(rank.host_optimizer)} of RAM" if rank.host_optimizer else ""
+    if rank.away:
+        host += f"; {gib(rank.away)} of RAM while the actor samples"
     return (
         f"learner rank: {gib(rank.stays)} stay (parameters {gib(rank.parameters)} + optimiser "
         f"{gib(rank.optimizer)}{kept}), {gib(rank.peak)} while it steps (gradients "

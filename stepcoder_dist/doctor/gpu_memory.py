@@ -70,16 +70,19 @@ class RankMemory:
     logits: int
     host_optimizer: int
     """Adam's states in the host's memory, with `offload_optimizer`."""
+    away: int
+    """Bytes that are on the host from a step's end to the next, with `offload_while_sampling`."""
 
     @property
     def stays(self) -> int:
-        """Bytes held between two steps."""
-        return self.parameters + self.optimizer + self.kept_buffers
+        """Bytes held on the device between two steps."""
+        return self.parameters + self.optimizer + self.kept_buffers - self.away
 
     @property
     def peak(self) -> int:
         """Bytes held at the peak of a step."""
-        return self.stays + self.gradients + self.working + self.activations + self.logits
+        returned = self.stays + self.away
+        return returned + self.gradients + self.working + self.activations + self.logits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,15 +153,19 @@ def _rank_memory(
     offloaded = learner.offload_optimizer and stage > 0 and learner.resources.num_gpus > 0
     sharded = stage == 3  # noqa: PLR2004 (ZeRO's)
     kept, gradients = _gradient_bytes(stage, ranks, size, networks)
+    resident = 0 if offloaded else optimizer
+    # a warm start has no actor to leave room to; at stage 1 and 2 buffers do not move
+    moves = learner.offload_while_sampling and frozen > 0
     return RankMemory(
         parameters=size * (trained + frozen) // (ranks if sharded else 1),
-        optimizer=0 if offloaded else optimizer,
+        optimizer=resident,
         kept_buffers=kept,
         gradients=gradients,
         working=_working(config, networks[0]),
         activations=activations,
         logits=_logit_bytes(config, shape),
         host_optimizer=optimizer if offloaded else 0,
+        away=(resident + (kept if sharded else 0)) if moves else 0,
     )
 
 
@@ -267,12 +274,14 @@ RAY_BYTES = int(1.4 * GIB)
 def host_bytes(config: RunConfig, shape: ModelShape) -> int:
     """An upper bound of the host memory of all processes of a run on one machine.
 
-    A process on a GPU holds on the host what it loads, once, and an offloaded optimiser; an engine
-    that sleeps, its graphs too.
+    A process on a GPU holds on the host what it loads, once, and the optimiser states that are
+    there; an engine that sleeps, its graphs too. At stage 3 a rank loads a layer at a time.
     """
     rank, actor = rank_memory(config, shape), actor_memory(config, shape)
     loaded = model_shape.bytes_each(config) * model_shape.parameters(shape)
-    learning = loaded + rank.host_optimizer
+    sharded = _stage(config) == 3  # noqa: PLR2004 (ZeRO's)
+    loading = model_shape.bytes_each(config) * _largest_part(shape) if sharded else loaded
+    learning = loading + rank.host_optimizer + rank.away
     if not config.learner.resources.num_gpus:
         learning = rank.peak
     sampling = loaded
@@ -288,6 +297,13 @@ def host_bytes(config: RunConfig, shape: ModelShape) -> int:
         + containers
         + RAY_BYTES
     )
+
+
+def _largest_part(shape: ModelShape) -> int:
+    """Parameters of the embedding or of a layer, whichever has more."""
+    embedding = shape.vocabulary * shape.hidden_size
+    layers = model_shape.backbone_parameters(shape) - embedding - shape.hidden_size
+    return max(embedding, layers // shape.layers)
 
 
 def complaints(config: RunConfig, shape: ModelShape, gpu_gib: float) -> list[str]:
@@ -315,8 +331,12 @@ def complaints(config: RunConfig, shape: ModelShape, gpu_gib: float) -> list[str
         )
     if config.actors.resources.num_gpus and rolling_out > gpu:
         beside = " next to what the learner keeps" if config.colocate else ""
+        or_move = (
+            " or set learner.offload_while_sampling" if config.colocate and not rank.away else ""
+        )
         found.append(
             f"rollouts need {gib(rolling_out)} of {gib(gpu)}{beside}; lower actors.gpu_memory_share"
+            f"{or_move}"
         )
     if push.sender and sending > gpu:
         found.append(

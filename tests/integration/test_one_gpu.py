@@ -224,3 +224,51 @@ print(json.dumps({
 }))
 sampler.close()
 """
+
+
+@pytest.mark.deepspeed
+@pytest.mark.parametrize("stage", [pytest.param(stage, marks=gpu) for stage in (2, 3)])
+def test_states_on_the_host_leave_their_room_on_the_gpu(stage: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HOST_STATES, str(stage)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=400,
+        cwd=DEMO.parents[2],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    # float32 masters and two moments
+    assert found["freed"] > 0.9 * 12 * found["parameters"]
+    assert found["moved"] == found["kept"]
+
+
+HOST_STATES = """
+import json, sys
+
+import test_zero_engine as one
+import torch
+
+one.RANKS = 1
+from learner import zero_engine
+
+stage = int(sys.argv[1])
+store, _ = zero_engine.open_store("127.0.0.1", 1)
+zero_engine.join(store, 0, 1, threads=1)
+plain = one.engine(stage, "bfloat16")
+kept = [one.update(plain, 3) for _ in range(3)]
+parameters = sum(getattr(p, "ds_numel", p.numel()) for p in plain.module.parameters())
+del plain
+moving = one.engine(stage, "bfloat16")
+moved = []
+for _ in range(3):
+    moving.states.to_device()
+    moved.append(one.update(moving, 3))
+    here = torch.cuda.memory_allocated()
+    moving.states.to_host()
+    torch.cuda.empty_cache()
+    away = torch.cuda.memory_allocated()
+print(json.dumps({"parameters": parameters, "freed": here - away, "moved": moved, "kept": kept}))
+"""

@@ -146,6 +146,7 @@ def test_every_shipped_run_file_loads(path: Path) -> None:
         ("actors={number=4,max=2}", "actors.number = 4 is not within min = 1 and max = 2; the pool starts with number"),
         ("actors={autoscale=true,max=2}", "actors.autoscale = true follows who waits for whom, and with train.max_staleness = 0 rollout actors and learner take turns; set it to 1 or more, or scale by hand (`stepcoder scale`)"),
         ("learner.resources.num_gpus=0.5", "learner.resources.num_gpus = 0.5 shares a GPU with other processes; set colocate = true, or reserve entire GPUs"),
+        ("learner.offload_while_sampling=true", "learner.offload_while_sampling leaves room to an actor on the same GPU, and colocate is false; leave it out"),
         ("sampling.samples_per_problem=7", "sampling.samples_per_problem = 7 does not divide learner.samples_per_step = 64; use 4 or 8"),
         # parts that do not fit together
         ("model.path=", "model: needs either path or [model.tiny], and has neither; give one"),

@@ -115,6 +115,7 @@ learner.ranks                  yes   yes   no
 learner.threads                bits  bits  no
 learner.zero_stage             yes   yes   no
 learner.offload_optimizer      yes   yes   no
+learner.offload_while_sampling no    no    no
 learner.deepspeed              yes   yes   no
 learner.samples_per_step       yes   no    no    arms
 learner.minibatch_samples      yes   no    no

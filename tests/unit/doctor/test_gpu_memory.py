@@ -348,3 +348,42 @@ def test_an_engine_that_sleeps_keeps_its_graphs_on_the_host() -> None:
     in_turns = RunConfig.model_validate(tree)
     more = gpu_memory.host_bytes(in_turns, SMALL) - gpu_memory.host_bytes(apart, SMALL)
     assert more == 3 * GIB
+
+
+def in_turns(stage: int, **learner: object) -> RunConfig:
+    """Actor and rank on one GPU."""
+    tree = config(learner__zero_stage=stage).model_dump(mode="json", exclude_none=True)
+    tree["colocate"] = True
+    tree["learner"]["resources"] |= {"num_gpus": 0.5}
+    tree["learner"] |= learner
+    tree["actors"]["resources"] |= {"num_gpus": 0.5}
+    return RunConfig.model_validate(tree)
+
+
+@pytest.mark.parametrize(
+    ("stage", "away"),
+    # Adam of policy and critic; at stage 3 their gradients and buckets, too
+    [(2, 12 * 161_473), (3, 12 * 161_473 + 4 * 161_473 + 4 * 80_704 + 4 * 80_769)],
+)
+def test_states_that_are_away_while_the_actor_samples_count_on_the_host_and_in_the_step(
+    stage: int, away: int
+) -> None:
+    moving, staying = in_turns(stage, offload_while_sampling=True), in_turns(stage)
+    moved, kept = gpu_memory.rank_memory(moving, SMALL), gpu_memory.rank_memory(staying, SMALL)
+    assert (moved.away, kept.away) == (away, 0)
+    assert moved.stays == kept.stays - away
+    assert moved.peak == kept.peak
+    host = gpu_memory.host_bytes(moving, SMALL) - gpu_memory.host_bytes(staying, SMALL)
+    assert host == away
+    assert gpu_memory.sft_memory(moving, SMALL) == gpu_memory.sft_memory(staying, SMALL)
+
+
+def test_a_rank_of_stage_3_loads_a_layer_at_a_time() -> None:
+    whole = config(**ON_GPUS, learner__zero_stage=2, learner__ranks=4)
+    split = config(**ON_GPUS, learner__zero_stage=3, learner__ranks=4)
+    saved = gpu_memory.host_bytes(whole, SMALL) - gpu_memory.host_bytes(split, SMALL)
+    # a layer has 37,120 parameters, the embedding fewer
+    assert saved == 4 * 2 * (80_704 - 37_120)
+    large = SMALL.model_copy(update={"vocabulary": 1000})
+    saved = gpu_memory.host_bytes(whole, large) - gpu_memory.host_bytes(split, large)
+    assert saved == 4 * 2 * (model_shape.parameters(large) - 64_000)

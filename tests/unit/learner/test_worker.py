@@ -79,3 +79,34 @@ def test_a_push_that_failed_gives_back_too(given_back: list[str]) -> None:
     with pytest.raises(WeightPushError):
         push(worker)
     assert given_back == ["cache"]
+
+
+class Engine:
+    """An engine whose states note where they go."""
+
+    def __init__(self, name: str, diary: list[str]) -> None:
+        self.states = SimpleNamespace(
+            to_host=lambda: diary.append(f"{name} to the host"),
+            to_device=lambda: diary.append(f"{name} back"),
+        )
+
+
+@pytest.mark.parametrize("offloading", [True, False])
+def test_states_are_on_the_device_for_a_step_and_on_the_host_before_the_cache_is_given_back(
+    given_back: list[str], offloading: bool
+) -> None:
+    worker = rank(colocate=True)
+    learner = worker.config.learner.model_copy(update={"offload_while_sampling": offloading})
+    worker.config = worker.config.model_copy(update={"learner": learner})
+    worker.policy = Engine("policy", given_back)  # type: ignore[assignment]
+    worker.critic = Engine("critic", given_back)  # type: ignore[assignment]
+    worker.skipped_steps = 0
+
+    def run(*_: Any) -> dict[str, float]:
+        given_back.append("step")
+        return {"kept_share": 1.0}
+
+    worker.ppo = SimpleNamespace(run=run)  # type: ignore[assignment]
+    worker.step([])
+    away = ["policy to the host", "critic to the host"] if offloading else []
+    assert given_back == ["policy back", "critic back", "step", *away, "cache"]
