@@ -42,7 +42,10 @@ class PoolStatus:
 
 
 class ElasticPool(Protocol):
-    """A pool that can be resized while it works. The last call counts: it cancels none before."""
+    """A pool that can be resized while it works.
+
+    The last call counts: it takes away what an earlier one is still starting, which then raises.
+    """
 
     @property
     def number(self) -> int:

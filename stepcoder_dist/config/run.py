@@ -176,6 +176,11 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _determinism_fits(self) -> RunConfig:
+        if self.deterministic and self.actors.autoscale:
+            raise ValueError(
+                "actors.autoscale = true resizes the pool by what a clock measures, and "
+                "deterministic = true repeats a run bit for bit; set one of them to false"
+            )
         if not self.deterministic or self.train.max_staleness == 0:
             return self
         if self.weights.on_update != "finish":

@@ -88,6 +88,19 @@ GROUPS: tuple[tuple[str, tuple[Chart, ...]], ...] = (
             Chart("Learner tokens", ("learner_tokens_per_s",), "/s"),
             Chart("Step", ("step_s",), "s"),
             Chart("Writing a checkpoint", ("checkpoint_write_s",), "s"),
+            Chart(
+                "Rollouts wait",
+                tuple(
+                    f"waits/rollouts_wait_for_{whom}"
+                    for whom in ("sandbox", "learner", "push", "checkpoint")
+                ),
+                "s",
+            ),
+            Chart(
+                "The learner waits",
+                ("waits/learner_waits_for_rollouts", "waits/learner_waits_for_sandbox"),
+                "s",
+            ),
             Chart("Sandbox", ("sandbox_ms/p50", "sandbox_ms/p95"), "ms"),
             Chart("Waiting in the buffer", ("buffer_depth",), "samples"),
             Chart("In flight", ("samples_in_flight",), "samples"),

@@ -57,7 +57,7 @@ class RunControl:
             raise RunError("; ".join(map(str, failures)))
         return {
             "scaled": {name: [before[name], self._pools[name].number] for name in wanted},
-            "takes_turns": self._run.config.train.max_staleness == 0,
+            "divides_steps": self._run.config.samples_repeatably,
         }
 
     def _check(self, wanted: Mapping[str, int]) -> None:

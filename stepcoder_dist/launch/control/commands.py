@@ -36,8 +36,8 @@ def scale(
     name, answer = ask(question, run=run, address=address, timeout_s=timeout_s)
     for pool, (before, now) in answer["scaled"].items():
         _say(f"run {name}: {before} → {now} {pool}")
-    if "rollouts" in answer["scaled"] and answer["takes_turns"]:
-        _say("train.max_staleness = 0: the rollout pool counts from the next step on")
+    if "rollouts" in answer["scaled"] and answer["divides_steps"]:
+        _say("a step is divided over the rollout actors when it is planned: from the next one on")
 
 
 def status(*, run: str, address: str, as_json: bool) -> None:

@@ -181,6 +181,14 @@ def test_a_tiny_model_that_vllm_could_not_run_is_refused(
     assert refusal(run_file, "model.path=", f"model.tiny.{tiny}") == f"{run_file}: {line}"
 
 
+def test_a_run_that_repeats_bit_for_bit_does_not_resize_itself(run_file: Path) -> None:
+    asked = ("deterministic=true", "train.max_staleness=1", "actors={autoscale=true,max=2}")
+    assert refusal(run_file, *asked) == (
+        f"{run_file}: actors.autoscale = true resizes the pool by what a clock measures, and "
+        "deterministic = true repeats a run bit for bit; set one of them to false"
+    )
+
+
 def test_heads_have_to_divide_over_the_gpus_of_an_engine(run_file: Path) -> None:
     tiny = ("model.path=", "model.tiny.heads=4", "model.tiny.kv_heads=2")
     assert refusal(run_file, *tiny, "actors.tensor_parallel=3", "actors.resources.num_gpus=3") == (

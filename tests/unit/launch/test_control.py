@@ -80,9 +80,9 @@ def with_keys(**sections: dict[str, object]) -> RunConfig:
 
 def test_pools_are_resized_together_and_their_sizes_answered():
     answer = asked(config(), ask="scale", rollouts=3, sandboxes=1)
-    assert answer == {"scaled": {"rollouts": [1, 3], "sandboxes": [2, 1]}, "takes_turns": True}
+    assert answer == {"scaled": {"rollouts": [1, 3], "sandboxes": [2, 1]}, "divides_steps": True}
     answer = asked(config(max_staleness=1), ask="scale", sandboxes=4, rollouts=None)
-    assert answer == {"scaled": {"sandboxes": [2, 4]}, "takes_turns": False}
+    assert answer == {"scaled": {"sandboxes": [2, 4]}, "divides_steps": False}
 
 
 def test_more_than_the_cluster_has_is_refused_unless_nodes_are_waited_for():
