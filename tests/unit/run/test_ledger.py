@@ -12,6 +12,7 @@ from hypothesis import example, given, settings, strategies as st
 from runs_for_tests import Scene, config, rows
 
 from stepcoder_dist.cli import commands
+from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError, SandboxFault
 from stepcoder_dist.run import ledger_report
 from stepcoder_dist.run.run_folder import checkpoints
@@ -139,17 +140,22 @@ def test_a_run_of_a_version_without_ledgers_gets_one_from_its_resumption_on(tmp_
         max_size=4,
     ),
     every=st.integers(1, 3),
+    lags=st.booleans(),
 )
-@example(staleness=1, faults={7}, kills=[("step", 4), ("publish", 6)], every=3)
+@example(staleness=1, faults={7}, kills=[("step", 4), ("publish", 6)], every=3, lags=False)
+@example(staleness=2, faults={7}, kills=[("step", 4), ("step", 3)], every=2, lags=True)
 def test_whatever_fails_and_whenever_the_run_is_killed_the_account_balances(
     tmp_path_factory: pytest.TempPathFactory,
     staleness: int,
     faults: set[int],
     kills: list[tuple[str, int]],
     every: int,
+    lags: bool,
 ):
+    """`lags`: samples of the steps ahead are kept in checkpoints (`deterministic`)."""
     folder = tmp_path_factory.mktemp("run")
     asked = config(steps=6, checkpoint_every=every, max_staleness=staleness)
+    asked = RunConfig.model_validate(asked.model_dump() | {"deterministic": lags})
     for moment, number in kills:
         resume = bool(checkpoints(folder))
         if not resume:  # nothing to resume: a new run in a new folder
