@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from stepcoder_dist.errors import RowError
+from stepcoder_dist.problems.formats import leetcode_nodes
 from stepcoder_dist.problems.formats.code_prompt import parameters
-from stepcoder_dist.problems.formats.draft import Draft, Format, identifier, text
+from stepcoder_dist.problems.formats.draft import Draft, Format, a_type, identifier, text
 
 
 def _read(row: dict[str, Any], _where: str) -> Draft:
-    starter, completion = text(row, "starter_code"), text(row, "completion")
+    about = row.get("meta") or {}  # versions before 0.3 have the problem there
+    if not isinstance(about, dict):
+        raise RowError(f"meta is {a_type(about)}, not an object")
+    starter = text(row, "starter_code") or text(about, "lang_code")
+    completion = text(row, "completion")
     name = text(row, "entry_point").rpartition(".")[2]  # of Solution().twoSum
-    return Draft(
+    found = Draft(
         problem_id=f"leetcode/{identifier(row['task_id'])}",
-        statement=text(row, "problem_description").replace("\xa0", " "),
+        statement=(text(row, "problem_description") or text(row, "query")).replace("\xa0", " "),
         solutions=[completion],
-        level=row.get("difficulty"),
+        level=row.get("difficulty") or about.get("difficulty"),
         starter_code=starter,
         parameters=parameters(starter, name) or parameters(completion, name),
         # the imports, and the lists and trees that the tests are made of
@@ -23,12 +29,18 @@ def _read(row: dict[str, Any], _where: str) -> Draft:
         test_code=text(row, "test"),
         entry_point=name,
     )
+    calls = leetcode_nodes.calls(found.test_code, name, found.parameters)
+    if calls is not None:
+        found.inputs, found.outputs, found.strict_types = calls.inputs, calls.outputs, True
+        found.fn_name, found.test_code, found.entry_point = leetcode_nodes.FUNCTION, "", None
+        found.setup_code += calls.setup_code
+    return found
 
 
 FORMAT = Format(
     name="LeetCodeDataset",
     about="newfacade/LeetCodeDataset",
-    keys=("task_id", "problem_description", "completion", "entry_point", "test"),
-    usual=("starter_code", "input_output", "query", "response"),
+    keys=("task_id", "completion", "entry_point", "test"),
+    usual=("problem_description", "starter_code", "input_output", "query", "response"),
     read=_read,
 )

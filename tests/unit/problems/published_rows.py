@@ -143,6 +143,75 @@ LEETCODE: dict[str, Any] = {
     "query": "",
     "response": "",
 }
+_NODES = """
+from typing import *
+
+
+class ListNode:
+    def __init__(self, val=0, next=None):
+        self.val, self.next = val, next
+
+
+def list_node(values):
+    node = None
+    for value in reversed(values):
+        node = ListNode(value, node)
+    return node
+
+
+class TreeNode:
+    def __init__(self, val=0, left=None, right=None):
+        self.val, self.left, self.right = val, left, right
+
+
+def tree_node(values):
+    if not values:
+        return None
+    nodes = [None if value is None else TreeNode(value) for value in values]
+    children = nodes[1:]
+    for node in nodes:
+        if node is not None:
+            node.left = children.pop(0) if children else None
+            node.right = children.pop(0) if children else None
+    return nodes[0]
+
+
+def is_same_list(one, other):
+    return one is other or (one.val == other.val and is_same_list(one.next, other.next))
+"""
+LEETCODE_NODES: dict[str, Any] = LEETCODE | {
+    "task_id": "reverse",
+    "prompt": _NODES,
+    "starter_code": "class Solution:\n    def reverse(self, head: Optional[ListNode]):\n        ",
+    "completion": (
+        "class Solution:\n    def reverse(self, head: Optional[ListNode]):\n"
+        "        before = None\n        while head:\n"
+        "            head.next, before, head = before, head, head.next\n        return before\n"
+    ),
+    "entry_point": "Solution().reverse",
+    "test": (
+        "def check(candidate):\n"
+        "    assert is_same_list(candidate(head = list_node([1, 2, 3])), list_node([3, 2, 1]))\n"
+        "    assert is_same_list(candidate(head = list_node([])), list_node([]))\n"
+    ),
+}
+LEETCODE_TREE: dict[str, Any] = LEETCODE_NODES | {
+    "task_id": "mirror",
+    "starter_code": "class Solution:\n    def mirror(self, root: Optional[TreeNode], n: int):\n",
+    "completion": (
+        "class Solution:\n    def mirror(self, root: Optional[TreeNode], n: int):\n"
+        "        if root and n:\n            root.left, root.right = root.right, root.left\n"
+        "            self.mirror(root.left, n - 1)\n            self.mirror(root.right, n - 1)\n"
+        "        return root\n"
+    ),
+    "entry_point": "Solution().mirror",
+    "test": (
+        "def check(candidate):\n"
+        "    assert is_same_tree(candidate(root = tree_node([1, 2, 3, None, 4]), n = 9), "
+        "tree_node([1, 3, 2, None, None, 4]))\n"
+        "    assert is_same_tree(candidate(root = tree_node([]), n = 1), tree_node([]))\n"
+    ),
+}
 KODCODE: dict[str, Any] = {
     "question_id": "Own_1_I",
     "question": "Write add.",
@@ -195,6 +264,8 @@ ROWS = {
     "MBPP+": MBPP_PLUS,
     "MBPP+ on the hub": MBPP_PLUS_ON_THE_HUB,
     "LeetCodeDataset": LEETCODE,
+    "LeetCodeDataset, lists": LEETCODE_NODES,
+    "LeetCodeDataset, trees": LEETCODE_TREE,
     "KodCode": KODCODE,
     "KodCode with pytest": KODCODE_PYTEST,
     "AceCode": ACECODE,
@@ -218,6 +289,12 @@ WRONG = {
     "MBPP+": "def similar_elements(a, b):\n    return (2, 3)\n",
     "MBPP+ on the hub": "def half(x):\n    return min(x, 4) / 2\n",
     "LeetCodeDataset": "class Solution:\n    def add(self, left, right):\n        return 3\n",
+    "LeetCodeDataset, lists": (
+        "class Solution:\n    def reverse(self, head):\n        return head\n"
+    ),
+    "LeetCodeDataset, trees": (
+        "class Solution:\n    def mirror(self, root, n):\n        return root\n"
+    ),
     "KodCode": "def add(a, b):\n    return abs(a) + b\n",
     "KodCode with pytest": (
         "class Stack:\n    def push(self, item):\n        pass\n\n    def size(self):\n"

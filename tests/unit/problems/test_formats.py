@@ -36,6 +36,8 @@ def read(row: dict[str, Any]) -> Problem:
         ("MBPP+", "mbppplus/2", "introductory", "similar_elements", 2),
         ("MBPP+ on the hub", "mbppplus/900", "introductory", "half", 3),
         ("LeetCodeDataset", "leetcode/sum-of-both", "Easy", "add", 2),
+        ("LeetCodeDataset, lists", "leetcode/reverse", "Easy", "stepcoder_call", 2),
+        ("LeetCodeDataset, trees", "leetcode/mirror", "Easy", "stepcoder_call", 2),
         ("KodCode", "kodcode/Own_1_I", "easy", "add", 3),
         ("KodCode with pytest", "kodcode/Own_2_I", "medium", None, 1),
         ("AceCode", "acecode/own_1", "introductory", "add", 2),
@@ -61,6 +63,16 @@ def test_arguments_by_name_are_put_in_the_order_of_the_method():
     assert read(made.LEETCODE).tests.inputs == ([1, [2]], [4, []])
     assert read(made.LEETCODE).tests.outputs == (3, 4)
     assert read(made.LEETCODE).tests.setup_code == "from typing import *\n"
+
+
+def test_lists_and_trees_are_values_that_the_program_makes_nodes_of():
+    lists, trees = read(made.LEETCODE_NODES).tests, read(made.LEETCODE_TREE).tests
+    assert (lists.inputs, lists.outputs) == (([[1, 2, 3]], [[]]), ([3, 2, 1], []))
+    assert trees.inputs == ([[1, 2, 3, None, 4], 9], [[], 1])
+    assert trees.outputs == ([1, 3, 2, None, None, 4], [])
+    assert "Solution().mirror(*made)" in trees.setup_code
+    mixed = made.LEETCODE_TREE["test"].replace("root = tree_node([])", "root = None")
+    assert read(made.LEETCODE_TREE | {"test": mixed}).tests.test_code == mixed
 
 
 def test_limits_are_read_however_the_source_writes_them():
