@@ -106,6 +106,8 @@ class StandingLearner:
         sampled = Recomputed(  # the policy has not moved: π_old is what sampled, and the reference
             old_logprobs=tensors.rollout_logprobs,
             entropy=torch.zeros_like(tensors.rollout_logprobs),
+            seen=tensors.mask,
+            in_training=False,
             reference_logprobs=tensors.rollout_logprobs,
             values=None,
         )

@@ -1,6 +1,7 @@
 """One step of one rank: ask the networks, aim (learner/advantage), then epochs of minibatches.
 
-    run ─ _recompute     π_old, reference and values, once, before anything moves
+    run ─ _recompute     π_old, reference and values, once, before anything moves: those that the
+                         losses ask for (decision 0071)
         ─ rule           what each token's losses aim at
         ─ _train ─ _update, for each minibatch of each epoch
                      ─ _policy_loss, _value_loss, for each micro-batch
@@ -14,7 +15,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -65,7 +66,10 @@ class PpoStep:
         device: torch.device,
         work: Work | None = None,
     ) -> None:
-        """`work`: what a row costs, so that ranks get equal shares; None: count tokens only."""
+        """`reference`: None where the KL has no weight.
+
+        `work`: what a row costs, so that ranks get equal shares; None: count tokens only.
+        """
         self._learner = learner
         self._policy = policy
         self._critic = critic
@@ -75,7 +79,8 @@ class PpoStep:
         self._device = device
         self._work = work or Work()
         self._rule = advantage.rule(learner.advantage)
-        self._kl_in_loss = methods.ADVANTAGES[learner.advantage].kl_in_loss
+        kl_in_loss = methods.ADVANTAGES[learner.advantage].kl_in_loss
+        self._kl_in_loss = kl_in_loss and reference is not None
         self._surrogate = SURROGATES["ppo"]
 
     def run(self, batch: Sequence[Trajectory], version: WeightVersion) -> dict[str, float]:
@@ -89,7 +94,7 @@ class PpoStep:
         if not any(t.carriers.any() for t in batch):
             return counts
         tensors = StepTensors.of(batch, self._device)
-        known = self._recompute(batch, tensors)
+        known = self._recompute(batch, tensors, version)
         targets = self._rule(tensors, known, self._learner)
         kept = int(targets.keep.sum())
         if kept == 0:
@@ -98,35 +103,64 @@ class PpoStep:
         updates = self._train(
             _Step(version=version, batch=batch, tensors=tensors, known=known, targets=targets)
         )
+        if known.in_training:
+            known = self._noted_by_all(known)
         tokens = sum(batching.lengths(batch)) * self._learner.epochs
         speed = {"learner_tokens_per_s": tokens / (time.perf_counter() - began)}
         return counts | before_update(tensors, known, targets, self._learner) | updates | speed
 
     @torch.no_grad()
-    def _recompute(self, batch: Sequence[Trajectory], tensors: StepTensors) -> Recomputed:
+    def _recompute(
+        self, batch: Sequence[Trajectory], tensors: StepTensors, version: WeightVersion
+    ) -> Recomputed:
         """Ask the networks once, before the first minibatch; gather what every rank found."""
-        networks = 3 if self._critic is None else 4
-        found = torch.zeros((networks, *tensors.mask.shape), device=self._device)
+        in_training = self._first_seen_in_training(len(batch), version)
+        networks = {
+            "old": None if in_training else self._policy,
+            "reference": self._reference,
+            "values": self._critic,
+        }
+        names = ["entropy", *(name for name, network in networks.items() if network is not None)]
+        stack = torch.zeros((len(names), *tensors.mask.shape), device=self._device)
+        found = dict(zip(names, stack, strict=True))
+        everything = tuple(range(len(batch))) if len(names) > 1 else ()
         tokens = self._learner.tokens_without_gradient
-        for micro in self._micro_batches(tuple(range(len(batch))), batch, tokens):
+        for micro in self._micro_batches(everything, batch, tokens) if everything else ():
             place = (micro.samples, micro.offsets)
             inputs = micro.policy_inputs(tensors.temperatures[micro.samples])
-            old, entropy = self._policy(**inputs)
-            reference, _ = self._reference(**inputs)
-            results = [old, entropy, reference]
+            if not in_training:
+                found["old"][place], found["entropy"][place] = self._policy(**inputs)
+            if self._reference is not None:
+                found["reference"][place], _ = self._reference(**inputs)
             if self._critic is not None:
-                results.append(self._critic(**micro.critic_inputs()))
-            for layer, result in enumerate(results):
-                found[layer][place] = result
+                found["values"][place] = self._critic(**micro.critic_inputs())
         # every entry is zero on all ranks but one: the sum is exact
-        torch.distributed.all_reduce(found)
-        old, entropy, reference, *values = found.unbind()
+        torch.distributed.all_reduce(stack)
         return Recomputed(
-            old_logprobs=old,
-            entropy=entropy,
-            reference_logprobs=reference,
-            values=values[0] if values else None,
+            old_logprobs=torch.zeros_like(stack[0]) if in_training else found["old"],
+            entropy=found["entropy"],
+            seen=torch.zeros_like(tensors.mask) if in_training else tensors.mask,
+            in_training=in_training,
+            reference_logprobs=found.get("reference"),
+            values=found.get("values"),
         )
+
+    def _first_seen_in_training(self, samples: int, version: WeightVersion) -> bool:
+        """Return whether the step's only training pass starts from the weights of π_old.
+
+        The ratio is then 1, and π_old what this pass finds; but a KL inside the reward needs it
+        before.
+        """
+        one_update = samples <= self._learner.minibatch_samples
+        trains = version >= self._critic_alone
+        return self._learner.old_policy_in_training and one_update and trains
+
+    def _noted_by_all(self, known: Recomputed) -> Recomputed:
+        """Return what the training passes of all ranks have noted. A collective."""
+        noted = torch.stack([known.old_logprobs, known.entropy, known.seen.float()])
+        torch.distributed.all_reduce(noted)
+        old, entropy, seen = noted.unbind()
+        return replace(known, old_logprobs=old, entropy=entropy, seen=seen.bool())
 
     def _train(self, step: _Step) -> dict[str, float]:
         """Run all epochs and minibatches; return the means over the updates."""
@@ -142,7 +176,10 @@ class PpoStep:
     def _update(self, part: batching.Indices, step: _Step) -> dict[str, float]:
         """Update policy and critic once, on one minibatch."""
         rows = torch.tensor(part, device=self._device)
-        kept, response = int(step.targets.keep[rows].sum()), int(step.tensors.mask[rows].sum())
+        kept = int(step.targets.keep[rows].sum())
+        part = self._with_gradient(part, step.targets)
+        rows = torch.tensor(part, dtype=torch.int64, device=self._device)
+        response = max(int(step.tensors.mask[rows].sum()), 1)
         # without a kept token Adam's momentum would still move the policy
         trains_policy = kept > 0 and step.version >= self._critic_alone
         sums = UpdateSums(self._device)
@@ -172,13 +209,22 @@ class PpoStep:
             metrics["grad_norm_policy"] = self._policy.step(rate)
         return metrics
 
+    def _with_gradient(self, part: batching.Indices, targets: Targets) -> batching.Indices:
+        """Leave out the samples to which no loss gives a gradient: those of a flat group, say."""
+        if self._critic is not None or self._kl_in_loss:
+            return part
+        moves = (targets.keep & (targets.advantages != 0)).any(dim=1).tolist()
+        return tuple(i for i in part if moves[i])
+
     def _policy_loss(
         self, micro: MicroBatch, step: _Step, kept: int, response: int, sums: UpdateSums
     ) -> Tensor:
         """Return this micro-batch's part of the loss to minimise; add its figures to `sums`."""
         place = (micro.samples, micro.offsets)
         temperatures = step.tensors.temperatures[micro.samples]
-        logprobs, _ = self._policy(**micro.policy_inputs(temperatures))
+        logprobs, entropy = self._policy(**micro.policy_inputs(temperatures))
+        if step.known.in_training:
+            step.known.note(place, logprobs.detach(), entropy)
         old = step.known.old_logprobs[place]
         tokens = PolicyTokens(
             logprobs=logprobs,
@@ -194,7 +240,7 @@ class PpoStep:
         sums.add("policy_loss", loss)
         sums.add("clip_fraction", clipped / kept)
         sums.add("approx_kl", kl_from_old(logprobs.detach(), old).sum() / response)
-        if self._kl_in_loss:
+        if self._kl_in_loss and step.known.reference_logprobs is not None:
             reference = step.known.reference_logprobs[place]
             kl_loss = self._learner.kl_beta * reference_kl(logprobs, reference, response)
             sums.add("kl_loss", kl_loss)
@@ -229,7 +275,7 @@ class PpoStep:
             rows = balance.deal(part, batch, ranks=ranks, budget=budget, work=self._work)
         else:
             lengths = batching.lengths(batch)
-            fitting = max(1, tokens // max(lengths[i] for i in part))
+            fitting = max(1, tokens // max((lengths[i] for i in part), default=1))
             together = min(fitting, learner.microbatch_samples or fitting)
             rows = batching.deal(part, lengths, ranks=ranks, microbatch_samples=together)
         pack = packing.pack if learner.packing else batching.pack

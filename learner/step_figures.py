@@ -42,20 +42,23 @@ class UpdateSums:
 def before_update(
     tensors: StepTensors, known: Recomputed, targets: Targets, learner: LearnerConfig
 ) -> dict[str, float]:
-    """Metrics over the response tokens as they were before the first update."""
-    mask = tensors.mask
-    old, rollout = known.old_logprobs[mask], tensors.rollout_logprobs[mask]
-    corrections = correction_weights(old, rollout, learner.correction_cap)
+    """Metrics as they were before the first update.
+
+    Those of the policy are over the response tokens that a pass saw, and absent if none did.
+    """
+    figures = {"advantage_std": targets.advantage_std}
+    seen, mask = known.seen, tensors.mask
+    if seen.any():
+        old, rollout = known.old_logprobs[seen], tensors.rollout_logprobs[seen]
+        corrections = correction_weights(old, rollout, learner.correction_cap)
+        figures["logprob_mismatch"] = float((old - rollout).abs().mean())
+        figures["correction_mean"] = float(corrections.mean())
+        figures["entropy"] = float(known.entropy[seen].mean())
+        if known.reference_logprobs is not None:
+            figures["kl_reference"] = float((old - known.reference_logprobs[seen]).mean())
     if known.values is not None and targets.returns is not None:
         explained = explained_variance(targets.returns[mask], known.values[mask])
-        by_rule = {"explained_variance": explained}
+        figures["explained_variance"] = explained
     else:
-        by_rule = {"flat_share": flat_share(tensors.scores, tensors.groups)}
-    return {
-        "kl_reference": float((old - known.reference_logprobs[mask]).mean()),
-        "logprob_mismatch": float((old - rollout).abs().mean()),
-        "correction_mean": float(corrections.mean()),
-        "entropy": float(known.entropy[mask].mean()),
-        **by_rule,
-        "advantage_std": targets.advantage_std,
-    }
+        figures["flat_share"] = flat_share(tensors.scores, tensors.groups)
+    return figures

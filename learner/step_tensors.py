@@ -69,9 +69,21 @@ class Recomputed:
     """log π_old at each sample's temperature."""
     entropy: Tensor
     """Of π_old, in nats."""
-    reference_logprobs: Tensor
+    seen: Tensor
+    """bool [S, T]: the response tokens for which these two are known."""
+    in_training: bool
+    """The two are zero until the only training pass finds them (decision 0071), and `note`s them:
+    no rule may ask for them before."""
+    reference_logprobs: Tensor | None
+    """None where the KL has no weight: there is no reference then."""
     values: Tensor | None
     """None without a critic."""
+
+    def note(self, place: tuple[Tensor, Tensor], logprobs: Tensor, entropy: Tensor) -> None:
+        """Write what the training pass found at (samples, offsets) into the tensors, in place."""
+        self.old_logprobs[place] = logprobs
+        self.entropy[place] = entropy
+        self.seen[place] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -54,16 +54,11 @@ class LearnerWorker(SavingRank):
             critic = policy_critic.load_critic(folder, model, gradient_checkpointing=checkpointing)
             self._pack(critic.backbone)
             self.critic = ZeroEngine(critic, learner, model, weight_decay=learner.weight_decay)
-        frozen = policy_critic.load_reference(folder, model)
-        self._pack(frozen.causal_lm)
-        reference: Any = frozen
-        if learner.zero_stage == ZERO_3:
-            reference = zero_engine.freeze_sharded(frozen, learner, model)
         self.ppo = PpoStep(
             learner,
             policy=self.policy,
             critic=self.critic,
-            reference=reference.to(self.device),
+            reference=self._reference() if learner.has_reference else None,
             rank=self.rank,
             seed=self.config.seed,
             device=self.device,
@@ -79,6 +74,14 @@ class LearnerWorker(SavingRank):
             for engine in self.engines().values():
                 engine.states.to_host()
         self._give_back()
+
+    def _reference(self) -> Any:
+        learner, model = self.config.learner, self.config.model
+        frozen = policy_critic.load_reference(self.checkpoint, model)
+        self._pack(frozen.causal_lm)
+        if learner.zero_stage == ZERO_3:
+            return zero_engine.freeze_sharded(frozen, learner, model).to(self.device)
+        return frozen.to(self.device)
 
     def _pack(self, network: Any) -> None:
         if self.config.learner.packing:

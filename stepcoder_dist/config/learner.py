@@ -84,7 +84,8 @@ class LearnerConfig(Section):
     max_grad_norm: Annotated[PositiveFloat, TRAIN_AND_SFT] = 1.0
     """Gradients are clipped to this norm, including SFT's."""
     kl_beta: NonNegativeFloat = 0.05
-    """Weight of the KL to the reference."""
+    """Weight of the KL to the reference; 0: no reference is loaded, and `kl_reference`
+    is not measured."""
     gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
     gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.95
     ratio_clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -124,6 +125,18 @@ class LearnerConfig(Section):
     def tokens_without_gradient(self) -> int:
         """Most tokens of a pass without gradient."""
         return self.forward_tokens or 2 * self.microbatch_tokens
+
+    @property
+    def has_reference(self) -> bool:
+        """False: the KL has no weight, and no reference is loaded or asked."""
+        return self.kl_beta > 0
+
+    @property
+    def old_policy_in_training(self) -> bool:
+        """True: the only training pass of a step finds π_old, since nothing asks for it before."""
+        one_update = self.epochs == 1 and self.samples_per_step <= self.minibatch_samples
+        in_reward = self.has_reference and not methods.ADVANTAGES[self.advantage].kl_in_loss
+        return one_update and not in_reward
 
     @property
     def has_critic(self) -> bool:

@@ -8,7 +8,7 @@ the parameters too. K = 12 (a float32 copy and two moments), also in float32 fro
 DeepSpeed keeps the copy all the same; 8 at stage 0 in float32. Gradients are summed in float32
 (`learner/deepspeed_config.py`); in bfloat16 stage 0 is stage 1 there, which keeps eΨ for a
 micro-batch's gradients too. Policy and critic (where `learner.advantage` has one) are trained; the
-reference has parameters only. What DeepSpeed adds is in `_working`.
+reference, where the KL has a weight, has parameters only. What DeepSpeed adds is in `_working`.
 
 *Activations* (Korthikanti et al. 2022, arXiv 2205.05198, section 4) of this learner's models: fused
 attention (their selective recomputation: no s × s term), no dropout, gated MLP, norms that compute
@@ -108,7 +108,8 @@ def rank_memory(config: RunConfig, shape: ModelShape) -> RankMemory:
     hidden = model_shape.bytes_each(config) * shape.hidden_size
     asking = asked * (_layer(config, shape) + 2 * hidden)
     activations = max(training, asking)
-    return _rank_memory(config, shape, (policy, *critic), frozen=policy, activations=activations)
+    frozen = policy if config.learner.has_reference else 0
+    return _rank_memory(config, shape, (policy, *critic), frozen=frozen, activations=activations)
 
 
 def row_tokens(config: RunConfig, budget: int) -> int:

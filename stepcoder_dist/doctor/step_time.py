@@ -6,7 +6,8 @@
 for completion tokens only) and 4·layers·q for each token that it attends to (Kaplan et al. 2020,
 arXiv 2001.08361, section 2.1); a backward pass twice that, a checkpointed one once more. With
 `learner.packing` a prompt counts once for all of its samples. Passes: π_old, values and reference
-once; policy and critic in training `epochs` times. Time: FLOP / (N · tflops · mfu).
+once, where they are asked; policy and critic in training `epochs` times. Time: FLOP /
+(N · tflops · mfu).
 
 *ZeRO.* At stage 3 each micro-batch, full to its budget of tokens, gathers each network for each
 pass (2Ψ bytes) and reduces its gradients; at stage 1 and 2 it reduces them once an update. A ring
@@ -181,7 +182,13 @@ def _forward_equivalents(config: RunConfig) -> int:
     learner = config.learner
     trained = 2 if learner.has_critic else 1
     training = 4 if learner.gradient_checkpointing else 3
-    return 1 + trained + learner.epochs * trained * training
+    return _asked(config) + learner.epochs * trained * training
+
+
+def _asked(config: RunConfig) -> int:
+    """Networks that a step asks before its updates: π_old, reference, values."""
+    learner = config.learner
+    return (not learner.old_policy_in_training) + learner.has_reference + learner.has_critic
 
 
 def _traffic(config: RunConfig, shape: ModelShape, device: Gpu) -> float:
@@ -192,11 +199,11 @@ def _traffic(config: RunConfig, shape: ModelShape, device: Gpu) -> float:
     trained = 2 if learner.has_critic else 1
     updates = learner.epochs * (learner.samples_per_step // learner.minibatch_samples)
     if learner.zero_stage == 3:  # noqa: PLR2004 (ZeRO's)
-        # π_old, values, reference: one gather each
+        # one gather each
         asked = _rows(config, learner.samples_per_step, learner.tokens_without_gradient)
         # forward, backward, gradients
         trains = updates * _rows(config, learner.minibatch_samples, learner.microbatch_tokens)
-        moved = size * ((1 + trained) * asked + 3 * trained * trains)
+        moved = size * (_asked(config) * asked + 3 * trained * trains)
     else:
         moved = size * 2 * trained * updates
     nodes = -(-learner.ranks // config.hardware.gpus_per_node)

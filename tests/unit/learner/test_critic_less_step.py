@@ -22,7 +22,8 @@ pytestmark = pytest.mark.usefixtures("process_group")
 
 
 def step(policy: Table, advantage: str, **learner: object) -> PpoStep:
-    return ppo(policy, None, advantage=advantage, **learner)
+    """A step of one minibatch, where two are planned: π_old is asked before it."""
+    return ppo(policy, None, advantage=advantage, **({"samples_per_step": 4} | learner))
 
 
 @pytest.mark.parametrize("microbatch_samples", [1, 2])
@@ -63,6 +64,88 @@ def test_an_rloo_step_is_what_the_arithmetic_by_hand_gives() -> None:
         [-0.5905521, -1.7, 0.5, -1.5925710, -1.3, -0.5779605], abs=1e-5
     )
     assert "kl_loss" not in metrics
+
+
+def test_a_step_of_one_update_takes_pi_old_from_its_training_pass() -> None:
+    policy = Table(OLD, NOW)
+
+    metrics = step(policy, "grpo", samples_per_step=2, kl_beta=0.0).run(batch(), 0)
+
+    assert policy.asked == []
+    # log π_θ − log π_rollout:   0.1  0.5  0.9  −0.3 | 1.7  0.3, as corrections capped at 2
+    assert metrics["logprob_mismatch"] == pytest.approx(3.8 / 6, abs=1e-6)
+    # ratio 1:   1.1051709 + 1.6487213 + 0.7408182 − 2 − 1.3498588 = 0.1448516
+    assert metrics["policy_loss"] == pytest.approx(-0.1448516 / 5, abs=1e-5)
+    assert (metrics["clip_fraction"], metrics["approx_kl"]) == (0.0, 0.0)
+    assert metrics["entropy"] == pytest.approx(0.7)
+    assert policy.parameters[1:7].tolist() == pytest.approx(
+        [-0.6789658, -1.3702557, 0.5, -1.6518364, -1.7, -0.4699718], abs=1e-5
+    )
+    # β = 0: there is no reference
+    assert not metrics.keys() & {"kl_reference", "kl_loss"}
+
+
+@pytest.mark.parametrize(
+    "more", [{"epochs": 2}, {"minibatch_samples": 1}, {"advantage": "rloo", "kl_beta": 0.1}]
+)
+def test_pi_old_is_asked_where_weights_have_moved_or_the_reward_needs_it(
+    more: dict[str, object],
+) -> None:
+    policy = Table(OLD, NOW)
+    one_update = {"advantage": "grpo", "samples_per_step": 2, "kl_beta": 0.0}
+    ppo(policy, None, **(one_update | more)).run(batch(), 0)
+    assert sorted(policy.asked) == [1, 2, 3, 4, 5, 6]
+
+
+def flat_and_not() -> list[Any]:
+    """The two samples, and two more of a group whose rewards are equal."""
+
+    def other(sample: Any, start: int) -> Any:
+        ids = np.arange(start, start + 2, dtype=np.int32)
+        ticket = replace(sample.ticket, sample_id=f"h{start}", group="h")
+        two = {"rollout_logprobs": sample.rollout_logprobs[:2], "keep": np.array([True, True])}
+        return replace(sample, ticket=ticket, completion_ids=ids, reward=1.0, **two)
+
+    first, second = batch()
+    return [first, other(first, 7), second, other(second, 9)]
+
+
+@pytest.mark.parametrize("samples_per_step", [4, 8])
+def test_samples_without_a_gradient_are_left_out_of_training_and_change_no_other(
+    samples_per_step: int,
+) -> None:
+    old, now = [*OLD, -1.0, -1.0, -1.0, -1.0], [*NOW, -2.0, -2.0, -2.0, -2.0]
+    policy = Table(old, now)
+    sizes = {"samples_per_step": samples_per_step, "minibatch_samples": 4, "kl_beta": 0.0}
+
+    metrics = step(policy, "grpo", **sizes).run(flat_and_not(), 0)
+
+    assert sorted(policy.trained) == [1, 2, 3, 4, 5, 6]
+    # the flat group's tokens are kept and divide the loss: 9 of 10
+    assert metrics["kept_share"] == pytest.approx(9 / 10)
+    total = 0.1448516 if samples_per_step == 4 else 0.3618137
+    assert metrics["policy_loss"] == pytest.approx(-total / 9, abs=1e-5)
+    assert policy.parameters[7:11].tolist() == now[6:]
+
+
+def test_with_a_kl_loss_every_sample_is_trained() -> None:
+    policy = Table([*OLD, *[-1.0] * 4], [*NOW, *[-2.0] * 4])
+    network = ppo(policy, None, advantage="grpo", samples_per_step=8, minibatch_samples=4)
+    network._reference = Table([*OLD, *[-1.0] * 4], [*OLD, *[-1.0] * 4])
+
+    network.run(flat_and_not(), 0)
+
+    assert sorted(policy.trained) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+
+
+def test_a_step_whose_groups_are_all_flat_measures_nothing_of_what_no_pass_saw() -> None:
+    policy = Table(OLD, NOW)
+    flat = [replace(sample, reward=1.0) for sample in batch()]
+    metrics = step(policy, "grpo", samples_per_step=2, kl_beta=0.0).run(flat, 0)
+    assert policy.trained == policy.asked == []
+    assert metrics["policy_loss"] == 0.0
+    assert metrics["flat_share"] == 1.0
+    assert not metrics.keys() & {"entropy", "logprob_mismatch", "correction_mean"}
 
 
 @pytest.mark.parametrize("advantage", ["grpo", "rloo"])

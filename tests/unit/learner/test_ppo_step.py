@@ -42,6 +42,10 @@ class Table:
         self.before = torch.tensor([0.0, *before, 0.0])
         self.parameters = torch.tensor([0.0, *now, 0.0], requires_grad=True)
         self.updates = 0
+        self.asked: list[int] = []
+        """The tokens of all passes without gradient."""
+        self.trained: list[int] = []
+        """The tokens of all passes with gradient."""
 
     def __call__(
         self,
@@ -57,7 +61,9 @@ class Table:
         del temperatures, position_ids, segments
         # no two samples share a prompt: the predictor of a token is one column before it
         following = input_ids[rows, predictors + 1]
-        table = self.parameters if torch.is_grad_enabled() else self.before
+        trains = torch.is_grad_enabled()
+        (self.trained if trains else self.asked).extend(following.tolist())
+        table = self.parameters if trains else self.before
         if token_ids is None:
             return table[following]
         assert following.tolist() == token_ids.tolist()
@@ -124,7 +130,7 @@ def ppo(policy: Table, critic: Table | None, **learner: object) -> PpoStep:
         LearnerConfig(**(config | learner)),
         policy=policy,
         critic=critic,
-        reference=Table(REFERENCE, REFERENCE),
+        reference=Table(REFERENCE, REFERENCE) if (config | learner)["kl_beta"] else None,
         rank=0,
         seed=0,
         device=torch.device("cpu"),
