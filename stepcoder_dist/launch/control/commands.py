@@ -36,7 +36,7 @@ def scale(
     name, answer = ask(question, run=run, address=address, timeout_s=timeout_s)
     for pool, (before, now) in answer["scaled"].items():
         _say(f"run {name}: {before} → {now} {pool}")
-    if "rollouts" in answer["scaled"] and answer["divides_steps"]:
+    if "rollouts" in answer["scaled"] and answer.get("divides_steps"):
         _say("a step is divided over the rollout actors when it is planned: from the next one on")
 
 
