@@ -22,14 +22,14 @@ import torch
 from torch import Tensor, nn
 from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]
 
+from learner import zero_shards
 from learner.deepspeed_config import engine_config, on_gpu, splitting_config, zero_stage
-from learner.host_states import HostStates
+from learner.host_states import ZERO_3, HostStates
 from stepcoder_dist.config import LearnerConfig, ModelConfig
 from stepcoder_dist.errors import LearnerError
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 CHECKPOINT_TAG = "state"
-ZERO_3 = 3
 
 
 def open_store(host: str, ranks: int) -> tuple[TCPStore, int]:
@@ -148,7 +148,13 @@ class ZeroEngine:
             del writer.save
 
     def load(self, folder: Path) -> None:
-        """Load the engine's state. Raises `LearnerError` when DeepSpeed finds nothing there."""
+        """Load the engine's state, which any number of ranks has saved. A collective.
+
+        Raises `LearnerError` when DeepSpeed finds nothing there.
+        """
+        if not zero_shards.fits(self._engine, folder / CHECKPOINT_TAG):
+            zero_shards.load(self._engine, folder / CHECKPOINT_TAG)
+            return
         found, _ = self._engine.load_checkpoint(str(folder), tag=CHECKPOINT_TAG)
         if found is None:
             raise LearnerError(f"{folder}: DeepSpeed found no checkpoint there")

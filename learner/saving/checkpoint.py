@@ -121,17 +121,25 @@ def take(
 
 
 def load(folder: Path, engines: Mapping[str, ZeroEngine]) -> Manifest:
-    """Fill engines and random states from a verified folder. A collective."""
+    """Fill engines and random states from a verified folder. A collective.
+
+    A rank that the checkpoint's run did not have keeps the random states that it has started with.
+    """
     for name, engine in engines.items():
         engine.load(folder / name)
-    states = torch.load(folder / _rank_file(torch.distributed.get_rank()), weights_only=True)
+    own = folder / _rank_file(torch.distributed.get_rank())
+    if own.is_file():
+        _set_random_states(torch.load(own, weights_only=True))
+    return manifest.read(folder)
+
+
+def _set_random_states(states: dict[str, Any]) -> None:
     random.setstate(states["python"])
     kind, keys, *rest = states["numpy"]
     np.random.set_state((kind, np.asarray(keys, dtype=np.uint32), *rest))  # noqa: NPY002
     torch.set_rng_state(states["torch"])
     if torch.cuda.is_available() and states["cuda"]:
         torch.cuda.set_rng_state_all(states["cuda"])
-    return manifest.read(folder)
 
 
 def _random_states() -> dict[str, Any]:

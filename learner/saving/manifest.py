@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from stepcoder_dist.records import WeightVersion
 
 MANIFEST = "manifest.json"
 _SECTIONS = ("seed", "model", "learner")
+_OF_A_RANK = re.compile(r"rank_\d+\.pt")
 
 Sums = dict[str, list[int]]
 """Path in the folder -> [bytes, CRC-32]."""
@@ -38,6 +40,16 @@ class Manifest:
     config_sha256: str
     """Of `config`: to see at a glance that two checkpoints are of one config."""
     files: Sums
+
+    @property
+    def ranks(self) -> int:
+        """Learner ranks that have written the checkpoint."""
+        return sum(_OF_A_RANK.fullmatch(name) is not None for name in self.files)
+
+    @property
+    def divided(self) -> bool:
+        """Whether each rank has written its share of the optimizer's state (ZeRO stages 1 to 3)."""
+        return any(name.endswith("_optim_states.pt") for name in self.files)
 
 
 def write(
@@ -77,6 +89,14 @@ def verify(
     for different in keys.differences(manifest.config, _identity(config), question):
         raise UserError(
             f"{folder} comes from another run: {different}; set it back, or start in a new run_dir"
+        )
+    divides = config.learner.zero_stage > 0 or config.model.dtype == "bfloat16"
+    if manifest.files and manifest.divided != divides:
+        there = "1, 2 or 3" if manifest.divided else "0"
+        raise UserError(
+            f"{folder} has learner.zero_stage = {there}, {config.learner.zero_stage} here; in "
+            "float32 a run is not resumed from 0 at another stage, nor from another at 0: set it "
+            "back"
         )
     found = _fingerprints(folder) if contents else _sizes(folder)
     for name, expected in manifest.files.items():

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from learner.saving import hf_folder, manifest
-from learner.zero_engine import CHECKPOINT_TAG, ZERO_3
+from learner.zero_engine import CHECKPOINT_TAG
 from stepcoder_dist.config import RunConfig
 
 _PREFIX = "causal_lm."
@@ -31,7 +31,7 @@ def export(checkpoint: Path, base: str, config: RunConfig, out: Path) -> None:
     dtype = getattr(torch, config.model.dtype)
     weights = {
         name.removeprefix(_PREFIX): tensor.to(dtype)
-        for name, tensor in _merged(checkpoint / "policy", config.learner.zero_stage).items()
+        for name, tensor in _merged(checkpoint / "policy").items()
     }
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base), dtype=dtype)
@@ -40,13 +40,13 @@ def export(checkpoint: Path, base: str, config: RunConfig, out: Path) -> None:
     hf_folder.save(model, {n: p.detach() for n, p in model.named_parameters()}, base, out)
 
 
-def _merged(folder: Path, stage: int) -> dict[str, Tensor]:
+def _merged(folder: Path) -> dict[str, Tensor]:
     """The module's complete parameters: its own, or at stage 3 the ranks' float32 masters.
 
     Below stage 3 rank 0 has written the module, each parameter rounded from its master.
     """
-    if stage < ZERO_3:
-        file = folder / CHECKPOINT_TAG / "mp_rank_00_model_states.pt"
+    file = folder / CHECKPOINT_TAG / "mp_rank_00_model_states.pt"
+    if file.is_file():
         # our own file, checked against the manifest; DeepSpeed puts plain objects into it
         states: Any = torch.load(file, map_location="cpu", weights_only=False)
         module: dict[str, Tensor] = states["module"]

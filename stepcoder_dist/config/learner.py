@@ -39,13 +39,14 @@ _SUMS = Counts(train=BITS, sft=BITS, evaluation=NO)
 class LearnerConfig(Section):
     counts: ClassVar[Counts] = TRAIN
 
-    ranks: Annotated[Positive, TRAIN_AND_SFT] = 1  # a checkpoint has a file for each
+    ranks: Annotated[Positive, _SUMS] = 1
     resources: ProcessResources = ProcessResources()
     threads: Annotated[Positive | None, _SUMS] = None
     """CPU threads of a rank; default: as many as `resources.num_cpus`, rounded down, at least 1."""
-    zero_stage: Annotated[int, Field(ge=0, le=3), TRAIN_AND_SFT] = 2  # which files those are
+    zero_stage: Annotated[int, Field(ge=0, le=3), _SUMS] = 2
     """What DeepSpeed divides over the ranks: from 1 the optimizer's state, from 2 also gradients,
-    at 3 also parameters. In bfloat16 0 means 1."""
+    at 3 also parameters. In bfloat16 0 means 1. In float32 `--resume` takes no other stage in place
+    of 0, nor 0 in place of another."""
     offload_optimizer: Annotated[bool, TRAIN_AND_SFT] = False
     offload_while_sampling: Annotated[bool, NOTHING] = False
     """With `colocate`: from a step's end to the next step, optimizer states, float32 masters and

@@ -112,7 +112,15 @@ def check_resumable(config: RunConfig, folder: RunFolder, made_from: Mapping[str
 
     session.saved_state(config, folder, made_from)
     newest = checkpoints(folder.path)[-1]
-    manifest.verify(newest / "learner", config, contents=False)
+    saved = manifest.verify(newest / "learner", config, contents=False)
+    if saved.ranks != config.learner.ranks:
+        console.print(
+            f"{newest.name} was written by {saved.ranks} learner ranks and is read by "
+            f"{config.learner.ranks}: the same state, but sums are taken in another order from "
+            "here on",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 async def train_in(

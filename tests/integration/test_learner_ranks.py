@@ -152,6 +152,28 @@ def test_one_process_exports_a_checkpoint_of_any_layout_to_the_last_bit(
     ).read_bytes()
 
 
+def test_one_rank_resumes_what_two_have_saved(
+    outcomes: dict[str, Outcome], tiny_checkpoint: Path
+) -> None:
+    two = outcomes["2 ranks, ZeRO-2"]
+
+    async def scenario() -> None:
+        # what the two have by default
+        samples = {"minibatch_samples": 6, "samples_per_step": 6}
+        config = run_config(learner={"ranks": 1, "zero_stage": 3} | samples)
+        learner = LearnerGroup(config, str(tiny_checkpoint))
+        try:
+            await learner.start()
+            assert await learner.load(str(two.checkpoint)) == 2
+            assert await learner.probe_logprobs(PROBE) == pytest.approx(two.probe_after, abs=1e-5)
+            third = await learner.step(trajectories(5, seed=3))
+            assert third.version == 3
+        finally:
+            await learner.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_dead_rank_is_named_and_the_group_says_what_to_do(
     local_ray: None, tiny_checkpoint: Path
 ) -> None:

@@ -276,7 +276,7 @@ def test_one_process_reads_the_weights_that_the_ranks_have_saved(
     folder = tmp_path / "step"
     weights = ranks(saved_weights, stage, dtype, str(folder))[0]
 
-    merged = offline_export._merged(folder / "policy", stage)
+    merged = offline_export._merged(folder / "policy")
     read = {
         name: merged[name].detach().to(getattr(torch, dtype)).float().numpy() for name in weights
     }

@@ -111,9 +111,9 @@ sandbox.start_timeout_s        no    no    no
 sandbox.resources.num_cpus     no    no    no
 sandbox.resources.num_gpus     no    no    no
 sandbox.resources.custom       no    no    no
-learner.ranks                  yes   yes   no
+learner.ranks                  bits  bits  no
 learner.threads                bits  bits  no
-learner.zero_stage             yes   yes   no
+learner.zero_stage             bits  bits  no
 learner.offload_optimizer      yes   yes   no
 learner.offload_while_sampling no    no    no
 learner.deepspeed              yes   yes   no

@@ -48,3 +48,38 @@ def test_a_manifest_that_has_an_estimate_of_an_earlier_version_is_read(checkpoin
     written["config_sha256"] = "of that version"
     (checkpoint / "manifest.json").write_text(json.dumps(written))
     assert manifest.verify(checkpoint, config()).counters == {}
+
+
+SHARDS = {
+    "policy/state/zero_pp_rank_0_mp_rank_00_optim_states.pt": [0, 0],
+    "policy/state/zero_pp_rank_1_mp_rank_00_optim_states.pt": [0, 0],
+    "rank_0000.pt": [0, 0],
+    "rank_0001.pt": [0, 0],
+}
+
+
+def written(folder: Path, run: RunConfig, files: dict[str, list[int]]) -> None:
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    manifest.write(folder, run, files, version=3, counters={})
+
+
+def test_other_ranks_and_another_stage_that_divides_take_a_checkpoint(tmp_path: Path) -> None:
+    written(tmp_path, config(learner={"ranks": 2, "zero_stage": 1}), SHARDS)
+    other = config(learner={"ranks": 5, "zero_stage": 3})
+    for question in (manifest.fixed_for_train, fixed_for_sft):
+        assert manifest.verify(tmp_path, other, question).ranks == 2
+
+
+def test_stage_0_and_another_do_not_read_each_other_in_float32(tmp_path: Path) -> None:
+    def float32(stage: int) -> RunConfig:
+        return config(model={"path": "m", "dtype": "float32"}, learner={"zero_stage": stage})
+
+    written(tmp_path / "divided", float32(2), SHARDS)
+    written(tmp_path / "plain", float32(0), {"rank_0000.pt": [0, 0]})
+    with pytest.raises(UserError, match=r"has learner\.zero_stage = 1, 2 or 3, 0 here; in float32"):
+        manifest.verify(tmp_path / "divided", float32(0))
+    with pytest.raises(UserError, match=r"has learner\.zero_stage = 0, 3 here"):
+        manifest.verify(tmp_path / "plain", float32(3))
+    assert manifest.verify(tmp_path / "plain", float32(0)).ranks == 1

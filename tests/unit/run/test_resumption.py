@@ -34,7 +34,7 @@ def saved(made: RunConfig) -> dict[str, Any]:
         {"train": {"steps": 900, "checkpoint_every": 5}},
         {"actors": {"number": 3}},
         {"sandbox": {"number": 4, "containers": 7}},
-        {"learner": {"microbatch_samples": 2, "threads": 4}},
+        {"learner": {"microbatch_samples": 2, "threads": 4, "ranks": 3, "zero_stage": 3}},
         {"evaluation": {"temperature": 0.0}},
         {"weights": {"deadline_s": 5.0}},
     ],
