@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import ray
 
+from learner.mismatch_alarm import MismatchAlarm
 from learner.push.arrival import ArrivalCheck
 from learner.push.delivery import Deliveries
 from learner.rank_group import RankGroup
@@ -68,6 +69,7 @@ class LearnerGroup:
         self._arrival = ArrivalCheck(config, np.asarray(probe_token_ids, dtype=np.int32))
         self._deliveries = Deliveries()
         self._turn = asyncio.Lock()
+        self._alarm = MismatchAlarm(config.learner.mismatch_alarm)
 
     async def start(self) -> None:
         """Start the ranks and load the networks."""
@@ -82,6 +84,7 @@ class LearnerGroup:
         """Run one PPO step on the entire batch. Raises `LearnerError`."""
         async with self._turn:
             report: StepReport = (await self._ranks.call("step", ray.put(list(batch))))[0]
+        self._alarm.hear(report)
         return report
 
     @property

@@ -25,13 +25,15 @@ from learner import advantage, balance, batching, packing
 from learner.balance import Budget, Work
 from learner.batching import MicroBatch
 from learner.loss.correction import correction_weights
-from learner.loss.kl import kl_from_old, reference_kl
-from learner.loss.policy import SURROGATES, PolicyTokens, policy_loss
+from learner.loss.kl import ESTIMATORS, kl_from_old, reference_kl
+from learner.loss.normaliser import NORMALISERS, Normaliser
+from learner.loss.policy import PolicyTokens, policy_loss
+from learner.loss.surrogates import SURROGATES
 from learner.loss.value import value_loss
+from learner.selection import selected
 from learner.step_figures import UpdateSums, before_update
 from learner.step_tensors import Recomputed, StepTensors, Targets
 from learner.zero_engine import ZeroEngine
-from stepcoder_dist import methods
 from stepcoder_dist.config import LearnerConfig
 from stepcoder_dist.records import Trajectory, WeightVersion
 
@@ -49,6 +51,16 @@ class _Step:
     tensors: StepTensors
     known: Recomputed
     targets: Targets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Counts:
+    """What the losses of one update are divided by, the same on all ranks."""
+
+    kept: int
+    """Tokens that carry policy loss."""
+    response: int
+    normaliser: Normaliser
 
 
 class PpoStep:
@@ -79,9 +91,8 @@ class PpoStep:
         self._device = device
         self._work = work or Work()
         self._rule = advantage.rule(learner.advantage)
-        kl_in_loss = methods.ADVANTAGES[learner.advantage].kl_in_loss
-        self._kl_in_loss = kl_in_loss and reference is not None
-        self._surrogate = SURROGATES["ppo"]
+        self._kl_in_loss = learner.kl_place == "loss" and reference is not None
+        self._surrogate = SURROGATES[learner.loss]
 
     def run(self, batch: Sequence[Trajectory], version: WeightVersion) -> dict[str, float]:
         """Train on the entire batch from weights `version`; return metrics, the same on all ranks.
@@ -93,7 +104,9 @@ class PpoStep:
         counts = {"response_tokens": float(response), "kept_share": 0.0}
         if not any(t.carriers.any() for t in batch):
             return counts
-        tensors = StepTensors.of(batch, self._device)
+        tensors = selected(StepTensors.of(batch, self._device), self._learner.selection)
+        if not (tensors.keep | tensors.blame).any():
+            return counts
         known = self._recompute(batch, tensors, version)
         targets = self._rule(tensors, known, self._learner)
         kept = int(targets.keep.sum())
@@ -176,10 +189,13 @@ class PpoStep:
     def _update(self, part: batching.Indices, step: _Step) -> dict[str, float]:
         """Update policy and critic once, on one minibatch."""
         rows = torch.tensor(part, device=self._device)
-        kept = int(step.targets.keep[rows].sum())
+        kept_by_sample = step.targets.keep.sum(dim=1)
+        kept = int(kept_by_sample[rows].sum())
+        normaliser = NORMALISERS[self._learner.normaliser](kept_by_sample, rows, self._learner)
         part = self._with_gradient(part, step.targets)
         rows = torch.tensor(part, dtype=torch.int64, device=self._device)
         response = max(int(step.tensors.mask[rows].sum()), 1)
+        counts = _Counts(kept=kept, response=response, normaliser=normaliser)
         # without a kept token Adam's momentum would still move the policy
         trains_policy = kept > 0 and step.version >= self._critic_alone
         sums = UpdateSums(self._device)
@@ -187,9 +203,7 @@ class PpoStep:
         for number, micro in enumerate(micros):
             last = number == len(micros) - 1
             if trains_policy:
-                self._policy.backward(
-                    self._policy_loss(micro, step, kept, response, sums), last=last
-                )
+                self._policy.backward(self._policy_loss(micro, step, counts, sums), last=last)
             if self._critic is not None:
                 loss = self._value_loss(self._critic, micro, step, response, sums)
                 self._critic.backward(loss, last=last)
@@ -217,7 +231,7 @@ class PpoStep:
         return tuple(i for i in part if moves[i])
 
     def _policy_loss(
-        self, micro: MicroBatch, step: _Step, kept: int, response: int, sums: UpdateSums
+        self, micro: MicroBatch, step: _Step, counts: _Counts, sums: UpdateSums
     ) -> Tensor:
         """Return this micro-batch's part of the loss to minimise; add its figures to `sums`."""
         place = (micro.samples, micro.offsets)
@@ -231,18 +245,21 @@ class PpoStep:
             old_logprobs=old,
             advantages=step.targets.advantages[place],
             corrections=correction_weights(
-                old, step.tensors.rollout_logprobs[place], self._learner.correction_cap
+                old, step.tensors.rollout_logprobs[place], micro.samples, self._learner
             ),
             keep=step.targets.keep[place],
             samples=micro.samples,
         )
-        loss, clipped = policy_loss(tokens, self._surrogate, self._learner, kept_tokens=kept)
+        objective = self._surrogate(tokens, self._learner)
+        loss, clipped = policy_loss(tokens, objective, counts.normaliser)
         sums.add("policy_loss", loss)
-        sums.add("clip_fraction", clipped / kept)
-        sums.add("approx_kl", kl_from_old(logprobs.detach(), old).sum() / response)
+        sums.add("clip_fraction", clipped / counts.kept)
+        sums.add("approx_kl", kl_from_old(logprobs.detach(), old).sum() / counts.response)
         if self._kl_in_loss and step.known.reference_logprobs is not None:
             reference = step.known.reference_logprobs[place]
-            kl_loss = self._learner.kl_beta * reference_kl(logprobs, reference, response)
+            estimator = ESTIMATORS[self._learner.kl_estimator_used]
+            kl = reference_kl(logprobs, reference, counts.response, estimator)
+            kl_loss = self._learner.kl_beta * kl
             sums.add("kl_loss", kl_loss)
             loss = loss + kl_loss
         return loss

@@ -15,6 +15,8 @@ from stepcoder_dist.config import LearnerConfig
 
 Figure = Literal["policy_loss", "clip_fraction", "approx_kl", "kl_loss", "value_loss"]
 """Names of the sums over the tokens of one update."""
+_TOGETHER = 32
+"""Samples whose corrections are computed at once: some need memory for tokens times samples."""
 
 
 class UpdateSums:
@@ -50,7 +52,7 @@ def before_update(
     seen, mask = known.seen, tensors.mask
     if seen.any():
         old, rollout = known.old_logprobs[seen], tensors.rollout_logprobs[seen]
-        corrections = correction_weights(old, rollout, learner.correction_cap)
+        corrections = _corrections(tensors, known, learner)
         figures["logprob_mismatch"] = float((old - rollout).abs().mean())
         figures["correction_mean"] = float(corrections.mean())
         figures["entropy"] = float(known.entropy[seen].mean())
@@ -62,3 +64,15 @@ def before_update(
     else:
         figures["flat_share"] = flat_share(tensors.scores, tensors.groups)
     return figures
+
+
+def _corrections(tensors: StepTensors, known: Recomputed, learner: LearnerConfig) -> Tensor:
+    """The correction weights of the tokens that a pass saw, by sample: float32 [N]."""
+    parts = []
+    for first in range(0, len(known.seen), _TOGETHER):
+        rows = slice(first, first + _TOGETHER)
+        seen = known.seen[rows]
+        old, rollout = known.old_logprobs[rows][seen], tensors.rollout_logprobs[rows][seen]
+        samples = torch.nonzero(seen)[:, 0]
+        parts.append(correction_weights(old, rollout, samples, learner))
+    return torch.cat(parts)

@@ -23,12 +23,16 @@ class StepTensors:
 
     mask: Tensor
     """bool [S, T]: real completion tokens."""
+    token_ids: Tensor
+    """int64 [S, T]: the tokens themselves, 0 where there is none."""
     keep: Tensor
     """bool [S, T]: tokens that carry policy loss if their advantage is not negative."""
     blame: Tensor
     """bool [S, T]: tokens that carry it if it is; both are part of `mask`."""
     groups: Tensor
     """int64 [S]: the sample's group, numbered from 0 (`Ticket.group`)."""
+    truncated: Tensor
+    """bool [S]: cut off at the length limit."""
     rollout_logprobs: Tensor
     """float32 [S, T]."""
     scores: Tensor
@@ -40,19 +44,23 @@ class StepTensors:
     def of(cls, batch: Sequence[Trajectory], device: torch.device) -> StepTensors:
         shape = (len(batch), max(len(t.completion_ids) for t in batch))
         mask, keep, blame = (np.zeros(shape, dtype=np.bool_) for _ in range(3))
+        token_ids = np.zeros(shape, dtype=np.int64)
         logprobs = np.zeros(shape, dtype=np.float32)
         for row, trajectory in enumerate(batch):
             tokens = len(trajectory.completion_ids)
             mask[row, :tokens] = True
+            token_ids[row, :tokens] = trajectory.completion_ids
             keep[row, :tokens] = trajectory.keep
             blamed = trajectory.keep if trajectory.blame is None else trajectory.blame
             blame[row, :tokens] = blamed
             logprobs[row, :tokens] = trajectory.rollout_logprobs
         return cls(
             mask=torch.from_numpy(mask).to(device),
+            token_ids=torch.from_numpy(token_ids).to(device),
             keep=torch.from_numpy(keep).to(device),
             blame=torch.from_numpy(blame).to(device),
             groups=torch.tensor(_groups(batch), dtype=torch.int64, device=device),
+            truncated=torch.tensor([t.truncated for t in batch], device=device),
             rollout_logprobs=torch.from_numpy(logprobs).to(device),
             scores=torch.tensor([t.reward for t in batch], dtype=torch.float32, device=device),
             temperatures=torch.tensor(

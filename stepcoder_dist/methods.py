@@ -1,8 +1,13 @@
-"""Methods by name: each is a preset of three independent choices (docs/methods.md).
+"""Methods and rules by name: each method is a preset of independent choices (docs/methods.md).
 
     curriculum.kind      where the policy starts to write     method/start_rules.py
     credit.rule          which tokens carry policy loss       method/credit.py
     learner.advantage    what a token's advantage is          learner/advantage
+    learner.loss         what ratio and advantage are worth   learner/loss/surrogates.py
+    learner.normaliser   what the sum is divided by           learner/loss/normaliser.py
+    learner.correction   the gap between sampler and learner  learner/loss/correction.py
+    learner.kl_in        where the KL to the reference is     learner/loss/kl.py
+    learner.selection    samples that carry no policy loss    learner/selection.py
 
 A preset fills in the keys that a run file leaves out, and nothing else: learning rates, batch sizes
 and sampling are the same for every method. Imports nothing, so that `config/` can.
@@ -10,7 +15,7 @@ and sampling are the same for every method. Imports nothing, so that `config/` c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -22,50 +27,190 @@ Method = Literal[
     "grpo",
     "rloo",
     "grpo-stepcoder",
+    "dapo",
+    "gspo",
+    "dr_grpo",
+    "cispo",
+    "reinforce_pp",
 ]
 
 DEFAULT: Method = "stepcoder"
 
-CHOICES = ("curriculum.kind", "credit.rule", "learner.advantage")
-"""The keys that a preset sets, in the order of the table."""
+USUAL = {
+    "curriculum.kind": "cccs",
+    "credit.rule": "executed",
+    "learner.advantage": "gae",
+    "learner.loss": "ppo",
+    "learner.normaliser": "kept_tokens",
+    "learner.kl_in": "auto",
+    "learner.selection": "all",
+}
+"""The keys that a preset sets, in the order of the table, with the values of the default method."""
 
-_TABLE: dict[Method, tuple[str, str, str]] = {
-    "stepcoder": ("cccs", "executed", "gae"),
-    "stepcoder-no-cccs": ("none", "executed", "gae"),
-    "stepcoder-no-fgo": ("cccs", "all", "gae"),
-    "ppo": ("none", "all", "gae"),
-    "grpo": ("none", "all", "grpo"),
-    "grpo-stepcoder": ("cccs", "executed", "grpo"),
-    "rloo": ("none", "all", "rloo"),
+CHOICES = tuple(USUAL)
+
+_ALWAYS_NAMED = 3
+"""So many of the choices are named also where they are the usual ones."""
+
+_TABLE: dict[Method, tuple[str, str, str, dict[str, str]]] = {
+    "stepcoder": ("cccs", "executed", "gae", {}),
+    "stepcoder-no-cccs": ("none", "executed", "gae", {}),
+    "stepcoder-no-fgo": ("cccs", "all", "gae", {}),
+    "ppo": ("none", "all", "gae", {}),
+    "grpo": ("none", "all", "grpo", {}),
+    "grpo-stepcoder": ("cccs", "executed", "grpo", {}),
+    "rloo": ("none", "all", "rloo", {}),
+    "dapo": ("none", "all", "grpo", {"loss": "clip_higher", "kl_in": "none", "selection": "dapo"}),
+    "gspo": ("none", "all", "grpo", {"loss": "gspo", "normaliser": "sequence"}),
+    "dr_grpo": ("none", "all", "dr_grpo", {"normaliser": "constant", "kl_in": "none"}),
+    "cispo": ("none", "all", "grpo", {"loss": "cispo", "kl_in": "none"}),
+    "reinforce_pp": ("none", "all", "reinforce_pp", {}),
 }
 
 PRESETS: dict[Method, dict[str, str]] = {
-    method: dict(zip(CHOICES, values, strict=True)) for method, values in _TABLE.items()
+    method: USUAL
+    | dict(zip(CHOICES, first, strict=False))
+    | {f"learner.{key}": value for key, value in others.items()}
+    for method, (*first, others) in _TABLE.items()
 }
+
+ABOUT: dict[Method, str] = {
+    "stepcoder": "PPO with CCCS and FGO (arXiv 2402.01391); the default",
+    "stepcoder-no-cccs": "StepCoder's ablation: nothing is given (arXiv 2402.01391)",
+    "stepcoder-no-fgo": "StepCoder's ablation: every token is trained (arXiv 2402.01391)",
+    "ppo": "PPO with a critic (arXiv 1707.06347)",
+    "grpo": "a score against its group, no critic (arXiv 2402.03300)",
+    "grpo-stepcoder": "CCCS and FGO without a critic",
+    "rloo": "a return against the others of its group (arXiv 2402.14740)",
+    "dapo": "GRPO with a wider upper clip, no KL, no flat groups (arXiv 2503.14476)",
+    "gspo": "GRPO with the ratio and the clip of a sequence (arXiv 2507.18071)",
+    "dr_grpo": "GRPO without its two divisions and without KL (arXiv 2503.20783)",
+    "cispo": "REINFORCE with a capped ratio as weight, no KL (arXiv 2506.13585)",
+    "reinforce_pp": "returns normalised over the step, KL in the reward (arXiv 2501.03262)",
+}
+"""One line each, for `stepcoder methods`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Advantage:
-    """What a value of `learner.advantage` needs. Its rule is learner/advantage/<value>.py."""
+class Rule:
+    """What a value of a key is, in one line, and what it needs."""
 
+    about: str
+    """With its source."""
     critic: bool = False
     """A critic is built, trained and saved."""
     groups: bool = False
     """A sample is compared with the others of its group: alone its advantage would be 0."""
-    kl_in_loss: bool = False
-    """The KL to the reference is a loss of its own, not part of the reward."""
+    kl_in: Literal["reward", "loss"] = "reward"
+    """Of an advantage: where its source has the KL to the reference."""
+
+    @property
+    def needs(self) -> str:
+        """`critic`, `groups`, or nothing."""
+        return ", ".join(name for name in ("critic", "groups") if getattr(self, name))
 
 
-ADVANTAGES: dict[str, Advantage] = {
-    "gae": Advantage(critic=True),
-    "grpo": Advantage(groups=True, kl_in_loss=True),
-    "rloo": Advantage(groups=True),
+START_RULES = {
+    "cccs": Rule(about="a given prefix that shrinks as the problem is mastered (arXiv 2402.01391)"),
+    "none": Rule(about="nothing is given"),
+    "fixed": Rule(about="every problem stays at curriculum.fixed_stage: a control"),
+    "on_failure": Rule(about="a prefix only while all samples fail (arXiv 2506.17211, 2506.18110)"),
 }
+
+CREDIT_RULES = {
+    "executed": Rule(about="FGO: tokens of statements that a test executed (arXiv 2402.01391)"),
+    "all": Rule(about="every completion token"),
+    "failing_tests": Rule(about="blames lines that only failing tests executed (Tarantula, 2005)"),
+}
+
+ADVANTAGES = {
+    "gae": Rule(about="a critic, GAE, whitened over the step (arXiv 1506.02438)", critic=True),
+    "grpo": Rule(
+        about="(score - group's mean) / group's deviation (arXiv 2402.03300)",
+        groups=True,
+        kl_in="loss",
+    ),
+    "rloo": Rule(about="return - mean return of the others (arXiv 2402.14740)", groups=True),
+    "dr_grpo": Rule(
+        about="score - group's mean, not divided (arXiv 2503.20783)", groups=True, kl_in="loss"
+    ),
+    "reinforce_pp": Rule(about="return from each token on, whitened (arXiv 2501.03262)"),
+    "tempo": Rule(
+        about="grpo, and credit where a group's samples part ways (arXiv 2509.18314)",
+        groups=True,
+        kl_in="loss",
+    ),
+}
+
+LOSSES = {
+    "ppo": Rule(about="min(r A, clip(r, 1 - e, 1 + e) A) (arXiv 1707.06347)"),
+    "clip_higher": Rule(about="ppo with an upper side of its own, ratio_clip_high (2503.14476)"),
+    "dual_clip": Rule(about="ppo, never below dual_clip times A < 0 (arXiv 1912.09729)"),
+    "gspo": Rule(about="ppo with the ratio of the sequence, sequence_clip (arXiv 2507.18071)"),
+    "cispo": Rule(about="min(r, 1 + ratio_clip_high) A log pi as a weight (arXiv 2506.13585)"),
+}
+
+NORMALISERS = {
+    "kept_tokens": Rule(about="by all kept tokens: every token counts the same (2503.14476)"),
+    "sequence": Rule(about="mean of the samples' means (arXiv 2402.03300)"),
+    "constant": Rule(about="by samples times normaliser_tokens (Dr. GRPO, arXiv 2503.20783)"),
+}
+
+CORRECTIONS = {
+    "none": Rule(about="1: the sampler counts as the old policy"),
+    "token": Rule(about="min(old/rollout, correction_cap) a token (arXiv 1606.02647)"),
+    "sequence": Rule(about="min(product of old/rollout, correction_cap) a sample"),
+    "icepop": Rule(about="old/rollout, 0 outside of correction_floor and _cap (arXiv 2510.18855)"),
+}
+
+KL_PLACES = {
+    "auto": Rule(about="where the advantage's source has it"),
+    "reward": Rule(about="inside the reward, no gradient (arXiv 2203.02155)"),
+    "loss": Rule(about="a loss of its own (arXiv 2402.03300)"),
+    "none": Rule(about="nowhere: kl_beta counts as 0"),
+}
+
+KL_ESTIMATORS = {
+    "auto": Rule(about="k1 in the reward, k3 as a loss"),
+    "k1": Rule(about="log pi - log ref: unbiased; in the reward only"),
+    "k2": Rule(about="half its square: as a loss it has the gradient of the KL (arXiv 2510.01555)"),
+    "k3": Rule(about="ref/pi - log ref/pi - 1: unbiased, never negative (arXiv 2402.03300)"),
+}
+
+SELECTIONS = {
+    "all": Rule(about="every sample"),
+    "drop_flat": Rule(
+        about="without groups whose scores are all the same (arXiv 2503.14476)", groups=True
+    ),
+    "drop_overlong": Rule(about="without samples cut off at max_new_tokens (arXiv 2503.14476)"),
+    "dapo": Rule(about="without either (arXiv 2503.14476)", groups=True),
+}
+
+RULES: dict[str, dict[str, Rule]] = {
+    "curriculum.kind": START_RULES,
+    "credit.rule": CREDIT_RULES,
+    "learner.advantage": ADVANTAGES,
+    "learner.loss": LOSSES,
+    "learner.normaliser": NORMALISERS,
+    "learner.correction": CORRECTIONS,
+    "learner.kl_in": KL_PLACES,
+    "learner.kl_estimator": KL_ESTIMATORS,
+    "learner.selection": SELECTIONS,
+}
+"""Every rule, by the key that chooses it."""
 
 if TYPE_CHECKING:
     AdvantageName = str
+    LossName = str
+    NormaliserName = str
+    CorrectionName = str
+    SelectionName = str
 else:  # one list of names: what a run file may say is what the table has
     AdvantageName = Literal[tuple(ADVANTAGES)]
+    LossName = Literal[tuple(LOSSES)]
+    NormaliserName = Literal[tuple(NORMALISERS)]
+    CorrectionName = Literal[tuple(CORRECTIONS)]
+    SelectionName = Literal[tuple(SELECTIONS)]
 
 
 def preset(method: object) -> Mapping[str, str]:
@@ -104,7 +249,30 @@ def in_words(method: Method, choices: Mapping[str, str]) -> str:
         for key, value in PRESETS[method].items()
         if choices[key] != value
     ]
-    if not others:
-        whole = ", ".join(f"{key} = {value}" for key, value in PRESETS[method].items())
-        return f"method {method}: {whole}"
-    return f"method {method}, with {', '.join(others)}"
+    if others:
+        return f"method {method}, with {', '.join(others)}"
+    return f"method {method}: {', '.join(settings(method))}"
+
+
+def settings(method: Method) -> list[str]:
+    """`learner.loss = gspo`: the first three choices, and the others where they are unusual."""
+    return [
+        f"{key} = {value}"
+        for place, (key, value) in enumerate(PRESETS[method].items())
+        if place < _ALWAYS_NAMED or value != USUAL[key]
+    ]
+
+
+def listed() -> Iterator[str]:
+    """Yield the lines of `stepcoder methods`: every preset and every rule."""
+    yield "method: a preset of the choices below"
+    width = max(map(len, PRESETS))
+    for method in PRESETS:
+        yield f"  {method:{width}}  {ABOUT[method]}"
+    for key, rules in RULES.items():
+        yield ""
+        yield key
+        width = max(map(len, rules))
+        for name, rule in rules.items():
+            needs = f"; needs {rule.needs}" if rule.needs else ""
+            yield f"  {name:{width}}  {rule.about}{needs}"

@@ -248,6 +248,8 @@ class Trajectory:
     """Wall-clock milliseconds in the sandbox, its queue included."""
     blame: BoolArray | None = None
     """bool [T]: tokens that carry it where their advantage is negative; None: `keep`."""
+    truncated: bool = False
+    """The completion was cut off at the length limit."""
 
     @property
     def carriers(self) -> BoolArray:

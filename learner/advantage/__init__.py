@@ -1,6 +1,7 @@
 """From what a step knows to what its losses aim at: one file for each value of `learner.advantage`.
 
-    gae.py, grpo.py, rloo.py    a rule each, with its source and a worked example
+    gae.py, grpo.py, rloo.py, dr_grpo.py, reinforce_pp.py, tempo.py
+                                a rule each, with its source and a worked example
     rewards.py                  the KL to the reference inside a token's or an answer's reward
     groups.py                   means over the samples of a group
     whitening.py                mean 0 and variance 1 over the response tokens of a step

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from learner.advantage.rewards import token_rewards
+from learner.advantage.rewards import rewards_by_token
 from learner.advantage.whitening import whiten
 from learner.step_tensors import Recomputed, StepTensors, Targets, check_step_shape
 from stepcoder_dist.config import LearnerConfig
@@ -19,15 +19,8 @@ def targets(tensors: StepTensors, known: Recomputed, learner: LearnerConfig) -> 
     """
     if known.values is None:
         raise ValueError("gae needs a critic's values")
-    per_token = token_rewards(
-        tensors.scores,
-        known.old_logprobs,
-        known.reference_logprobs,
-        tensors.mask,
-        learner.kl_beta,
-    )
     raw = generalised_advantages(
-        per_token,
+        rewards_by_token(tensors, known, learner),
         known.values,
         tensors.mask,
         gamma=learner.gamma,

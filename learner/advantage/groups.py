@@ -32,11 +32,16 @@ def over_tokens(per_sample: Tensor, mask: Tensor) -> Tensor:
 
 def flat_share(scores: Tensor, groups: Tensor) -> float:
     """Return the share of samples in groups whose scores are all the same: they teach nothing."""
+    return float(flat_samples(scores, groups).double().mean())
+
+
+def flat_samples(scores: Tensor, groups: Tensor) -> Tensor:
+    """Return bool [S]: the sample's group has one score only."""
     check_groups(scores, groups)
     mean = GroupMean(groups)
     values = scores.double()
     spread = mean((values - mean(values)).square())
-    return float((spread == 0).double().mean())
+    return spread == 0
 
 
 def check_groups(values: Tensor, groups: Tensor) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from learner.advantage.groups import GroupMean, check_groups, over_tokens
+from learner.advantage.rewards import returns_by_sample
 from learner.step_tensors import Recomputed, StepTensors, Targets
 from stepcoder_dist.config import LearnerConfig
 
@@ -15,10 +16,9 @@ def targets(tensors: StepTensors, known: Recomputed, learner: LearnerConfig) -> 
     """The group-normalised score on every token (DeepSeekMath, arXiv 2402.03300, section 4.1.2).
 
     No whitening on top. The KL to the reference is not in the reward but a loss of its own,
-    weighted by `kl_beta` (their Eq. 4; learner/loss/kl.py).
+    weighted by `kl_beta` (their Eq. 4; learner/loss/kl.py), unless `learner.kl_in` has it else.
     """
-    del known, learner
-    per_sample = group_normalised(tensors.scores, tensors.groups)
+    per_sample = group_normalised(returns_by_sample(tensors, known, learner), tensors.groups)
     return Targets.of(tensors, over_tokens(per_sample, tensors.mask))
 
 

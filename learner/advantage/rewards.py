@@ -1,7 +1,8 @@
 """The KL to the reference inside the reward, of each token or of an entire answer.
 
-The penalty is the sampled log π_old − log π_ref (k1 of joschu.net/blog/kl-approx.html), unbiased
-for the KL under the sampling distribution (decision 0021).
+The penalty is an estimate of KL(π_old ‖ π_ref) at each token (`learner.kl_estimator`), by default
+the sampled log-ratio, unbiased under the sampling distribution (decision 0021). Where the KL is a
+loss, or is not used (`learner.kl_in`), β is 0 here.
 """
 
 from __future__ import annotations
@@ -9,7 +10,33 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from learner.step_tensors import check_step_shape
+from learner.loss.kl import ESTIMATORS, Estimator, k1
+from learner.step_tensors import Recomputed, StepTensors, check_step_shape
+from stepcoder_dist.config import LearnerConfig
+
+
+def rewards_by_token(tensors: StepTensors, known: Recomputed, learner: LearnerConfig) -> Tensor:
+    """Return each token's reward as the keys have it, float32 [S, T]."""
+    return token_rewards(
+        tensors.scores,
+        known.old_logprobs,
+        known.reference_logprobs,
+        tensors.mask,
+        learner.kl_beta_in("reward"),
+        ESTIMATORS[learner.kl_estimator_used],
+    )
+
+
+def returns_by_sample(tensors: StepTensors, known: Recomputed, learner: LearnerConfig) -> Tensor:
+    """Return each answer's return as the keys have it, float32 [S]."""
+    return sequence_returns(
+        tensors.scores,
+        known.old_logprobs,
+        known.reference_logprobs,
+        tensors.mask,
+        learner.kl_beta_in("reward"),
+        ESTIMATORS[learner.kl_estimator_used],
+    )
 
 
 def token_rewards(
@@ -18,6 +45,7 @@ def token_rewards(
     reference_logprobs: Tensor | None,
     mask: Tensor,
     beta: float,
+    estimator: Estimator = k1,
 ) -> Tensor:
     """Per-token KL penalty everywhere, the score on the last token (arXiv 2203.02155, Eq. 2).
 
@@ -31,7 +59,7 @@ def token_rewards(
     check_step_shape(policy_logprobs, mask, reference_logprobs)
     if scores.shape != mask.shape[:1]:
         raise ValueError(f"scores are {tuple(scores.shape)}, the batch has {mask.shape[0]} samples")
-    rewards = -beta * (policy_logprobs - reference_logprobs) * mask
+    rewards = -beta * estimator(policy_logprobs, reference_logprobs) * mask
     lengths = mask.sum(dim=1)
     rows = torch.nonzero(lengths > 0).squeeze(1)
     rewards[rows, lengths[rows] - 1] += scores[rows]
@@ -44,15 +72,16 @@ def sequence_returns(
     reference_logprobs: Tensor | None,
     mask: Tensor,
     beta: float,
+    estimator: Estimator = k1,
 ) -> Tensor:
-    """R = score − β Σ_t (log π_old − log π_ref): the KL inside an answer's reward, float32 [S].
+    """R = score − β Σ_t KL_t, with k1 = log π_old − log π_ref: the KL inside an answer's reward.
 
-    As arXiv 2402.14740 rewards an entire answer. The log-probs are float32 [S, T]. Without a
-    reference R is the score.
+    As arXiv 2402.14740 rewards an entire answer. The log-probs are float32 [S, T], R float32 [S].
+    Without a reference R is the score.
 
     Score 1, β = 0.1, log-ratios 0.5, −1, 0, 1: R = 1 − 0.1 · 0.5 = 0.95.
     """
-    if reference_logprobs is None:
+    if reference_logprobs is None or beta == 0:
         return scores
-    ratios = (policy_logprobs - reference_logprobs).double() * mask
-    return (scores.double() - beta * ratios.sum(dim=1)).float()
+    penalties = estimator(policy_logprobs, reference_logprobs).double() * mask
+    return (scores.double() - beta * penalties.sum(dim=1)).float()

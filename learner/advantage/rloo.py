@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from learner.advantage.groups import GroupMean, check_groups, over_tokens
-from learner.advantage.rewards import sequence_returns
+from learner.advantage.rewards import returns_by_sample
 from learner.step_tensors import Recomputed, StepTensors, Targets
 from stepcoder_dist.config import LearnerConfig
 
@@ -17,14 +17,7 @@ def targets(tensors: StepTensors, known: Recomputed, learner: LearnerConfig) -> 
     answer as the action. Here each token has its own clipped ratio, as under the other rules; it
     is 1 in the first update of a step.
     """
-    returns = sequence_returns(
-        tensors.scores,
-        known.old_logprobs,
-        known.reference_logprobs,
-        tensors.mask,
-        learner.kl_beta,
-    )
-    per_sample = leave_one_out(returns, tensors.groups)
+    per_sample = leave_one_out(returns_by_sample(tensors, known, learner), tensors.groups)
     return Targets.of(tensors, over_tokens(per_sample, tensors.mask))
 
 

@@ -1,8 +1,10 @@
 """The losses of a step: pure functions on float32 tensors over the N tokens of a micro-batch.
 
-    policy.py        the policy's loss: a function for each surrogate objective
-    correction.py    the weight of a token whose sampler was not π_old
-    kl.py            the KL to the reference as a loss, and from π_old as a figure
+    policy.py        the policy's loss: mask, correction, objective, normaliser
+      surrogates.py    what a token's ratio and advantage are worth: `learner.loss`
+      correction.py    the weight of a token whose sampler was not π_old: `learner.correction`
+      normaliser.py    what the sum is divided by: `learner.normaliser`
+    kl.py            the KL to the reference, in the reward or as a loss: `learner.kl_estimator`
     value.py         the critic's loss
 
 Index i of every argument speaks of the same token. Each loss is a sum divided by a count that the
@@ -12,6 +14,9 @@ the step's loss, however it was cut into micro-batches and ranks.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor
 
 
@@ -20,3 +25,15 @@ def check_tokens(first: Tensor, *others: Tensor) -> None:
     for tensor in (first, *others):
         if tensor.ndim != 1 or tensor.shape != first.shape:
             raise ValueError(f"expected [tokens] {tuple(first.shape)}, not {tuple(tensor.shape)}")
+
+
+def over_samples(samples: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return what gives each token the sum over its sample, of any float64 [N].
+
+    `samples` int64 [N] is each token's sample. Through a matrix product: no order of atomic
+    additions makes two runs differ.
+    """
+    numbers: Tensor = torch.unique(samples, return_inverse=True)[1]
+    count = int(numbers.max()) + 1 if len(numbers) else 0
+    members = torch.nn.functional.one_hot(numbers, count).double() if count else None
+    return lambda values: values if members is None else members @ (members.T @ values)

@@ -198,6 +198,15 @@ def ablate(
         command.ablate(plan, cells, redo=redo, check=check)
 
 
+@app.command("methods")
+def list_methods() -> None:
+    """List every method and every rule that a run file can name, one line each."""
+    from stepcoder_dist import methods
+
+    for line in methods.listed():
+        typer.echo(line)
+
+
 @app.command()
 def judge(
     *,

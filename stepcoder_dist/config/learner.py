@@ -17,7 +17,13 @@ from stepcoder_dist.config.section import (
     Share,
     divides,
 )
-from stepcoder_dist.methods import AdvantageName
+from stepcoder_dist.methods import (
+    AdvantageName,
+    CorrectionName,
+    LossName,
+    NormaliserName,
+    SelectionName,
+)
 
 _SAID_ELSEWHERE = {
     "train_batch_size": "learner.minibatch_samples",
@@ -71,8 +77,21 @@ class LearnerConfig(Section):
     epochs: Positive = 1
     """Passes over a step's samples."""
     advantage: AdvantageName = "gae"
-    """GAE with a critic; or, without one, the score against its group's: normalised, with the KL
-    penalty as a loss (`grpo`), or less the others' mean, with the KL inside the score (`rloo`)."""
+    """GAE with a critic; or, without one, the score against its group's: normalised (`grpo`), less
+    the others' mean (`rloo`), less the mean (`dr_grpo`), by the tree of the group's tokens
+    (`tempo`); or the return normalised over the step (`reinforce_pp`). docs/methods.md."""
+    loss: LossName = "ppo"
+    """What a token's ratio and advantage are worth (docs/methods.md)."""
+    normaliser: NormaliserName = "kept_tokens"
+    """What the policy's loss is divided by: all kept tokens of an update; each sample's own and the
+    number of samples; or samples times `normaliser_tokens`."""
+    normaliser_tokens: Positive = 1024
+    """Tokens of a sample for `normaliser = "constant"`. As many as `sampling.max_new_tokens`, where
+    the file does not say."""
+    selection: SelectionName = "all"
+    """Samples without policy loss: those of groups that all scored the same (`drop_flat`), those
+    that were cut off at `sampling.max_new_tokens` (`drop_overlong`), both (`dapo`). They count for
+    advantages, and for critic and KL. No others are sampled in their place."""
     policy_lr: PositiveFloat = 5e-7
     critic_lr: PositiveFloat = 1.5e-6
     warmup_steps: Annotated[int, Field(ge=0)] = 0
@@ -87,13 +106,35 @@ class LearnerConfig(Section):
     kl_beta: NonNegativeFloat = 0.05
     """Weight of the KL to the reference; 0: no reference is loaded, and `kl_reference`
     is not measured."""
+    kl_in: Literal["auto", "reward", "loss", "none"] = "auto"
+    """Where the KL to the reference is: where the advantage's source has it, in the reward, in the
+    loss, or nowhere."""
+    kl_estimator: Literal["auto", "k1", "k2", "k3"] = "auto"
+    """The estimate of a token's KL: `auto` is k1 in the reward and k3 as a loss."""
     gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
     gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.95
     ratio_clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """ε of the ratio's clip, both sides; the lower side of `clip_higher`."""
+    ratio_clip_high: PositiveFloat = 0.28
+    """The upper ε of losses `clip_higher` and `cispo`."""
+    dual_clip: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 3.0
+    """Loss `dual_clip`: the largest ratio that counts where the advantage is negative."""
+    sequence_clip: tuple[Share, PositiveFloat] = (3e-4, 4e-4)
+    """Loss `gspo`: lower and upper ε of a sequence's ratio."""
     value_clip: PositiveFloat = 0.2
     value_weight: PositiveFloat = 1.0
+    correction: CorrectionName = "token"
+    """How the loss is corrected for samples that π_old did not write: not at all, by the capped
+    ratio π_old/π_rollout of a token or of a sequence, or by a token's ratio within floor and cap
+    (`icepop`)."""
     correction_cap: PositiveFloat = 2.0
     """Cap of π_old/π_rollout, which multiplies the loss."""
+    correction_floor: NonNegativeFloat = 0.5
+    """Correction `icepop`: a token with a smaller ratio carries no loss, nor does one above the
+    cap."""
+    mismatch_alarm: Annotated[PositiveFloat, NOTHING] = 0.2
+    """Mean difference of sampler's and learner's log-probs, nats a token, above which a warning is
+    logged: in the first such step, and in every tenth after it."""
     gradient_checkpointing: Annotated[bool, _SUMS] = False
     start_timeout_s: Annotated[PositiveFloat, NOTHING] = 600
 
@@ -122,6 +163,40 @@ class LearnerConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _kl_fits(self) -> LearnerConfig:
+        if self.kl_place == "loss" and self.kl_estimator == "k1":
+            raise ValueError(
+                'kl_estimator = "k1" as a loss has gradient 0 on average; use "k2" or "k3", or '
+                'kl_in = "reward"'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _correction_fits(self) -> LearnerConfig:
+        if self.correction == "icepop" and not self.correction_floor < self.correction_cap:
+            raise ValueError(
+                f"correction_floor = {self.correction_floor:g} is not below correction_cap = "
+                f"{self.correction_cap:g}, so no token would carry loss; lower it"
+            )
+        return self
+
+    @property
+    def kl_place(self) -> str:
+        """`reward`, `loss` or `none`: `kl_in` with `auto` resolved."""
+        return methods.ADVANTAGES[self.advantage].kl_in if self.kl_in == "auto" else self.kl_in
+
+    @property
+    def kl_estimator_used(self) -> str:
+        """`kl_estimator` with `auto` resolved."""
+        if self.kl_estimator != "auto":
+            return self.kl_estimator
+        return "k3" if self.kl_place == "loss" else "k1"
+
+    def kl_beta_in(self, place: Literal["reward", "loss"]) -> float:
+        """`kl_beta` where the KL is in this place, else 0."""
+        return self.kl_beta if self.kl_place == place else 0.0
+
     @property
     def tokens_without_gradient(self) -> int:
         """Most tokens of a pass without gradient."""
@@ -130,14 +205,13 @@ class LearnerConfig(Section):
     @property
     def has_reference(self) -> bool:
         """False: the KL has no weight, and no reference is loaded or asked."""
-        return self.kl_beta > 0
+        return self.kl_beta > 0 and self.kl_place != "none"
 
     @property
     def old_policy_in_training(self) -> bool:
         """True: the only training pass of a step finds π_old, since nothing asks for it before."""
         one_update = self.epochs == 1 and self.samples_per_step <= self.minibatch_samples
-        in_reward = self.has_reference and not methods.ADVANTAGES[self.advantage].kl_in_loss
-        return one_update and not in_reward
+        return one_update and self.kl_beta_in("reward") == 0
 
     @property
     def has_critic(self) -> bool:

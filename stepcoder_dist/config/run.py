@@ -31,8 +31,9 @@ class RunConfig(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"), NOTHING]
     """Name of the run and its folders: letters, digits, `.`, `_`, `-`."""
     method: Annotated[Method, NOTHING] = methods.DEFAULT  # a name for what other keys say
-    """A preset of `curriculum.kind`, `credit.rule` and `learner.advantage` (docs/methods.md). Keys
-    written in the file override it; `--set method=…` overrides the file."""
+    """A preset of `curriculum.kind`, `credit.rule`, `learner.advantage` and the learner's other
+    rules (docs/methods.md, `stepcoder methods`). Keys written in the file override it;
+    `--set method=…` overrides the file."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of every random choice: problems, samples, minibatches, new weights."""
     run_dir: Annotated[WrittenPath, NOTHING] = ""
@@ -70,7 +71,9 @@ class RunConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _method_fills_in(cls, data: Any) -> Any:
-        return _with_transport(methods.filled_in(data)) if isinstance(data, dict) else data
+        if not isinstance(data, dict):
+            return data
+        return _with_transport(_with_normaliser_tokens(methods.filled_in(data)))
 
     @model_validator(mode="after")
     def _parts_fit(self) -> RunConfig:
@@ -80,13 +83,17 @@ class RunConfig(Section):
                 "sandbox.coverage = false records no executed lines, and credit.rule = "
                 f'"{self.credit.rule}" is made from them; set it to true, or the rule to "all"'
             )
-        compares = methods.ADVANTAGES[self.learner.advantage].groups
-        if compares and self.sampling.samples_per_problem == 1:
-            raise ValueError(
-                f"sampling.samples_per_problem = 1 leaves learner.advantage = "
-                f'"{self.learner.advantage}" nothing to compare a sample with: every advantage '
-                "would be 0; sample at least 2"
-            )
+        for name, then in (
+            ("advantage", "every advantage would be 0"),
+            ("selection", "no sample would carry loss"),
+        ):
+            chosen = getattr(self.learner, name)
+            compares = methods.RULES[f"learner.{name}"][chosen].groups
+            if compares and self.sampling.samples_per_problem == 1:
+                raise ValueError(
+                    f'sampling.samples_per_problem = 1 leaves learner.{name} = "{chosen}" nothing '
+                    f"to compare a sample with: {then}; sample at least 2"
+                )
         if self.sampling.max_new_tokens >= self.model.max_tokens:
             raise ValueError(
                 f"sampling.max_new_tokens = {self.sampling.max_new_tokens} leaves no room for a "
@@ -209,8 +216,8 @@ class RunConfig(Section):
     @property
     def choices(self) -> dict[str, str]:
         """What a method is a preset of, by dotted key, as this run has it."""
-        values = (self.curriculum.kind, self.credit.rule, self.learner.advantage)
-        return dict(zip(methods.CHOICES, values, strict=True))
+        pairs = (key.split(".") for key in methods.CHOICES)
+        return {f"{part}.{name}": getattr(getattr(self, part), name) for part, name in pairs}
 
     @property
     def sft_folder(self) -> str:
@@ -238,6 +245,17 @@ class RunConfig(Section):
             "warm_containers": self.sandbox.number * self.sandbox.containers,
             "samples_in_run": learner.samples_per_step * self.train.steps,
         }
+
+
+def _with_normaliser_tokens(tree: dict[str, Any]) -> dict[str, Any]:
+    """A run file's tree in which a constant normaliser is the longest completion, unless given."""
+    learner, sampling = tree.get("learner"), tree.get("sampling")
+    most = sampling.get("max_new_tokens") if isinstance(sampling, dict) else None
+    if not isinstance(learner, dict) or learner.get("normaliser") != "constant":
+        return tree
+    if most is None or "normaliser_tokens" in learner:
+        return tree
+    return {**tree, "learner": {**learner, "normaliser_tokens": most}}
 
 
 def _with_transport(tree: dict[str, Any]) -> dict[str, Any]:

@@ -75,6 +75,7 @@ def scored(
         oldest_weights=completion.oldest_weights,
         newest_weights=completion.newest_weights,
         judge_ms=judge_ms,
+        truncated=not completion.ended,
     )
     return JudgedSample(
         trajectory=trajectory,

@@ -36,7 +36,7 @@ METRICS: dict[str, str] = {
     "samples_in_flight": "samples planned and not yet settled",
     **{f"samples/{fate}": f"samples since the start that ended as {fate}" for fate in Fate},
     "policy_loss": "masked PPO loss, by kept tokens, mean over the step's updates",
-    "kl_loss": "KL to the reference (k3) as a loss of its own, times kl_beta (grpo)",
+    "kl_loss": "KL to the reference as a loss of its own, times kl_beta (grpo)",
     "value_loss": "clipped value loss, by response tokens",
     "kl_reference": "mean log-ratio to the reference model, a response token; kl_beta > 0 only",
     "logprob_mismatch": "mean |log-prob of vLLM - of the learner|, a response token",

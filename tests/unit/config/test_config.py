@@ -96,6 +96,10 @@ def test_the_smallest_run_file_takes_the_papers_values(run_file: Path) -> None:
         "curriculum.kind": "cccs",
         "credit.rule": "executed",
         "learner.advantage": "gae",
+        "learner.loss": "ppo",
+        "learner.normaliser": "kept_tokens",
+        "learner.kl_in": "auto",
+        "learner.selection": "all",
     }
     limits = config.sandbox.limits
     assert (limits.cpu_s, limits.wall_s) == (4.0, 10.0)

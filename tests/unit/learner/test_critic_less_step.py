@@ -1,4 +1,4 @@
-"""GRPO's and RLOO's optimiser step on the six tokens of test_ppo_step.py, and no critic anywhere.
+"""Optimiser steps without a critic on the six tokens of test_ppo_step.py.
 
 Both samples are of one group; score +1 and −0.3, β = 0.1, ratio clip 0.2, correction cap 2.
 """
@@ -13,6 +13,8 @@ import pytest
 import torch
 from test_ppo_step import NOW, OLD, Table, batch, ppo, process_group
 
+from learner.loss.normaliser import NORMALISERS
+from learner.loss.surrogates import SURROGATES
 from learner.ppo_step import PpoStep
 from learner.step_tensors import StepTensors
 
@@ -148,7 +150,61 @@ def test_a_step_whose_groups_are_all_flat_measures_nothing_of_what_no_pass_saw()
     assert not metrics.keys() & {"entropy", "logprob_mismatch", "correction_mean"}
 
 
-@pytest.mark.parametrize("advantage", ["grpo", "rloo"])
+def test_a_reinforce_pp_step_is_what_the_arithmetic_by_hand_gives() -> None:
+    metrics = step(Table(OLD, NOW), "reinforce_pp").run(batch(), 0)
+
+    # rewards −0.1·KL with the score at the end:  −0.05  0.1  0  0.9 | −0.1  −0.35
+    # this and all later ones:                     0.95  1.0  0.9  0.9 | −0.45  −0.35
+    assert metrics["advantage_std"] == pytest.approx(
+        np.std([0.95, 1.0, 0.9, 0.9, -0.45, -0.35]), abs=1e-6
+    )
+    assert "kl_loss" not in metrics
+
+
+@pytest.mark.parametrize("loss", SURROGATES)
+@pytest.mark.parametrize("normaliser", NORMALISERS)
+def test_a_step_does_not_depend_on_how_it_is_cut(loss: str, normaliser: str) -> None:
+    keys = {"loss": loss, "normaliser": normaliser, "correction": "sequence", "kl_estimator": "k2"}
+    found = []
+    for together in (1, 2):
+        policy = Table(OLD, NOW)
+        metrics = step(policy, "tempo", microbatch_samples=together, **keys).run(batch(), 0)
+        found.append([metrics["policy_loss"], metrics["kl_loss"], *policy.parameters.tolist()])
+    assert found[0] == pytest.approx(found[1], abs=1e-6)
+
+
+def test_the_normaliser_of_a_step_is_by_its_samples() -> None:
+    # terms of test_a_grpo_step...: A 1.1051709 + 1.4656834 + 0.7408182 of 3, B −2.9498588 of 2
+    sequence = step(Table(OLD, NOW), "grpo", normaliser="sequence").run(batch(), 0)
+    assert sequence["policy_loss"] == pytest.approx(-(3.3116725 / 3 - 2.9498588 / 2) / 2, abs=1e-5)
+    constant = step(Table(OLD, NOW), "grpo", normaliser="constant", normaliser_tokens=4)
+    assert constant.run(batch(), 0)["policy_loss"] == pytest.approx(-0.3618137 / 8, abs=1e-5)
+
+
+def test_the_kl_goes_where_the_key_says() -> None:
+    def figures(**keys: object) -> dict[str, float]:
+        return step(Table(OLD, NOW), "grpo", **keys).run(batch(), 0)
+
+    assert "kl_loss" not in figures(kl_in="none")
+    # returns 0.95 and −0.45 (as under rloo): normalised ±1 again, so only kl_loss is missing
+    inside = figures(kl_in="reward")
+    assert "kl_loss" not in inside
+    assert inside["policy_loss"] == pytest.approx(-0.0723627, abs=1e-5)
+    # ½ d² of d = 0.6 −0.7 1.0 0.7 0.7 0.8: 0.18 + 0.245 + 0.5 + 0.245 + 0.245 + 0.32 = 1.735
+    assert figures(kl_estimator="k2")["kl_loss"] == pytest.approx(0.1 * 1.735 / 6, abs=1e-6)
+
+
+def test_a_step_of_which_nothing_is_selected_changes_nothing() -> None:
+    flat = [replace(sample, reward=1.0) for sample in batch()]
+    policy = Table(OLD, NOW)
+
+    metrics = step(policy, "grpo", selection="drop_flat").run(flat, 0)
+
+    assert metrics == {"response_tokens": 6.0, "kept_share": 0.0}
+    assert policy.updates == 0
+
+
+@pytest.mark.parametrize("advantage", ["grpo", "rloo", "dr_grpo", "reinforce_pp", "tempo"])
 def test_no_figure_speaks_of_a_critic_and_no_step_waits_for_one(advantage: str) -> None:
     policy = Table(OLD, NOW)
     metrics = step(policy, advantage, critic_warmup_steps=5).run(batch(), 0)

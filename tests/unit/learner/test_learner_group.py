@@ -15,7 +15,7 @@ from learner import learner_group
 from learner.learner_group import LearnerGroup
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ArrivalError, LearnerError, WeightPushError
-from stepcoder_dist.records import WeightProbe, WeightSnapshot
+from stepcoder_dist.records import StepReport, WeightProbe, WeightSnapshot
 
 DEADLINE_S = 0.05
 
@@ -48,10 +48,10 @@ class SerialRank:
             self.done.append(method)
             return answer
 
-    async def _step(self) -> str:
+    async def _step(self) -> StepReport:
         await self.step_may_end.wait()
         self.version += 1
-        return f"report of {self.version}"
+        return StepReport(version=self.version, skipped=False, metrics={})
 
     async def _snapshot(self) -> WeightSnapshot:
         await self.snapshot_may_end.wait()
@@ -151,7 +151,7 @@ def test_a_pushs_deadline_starts_after_the_step_that_it_waits_for(
         assert not ended  # far over its deadline, and it waits for its turn
         rank.step_may_end.set()
         assert await refresh == 1
-        assert str(await step) == "report of 1"
+        assert (await step).version == 1
         await group.save("folder")
         assert rank.done[:2] == ["step", "snapshot"]
         assert rank.done[2:] == ["take_checkpoint", "write_checkpoint", "finish_checkpoint"]
