@@ -67,8 +67,7 @@ class ActorPool:
     def refresh_with(self, refresh: Refresh) -> None:
         """Have replaced actors brought to the current weights at once: `refresh([target])`.
 
-        It has to queue behind a learner step that is running: the weights that it sends must be
-        those of the last finished step.
+        It has to bring the version that the other actors hold, or that they are about to get.
         """
         self._keeper.refresh = refresh
 

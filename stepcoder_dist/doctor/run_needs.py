@@ -69,10 +69,13 @@ def checkpoint_bytes(config: RunConfig) -> float:
 def shared_bytes(config: RunConfig) -> float:
     """Shared memory of a push, in bytes: the policy, where it goes through the object store.
 
-    Two buckets where its size is unknown.
+    Where rollouts run ahead, the version that the actors hold stays there for new ones, besides
+    those on their way. Two buckets where the size of the policy is unknown.
     """
     buckets = 2.0 * config.weights.bucket_mib * 2**20
     known = model_shape.find(config.model, (config.sft_folder,))
     if known is None or config.weights.transport != "object_store":
         return buckets
-    return float(model_shape.bytes_each(config) * model_shape.parameters(known.shape))
+    ahead = config.train.max_staleness
+    snapshots = 1 + (ahead if config.lags else min(ahead, 1))
+    return float(snapshots * model_shape.bytes_each(config) * model_shape.parameters(known.shape))

@@ -192,8 +192,9 @@ class SampleBook:
     # ---- the training loop's transitions ----
 
     async def take(self, count: int, step: int | None = None) -> list[JudgedSample]:
-        """Wait for `count` samples; return those that were planned first, by id.
+        """Wait for `count` samples and return them by id.
 
+        First those that the next step could not train any more, then those that were planned first.
         With `step` they are those that were planned for it. Raises `ValueError` for more than the
         capacity.
         """
@@ -205,7 +206,13 @@ class SampleBook:
 
         async with self._changed:
             await self._changed.wait_for(lambda: self.buffered >= count and len(there()) >= count)
-            batch = sorted(there(), key=lambda judged: judged.sample_id)[:count]
+            urgent = self.version + 1 - self._max_staleness
+
+            def order(judged: JudgedSample) -> tuple[bool, str]:
+                return judged.trajectory.oldest_weights >= urgent, judged.sample_id
+
+            chosen = sorted(there(), key=order)[:count]
+            batch = sorted(chosen, key=lambda judged: judged.sample_id)
             for judged in batch:
                 self._move(judged.sample_id, State.IN_STEP)
             self._changed.notify_all()

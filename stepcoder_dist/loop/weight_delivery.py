@@ -34,6 +34,7 @@ class WeightDelivery:
         self._book = book
         self._deadline_s = config.weights.deadline_s
         self._steps = config.train.steps
+        self._lags = config.lags
         self.beside = config.train.max_staleness > 0 and learner.can_snapshot
         """True: the learner continues while its weights are on their way. False: `hand_over`
         returns when every actor has them."""
@@ -84,8 +85,7 @@ class WeightDelivery:
         while self._book.published < self._steps:
             async with self._changed:
                 await self._changed.wait_for(lambda: self._waiting)
-                newest = max(self._waiting)
-            await self._deliver(newest)
+            await self._deliver()
 
     async def bring(self, version: WeightVersion) -> None:
         """Wait for the step that makes the version, then bring exactly that one to the actors."""
@@ -105,15 +105,18 @@ class WeightDelivery:
         if snapshot.version != version:
             raise RunError(f"the learner took a snapshot of {snapshot.version} after {version}")
         async with self._changed:
+            if not self._lags:
+                self._waiting.clear()  # each is a complete model in memory
             self._waiting[version] = snapshot
             self._changed.notify_all()
 
-    async def _deliver(self, version: WeightVersion) -> None:
+    async def _deliver(self, version: WeightVersion | None = None) -> None:
+        """Bring the version to every actor; by default the newest that waits at its turn."""
         async with self._turn:
             begun = time.monotonic()
+            version = max(self._waiting) if version is None else version
             self._current = snapshot = self._waiting.pop(version)
-            for older in [each for each in self._waiting if each < version]:
-                del self._waiting[older]
+            self._waiting = {v: each for v, each in self._waiting.items() if v > version}
             # an actor that comes up after this call asks for a refresh: with this version
             targets = await self._sampler.weight_targets()
             await self._learner.deliver(snapshot, targets, deadline_s=self._deadline_s)

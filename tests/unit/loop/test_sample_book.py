@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,34 @@ def ids(samples: list[JudgedSample]) -> list[str]:
 
 
 # ---------------------------------------------------------------- a sample's life
+
+
+def test_samples_that_the_next_step_could_not_train_are_taken_before_those_planned_earlier():
+    async def scenario() -> None:
+        samples = started(book(staleness=1), "a-0", "a-1", "b-0", "b-1")
+        samples.version = 1
+        for sample_id, weights in {"a-0": 1, "a-1": 1, "b-0": 1, "b-1": 0}.items():
+            assert await samples.buffer(judged(sample_id, weights=weights))
+        assert ids(await samples.take(2)) == ["a-0", "b-1"]
+        assert ids(await samples.take(2)) == ["a-1", "b-0"]
+
+    asyncio.run(scenario())
+
+
+def test_with_a_step_only_the_samples_that_were_planned_for_it_are_taken():
+    async def scenario() -> None:
+        samples = book(staleness=1)
+        for sample_id, step in {"a-0": 1, "b-0": 0, "b-1": 0}.items():
+            asked = replace(
+                request(sample_id), ticket=replace(ticket(sample_id), planned_step=step)
+            )
+            samples.add(asked.ticket)
+            samples.start([asked])
+            done = replace(judged(sample_id), request=asked)
+            assert await samples.buffer(done)
+        assert ids(await samples.take(2, 0)) == ["b-0", "b-1"]
+
+    asyncio.run(scenario())
 
 
 def test_a_sample_is_planned_started_judged_taken_and_trained():
