@@ -20,7 +20,7 @@ endif
 
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo demo-sft test test-gpu test-long lint check format docs lock sandbox-image clean
+.PHONY: setup demo demo-sft test test-gpu test-long lint check format docs dashboard lock sandbox-image clean
 .DEFAULT_GOAL := help
 
 help:
@@ -70,6 +70,9 @@ format: setup ## format, and fix what ruff can
 
 docs: setup ## write docs/config.md from the config tree
 	@$(BIN)/python -c "from stepcoder_dist.run import run_file; print(run_file.document(), end='')" > docs/config.md
+
+dashboard: setup ## write the Grafana dashboard from deploy/monitoring/make_dashboard.py
+	@$(BIN)/python deploy/monitoring/make_dashboard.py
 
 lock: setup ## resolve the locks again
 	@deploy/locks/resolve.sh

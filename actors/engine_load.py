@@ -28,13 +28,18 @@ class EngineLoad:
     preemptions: int
     """How often, since the engine began, a request lost its cache to others and had to compute it
     again."""
+    busy_s: float
+    """Seconds that the engine's steps took, since it began."""
 
 
 class LoadReader:
     """Reads one engine. Call it on the engine's thread."""
 
-    def __init__(self, engine: Any, report: Callable[[EngineLoad], None]) -> None:
+    def __init__(
+        self, engine: Any, report: Callable[[EngineLoad], None], busy_s: Callable[[], float]
+    ) -> None:
         """`engine` is an `LLMEngine` whose core is in this very process."""
+        self._busy_s = busy_s
         self._scheduler = engine.engine_core.engine_core.scheduler
         self._report = report
         self._reported_at = -REPORT_EVERY_S
@@ -63,4 +68,5 @@ class LoadReader:
             waiting=waiting,
             kv_cache_use=self._scheduler.get_kv_cache_usage(),
             preemptions=self._preemptions,
+            busy_s=self._busy_s(),
         )

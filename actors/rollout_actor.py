@@ -11,6 +11,7 @@ import asyncio
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,7 @@ class RolloutActor:
             awaits_weights=awaits_weights,
             on_load=self._metrics.show_load,
         )
+        self._stopped_at = time.monotonic()
         self._whole = asyncio.Event()
         if not awaits_weights:
             self._whole.set()
@@ -110,12 +112,14 @@ class RolloutActor:
 
     async def start_update(self, version: WeightVersion) -> None:
         await self._sampler.start_update(version)
+        self._stopped_at = time.monotonic()
 
     async def load_bucket(self, bucket: WeightBucket) -> None:
         await self._sampler.load_bucket(bucket)
 
     async def finish_update(self, version: WeightVersion, buckets: int) -> None:
         await self._sampler.finish_update(version, buckets)
+        self._metrics.pause.observe(time.monotonic() - self._stopped_at)
         self._metrics.version.set(version)
         self._whole.set()
 
@@ -210,6 +214,18 @@ class _ActorMetrics:
                 keys,
             )
         )
+        self.pause = tagged(
+            metrics.Histogram(
+                "stepcoder_rollout_pause_seconds",
+                "seconds in which a push kept the engine from decoding",
+                [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100],
+                keys,
+            )
+        )
+        self._busy = tagged(
+            metrics.Counter("stepcoder_rollout_busy_seconds", "seconds spent decoding", keys)
+        )
+        self._busy_s = 0.0
         self._load_gauges = {
             figure: tagged(metrics.Gauge(f"stepcoder_rollout_{figure}", meaning, keys))
             for figure, meaning in (
@@ -231,6 +247,9 @@ class _ActorMetrics:
     def show_load(self, load: EngineLoad) -> None:
         for figure, gauge in self._load_gauges.items():
             gauge.set(getattr(load, figure))
+        if load.busy_s > self._busy_s:
+            self._busy.inc(load.busy_s - self._busy_s)
+            self._busy_s = load.busy_s
         if load.preemptions > self._preempted:
             self._preemptions.inc(load.preemptions - self._preempted)
             self._preempted = load.preemptions

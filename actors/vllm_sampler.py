@@ -111,7 +111,7 @@ class VllmSampler:
                 continues=self._continues,
                 on_broken=self._fail_decoding,
             )
-            self._load = LoadReader(engine, on_load)
+            self._load = LoadReader(engine, on_load, lambda: self._thread.busy_s)
             return engine
 
         def read_load() -> None:

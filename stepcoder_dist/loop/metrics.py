@@ -17,6 +17,8 @@ from stepcoder_dist.records import LEVELS, Outcome, Trajectory, WeightVersion
 
 PHASES = ("wait_for_rollouts", "learner", "checkpoint", "publish")
 
+STALENESS = range(5)
+
 # ASCII: Ray takes nothing else as a description
 METRICS: dict[str, str] = {
     "step": "learner steps done; the weight version they produced",
@@ -29,6 +31,10 @@ METRICS: dict[str, str] = {
     "completion_tokens": "sampled tokens of the step",
     "completion_length": "mean sampled tokens of a sample",
     "staleness": "mean versions between sampling and training",
+    **{
+        f"staleness/{n}": f"samples that were {n} versions old, the last: or more"
+        for n in STALENESS
+    },
     "sandbox_ms/p50": "milliseconds from program to verdict, queue included: median",
     "sandbox_ms/p95": "the same: 95th percentile",
     "mean_stage": "mean curriculum stage over all problems; 0: complete programs",
@@ -116,13 +122,15 @@ def summarise(batch: Sequence[Trajectory], *, trained_version: WeightVersion) ->
         raise ValueError("a step without samples has no figures")
     passed = np.array([t.outcome is Outcome.PASSED for t in batch])
     lengths = np.array([len(t.completion_ids) for t in batch])
+    ages = np.array([trained_version - t.oldest_weights for t in batch])
     judge_ms = np.array([t.judge_ms for t in batch])
     figures = {
         "reward": float(np.mean([t.reward for t in batch])),
         "pass_rate": float(passed.mean()),
         "completion_tokens": float(lengths.sum()),
         "completion_length": float(lengths.mean()),
-        "staleness": float(np.mean([trained_version - t.oldest_weights for t in batch])),
+        "staleness": float(ages.mean()),
+        **{f"staleness/{n}": int((np.minimum(ages, STALENESS[-1]) == n).sum()) for n in STALENESS},
         "sandbox_ms/p50": float(np.percentile(judge_ms, 50)),
         "sandbox_ms/p95": float(np.percentile(judge_ms, 95)),
     }

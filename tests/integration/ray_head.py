@@ -43,6 +43,8 @@ class Head:
         self.address = f"http://127.0.0.1:{dashboard}"
         self.cluster = f"127.0.0.1:{gcs}"
         """`RAY_ADDRESS` of a driver that is no job of the head's."""
+        self.metrics_address = f"127.0.0.1:{self._metrics}"
+        """What Prometheus scrapes."""
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "STEPCODER_"))},
             "HOME": str(self.home),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from commands import DEMO, REPOSITORY, SMALL, processes_of_session, sets, shared_memory
+from prometheus_server import Prometheus
 from ray_head import Head
 
 from stepcoder_dist.run import ledger_report
@@ -19,6 +22,8 @@ pytestmark = [
     pytest.mark.timeout(600),
 ]
 
+MONITORING = REPOSITORY / "deploy" / "monitoring"
+DASHBOARD = MONITORING / "grafana" / "dashboards" / "stepcoder.json"
 RUN_FILE = str(DEMO.relative_to(REPOSITORY))
 SETTINGS = SMALL | {
     "sandbox.backend": "process",
@@ -86,7 +91,30 @@ def test_the_upload_is_small_and_wins_over_what_is_installed(head: Head):
     assert {"deploy", "stepcoder_dist"} <= set(tree["entries"])
 
 
-def test_a_job_is_watched_stopped_with_a_checkpoint_and_resumed(head: Head):
+NOT_IN_THIS_RUN = re.compile(
+    "pass_rate_(introductory|interview|competition)|heldout|faults|restarts|preemptions"
+)
+"""What has no value before it happens: the set has one level, and nothing fails."""
+
+
+def unanswered(prometheus: Prometheus) -> list[str]:
+    """The panels' queries that have no samples and should have."""
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    queries = [t["expr"].replace("$run", ".*") for p in panels for t in p.get("targets", [])]
+    answers = {query: prometheus.query(query) for query in queries}  # a refused query raises
+    return [q for q, answer in answers.items() if not answer and not NOT_IN_THIS_RUN.search(q)]
+
+
+@pytest.fixture(scope="module")
+def prometheus(head: Head) -> Iterator[Prometheus]:
+    if shutil.which("prometheus") is None:
+        pytest.skip("Prometheus is not installed: Debian has it as a package")
+    with Prometheus(head.metrics_address, MONITORING / "alerts.yml") as server:
+        yield server
+
+
+@pytest.mark.prometheus
+def test_a_job_is_watched_stopped_with_a_checkpoint_and_resumed(head: Head, prometheus: Prometheus):
     runs = head.home / "stepcoder-runs"
     head.submit("train", "stepcoder", "train", RUN_FILE, *sets(SETTINGS))
     log = head.follow("train")
@@ -98,7 +126,9 @@ def test_a_job_is_watched_stopped_with_a_checkpoint_and_resumed(head: Head):
             names = {actor["name"] for actor in head.listed("actors")}
         if line.startswith("RL:"):
             figures = head.metrics()
-            if figures.get("ray_stepcoder_step", 0) >= 2:
+            # rates need two scrapes of a counter
+            step = figures.get("ray_stepcoder_step", 0)
+            if step >= 2 and (step >= 20 or not unanswered(prometheus)):
                 break
     assert {"rollout-0", "rollout-1", "sandbox-0", "sandbox-1", "learner-rank-0"} <= names, seen
     assert -1 <= figures["ray_stepcoder_reward"] <= 1
@@ -108,6 +138,8 @@ def test_a_job_is_watched_stopped_with_a_checkpoint_and_resumed(head: Head):
     assert f"runs are kept in {runs}" in seen
     assert "warning: run_dir" not in seen
 
+    assert unanswered(prometheus) == []
+    assert set(prometheus.rules().values()) == {"ok"}
     scaled_by_hand(head)
 
     assert "was stopped" in head.ray("job", "stop", "train")
