@@ -22,7 +22,7 @@ class Prometheus:
         (port,) = free_ports(1)
         self._url = f"http://127.0.0.1:{port}"
         settings = {
-            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "global": {"scrape_interval": "3s", "evaluation_interval": "3s"},
             "rule_files": [str(rules)],
             "scrape_configs": [{"job_name": "ray", "static_configs": [{"targets": [target]}]}],
         }
