@@ -119,8 +119,10 @@ ROWS: dict[str, list[tuple[str, str, list[Query]]]] = {
             "s",
             [
                 (
-                    "rate(rollout_pause_seconds_sum{}[5m])"
-                    " / rate(rollout_pause_seconds_count{}[5m])",
+                    (
+                        "rate(rollout_pause_seconds_sum{}[5m])"
+                        " / rate(rollout_pause_seconds_count{}[5m])"
+                    ),
                     "{{actor}}",
                 )
             ],
