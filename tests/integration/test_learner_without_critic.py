@@ -25,11 +25,11 @@ def figures(report: StepReport) -> dict[str, float]:
 
 
 async def two_steps(
-    checkpoint: Path, folder: Path, **layout: int
+    checkpoint: Path, folder: Path, **keys: int | str
 ) -> tuple[list[dict], list[float]]:
     """Two steps, a checkpoint between them; the second step again from there is the same."""
     rule = {"advantage": "grpo", "kl_beta": 0.1, "samples_per_step": 6, "minibatch_samples": 6}
-    config = run_config(learner=rule | layout, sampling={"samples_per_problem": 6})
+    config = run_config(learner=rule | keys, sampling={"samples_per_problem": 6})
     learner = LearnerGroup(config, str(checkpoint))
     try:
         await learner.start()
@@ -66,3 +66,25 @@ def test_two_ranks_are_one_rank_a_resumed_step_is_the_same_and_no_critic_is_save
         "rank_0000.pt",
         "rank_0001.pt",
     ]
+
+
+def test_rules_that_see_entire_samples_do_not_depend_on_ranks(
+    local_ray: None, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    del local_ray
+    # two updates a step, so that ratios leave 1; a sequence's ratio, mean and correction
+    keys = {
+        "advantage": "tempo",
+        "loss": "gspo",
+        "normaliser": "sequence",
+        "correction": "sequence",
+        "kl_estimator": "k2",
+        "minibatch_samples": 3,
+    }
+    one, probe = asyncio.run(two_steps(tiny_checkpoint, tmp_path / "one", ranks=1, **keys))
+    two, same = asyncio.run(two_steps(tiny_checkpoint, tmp_path / "two", ranks=2, **keys))
+
+    assert same == pytest.approx(probe, abs=1e-4)
+    for here, there in zip(one, two, strict=True):
+        assert there == pytest.approx(here, rel=1e-3, abs=1e-4)
+        assert here["clip_fraction"] > 0

@@ -130,6 +130,36 @@ def test_samples_without_a_gradient_are_left_out_of_training_and_change_no_other
     assert policy.parameters[7:11].tolist() == now[6:]
 
 
+@pytest.mark.parametrize(
+    ("normaliser", "divided"),
+    [
+        # A 1.1051709 + 1.4656834 + 0.7408182 by 3 kept, B −2.9498588 by 2; four samples
+        ("sequence", (3.3116725 / 3 - 2.9498588 / 2) / 4),
+        ("constant", 0.3618137 / (4 * 5)),
+    ],
+)
+def test_samples_that_are_left_out_of_training_still_count(normaliser: str, divided: float) -> None:
+    policy = Table([*OLD, *[-1.0] * 4], [*NOW, *[-2.0] * 4])
+    sizes = {"samples_per_step": 8, "minibatch_samples": 4, "kl_beta": 0.0}
+    keys = {"normaliser": normaliser, "normaliser_tokens": 5}
+
+    metrics = step(policy, "grpo", **sizes, **keys).run(flat_and_not(), 0)
+
+    assert sorted(policy.trained) == [1, 2, 3, 4, 5, 6]
+    assert metrics["policy_loss"] == pytest.approx(-divided, abs=1e-5)
+
+
+def test_samples_that_are_not_selected_do_not_count() -> None:
+    policy = Table([*OLD, *[-1.0] * 4], [*NOW, *[-2.0] * 4])
+    sizes = {"samples_per_step": 8, "minibatch_samples": 4, "kl_beta": 0.0}
+
+    metrics = step(policy, "grpo", **sizes, selection="drop_flat").run(flat_and_not(), 0)
+
+    # 5 kept tokens, not 9
+    assert metrics["kept_share"] == pytest.approx(5 / 10)
+    assert metrics["policy_loss"] == pytest.approx(-0.3618137 / 5, abs=1e-5)
+
+
 def test_with_a_kl_loss_every_sample_is_trained() -> None:
     policy = Table([*OLD, *[-1.0] * 4], [*NOW, *[-2.0] * 4])
     network = ppo(policy, None, advantage="grpo", samples_per_step=8, minibatch_samples=4)
