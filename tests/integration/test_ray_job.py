@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.ray,
     pytest.mark.vllm,
     pytest.mark.deepspeed,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(900),
 ]
 
 MONITORING = REPOSITORY / "deploy" / "monitoring"
