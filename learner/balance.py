@@ -143,8 +143,11 @@ def deal(
     As few rows a rank as the budget allows, the same number for every rank (perhaps empty ones:
     ZeRO's collectives need every rank in every pass). The samples of one prompt are neighbours and
     stay together; they are cut where they exceed the budget, or where another rank would have less
-    to do even after it computed their prompt once more.
+    to do even after it computed their prompt once more. Raises `ValueError` for an index that
+    stands in `samples` twice.
     """
+    if len(set(samples)) < len(samples):
+        raise ValueError("a sample stands in the batch twice")
     costs = _Costs(samples, batch, work)
     longest = max((costs.tokens_alone(i) for i in samples), default=1)
     budget = Budget(tokens=max(budget.tokens, longest), samples=budget.samples)

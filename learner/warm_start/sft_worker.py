@@ -127,7 +127,12 @@ class SftWorker(SavingRank):
         together = self.config.sft.microbatch_samples
         if self.config.sft.packing:
             budget = Budget(tokens=together * self.config.model.max_tokens)
-            plan = balance.deal(samples, examples, ranks=self.ranks, budget=budget, work=self.work)
+            # by place: an update that is larger than the set has examples twice
+            drawn = [examples[i] for i in samples]
+            places = balance.deal(
+                tuple(range(len(drawn))), drawn, ranks=self.ranks, budget=budget, work=self.work
+            )
+            plan = [[tuple(samples[i] for i in part) for part in parts] for parts in places]
         else:
             lengths = {i: batching.lengths([examples[i]])[0] for i in samples}
             plan = batching.deal(samples, lengths, ranks=self.ranks, microbatch_samples=together)

@@ -155,3 +155,9 @@ def test_work_is_counted_in_a_tokens_products_with_the_layers() -> None:
     assert work.answer == pytest.approx(896 * 151_936 / (24 * 14_909_440))
     assert Work.of(QWEN2_HALF, head=False).answer == 0
     assert Work.of(SimpleNamespace(hidden_size=8)) == TOKENS_ONLY
+
+
+def test_an_index_that_stands_there_twice_is_refused_not_lost() -> None:
+    batch = [sample(4, 3), sample(4, 3)]
+    with pytest.raises(ValueError, match="twice"):
+        balance.deal((0, 1, 0), batch, ranks=1, budget=Budget(tokens=100), work=Work())
