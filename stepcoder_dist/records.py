@@ -213,6 +213,8 @@ class Verdict:
     wall_ms: float
     detail: str = ""
     """For a reader: the first failing test's last error line."""
+    executor: str = field(default="", compare=False)
+    """Who judged, where a pool of executors did."""
 
     @property
     def tests_passed(self) -> int:

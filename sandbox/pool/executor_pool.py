@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ray.exceptions import ObjectLostError
 
@@ -142,7 +143,8 @@ class ExecutorPool:
         executor.load += 1
         try:
             suite = self._suites.reference(problem_id, tests)
-            return await executor.judge(self.backend, source, suite, problem_id)
+            verdict = await executor.judge(self.backend, source, suite, problem_id)
+            return replace(verdict, executor=executor.name)
         except ObjectLostError as error:
             self._suites.forget(problem_id)
             raise SandboxFault(

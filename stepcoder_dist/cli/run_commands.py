@@ -1,4 +1,4 @@
-"""The commands about a run that exists: `ledger`, and of a live one `scale` and `status`."""
+"""The commands about a run that exists: `ledger`, `trace`; of a live one `scale` and `status`."""
 
 from __future__ import annotations
 
@@ -37,6 +37,27 @@ def ledger(
         typer.echo(line)
     if not report.balances:
         raise typer.Exit(1)
+
+
+@app.command()
+def trace(
+    run_dir: Annotated[
+        Path, typer.Argument(parser=path_of, metavar="RUN_DIR", help="What `train` wrote.")
+    ],
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=path_of, metavar="FILE", help="Default: RUN_DIR/trace.json.gz."),
+    ] = None,
+    last: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Only the newest N steps.")
+    ] = None,
+) -> None:
+    """Write what happened when in a run as a file for Perfetto (ui.perfetto.dev)."""
+    from stepcoder_dist.run import trace_picture
+
+    picture = trace_picture.write(run_dir, out, last=last)
+    typer.echo(f"trace: {picture.path} ({picture.events} events; open it at ui.perfetto.dev)")
 
 
 @app.command()

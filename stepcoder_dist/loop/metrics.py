@@ -6,7 +6,7 @@ The same names are written to `metrics.jsonl`, TensorBoard and Ray's metrics.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -88,10 +88,16 @@ OF_THE_MOMENT = frozenset({"buffer_depth", "samples_in_flight"})
 `deterministic`."""
 
 
+def _nobody(_phase: str, _begin: float, _end: float) -> None:
+    """Hear of a phase."""
+
+
 class PhaseClock:
     """Measures the wall-clock seconds of named phases, from its construction on."""
 
-    def __init__(self) -> None:
+    def __init__(self, hear: Callable[[str, float, float], None] = _nobody) -> None:
+        """`hear` is called with each phase, its begin and its end."""
+        self._hear = hear
         self._start = time.monotonic()
         self._seconds: dict[str, float] = {}
 
@@ -101,7 +107,9 @@ class PhaseClock:
         try:
             yield
         finally:
-            self._seconds[name] = self.seconds(name) + time.monotonic() - start
+            end = time.monotonic()
+            self._seconds[name] = self.seconds(name) + end - start
+            self._hear(name, start, end)
 
     def seconds(self, name: str) -> float:
         return self._seconds.get(name, 0.0)

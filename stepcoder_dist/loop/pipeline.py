@@ -104,7 +104,7 @@ class TrainLoop:
     async def _step(self) -> list[RolloutRequest]:
         """Train one step; return the requests of what it made too stale."""
         run, book, config = self._run, self._run.book, self._run.config
-        clock = PhaseClock()
+        clock = PhaseClock(run.trace.phase)
         with clock.phase("wait_for_rollouts"):
             step = book.version if config.lags else None
             batch = await run.stop.first(book.take(config.learner.samples_per_step, step))

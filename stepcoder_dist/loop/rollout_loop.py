@@ -143,13 +143,16 @@ class RolloutLoop:
         """Judge one sample and buffer it; one that is lost on the way is replaced."""
         run, request = self._run, self._run.book.request(completion.sample_id)
         problem = run.problems[request.ticket.problem_id]
+        asked = run.trace.now()
         try:
             judged = await judge(completion, request, problem, run.sandbox, run.config)
         except SandboxFault as fault:
+            run.trace.judged(completion.sample_id, asked, None)
             run.book.lose(completion.sample_id)
             self._lost.add(problem.problem_id, fault)
             await self.replace([request])
             return
+        run.trace.judged(completion.sample_id, asked, judged)
         self._lost.judged(problem.problem_id)
         if not await run.book.buffer(judged):
             await self.replace([request])

@@ -12,6 +12,7 @@ from stepcoder_dist.loop.bottleneck import Bottleneck, Sizes
 from stepcoder_dist.loop.planner import Planner
 from stepcoder_dist.loop.sample_book import SampleBook
 from stepcoder_dist.loop.stage_clock import StageClock, StageSeconds
+from stepcoder_dist.loop.trace_log import TraceLog
 from stepcoder_dist.method.curriculum import Curriculum
 from stepcoder_dist.pool_status import ElasticPool
 from stepcoder_dist.ports import Learner, Sampler, Sandbox
@@ -76,6 +77,8 @@ class Run:
     are brought to that version first."""
     stages: StageClock = field(default_factory=StageClock)
     """Measures who waits for whom."""
+    trace: TraceLog = field(default_factory=lambda: TraceLog(on=False))
+    """What happened when, for `stepcoder trace`."""
     executors: ElasticPool | None = None
     """The sandbox's executors, where they can be counted."""
     last_step: LastStep | None = None

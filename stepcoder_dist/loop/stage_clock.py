@@ -75,6 +75,10 @@ class StageSeconds:
         }
 
 
+def _nobody(_working: frozenset[Stage], _begin: float, _end: float) -> None:
+    """Hear of an interval."""
+
+
 class StageClock:
     """Adds up seconds by what works in them. Use it on one event loop."""
 
@@ -87,6 +91,8 @@ class StageClock:
         self._programs = 0
         self._judged_s = self._queued_s = 0.0
         self._since = now()
+        self.hear: Callable[[frozenset[Stage], float, float], None] = _nobody
+        """Called with what worked in each interval, its begin and its end."""
 
     @contextmanager
     def working(self, stage: Stage) -> Iterator[None]:
@@ -142,6 +148,7 @@ class StageClock:
     def _settle(self) -> None:
         now = self._now()
         self._seconds[self._working] += now - self._since
+        self.hear(self._working, self._since, now)
         self._since = now
 
 

@@ -4,6 +4,7 @@ config.toml                resolved
 metrics.jsonl              one object for each step
 samples.jsonl              one object for each trained sample (docs/report.md)
 ledger.jsonl               the fate of every sample (ledger.py; `stepcoder ledger`)
+trace.jsonl                what happened when (trace_rows.py; `stepcoder trace`)
 heldout.jsonl              one object for each evaluation during training (docs/evaluation.md)
 tensorboard/
 eval/<label>.jsonl         one object for each evaluated sample
@@ -33,7 +34,7 @@ from stepcoder_dist.host.files.json_lines import append_rows
 from stepcoder_dist.loop.judged_sample import JudgedSample
 from stepcoder_dist.paths import runs_root
 from stepcoder_dist.records import WeightVersion
-from stepcoder_dist.run import heldout_rows, ledger
+from stepcoder_dist.run import heldout_rows, ledger, trace_rows
 from stepcoder_dist.run.checkpoint_series import CheckpointSeries
 from stepcoder_dist.run.ledger import Ledger
 from stepcoder_dist.run.run_file import describe
@@ -73,7 +74,7 @@ class RunFolder:
         """
         folder = cls._unused(config)
         # an attempt that ended before its first step left no more than this
-        for name in (heldout_rows.NAME, ledger.NAME):
+        for name in (heldout_rows.NAME, ledger.NAME, trace_rows.NAME):
             (folder.path / name).unlink(missing_ok=True)
         return folder
 
@@ -137,7 +138,7 @@ class RunFolder:
 
     def cut_after(self, version: WeightVersion) -> None:
         """Drop the rows and policies of steps that a resumed run will do again."""
-        for name in ("metrics.jsonl", "samples.jsonl", heldout_rows.NAME):
+        for name in ("metrics.jsonl", "samples.jsonl", heldout_rows.NAME, trace_rows.NAME):
             json_lines.cut_after(self.path / name, version)
         for policy in (self.path / "hf").glob("step_*"):
             if policy.name > self.hf_folder(version).name:

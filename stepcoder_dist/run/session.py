@@ -24,13 +24,14 @@ from stepcoder_dist.loop import pipeline
 from stepcoder_dist.loop.bottleneck import bottleneck
 from stepcoder_dist.loop.judged_sample import JudgedSample
 from stepcoder_dist.loop.planner import Planner
-from stepcoder_dist.loop.run import STATE_KEYS, LastStep, Run
+from stepcoder_dist.loop.run import STATE_KEYS, LastStep, Run, nothing
 from stepcoder_dist.loop.stage_clock import (
     StageClock,
     timed_learner,
     timed_sampler,
     timed_sandbox,
 )
+from stepcoder_dist.loop.trace_log import TraceLog, traced_learner, traced_sampler
 from stepcoder_dist.loop.weight_delivery import WeightDelivery
 from stepcoder_dist.method.curriculum import Curriculum
 from stepcoder_dist.pool_status import ElasticPool
@@ -39,6 +40,7 @@ from stepcoder_dist.records import Problem, WeightVersion
 from stepcoder_dist.run import ahead_samples, ledger, resumption
 from stepcoder_dist.run.metric_sinks import MetricSink
 from stepcoder_dist.run.run_folder import RunFolder, checkpoints
+from stepcoder_dist.run.trace_rows import TraceFile
 from stepcoder_dist.text.program import PromptWriter
 
 logger = logging.getLogger(__name__)
@@ -86,6 +88,8 @@ async def train(
     folder.write_config()
     # what a stop left out, before the push that wakes actors which share the learner's GPUs
     await _save_hf(run, folder, run.book.version)
+    if run.between_steps is not nothing:
+        run.between_steps = run.trace.around("driver/evaluations", "evaluate", run.between_steps)
     run.sampler.refresh_with(weights.refresh)
     await weights.first()
     await run.between_steps(run.book.version)
@@ -93,6 +97,7 @@ async def train(
     with Phase(console, "RL", left, lines=left) as phase, run.stop.heed(announce):
         records = _Records(run, folder, sinks, phase, after_step)
         run.stages.take()  # a step's seconds begin with the loops
+        run.trace.begin_steps()
         try:
             await pipeline.run_loops(run, weights, records)
             await records.settle()
@@ -141,6 +146,7 @@ class _Records:
         self._write_s: float | None = None
         """How long the last write took, until a row has it."""
         self._ledger = folder.open_ledger(run.planner.problem_ids)
+        self._trace = TraceFile(folder.path, run.trace)
 
     def remember(self, version: WeightVersion) -> None:
         self._state = self._run.state()
@@ -207,6 +213,7 @@ class _Records:
             sink.write(step, figures)
         self._folder.append_samples(step, batch)
         self._ledger.write(step)
+        self._trace.write(step)
         if ahead is not None and not self._rows.done():
             self._rows.set_result(ahead)
         self._phase.advance(f"{status(figures)}  {last.bottleneck.short}")
@@ -247,6 +254,7 @@ class _Records:
 
     def end(self) -> None:
         """Account for what the end of the loops left without a step."""
+        self._trace.end()
         try:
             self._ledger.end(self._run.book.account.take())
         except OSError as error:  # the run has ended, and perhaps because the disk is full
@@ -283,17 +291,19 @@ def compose(
         problems_per_step=config.problems_per_step,
         samples_per_problem=config.sampling.samples_per_problem,
     )
-    stages = StageClock()
+    stages, trace = StageClock(), TraceLog(on=config.train.trace)
+    stages.hear = trace.working
     return Run(
         config=config,
         problems={problem.problem_id: problem for problem in problems},
         curriculum=curriculum,
         planner=planner,
         writer=writer,
-        sampler=timed_sampler(pools.sampler, stages),
+        sampler=timed_sampler(traced_sampler(pools.sampler, trace), stages),
         sandbox=timed_sandbox(pools.sandbox, stages),
-        learner=timed_learner(learner, stages),
+        learner=timed_learner(traced_learner(learner, trace), stages),
         stages=stages,
+        trace=trace,
         executors=pools.executors,
         sources=sources or {},
         stop=stop or StopRequest(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -123,6 +124,29 @@ def test_three_steps_with_two_actors_and_two_executors_train_every_sample(
     assert [sample["weights"] for sample in samples] == [
         [i, i] for i in range(3) for _ in range(16)
     ]
+
+
+def test_the_trace_has_every_trained_sample_on_an_actor_and_on_an_executor_once(
+    demo: tuple[Path, str],
+):
+    from stepcoder_dist.run import trace_picture
+
+    folder, _ = demo
+    written = trace_picture.write(folder / "run")
+    drawn = json.loads(gzip.decompress(written.path.read_bytes()))["traceEvents"]
+    process = {e["pid"]: e["args"]["name"] for e in drawn if e["name"] == "process_name"}
+    samples = [json.loads(row) for row in (folder / "run/samples.jsonl").read_text().splitlines()]
+    ids = sorted(sample["sample_id"] for sample in samples)
+    for category, where in (
+        ("decoding", {"rollout-0", "rollout-1"}),
+        ("judging", {"sandbox-0", "sandbox-1"}),
+    ):
+        events = [event for event in drawn if event.get("cat") == category]
+        assert sorted(event["args"]["sample"] for event in events) == ids
+        assert {process[event["pid"]] for event in events} == where
+        assert all(event["dur"] > 0 for event in events)
+    lasting = {e["name"]: e["dur"] for e in drawn if e["ph"] == "X"}
+    assert lasting["step"] <= lasting["learner"] <= lasting["step 3"]
 
 
 def test_held_out_problems_were_asked_at_the_start_on_the_way_and_at_the_end(

@@ -168,6 +168,7 @@ train.keep_checkpoints         no    no    no
 train.checkpoint_in_background no    no    no
 train.save_hf_every            no    no    no
 train.detailed_samples         no    no    no
+train.trace                    no    no    no
 sft.phases                     no    yes   no
 sft.batch_samples              no    yes   no
 sft.microbatch_samples         no    bits  no
