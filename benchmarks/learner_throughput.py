@@ -1,7 +1,7 @@
 """What the learner makes of a machine: samples a second of a step, over bare passes of its tokens.
 
     python benchmarks/learner_throughput.py [--model tiny|135m] [--groups 8 16] [--dtype float32]
-        [--samples 32] [--rounds 5] [--threads 2] [--tokens 8192]
+        [--samples 32] [--rounds 5] [--threads 2] [--tokens 8192] [--steps NAME …] [--wall]
 
 The bare passes are Hugging Face's own model: forward with its loss and backward, 8 samples at a
 time, every sample with its prompt, no optimizer, no reference, nothing else: the least that a
@@ -11,7 +11,9 @@ A step of ours is `PpoStep.run` on a DeepSpeed engine: GRPO with beta = 0 (one p
 KL as a loss (policy and reference), PPO with critic, reference and GAE. Epochs and minibatches: 1.
 Weights and token ids are random. All samples of a row of the table have the same lengths, so that
 the bare passes have no padding. In every round each is timed once, one after the other, so that
-whatever else the machine does meets all alike; the medians' ratios are shown.
+whatever else the machine does meets all alike; the medians' ratios are shown. What counts is the
+processor time of this process, all its threads together, or wall-clock time with --wall: on a
+machine that others keep busy each of many short calls waits for its second thread.
 """
 
 from __future__ import annotations
@@ -184,15 +186,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=8192)
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS))
+    parser.add_argument("--wall", action="store_true")
     given = parser.parse_args()
+    clock = time.perf_counter if given.wall else time.process_time
     store, _ = zero_engine.open_store("127.0.0.1", 1)
     zero_engine.join(store, 0, 1, threads=given.threads)
     model = causal_lm(given)
-    steps = {name: step_of(given, name) for name in STEPS}
+    steps = {name: step_of(given, name) for name in given.steps}
     table = Table(title=f"{given.model}, {given.dtype}, {given.samples} samples a step")
-    for column in ("prompt + completion", "group", "bare samples/s"):
+    for column in (
+        "prompt + completion",
+        "group",
+        "bare samples/s" if given.wall else "bare samples a processor second",
+    ):
         table.add_column(column, justify="right")
-    for name in STEPS:
+    for name in given.steps:
         table.add_column(f"{name} / bare", justify="right")
     short = MODELS[given.model][1]
     for prompt, completion in ((2 * short, short), (short, 2 * short)):
@@ -202,13 +211,13 @@ def main() -> None:
             timed: dict[str, list[float]] = {name: [] for name in ("bare", *steps)}
             for turn in range(given.rounds + 1):
                 for name, seconds in timed.items():
-                    began = time.perf_counter()
+                    began = clock()
                     if name == "bare":
                         bare(model, batch)
                     else:
                         steps[name](batch)
                     if turn:  # the first warms
-                        seconds.append(time.perf_counter() - began)
+                        seconds.append(clock() - began)
             median = {name: statistics.median(seconds) for name, seconds in timed.items()}
             ratios = [median["bare"] * (2 if name == "PPO" else 1) / median[name] for name in steps]
             table.add_row(
