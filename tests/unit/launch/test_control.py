@@ -61,6 +61,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0})
+    # a command sets it for its own process, which here is that of all tests
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
 
 
 def asked(settings: RunConfig, **question: Any) -> dict[str, Any]:
