@@ -27,6 +27,7 @@ from stepcoder_dist.host import collector, model_source, scratch, visible_gpus
 from stepcoder_dist.records import (
     Completion,
     RolloutRequest,
+    TakenUpdate,
     WeightBucket,
     WeightProbe,
     WeightVersion,
@@ -117,11 +118,12 @@ class RolloutActor:
     async def load_bucket(self, bucket: WeightBucket) -> None:
         await self._sampler.load_bucket(bucket)
 
-    async def finish_update(self, version: WeightVersion, buckets: int) -> None:
-        await self._sampler.finish_update(version, buckets)
+    async def finish_update(self, version: WeightVersion, buckets: int) -> TakenUpdate:
+        paused_s = await self._sampler.finish_update(version, buckets)
         self._metrics.pause.observe(time.monotonic() - self._stopped_at)
         self._metrics.version.set(version)
         self._whole.set()
+        return TakenUpdate(actor=self._name, paused_s=paused_s)
 
     async def abort_update(self, version: WeightVersion) -> None:
         await self._sampler.abort_update(version)

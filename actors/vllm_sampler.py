@@ -98,6 +98,8 @@ class VllmSampler:
         """Requests that the engine gets at once; None: a share goes in undivided."""
         self._held = HeldRequests()
         self._pause = PauseClock()
+        self._paused_before_s = 0.0
+        """By updates that are over."""
         self._finished_samples = 0
         self._sampled_tokens = 0
 
@@ -287,7 +289,9 @@ class VllmSampler:
     async def join_transfer(self, init_info: dict[str, Any]) -> None:
         await self._on_thread(lambda: self._receiver.join_transfer(init_info))
 
-    async def finish_update(self, version: WeightVersion, buckets: int) -> None:
+    async def finish_update(self, version: WeightVersion, buckets: int) -> float:
+        """Commit; return the seconds in which the update kept the engine from decoding."""
+
         def finish() -> None:
             self._pause.start()
             try:
@@ -296,6 +300,8 @@ class VllmSampler:
                 self._resume()
 
         await self._on_thread(finish)
+        before, self._paused_before_s = self._paused_before_s, self._pause.total_s
+        return self._paused_before_s - before
 
     async def abort_update(self, version: WeightVersion) -> None:
         def abort() -> None:

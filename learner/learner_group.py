@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from stepcoder_dist.ports import LastWords, Placement, anywhere, unheard
 from stepcoder_dist.records import (
     Int32Array,
     StepReport,
+    TakenUpdate,
     Trajectory,
     WeightSnapshot,
     WeightVersion,
@@ -117,6 +118,10 @@ class LearnerGroup:
         that did and does not answer as the learner does.
         """
         await self._deliveries.deliver(snapshot, targets, self._arrival, deadline_s)
+
+    def hear_of_updates(self, hear: Callable[[TakenUpdate, WeightVersion], None]) -> None:
+        """Have `hear` called when an actor has taken a version through the object store."""
+        self._deliveries.hear = hear
 
     async def publish(self, targets: Sequence[Any], *, deadline_s: float) -> WeightVersion:
         """Push to every target that lives, then compare a probe.

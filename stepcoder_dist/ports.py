@@ -15,6 +15,7 @@ from stepcoder_dist.records import (
     Int32Array,
     RolloutRequest,
     StepReport,
+    TakenUpdate,
     TestSuite,
     Trajectory,
     Verdict,
@@ -163,6 +164,10 @@ class Learner(Protocol):
         """
         ...
 
+    def hear_of_updates(self, hear: Callable[[TakenUpdate, WeightVersion], None]) -> None:
+        """Have `hear` called when a target has taken a version, where the learner's driver asks."""
+        ...
+
     async def begin_save(self, folder: str) -> Coroutine[Any, Any, None]:
         """Take everything that `load` needs to resume bitwise; what is returned writes it.
 
@@ -211,8 +216,11 @@ class WeightTarget(Protocol):
         """Load it into the live model. Raises `WeightPushError` if it is damaged or unfit."""
         ...
 
-    def finish_update(self, version: WeightVersion, buckets: int) -> None:
-        """Commit: every bucket arrived. The prefix cache is reset; samples carry `version` now."""
+    def finish_update(self, version: WeightVersion, buckets: int) -> TakenUpdate | None:
+        """Commit: every bucket arrived. The prefix cache is reset; samples carry `version` now.
+
+        None: an engine that does not measure its pause.
+        """
         ...
 
     def abort_update(self, version: WeightVersion) -> None:

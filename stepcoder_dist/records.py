@@ -316,6 +316,15 @@ class WeightSnapshot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TakenUpdate:
+    """What a rollout actor says when it has committed a weight version."""
+
+    actor: str
+    paused_s: float
+    """Wall-clock seconds in which the update kept its engine from decoding."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WeightProbe:
     """Log-probs of fixed tokens under one weight version: shows that weights arrived."""
 

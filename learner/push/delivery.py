@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
@@ -23,10 +23,14 @@ from ray.exceptions import RayActorError
 from learner.push.arrival import ArrivalCheck
 from learner.push.push_round import ABORT_S, end, unreached
 from stepcoder_dist.errors import ArrivalError, WeightPushError, last_line
-from stepcoder_dist.records import WeightSnapshot
+from stepcoder_dist.records import TakenUpdate, WeightSnapshot, WeightVersion
 
 _IN_FLIGHT = 2
 """Buckets at a target at the same time: one is loaded, the next arrives."""
+
+
+def _nobody(_taken: TakenUpdate, _version: WeightVersion) -> None:
+    """Hear of an update."""
 
 
 class Deliveries:
@@ -34,6 +38,8 @@ class Deliveries:
 
     def __init__(self) -> None:
         self._turns: WeakValueDictionary[Any, asyncio.Lock] = WeakValueDictionary()
+        self.hear: Callable[[TakenUpdate, WeightVersion], None] = _nobody
+        """Called when a target says that it has committed."""
 
     async def deliver(
         self,
@@ -63,7 +69,10 @@ class Deliveries:
     ) -> WeightPushError | None:
         async with self._turns.setdefault(target, asyncio.Lock()):
             try:
-                if await _load(snapshot, target, deadline_s) and check is not None:
+                update = await _load(snapshot, target, deadline_s)
+                if update is not None and update.taken is not None:
+                    self.hear(update.taken, snapshot.version)
+                if update is not None and check is not None:
                     own = snapshot.probe_logprobs
                     await check.of(target, snapshot.version, own, deadline_s)
             except WeightPushError as error:
@@ -71,8 +80,8 @@ class Deliveries:
         return None
 
 
-async def _load(snapshot: WeightSnapshot, target: Any, deadline_s: float) -> bool:
-    """Have one target load the snapshot and commit; return False when it has died.
+async def _load(snapshot: WeightSnapshot, target: Any, deadline_s: float) -> _Update | None:
+    """Have one target load the snapshot and commit; return None when it has died.
 
     Raises `WeightPushError`, after the target was asked to abort.
     """
@@ -82,13 +91,13 @@ async def _load(snapshot: WeightSnapshot, target: Any, deadline_s: float) -> boo
             await update.run(snapshot)
     except RayActorError:
         end(target)
-        return False
+        return None
     except TimeoutError:
         why = f"no answer to {update.asked} within weights.deadline_s = {deadline_s:g}"
     except Exception as error:  # noqa: BLE001 (a target's own error, whatever its type)
         why = f"{update.asked}: {last_line(error)}"
     else:
-        return True
+        return update
     await _abort(snapshot, target)
     raise WeightPushError(why)
 
@@ -100,6 +109,8 @@ class _Update:
     target: Any
     asked: str = ""
     """The method that is waited for."""
+    taken: TakenUpdate | None = None
+    """What the target answered to its commit."""
 
     async def run(self, snapshot: WeightSnapshot) -> None:
         await self._answered("start_update", self.target.start_update.remote(snapshot.version))
@@ -112,11 +123,11 @@ class _Update:
         for last in loading:
             await self._answered("load_bucket", last)
         finish = self.target.finish_update.remote(snapshot.version, len(snapshot.buckets))
-        await self._answered("finish_update", finish)
+        self.taken = await self._answered("finish_update", finish)
 
-    async def _answered(self, method: str, call: Any) -> None:
+    async def _answered(self, method: str, call: Any) -> Any:
         self.asked = method
-        await call
+        return await call
 
 
 async def _abort(snapshot: WeightSnapshot, target: Any) -> None:

@@ -20,6 +20,7 @@ from stepcoder_dist.records import (
     Int32Array,
     RolloutRequest,
     StepReport,
+    TakenUpdate,
     Trajectory,
     WeightSnapshot,
     WeightVersion,
@@ -149,6 +150,9 @@ class FakeLearner:
         snapshot = await self.snapshot()
         await self.deliver(snapshot, targets, deadline_s=deadline_s)
         return snapshot.version
+
+    def hear_of_updates(self, hear: Callable[[TakenUpdate, WeightVersion], None]) -> None:
+        """The targets of fakes measure nothing."""
 
     async def begin_save(self, folder: str) -> Coroutine[Any, Any, None]:
         return self._write(Path(folder), self._version)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, cast
 from stepcoder_dist.loop.judged_sample import JudgedSample
 from stepcoder_dist.loop.stage_clock import Stage
 from stepcoder_dist.ports import Learner, Sampler
-from stepcoder_dist.records import Completion, WeightVersion
+from stepcoder_dist.records import Completion, TakenUpdate, WeightVersion
 
 FAULT = "sandbox_fault"
 """What `Judged.outcome` is for a program that got no verdict."""
@@ -131,6 +131,12 @@ class TraceLog:
                     completion.newest_weights,
                 )
             )
+
+    def taken(self, update: TakenUpdate, version: WeightVersion) -> None:
+        """Add the pause of an actor that says just now that it has a version."""
+        end = self.now()
+        begin = end - round(max(update.paused_s, 0.0) * 1e6)
+        self.add(f"{update.actor}/pauses", f"push {version}", begin, end)
 
     def judged(self, sample: str, asked: int, judged: JudgedSample | None) -> None:
         """Add a verdict that has just arrived, or None where there is none."""
@@ -263,7 +269,7 @@ class _TracedLearner(_Traced):
 
     async def deliver(self, snapshot: Any, targets: Sequence[Any], **named: Any) -> None:
         details = {"weights": snapshot.version, "actors": len(targets)}
-        with self._log.span("weights/pushes", f"push {snapshot.version}", **details):
+        with self._log.span("weights/pushes", "push", **details):
             await self._port.deliver(snapshot, targets, **named)
 
     async def publish(self, targets: Sequence[Any], **named: Any) -> Any:
@@ -292,5 +298,6 @@ def traced_sampler(sampler: Sampler, log: TraceLog) -> Sampler:
 
 
 def traced_learner(learner: Learner, log: TraceLog) -> Learner:
-    """Return the learner; the log has its steps, pushes and checkpoints."""
+    """Return the learner; the log has its steps, pushes and checkpoints, and the actors' pauses."""
+    learner.hear_of_updates(log.taken)
     return cast(Learner, _TracedLearner(learner, log))

@@ -145,6 +145,8 @@ def test_the_trace_has_every_trained_sample_on_an_actor_and_on_an_executor_once(
         assert sorted(event["args"]["sample"] for event in events) == ids
         assert {process[event["pid"]] for event in events} == where
         assert all(event["dur"] > 0 for event in events)
+    pauses = [(process[e["pid"]], e["name"]) for e in drawn if e.get("cat") == "pauses"]
+    assert sorted(pauses) == [(f"rollout-{i}", f"push {n}") for i in (0, 1) for n in range(4)]
     lasting = {e["name"]: e["dur"] for e in drawn if e["ph"] == "X"}
     assert lasting["step"] <= lasting["learner"] <= lasting["step 3"]
 

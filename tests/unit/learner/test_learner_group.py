@@ -15,7 +15,7 @@ from learner import learner_group
 from learner.learner_group import LearnerGroup
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ArrivalError, LearnerError, WeightPushError
-from stepcoder_dist.records import StepReport, WeightProbe, WeightSnapshot
+from stepcoder_dist.records import StepReport, TakenUpdate, WeightProbe, WeightSnapshot
 
 DEADLINE_S = 0.05
 
@@ -95,13 +95,15 @@ class Target:
         self.may_load.set()
 
     def __getattr__(self, name: str) -> Method:
-        async def call(*_arguments: Any) -> WeightProbe | None:
+        async def call(*_arguments: Any) -> WeightProbe | TakenUpdate | None:
             self.calls.append(name)
             self.reached[name].set()
             if name == "load_bucket":
                 await self.may_load.wait()
             if name == "probe":
                 return WeightProbe(version=0, logprobs=self._logprobs)
+            if name == "finish_update":
+                return TakenUpdate(actor="rollout-0", paused_s=0.5)
             return None
 
         return Method(call)
@@ -210,6 +212,16 @@ def test_two_deliveries_to_one_target_take_turns_and_each_has_its_own_deadline()
         target.may_load.set()
         assert [await first, await second] == [0, 0]
         assert target.calls == UPDATE * 2
+
+    run(scenario)
+
+
+def test_what_a_target_measured_of_its_update_is_heard_when_it_has_committed() -> None:
+    async def scenario(rank: SerialRank) -> None:
+        group, target, heard = group_over(rank), Target(-1.0, -2.0), []
+        group.hear_of_updates(lambda taken, version: heard.append((taken, version)))
+        await group.publish([target], deadline_s=10)
+        assert heard == [(TakenUpdate(actor="rollout-0", paused_s=0.5), 0)]
 
     run(scenario)
 

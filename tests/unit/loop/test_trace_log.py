@@ -7,7 +7,7 @@ import pytest
 
 from stepcoder_dist.loop.stage_clock import Stage
 from stepcoder_dist.loop.trace_log import TraceLog, learner_waits_for, rollouts_wait_for
-from stepcoder_dist.records import Completion
+from stepcoder_dist.records import Completion, TakenUpdate
 
 
 class Clock:
@@ -52,6 +52,14 @@ def test_decoding_ends_when_it_arrives_and_takes_what_the_engine_measured(
     log.decoded(completion(seconds), asked)
     (decoded,) = log.take(1).decoded
     assert decoded == ("s0-0-0", "rollout-0", 1_000_000, begin, 4_000_000, 3, 1, 2)
+
+
+def test_a_pause_ends_when_the_actor_says_so_and_takes_what_it_measured():
+    clock = Clock()
+    log = TraceLog(now=clock)
+    clock.time = 103.0
+    log.taken(TakenUpdate(actor="rollout-1", paused_s=0.25), 7)
+    assert log.take(None).spans == [("rollout-1/pauses", "push 7", 2_750_000, 3_000_000, {})]
 
 
 def test_intervals_with_one_reason_to_wait_are_one_span_and_a_step_ends_it():
