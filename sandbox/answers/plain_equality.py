@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from sandbox.answers.matching import MOST, all_paired
@@ -98,7 +99,7 @@ def _without_equals(left: list[Any], right: list[Any], terms: Terms) -> tuple[li
 
 def _rank(value: Any) -> tuple[bool, float, str]:
     """Numbers first, by value; the rest by how they are written."""
-    if isinstance(value, int | float) and abs(value) < _LARGE:
+    if isinstance(value, int | float | Fraction) and abs(value) < _LARGE:
         return False, float(value), ""
     if isinstance(value, int):
         return True, float(len(hex(value)) * (1 if value > 0 else -1)), hex(value)
@@ -110,6 +111,8 @@ def _text(value: Any) -> str:
 
     Texts, since their hashes are secret: a program could make a million numbers share one.
     """
+    if isinstance(value, Fraction) and abs(value) < _LARGE and float(value) == value:
+        value = float(value)
     if isinstance(value, float):
         return hex(int(value)) if value.is_integer() else repr(value)
     if isinstance(value, int):  # in decimal it could have more digits than Python writes
@@ -173,7 +176,7 @@ def _equal_set(expected: Any, actual: Any, terms: Terms) -> bool:
 
 
 _BY_KIND: tuple[tuple[Any, Any, Callable[[Any, Any, Terms], bool]], ...] = (
-    (float, int | float | complex, _equal_float),
+    (float, int | float | Fraction | complex, _equal_float),
     (list, list | tuple, _equal_items),
     (tuple, tuple, _equal_items),
     (dict, dict, _equal_dict),

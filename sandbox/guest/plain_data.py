@@ -6,6 +6,7 @@
     bytes, bytearray, larger int                   ["b", hex] ["a", hex] ["i", hex]
     complex, nan, inf                              ["c", re, im] ["n", "nan"]
     numpy's bool, integers, floats                 as Python's
+    Decimal, Fraction                              ["q", "numerator/denominator", both in hex]
     anything else                                  ["o", type name], which equals nothing,
                                                    or what `outside` makes of it
 
@@ -33,6 +34,8 @@ _SMALL_INT = 2**63
 _MOST_SMALL_DIGITS = 20
 _MOST_PROBES = 20_000_000
 """Most comparisons among keys of equal hashes: about a second."""
+_MOST_RATIO_DIGITS = 4096
+"""Of a `Decimal` or `Fraction`: their arithmetic is quadratic."""
 _FEW_KEYS = 16
 """So few keys take no time, whatever their hashes are."""
 # bound early: the program under test can patch what it finds by name
@@ -74,8 +77,37 @@ _from_json = json.JSONDecoder(parse_int=_small).decode
 
 
 def left_behind(value: object) -> list[Any]:
-    """The encoding of an object that is no plain data: the name of its type."""
+    """The encoding of an object that is no plain data: an exact number, or its type's name."""
+    for module, name in (("fractions", "Fraction"), ("decimal", "Decimal")):
+        theirs = getattr(sys.modules.get(module), name, None)
+        if isinstance(theirs, type) and issubclass(type(value), theirs):
+            ratio = _ratio(value, theirs)
+            if ratio is not None:
+                return ["q", ratio]
     return ["o", str.__str__(type.__dict__["__name__"].__get__(type(value)))[:80]]
+
+
+def _ratio(value: Any, kind: Any) -> str | None:
+    """Return the exact value of a `Decimal` or `Fraction`; None where it has none of sane size."""
+    try:
+        if kind.__name__ == "Decimal" and abs(kind.adjusted(value)) > _MOST_RATIO_DIGITS:
+            return None  # its integers would take minutes to write down
+        numerator, denominator = kind.as_integer_ratio(value)
+        written = f"{int.__index__(numerator):x}/{int.__index__(denominator):x}"
+    except (ArithmeticError, AttributeError, TypeError, ValueError):  # nan, or a patched type
+        return None
+    return written if len(written) <= _MOST_RATIO_DIGITS else None
+
+
+def _from_ratio(written: str) -> Any:
+    """Return the `int` or `Fraction`, which equals what a `Decimal` of the same value equals."""
+    from fractions import Fraction
+
+    numerator, denominator = (int(digits, 16) for digits in written.split("/"))
+    if len(written) > _MOST_RATIO_DIGITS or not denominator:
+        raise ValueError("no ratio")
+    value = Fraction(numerator, denominator)
+    return int(value) if value.denominator == 1 else value
 
 
 def encode(value: object, outside: Callable[[Any], list[Any]] = left_behind) -> bytes:
@@ -196,6 +228,7 @@ _TEXTS: dict[str, Callable[[str], Any]] = {
     "i": lambda digits: int(digits, 16),
     "n": float,
     "c": complex,
+    "q": _from_ratio,
     "b": bytes.fromhex,
     "a": bytearray.fromhex,
     "o": Opaque,

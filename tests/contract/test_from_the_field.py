@@ -37,6 +37,12 @@ PROGRAMS = {
     "a function next to a Solution": ("class Solution:\n    pass\ndef add(a, b):\n    return a + b\n", ADD, PASSED),
     "an expression": ("class Adder:\n    def add(self, a, b):\n        return a + b\n", call_tests("Adder().add", ([1, 2], 3)), PASSED),
     "an attribute of a module": ("import operator as o\n", call_tests("o.add", ([1, 2], 3)), PASSED),
+    "a Decimal": ("from decimal import Decimal\ndef add(a, b):\n    return Decimal(a) + b\n", ADD, PASSED),
+    "a Decimal within the tolerance": ("from decimal import Decimal\ndef add(a, b):\n    return [Decimal('0.1') + Decimal('0.2')]\n", call_tests("add", ([1, 2], [0.3])), PASSED),
+    "a Fraction": ("from fractions import Fraction\ndef add(a, b):\n    return {Fraction(a, b): Fraction(4, 2)}\n", call_tests("add", ([1, 2], {0.5: 2})), PASSED),
+    "another Fraction": ("from fractions import Fraction\ndef add(a, b):\n    return Fraction(a, b)\n", ADD, WRONG),
+    "a Decimal that is no number": ("from decimal import Decimal\ndef add(a, b):\n    return Decimal('sNaN')\n", ADD, WRONG),
+    "a Decimal of a billion digits": ("from decimal import Decimal\ndef add(a, b):\n    return Decimal('1E+999999999')\n", ADD, WRONG),
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+from fractions import Fraction
 
 import pytest
 
@@ -282,3 +283,10 @@ def test_floods_of_lines_or_tokens_are_never_split_further_than_the_expected_out
         assert tracemalloc.get_traced_memory()[1] < 2**27
     finally:
         tracemalloc.stop()
+
+
+def test_exact_numbers_are_numbers_in_any_order_too():
+    half, three = Fraction(1, 2), 3
+    assert equal_value([0.5, 3], [three, half], "unordered_lines")
+    assert not equal_value([0.5, 3], [Fraction(1, 3), three], "unordered_lines")
+    assert equal_value({0.5: 1}, {half: 1}, "tokens", strict=True)

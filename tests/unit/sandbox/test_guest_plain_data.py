@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter, OrderedDict, namedtuple
+from decimal import Decimal
 from enum import IntEnum
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -145,3 +147,23 @@ def test_sets_of_numbers_that_share_some_hashes_by_nature_come_through():
     assert plain_data.decode(plain_data.encode(powers)) == powers
     numbers = set(range(-100_000, 100_000))
     assert plain_data.decode(plain_data.encode(numbers)) == numbers
+
+
+@given(st.fractions() | st.decimals(allow_nan=False, allow_infinity=False))
+def test_exact_numbers_arrive_by_their_value(value):
+    arrived = plain_data.decode(plain_data.encode([value]))[0]
+    assert isinstance(arrived, int | Fraction | plain_data.Opaque)
+    assert isinstance(arrived, plain_data.Opaque) or arrived == Fraction(value)
+
+
+@pytest.mark.parametrize(
+    "value", [Decimal("nan"), Decimal("sNaN"), Decimal("inf"), Decimal("1E+5000")]
+)
+def test_what_has_no_exact_value_of_sane_size_stays_behind(value):
+    assert isinstance(plain_data.decode(plain_data.encode(value)), plain_data.Opaque)
+
+
+@pytest.mark.parametrize("text", ["1/0", "1", "x/1", "1/2/3", "f" * 5000 + "/1"])
+def test_a_forged_ratio_is_refused(text):
+    with pytest.raises(plain_data.Unreadable):
+        plain_data.decode(f'["q","{text}"]'.encode())
