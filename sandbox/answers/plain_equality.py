@@ -21,6 +21,7 @@ _MOST_WORK = 1_000_000
 _BYTES_AN_ITEM = 64
 """Of text, as fast to compare as an item."""
 _LARGE = 10**300
+_REAL: Any = (int, float, Fraction)
 _LONGEST_KEY = 10**400
 
 
@@ -99,7 +100,7 @@ def _without_equals(left: list[Any], right: list[Any], terms: Terms) -> tuple[li
 
 def _rank(value: Any) -> tuple[bool, float, str]:
     """Numbers first, by value; the rest by how they are written."""
-    if isinstance(value, int | float | Fraction) and abs(value) < _LARGE:
+    if isinstance(value, _REAL) and abs(value) < _LARGE:
         return False, float(value), ""
     if isinstance(value, int):
         return True, float(len(hex(value)) * (1 if value > 0 else -1)), hex(value)
