@@ -1,42 +1,53 @@
-"""The limit beyond which a run ends because too many samples got no verdict."""
+"""Samples that got no verdict: when their problem is quarantined, and when the run ends."""
 
 from __future__ import annotations
+
+from collections import Counter
 
 from stepcoder_dist.errors import CheckerFault, RunError, SandboxFault
 from stepcoder_dist.host.fault_streak import FaultStreak
 
 # A fault that loses this many in a row will not recover by itself.
 MAX_LOST_IN_A_ROW = 32
-# Several answers of one problem may be beyond its checker. This many in a row show that it is
-# broken.
-MAX_CHECKER_FAULTS = 8
 
 
 class LostSamples:
-    """Counts the samples that got no verdict, with the faults of each checker counted separately.
+    """Counts the samples that got no verdict, of all problems and of each.
 
-    One broken checker says nothing about the sandbox, and a sandbox that works does not fix it.
+    One problem whose programs only fail is set aside and says nothing about the sandbox.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, problems: int, quarantine_after: int) -> None:
+        """`problems` is their number; the last one is never set aside."""
+        self._problems = problems
+        self._quarantine_after = quarantine_after
         self._lost = FaultStreak(MAX_LOST_IN_A_ROW, _sandbox_gone)
-        self._by_checker: dict[str, FaultStreak] = {}
+        self._by_problem: Counter[str] = Counter()
+        self.quarantined: set[str] = set()
+        """Problems of which nothing more is sampled."""
 
     def judged(self, problem_id: str) -> None:
         """Count a sample of this problem that got its verdict."""
         self._lost.success()
-        self._by_checker.pop(problem_id, None)
+        self._by_problem.pop(problem_id, None)
 
-    def add(self, problem_id: str, fault: SandboxFault) -> None:
-        """Count a lost sample. Raises `RunError` where trying again would not help."""
+    def add(self, problem_id: str, fault: SandboxFault) -> bool:
+        """Count a lost sample; return whether its problem is quarantined by it.
+
+        Raises `RunError` where trying again would not help.
+        """
         if not isinstance(fault, CheckerFault):
             self._lost.fault(fault)
-            return
-        if problem_id not in self._by_checker:
-            self._by_checker[problem_id] = FaultStreak(
-                MAX_CHECKER_FAULTS, lambda n, last: _checker_broken(problem_id, n, last)
-            )
-        self._by_checker[problem_id].fault(fault)
+        self._by_problem[problem_id] += 1
+        faults = self._by_problem[problem_id]
+        if problem_id in self.quarantined or faults < self._quarantine_after:
+            return False
+        if len(self.quarantined) + 1 < self._problems:
+            self.quarantined.add(problem_id)
+            return True
+        if isinstance(fault, CheckerFault):
+            raise _checker_broken(problem_id, faults, fault) from fault
+        return False
 
 
 def _sandbox_gone(lost: int, last: Exception) -> RunError:
@@ -49,6 +60,6 @@ def _sandbox_gone(lost: int, last: Exception) -> RunError:
 def _checker_broken(problem_id: str, faults: int, last: Exception) -> RunError:
     return RunError(
         f"problem {problem_id}: its checker failed on {faults} programs in "
-        f"a row, the last time with: {last}; fix it (`check` must return False for an "
-        "answer that it cannot read) or leave the problem out"
+        f"a row, the last time with: {last}; no other problem is left; fix it (`check` must "
+        "return False for an answer that it cannot read) or leave the problem out"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -90,11 +90,27 @@ class Planner:
             for index, problem_id in enumerate(self._order.of(step))
         ]
 
-    def replace(self, ticket: Ticket) -> Ticket:
-        """Return the ticket of another sample for the group of one that was lost."""
+    def replace(self, ticket: Ticket, *, without: Collection[str] = ()) -> Ticket:
+        """Return the ticket of another sample for the group of one that was lost.
+
+        `without`: problems that nothing is sampled of. In the place of one of them, all samples of
+        a group get the same other problem, and are a group of that.
+        """
         self._replacements += 1
         sample_id = f"{ticket.sample_id.partition('+')[0]}+{self._replacements:04d}"
-        return replace(ticket, sample_id=sample_id, seed=sample_seed(self._seed, sample_id))
+        again = replace(ticket, sample_id=sample_id, seed=sample_seed(self._seed, sample_id))
+        if ticket.problem_id not in without:
+            return again
+        group = ticket.group.partition("~")[0]
+        first = sample_seed(self._seed, group) % len(self.problem_ids)
+        row = (*self.problem_ids[first:], *self.problem_ids[:first])
+        other = next(problem_id for problem_id in row if problem_id not in without)
+        return replace(
+            again,
+            group=f"{group}~{self.problem_ids.index(other)}",
+            problem_id=other,
+            stage=self._curriculum.start_point(other).stage,
+        )
 
     def _group(self, step: int, index: int, problem_id: str) -> list[Ticket]:
         stage = self._curriculum.start_point(problem_id).stage

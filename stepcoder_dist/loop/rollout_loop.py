@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -15,6 +16,8 @@ from stepcoder_dist.loop.sampling import roll_out, sample_whole
 from stepcoder_dist.loop.weight_delivery import WeightDelivery
 from stepcoder_dist.records import Completion, RolloutRequest, Ticket
 
+logger = logging.getLogger(__name__)
+
 
 class RolloutLoop:
     """Samples steps at most `train.max_staleness` versions ahead of the learner."""
@@ -22,7 +25,7 @@ class RolloutLoop:
     def __init__(self, run: Run, weights: WeightDelivery) -> None:
         self._run = run
         self._weights = weights
-        self._lost = LostSamples()
+        self._lost = LostSamples(len(run.problems), run.config.sandbox.quarantine_after)
         self._planned_ahead: list[list[list[Ticket]]] = []
         """In a strict lag: the groups of the steps that are planned and not sampled."""
 
@@ -98,8 +101,16 @@ class RolloutLoop:
                 engines.create_task(sample(share))
 
     async def replace(self, lost: Iterable[RolloutRequest]) -> None:
-        """Sample again for requests whose samples will not be trained: same prompt, other seed."""
-        again = [replace(each, ticket=self._run.planner.replace(each.ticket)) for each in lost]
+        """Sample again for requests whose samples will not be trained: same prompt, other seed.
+
+        For a quarantined problem another one is asked.
+        """
+        again: list[RolloutRequest] = []
+        for each in lost:
+            if each.ticket.problem_id in self._lost.quarantined:
+                again += self._requests([self._of_another_problem(each.ticket)])
+            else:
+                again.append(replace(each, ticket=self._run.planner.replace(each.ticket)))
         for request in again:
             self._run.book.add(request.ticket)
         if again:
@@ -112,12 +123,25 @@ class RolloutLoop:
         step. Otherwise a group is a share, so that the pool can balance them. A group always stays
         together: its prompt is computed once.
         """
-        requests = [self._requests(group) for group in groups]
+        requests = [self._requests(self._not_quarantined(group)) for group in groups]
         if not self._run.config.samples_repeatably:
             return requests
         width = max(self._run.sampler.width, 1)
         shares = [list(chain.from_iterable(requests[engine::width])) for engine in range(width)]
         return [share for share in shares if share]
+
+    def _not_quarantined(self, group: Sequence[Ticket]) -> Sequence[Ticket]:
+        """Return a planned group, or one of another problem in its place."""
+        if group[0].problem_id not in self._lost.quarantined:
+            return group
+        others = [self._of_another_problem(ticket) for ticket in group]
+        for ticket, other in zip(group, others, strict=True):
+            self._run.book.refuse(ticket.sample_id, "quarantined")
+            self._run.book.add(other)
+        return others
+
+    def _of_another_problem(self, ticket: Ticket) -> Ticket:
+        return self._run.planner.replace(ticket, without=self._lost.quarantined)
 
     def _requests(self, group: Sequence[Ticket]) -> list[RolloutRequest]:
         """Return what a sampler is asked for the tickets of one group."""
@@ -149,7 +173,14 @@ class RolloutLoop:
         except SandboxFault as fault:
             run.trace.judged(completion.sample_id, asked, None)
             run.book.lose(completion.sample_id)
-            self._lost.add(problem.problem_id, fault)
+            if self._lost.add(problem.problem_id, fault):
+                logger.warning(
+                    "problem %s is quarantined: its last %d samples got no verdict; another takes "
+                    "its place until the run is resumed. The last fault: %s",
+                    problem.problem_id,
+                    run.config.sandbox.quarantine_after,
+                    fault,
+                )
             await self.replace([request])
             return
         run.trace.judged(completion.sample_id, asked, judged)

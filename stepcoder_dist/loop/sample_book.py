@@ -53,7 +53,7 @@ class Fate(StrEnum):
 
     TRAINED = "trained"
     REJECTED = "rejected"
-    """Too stale to be trained."""
+    """Too stale to be trained, or of a quarantined problem."""
     FAULT = "infrastructure_error"
     CANCELLED = "cancelled"
 
@@ -64,7 +64,7 @@ _BEFORE: Mapping[State | Fate, frozenset[State]] = {
     State.BUFFERED: frozenset({State.JUDGED}),
     State.IN_STEP: frozenset({State.BUFFERED}),
     Fate.TRAINED: frozenset({State.IN_STEP}),
-    Fate.REJECTED: frozenset({State.JUDGED, State.BUFFERED}),
+    Fate.REJECTED: frozenset({State.PLANNED, State.JUDGED, State.BUFFERED}),
     Fate.FAULT: frozenset({State.UNDER_WAY}),
     Fate.CANCELLED: frozenset(State),
 }
@@ -129,7 +129,7 @@ class SampleBook:
     def planned_groups(self) -> list[list[Ticket]]:
         """The tickets that nobody has started, by group, in the order of planning."""
         tickets = [s.ticket for s in self._samples.values() if s.state is State.PLANNED]
-        tickets.sort(key=lambda ticket: ticket.sample_id)
+        tickets.sort(key=lambda ticket: (ticket.group, ticket.sample_id))
         return [list(group) for _, group in groupby(tickets, key=lambda ticket: ticket.group)]
 
     def request(self, sample_id: str) -> RolloutRequest:
@@ -173,6 +173,10 @@ class SampleBook:
     def lose(self, sample_id: str) -> None:
         """Record that a sample got no verdict, and so no reward: its fate is a fault."""
         self._move(sample_id, Fate.FAULT)
+
+    def refuse(self, sample_id: str, why: str) -> None:
+        """Reject a sample that was planned and will not be made."""
+        self._move(sample_id, Fate.REJECTED, why=why)
 
     async def buffer(self, judged: JudgedSample) -> bool:
         """Wait for room, then keep a judged sample for a learner step; False if it is too stale."""

@@ -68,6 +68,7 @@ class Ledger:
         A run that had no ledger yet gets one that begins there, with the samples under way.
         """
         self._last = version
+        self._pages.clear()  # of steps that a learner lost before they were recorded
         first = next(json_lines.rows(self._path), None)
         if first is not None and first["step"] > version:
             self._path.unlink()  # it began later, so it knows nothing of this checkpoint
@@ -118,7 +119,7 @@ def _rows(step: WeightVersion, page: Page) -> Iterator[Row]:
     def group(ticket: Ticket) -> tuple[str, int, str, int]:
         return ticket.group, ticket.planned_step, ticket.problem_id, ticket.stage
 
-    planned = sorted(page.planned, key=lambda ticket: ticket.sample_id)
+    planned = sorted(page.planned, key=lambda ticket: (ticket.group, ticket.sample_id))
     for (_, planned_step, problem, stage), tickets in groupby(planned, key=group):
         yield {
             "event": "planned",

@@ -19,13 +19,13 @@ from stepcoder_dist.config import RunConfig, SandboxConfig
 from stepcoder_dist.errors import CheckerFault, RunError, SandboxFault
 from stepcoder_dist.loop import metrics
 from stepcoder_dist.loop.fakes import ByteTokenizer, FakeLearner, FakeSampler
-from stepcoder_dist.loop.lost_samples import MAX_CHECKER_FAULTS, LostSamples
+from stepcoder_dist.loop.lost_samples import LostSamples
 from stepcoder_dist.loop.run import Run
 from stepcoder_dist.loop.sample_book import Fate
 from stepcoder_dist.method import credit
 from stepcoder_dist.ports import Sandbox
 from stepcoder_dist.records import Outcome, Problem, RolloutRequest, TestSuite, Ticket, Trajectory
-from stepcoder_dist.run import session
+from stepcoder_dist.run import ledger_report, session
 from stepcoder_dist.run.metric_sinks import JsonLines
 from stepcoder_dist.run.run_folder import RunFolder, checkpoints
 from stepcoder_dist.text.program import PromptWriter
@@ -293,39 +293,68 @@ def test_a_sandbox_that_stays_away_ends_the_run_with_one_error(
     assert run.book.open_ids == frozenset()
 
 
-class BrokenChecker:
-    """One problem's checker fails on every program, as one that reads answers with `int` may."""
+class AlwaysFails:
+    """Every program of one problem fails: its checker reads answers with `int`, or it crashes."""
 
-    def __init__(self, real: Sandbox, suite: TestSuite) -> None:
+    def __init__(self, real: Sandbox, suite: TestSuite, fault: type[SandboxFault]) -> None:
         self._real = real
         self._suite = suite
+        self._fault = fault
 
     async def judge(self, source: str, tests: TestSuite, *, problem_id: str):
         if tests is self._suite:
-            raise CheckerFault("the checker failed on test 1: ValueError")
+            raise self._fault("the checker failed on test 1: ValueError")
         return await self._real.judge(source, tests, problem_id=problem_id)
 
 
-def test_a_checker_that_only_fails_ends_the_run_by_its_problems_name(
-    sandbox: ProcessPool, tmp_path: Path
+@pytest.mark.parametrize("fault", [CheckerFault, SandboxFault])
+def test_a_problem_that_only_fails_is_named_and_the_run_continues_without_it(
+    fault: type[SandboxFault],
+    sandbox: ProcessPool,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ):
-    """Other problems go on well between its failures: a count over all would never be full."""
+    """Other problems have verdicts between its failures: a count over all would never be full."""
     run = make_run(config(), sandbox)
     name, problem = next(iter(run.problems.items()))
     its_own = replace(problem.tests)  # the others share one suite
     run.problems = {**run.problems, name: replace(problem, tests=its_own)}
-    run.sandbox = BrokenChecker(sandbox, its_own)
-    with pytest.raises(RunError, match=f"problem {name}: its checker failed on 8 programs"):
-        run_loops(run, tmp_path, sandbox)
+    run.sandbox = AlwaysFails(sandbox, its_own, fault)
+    run_loops(run, tmp_path, sandbox)
+
+    assert f"problem {name} is quarantined: its last 8 samples got no verdict" in caplog.text
+    trained = [trajectory for batch in batches(run) for trajectory in batch]
+    assert len(trained) == run.config.train.steps * run.config.learner.samples_per_step
+    assert name not in {trajectory.ticket.problem_id for trajectory in trained}
+    problems_of: dict[str, set[str]] = {}
+    for trajectory in trained:
+        problems_of.setdefault(trajectory.ticket.group, set()).add(trajectory.ticket.problem_id)
+    assert all(len(problems) == 1 for problems in problems_of.values())
+    assert run.book.fates[Fate.TRAINED] == len(trained)
+    account = ledger_report.report(tmp_path)
+    assert account.balances, account.lines
+
+
+def test_the_last_problem_is_not_quarantined_and_its_broken_checker_ends_the_run():
+    lost = LostSamples(2, 3)
+    assert [lost.add("p/1", CheckerFault("int('x')")) for _ in range(4)] == [
+        False,
+        False,
+        True,
+        False,
+    ]
+    assert [lost.add("p/2", CheckerFault("int('x')")) for _ in range(2)] == [False, False]
+    with pytest.raises(RunError, match="problem p/2: its checker failed on 3 programs in a row"):
+        lost.add("p/2", CheckerFault("int('x')"))
 
 
 def test_a_checker_that_fails_now_and_then_costs_samples_only():
-    lost = LostSamples()
+    lost = LostSamples(2, 8)
     for _ in range(100):
-        for _ in range(MAX_CHECKER_FAULTS - 1):
-            lost.add("p/1", CheckerFault("int('x')"))
+        for _ in range(7):
+            assert not lost.add("p/1", CheckerFault("int('x')"))
         lost.judged("p/1")
-    lost.add("p/2", SandboxFault("the engine is away"))
+    assert not lost.add("p/2", SandboxFault("the engine is away"))
 
 
 class DyingSampler(FakeSampler):
