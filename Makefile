@@ -20,7 +20,7 @@ endif
 
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo demo-sft test test-gpu test-long lint check format docs dashboard lock sandbox-image clean
+.PHONY: setup demo demo-sft test test-gpu test-faults test-long lint check format docs dashboard lock sandbox-image clean
 .DEFAULT_GOAL := help
 
 help:
@@ -53,6 +53,9 @@ test: setup ## run every test but the long ones
 test-gpu: ## run what needs GPUs: one, and two of a node for NCCL (docs/gpu.md)
 	@$(MAKE) --no-print-directory setup GPU=1
 	@$(BIN)/pytest -m gpu -rs $(PYTEST_ARGS)
+
+test-faults: setup ## kill and stop parts of real runs, the long ones too (docs/faults.md)
+	@$(BIN)/pytest -m faults $(PYTEST_ARGS)
 
 test-long: setup ## run the long suites: soak, overload, large corpora
 	@$(BIN)/pytest -m long $(PYTEST_ARGS)

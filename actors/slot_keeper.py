@@ -24,7 +24,15 @@ from ray.exceptions import RayError
 from actors.pool_slot import UP, Place, Slot
 from actors.rollout_actor import RolloutActor
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import ArrivalError, AwaitsWeights, RunError, StepcoderError, last_line
+from stepcoder_dist.errors import (
+    ArrivalError,
+    AwaitsWeights,
+    RunError,
+    StepcoderError,
+    Unresponsive,
+    last_line,
+)
+from stepcoder_dist.host.answering import while_answering
 from stepcoder_dist.host.lost_processes import LostProcesses
 from stepcoder_dist.ports import LastWords, Placement, unheard
 
@@ -117,11 +125,15 @@ class SlotKeeper:
             self.lost.log(slot.name, error)
 
     async def _watch(self, slot: Slot, handle: Any) -> None:
-        """Repair the slot when its process ends, also while nothing is asked of it."""
+        """Repair the slot when its process ends or hangs, also while nothing is asked of it."""
         try:
-            await handle.until_the_end.remote()
-        except RayError as error:
+            await self._while_answering(slot, handle, handle.until_the_end.remote())
+        except (RayError, Unresponsive) as error:
             self.repair(slot, handle, error)
+
+    async def _while_answering(self, slot: Slot, handle: Any, call: Awaitable[object]) -> None:
+        # the engine's own thread answers this, between two steps
+        await while_answering(call, handle.stats.remote, self._config.actors.silence_s, slot.name)
 
     async def _bring_up(self, slot: Slot, *, attempts: int) -> None:
         """Start the actor's process if it has none, give it complete weights, let it work."""
@@ -189,7 +201,7 @@ class SlotKeeper:
                 logger.warning("%s waits for the next push: %s", slot.name, last_line(error))
             finally:
                 await self._settle(slot, Place.AWAITING_WEIGHTS)
-        await slot.handle.wait_until_complete.remote()
+        await self._while_answering(slot, slot.handle, slot.handle.wait_until_complete.remote())
 
     async def _end(self, slot: Slot) -> None:
         """End the slot's process, and wait until Ray has released its name."""

@@ -239,7 +239,7 @@ class VllmSampler:
             finish=finish,
             fail=deliver,
             # The cache cannot be reset while samples use it, and keeps prefixes of older weights.
-            cache_salt=f"weights {version}" if self._continues else None,
+            cache_salt=f"weights {self._receiver.commits}" if self._continues else None,
         )
 
     # ---- weight updates ----
@@ -342,7 +342,7 @@ class VllmSampler:
                 answer.set_exception(self._awaits_weights())
                 return
             # Its own salt: a probe must not change which prefixes later samples find cached.
-            salt = f"probe {self._receiver.version}"
+            salt = f"probe {self._receiver.commits}"
             self._thread.add(
                 ids, probe_params(), finish=finish, fail=answer.set_exception, cache_salt=salt
             )

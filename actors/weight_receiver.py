@@ -221,6 +221,8 @@ class WeightReceiver:
         self._arrived: set[str] = set()
         self._buckets = 0
         self.version: WeightVersion = 0
+        self.commits = 0
+        """Pushes that were committed. Versions come again when a learner is started again."""
         engine.set_weight_version("0")
 
     @property
@@ -289,6 +291,7 @@ class WeightReceiver:
             raise WeightPushError("the prefix cache was in use at commit and was not reset")
         self._engine.set_weight_version(str(version))
         self.version = version
+        self.commits += 1
         self._whole, self._touched, self._updating_to = True, False, None
 
     def abort(self, version: WeightVersion) -> None:

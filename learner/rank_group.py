@@ -7,14 +7,21 @@ the driver needs neither torch nor DeepSpeed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import LearnerError, StepcoderError, TransferLost, last_line
+from stepcoder_dist.errors import (
+    LearnerError,
+    StepcoderError,
+    TransferLost,
+    Unresponsive,
+    last_line,
+)
+from stepcoder_dist.host.answering import while_answering
 from stepcoder_dist.ports import LastWords, Placement, anywhere, unheard
 
 if TYPE_CHECKING:
@@ -31,6 +38,8 @@ CPU_ENVIRONMENT = {
 
 ASIDE = "aside"
 """The group of calls that run while others do: Ray has a thread for it."""
+PULSE = "pulse"
+"""The group of `answer`, which a rank that lives does at once whatever it computes."""
 DEATH_S = 2.0
 """How long after a rank's failure Ray may take to notice that another rank's process is dead."""
 
@@ -48,6 +57,9 @@ class LearnerRank:
         Ray has one thread for calls, which take turns, and one for those of the group `ASIDE`.
         """
         return getattr(self._worker, method)(*arguments)
+
+    def answer(self) -> None:
+        """Show that the process lives. It has a thread of its own, the group `PULSE`."""
 
 
 class RankGroup:
@@ -76,6 +88,9 @@ class RankGroup:
         self._names = [f"{name}-rank-{rank}" for rank in range(config.learner.ranks)]
         self._actors: list[Any] = []
         self._broken = ""
+        self._first: LearnerError | None = None
+        """What broke the group: later calls are refused because of it."""
+        self._started = False
 
     async def start(self) -> None:
         """Start every rank and let them join. Raises `LearnerError`, `ConfigError` from a rank."""
@@ -92,6 +107,7 @@ class RankGroup:
             async with asyncio.timeout(limit_s):
                 host, port = await self.call_one(0, "rendezvous")
                 await self.call("start", host, port)
+            self._started = True
         except TimeoutError:
             await self.close()
             raise LearnerError(
@@ -106,7 +122,7 @@ class RankGroup:
     def _create(self) -> None:
         resources = self._config.learner.resources
         environment = {} if resources.num_gpus else CPU_ENVIRONMENT
-        actor_class = ray.remote(concurrency_groups={ASIDE: 1})(LearnerRank)
+        actor_class = ray.remote(concurrency_groups={ASIDE: 1, PULSE: 1})(LearnerRank)
         for rank, name in enumerate(self._names):
             options = actor_class.options(
                 name=name,
@@ -155,7 +171,7 @@ class RankGroup:
             raise LearnerError(
                 f"the learner cannot {method}: {self._broken or 'it was not started'}; "
                 "start a new one and load the last checkpoint"
-            )
+            ) from self._first
         calls = [
             asyncio.ensure_future(self._call(rank, method, arguments, aside=aside))
             for rank in ranks
@@ -164,6 +180,8 @@ class RankGroup:
             # the first failure is the cause; the other ranks may wait for it for ever
             return list(await asyncio.gather(*calls))
         except LearnerError as error:
+            if self._broken:
+                self._first = self._first or error
             await self._explain(error, calls)
             raise
         finally:
@@ -187,13 +205,25 @@ class RankGroup:
                 if words := await self._last_words(other.__cause__):
                     error.add_note(words)
 
+    async def _while_answering(self, rank: int, call: Awaitable[Any]) -> Any:
+        if not self._started:  # the start has a deadline, and imports that let nothing else run
+            return await call
+        ping = self._actors[rank].answer.options(concurrency_group=PULSE).remote
+        silence_s = self._config.learner.silence_s
+        return await while_answering(call, ping, silence_s, self._names[rank])
+
     async def _call(self, rank: int, method: str, arguments: Sequence[Any], *, aside: bool) -> Any:
         name = self._names[rank]
         # Ray's dashboard and the process table show the worker's method
         group = {"concurrency_group": ASIDE} if aside else {}
         call = self._actors[rank].call.options(name=method, **group)
         try:
-            return await call.remote(method, *arguments)
+            return await self._while_answering(rank, call.remote(method, *arguments))
+        except Unresponsive as error:
+            self.break_off(f"{name} hung in {method}")
+            raise LearnerError(
+                f"{error} in {method} (learner.silence_s); resume from the last checkpoint"
+            ) from None
         except RayTaskError as error:
             cause = error.cause
             if isinstance(cause, TransferLost):

@@ -10,6 +10,7 @@
         ├── SandboxFault        the sandbox's own failure; never a verdict about a program
         │   ├── CheckerFault    a problem's own checker failed: another try would not help
         │   └── EngineAway      no engine answers: waited for, and no try of any program's
+        ├── Unresponsive        a process hangs: it lives and answers nothing
         ├── EngineLost          a rollout actor's engine broke: the pool replaces the process
         ├── AwaitsWeights       a rollout actor without one complete weight version
         ├── WeightPushError     a push that did not reach every actor complete
@@ -90,6 +91,10 @@ class CheckerFault(SandboxFault):
 
 class EngineAway(SandboxFault):
     """The container engine does not answer: nothing that a program could have done."""
+
+
+class Unresponsive(RunError):
+    """A process lives and answers nothing: whoever owns it ends it and starts another."""
 
 
 class EngineLost(RunError):

@@ -12,12 +12,14 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from sandbox.pool.executor_actor import ExecutorActor, NodeBackend
 from stepcoder_dist.config import Backend, SandboxConfig
-from stepcoder_dist.errors import SandboxFault, StepcoderError, last_line
+from stepcoder_dist.errors import SandboxFault, StepcoderError, Unresponsive, last_line
+from stepcoder_dist.host.answering import while_answering
 from stepcoder_dist.host.lost_processes import LostProcesses
 from stepcoder_dist.ports import LastWords, unheard
 from stepcoder_dist.records import Verdict
 
 _CLOSE_TIMEOUT_S = 20.0
+_STATS_TIMEOUT_S = 5.0
 
 Answer = TypeVar("Answer")
 
@@ -102,17 +104,26 @@ class ExecutorHandle:
         await self.start(backend)
         actor = self.actor
         try:
-            verdict: Verdict = await _said(actor.judge.remote(source, suite, problem_id))
-        except RayActorError as error:
+            verdict: Verdict = await while_answering(
+                _said(actor.judge.remote(source, suite, problem_id)),
+                actor.stats.remote,
+                self._config.silence_s,
+                self.name,
+            )
+        except (RayActorError, Unresponsive) as error:
             if self.actor is actor:  # else another program saw it first
                 self.give_up()
                 self._lost.log(self.name, error)
-            raise SandboxFault(f"{self.name} died: {_first_line(error)}") from error
+            raise SandboxFault(f"{self.name} is lost: {_first_line(error)}") from error
         return verdict
 
     async def stats(self) -> dict[str, float]:
-        """Return the counters of its containers, by the names of `seat.PoolStats`."""
-        counters: dict[str, float] = await self.actor.stats.remote()
+        """Return the counters of its containers, by the names of `seat.PoolStats`.
+
+        Raises `TimeoutError` where it does not answer soon.
+        """
+        async with asyncio.timeout(_STATS_TIMEOUT_S):
+            counters: dict[str, float] = await self.actor.stats.remote()
         return counters
 
     def give_up(self) -> None:

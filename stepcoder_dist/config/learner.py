@@ -137,6 +137,14 @@ class LearnerConfig(Section):
     logged: in the first such step, and in every tenth after it."""
     gradient_checkpointing: Annotated[bool, _SUMS] = False
     start_timeout_s: Annotated[PositiveFloat, NOTHING] = 600
+    silence_s: Annotated[PositiveFloat, NOTHING] = 180
+    """Seconds after which a rank that lives and answers nothing counts as hung."""
+    step_timeout_s: Annotated[PositiveFloat, NOTHING] = 7200
+    """Seconds of a step after which the ranks count as hung although they answer."""
+    restarts: Annotated[int, Field(ge=0), NOTHING] = 3
+    """How often in a row, without progress, the learner is started again from the newest checkpoint
+    when a rank dies, hangs or fails. Without a checkpoint (`train.checkpoint_every`) the run ends
+    instead."""
 
     @model_validator(mode="after")
     def _batches_divide(self) -> LearnerConfig:

@@ -57,6 +57,12 @@ class Elastic(Section):
     """Resize the pool by itself, between `min` and `max` (docs/cluster.md): it grows while
     programs wait for containers and engines for them, and shrinks while containers are idle."""
 
+    silence_s: Annotated[PositiveFloat, NOTHING] = 90
+    """Seconds after which a process of the pool that lives and answers nothing counts as hung: it
+    is ended and replaced, and what it had is done by another. One that is slow answers between two
+    steps of its engine; raise it where one step takes longer. Below `weights.deadline_s`, a hung
+    actor does not fail a push."""
+
     @property
     def most(self) -> int:
         """How many the pool may have, as far as the run file says so."""
@@ -155,6 +161,9 @@ class SandboxConfig(Elastic):
     int_digits: Annotated[int, Field(ge=0)] = 1_000_000
     """Digits of an integer that programs may print and read, 640 or more; 0: any number. Python's
     own limit is 4300, which solutions from before it do not know."""
+    quarantine_after: Annotated[Positive, NOTHING] = 8
+    """Samples of one problem in a row without a verdict after which nothing more is sampled of it:
+    another problem takes its place until the run is resumed, and the log names it."""
     engine_wait_s: Annotated[PositiveFloat, NOTHING] = 120.0
     """How long to wait for a container engine that was there and is away, before programs fail."""
     start_timeout_s: Annotated[PositiveFloat, NOTHING] = 300

@@ -150,6 +150,8 @@ class _HeldOut:
         samples = await evaluate_in(config, self._problems, self.writer, pools, title)
         weakly = await self._judge_weakly(samples, pools) if self._weak else []
         outcomes = [sample.outcome for sample in samples]
+        # a learner that was started again does its last steps again
+        self.evaluations = [each for each in self.evaluations if each.step < step]
         self.evaluations.append(
             Evaluation(
                 step=step,

@@ -16,6 +16,7 @@ from stepcoder_dist.launch.control.answers import RunControl
 from stepcoder_dist.launch.control.autoscaler import Autoscaler
 from stepcoder_dist.launch.control.channel import answering
 from stepcoder_dist.launch.evaluate import evaluate_in
+from stepcoder_dist.launch.learner_restarts import Attempt, with_restarts
 from stepcoder_dist.launch.processes import console, open_learner, open_pools, open_sandbox
 from stepcoder_dist.launch.warm_start import warm_start, warm_start_from
 from stepcoder_dist.loop.run import LastStep, Run, nothing
@@ -145,36 +146,54 @@ async def train_in(
       them. Without it `between_steps` is `Run.between_steps`.
     * `then`: awaited at the end, while the actors hold the final weights.
     """
-    if config.colocate:
-        await pools.sampler.rest()  # loading needs the shared GPUs; the first push wakes it
     probe = _known_text(config, writer, problems)
     made_from = made_from or sources(problems, checkpoint)
-    async with open_learner(config, checkpoint, probe) as learner:
-        run = session.compose(config, problems, writer, pools, learner, stop, made_from)
-        run.between_steps = between_steps
-        if resume:
-            await session.restore(run, folder)
-        live: list[MetricSink] = [
-            TensorBoard(folder.path / "tensorboard", after_step=run.book.version),
-            RayMetrics(),
-        ]
-        sinks: list[MetricSink] = [JsonLines(folder.path / "metrics.jsonl"), *live]
-        if config.evaluation.every and heldout:
-            asked = slice_of(config, heldout)
 
-            async def ask(title: str) -> list[EvaluatedSample]:
-                return await evaluate_in(config, asked, writer, pools, title)
+    async def with_one_learner(attempt: Attempt) -> None:
+        if config.colocate:
+            await pools.sampler.rest()  # loading needs the shared GPUs; the first push wakes it
+        async with open_learner(config, checkpoint, probe) as learner:
+            run = session.compose(config, problems, writer, pools, learner, stop, made_from)
+            run.between_steps = between_steps
+            attempt.run = run
+            if attempt.resume:
+                await session.restore(run, folder)
+            await _train_run(run, folder, pools, heldout, then)
 
-            scores = HeldoutScores(config, folder, live, ask, console)
-            run.between_steps, run.is_due = scores.after_step, scores.is_due
-        try:
-            async with _elastic(run, folder, pools) as after_step:
-                await session.train(run, folder, sinks, console, after_step=after_step)
-            if then is not None:
-                await then()
-        finally:
-            for sink in sinks:
-                sink.close()
+    note = partial(console.print, highlight=False, soft_wrap=True)
+    await with_restarts(config, folder, with_one_learner, note, resume=resume)
+
+
+async def _train_run(
+    run: Run,
+    folder: RunFolder,
+    pools: Pools,
+    heldout: Sequence[Problem],
+    then: Callable[[], Awaitable[None]] | None,
+) -> None:
+    """Train a run whose learner is up, into the folder and what shows it live."""
+    config = run.config
+    live: list[MetricSink] = [
+        TensorBoard(folder.path / "tensorboard", after_step=run.book.version),
+        RayMetrics(),
+    ]
+    sinks: list[MetricSink] = [JsonLines(folder.path / "metrics.jsonl"), *live]
+    if config.evaluation.every and heldout:
+        asked = slice_of(config, heldout)
+
+        async def ask(title: str) -> list[EvaluatedSample]:
+            return await evaluate_in(config, asked, run.writer, pools, title)
+
+        scores = HeldoutScores(config, folder, live, ask, console)
+        run.between_steps, run.is_due = scores.after_step, scores.is_due
+    try:
+        async with _elastic(run, folder, pools) as after_step:
+            await session.train(run, folder, sinks, console, after_step=after_step)
+        if then is not None:
+            await then()
+    finally:
+        for sink in sinks:
+            sink.close()
 
 
 @asynccontextmanager

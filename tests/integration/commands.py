@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -77,7 +78,26 @@ def shared_memory() -> set[str]:
 
 def processes_of_session(session: int) -> list[str]:
     """Command lines of the processes of the session that a command was started in, and of Ray."""
-    found = []
+    return list(_processes(session).values())
+
+
+def pids_of_session(session: int, actor: str) -> list[int]:
+    """Processes of a command that are Ray actors of a class, by their logs."""
+    family = _processes(session)
+    folders = {
+        found for line in family.values() for found in re.findall(r"/\S*/session_[\w-]+", line)
+    }
+    logs = {
+        int(log.stem.rpartition("-")[2]): log.read_text(errors="replace")
+        for folder in folders
+        for log in Path(folder, "logs").glob("worker-*.err")
+    }
+    mark = f":actor_name:{actor}\n"
+    return sorted(pid for pid in family if mark in logs.get(pid, ""))
+
+
+def _processes(session: int) -> dict[int, str]:
+    found = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
@@ -85,5 +105,5 @@ def processes_of_session(session: int) -> list[str]:
         except (FileNotFoundError, ProcessLookupError):
             continue
         if int(fields[3]) == session and fields[0] != "Z":
-            found.append(command)
+            found[int(stat.parent.name)] = command
     return found

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -43,7 +44,7 @@ def config(**sections: Any) -> RunConfig:
     return RunConfig.model_validate(base | sections)
 
 
-def ranks(number: int, **methods: Callable[..., Any]) -> RankGroup:
+def ranks(number: int, silence_s: float = 180, **methods: Callable[..., Any]) -> RankGroup:
     """A group whose ranks have these methods and no network. Ray sends its class by value."""
 
     def worker() -> Any:
@@ -61,7 +62,7 @@ def ranks(number: int, **methods: Callable[..., Any]) -> RankGroup:
             setattr(Worker, name, method)
         return Worker
 
-    run = config(learner={"ranks": number, "zero_stage": 0})
+    run = config(learner={"ranks": number, "zero_stage": 0, "silence_s": silence_s})
     return RankGroup(worker, run, "none", last_words=last_words.last_words)
 
 
@@ -119,6 +120,16 @@ def test_a_peer_that_notices_first_is_the_error_and_the_dead_rank_its_note(
     # whichever Ray reports first
     assert "learner-rank-1 died in step" in "\n".join([str(error), *notes(error)])
     assert "  Killed by NCCL" in "\n".join(notes(error)).splitlines()
+
+
+def test_a_rank_that_hangs_is_the_error_and_not_its_peer_that_waits_for_it() -> None:
+    def step(self: Any) -> None:
+        if self.rank == 1:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        threading.Event().wait()
+
+    error = error_of_step(ranks(2, silence_s=15, step=step))
+    assert str(error).startswith("learner-rank-1 has not answered for 15 s: it hangs in step")
 
 
 def test_an_error_that_is_no_death_has_no_words() -> None:

@@ -139,6 +139,25 @@ def test_killed_zygotes_cost_tries_and_no_verdict(backend):
     asyncio.run(run())
 
 
+@pytest.mark.faults
+def test_a_zygote_that_hangs_costs_a_try_and_no_verdict(backend, monkeypatch):
+    monkeypatch.setattr("sandbox.guest_link.GRACE_S", 2.0)
+
+    async def run() -> None:
+        async with open_pool(
+            backend=backend, containers=2, attempts=5, cpu_limit_s=2, wall_limit_s=5
+        ) as pool:
+            judged = Judged(pool, programs(16, 0.1))
+            await judged.first(2)
+            hung = zygotes(pool)[0]
+            os.kill(hung, signal.SIGSTOP)
+            await judged.all_right_and_once()
+            assert pool.stats.faults >= 1
+            assert await asyncio.to_thread(has_ended, hung)
+
+    asyncio.run(run())
+
+
 def test_a_program_ends_with_its_zygote(backend):
     async def run() -> None:
         async with open_pool(backend=backend, containers=1, attempts=1) as pool:

@@ -77,6 +77,7 @@ actors.number                  bits  no    bits
 actors.min                     no    no    no
 actors.max                     no    no    no
 actors.autoscale               bits  no    no
+actors.silence_s               no    no    no
 actors.tensor_parallel         bits  no    bits
 actors.kv_cache_gib            bits  no    bits
 actors.gpu_memory_share        bits  no    bits
@@ -92,6 +93,7 @@ sandbox.number                 no    no    no
 sandbox.min                    no    no    no
 sandbox.max                    no    no    no
 sandbox.autoscale              no    no    no
+sandbox.silence_s              no    no    no
 sandbox.backend                no    no    no
 sandbox.image                  no    no    no
 sandbox.packages               no    no    no
@@ -106,6 +108,7 @@ sandbox.attempts               no    no    no
 sandbox.coverage               yes   no    yes
 sandbox.hash_seed              yes   no    yes
 sandbox.int_digits             yes   no    yes
+sandbox.quarantine_after       no    no    no
 sandbox.engine_wait_s          no    no    no
 sandbox.start_timeout_s        no    no    no
 sandbox.resources.num_cpus     no    no    no
@@ -153,6 +156,9 @@ learner.correction_floor       yes   no    no
 learner.mismatch_alarm         no    no    no
 learner.gradient_checkpointing bits  bits  no
 learner.start_timeout_s        no    no    no
+learner.silence_s              no    no    no
+learner.step_timeout_s         no    no    no
+learner.restarts               no    no    no
 learner.resources.num_cpus     no    no    no
 learner.resources.num_gpus     no    no    no
 learner.resources.custom       no    no    no
