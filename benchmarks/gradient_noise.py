@@ -47,7 +47,14 @@ from stepcoder_dist.launch.cluster.ray_session import ray_session
 from stepcoder_dist.launch.processes import open_pools, open_sandbox
 from stepcoder_dist.loop import pipeline
 from stepcoder_dist.loop.judged_sample import JudgedSample
-from stepcoder_dist.records import Outcome, StepReport, Trajectory, WeightSnapshot, WeightVersion
+from stepcoder_dist.records import (
+    Outcome,
+    StepReport,
+    TakenUpdate,
+    Trajectory,
+    WeightSnapshot,
+    WeightVersion,
+)
 from stepcoder_dist.run import run_file, session
 from stepcoder_dist.run.preflight import fitting, load_set, prompt_writer, sft_checkpoint
 
@@ -86,6 +93,9 @@ class StandingLearner:
         self, snapshot: WeightSnapshot, targets: Sequence[Any], *, deadline_s: float
     ) -> None:
         await self._deliveries.deliver(snapshot, targets, None, deadline_s)
+
+    def hear_of_updates(self, hear: Callable[[TakenUpdate, WeightVersion], None]) -> None:
+        self._deliveries.hear = hear
 
     async def publish(self, targets: Sequence[Any], *, deadline_s: float) -> WeightVersion:
         snapshot = await self.snapshot()

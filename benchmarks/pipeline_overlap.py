@@ -22,7 +22,7 @@ import asyncio
 import math
 import tempfile
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ from stepcoder_dist.records import (
     Problem,
     RolloutRequest,
     StepReport,
+    TakenUpdate,
     TestResult,
     TestSuite,
     Trajectory,
@@ -247,6 +248,9 @@ class TimedLearner:
         self, snapshot: WeightSnapshot, targets: Sequence[Any], *, deadline_s: float
     ) -> None:
         await self._deliveries.deliver(snapshot, targets, None, deadline_s)
+
+    def hear_of_updates(self, hear: Callable[[TakenUpdate, WeightVersion], None]) -> None:
+        self._deliveries.hear = hear
 
     async def publish(self, targets: Sequence[Any], *, deadline_s: float) -> WeightVersion:
         snapshot = await self.snapshot()
