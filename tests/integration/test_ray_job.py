@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -193,4 +196,20 @@ def check_rows(run: Path) -> int:
     assert steps == list(range(1, len(steps) + 1))
     newest = max(path.name for path in (run / "checkpoints").iterdir())
     assert newest == f"step_{len(steps):06d}"
+    check_trace(run)
     return len(steps)
+
+
+def check_trace(run: Path) -> None:
+    """Every trained sample was decoded by an actor and judged once, in any of the jobs."""
+    done = subprocess.run(
+        [sys.executable, "-m", "stepcoder_dist", "trace", str(run)], capture_output=True, check=True
+    )
+    assert done.stdout.startswith(f"trace: {run / 'trace.json.gz'} (".encode())
+    drawn = json.loads(gzip.decompress((run / "trace.json.gz").read_bytes()))["traceEvents"]
+    rows = [json.loads(row) for row in (run / "samples.jsonl").read_text().splitlines()]
+    trained = sorted(row["sample_id"] for row in rows)
+    for category in ("decoding", "judging"):
+        events = [event for event in drawn if event.get("cat") == category]
+        samples = (event["args"]["sample"] for event in events)
+        assert sorted(sample for sample in samples if sample in set(trained)) == trained
