@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -17,6 +18,8 @@ from stepcoder_dist.host.answering import while_answering
 from stepcoder_dist.host.lost_processes import LostProcesses
 from stepcoder_dist.ports import LastWords, unheard
 from stepcoder_dist.records import Verdict
+
+logger = logging.getLogger(__name__)
 
 _CLOSE_TIMEOUT_S = 20.0
 _STATS_TIMEOUT_S = 5.0
@@ -112,6 +115,7 @@ class ExecutorHandle:
             )
         except (RayActorError, Unresponsive) as error:
             if self.actor is actor:  # else another program saw it first
+                logger.warning("%s is lost and replaced: %s", self.name, _first_line(error))
                 self.give_up()
                 self._lost.log(self.name, error)
             raise SandboxFault(f"{self.name} is lost: {_first_line(error)}") from error
