@@ -52,13 +52,13 @@ sent = json.loads(take(int.from_bytes(take(4), "little")))
 for name in ("sandbox", "sandbox.guest"):
     sys.modules[name] = types.ModuleType(name)
     sys.modules[name].__path__ = []
-guest = sys.modules["sandbox.guest"]
 for name, source in sent["modules"]:
     module = types.ModuleType("sandbox.guest." + name)
     sys.modules[module.__name__] = module
-    setattr(guest, name, module)
+    parent, _, last = module.__name__.rpartition(".")
+    setattr(sys.modules[parent], last, module)
     exec(compile(source, "<" + module.__name__ + ">", "exec"), module.__dict__)
-guest.zygote.main(sent["settings"])
+sys.modules["sandbox.guest.zygote"].main(sent["settings"])
 """
 """`python -c` of this reads the guest from standard input: the image holds none of our code."""
 
@@ -269,4 +269,8 @@ _PHASES = frozenset(Phase)
 
 
 def _source(name: str) -> str:
-    return resources.files("sandbox.guest").joinpath(f"{name}.py").read_text(encoding="utf-8")
+    guest, parts = resources.files("sandbox.guest"), name.split(".")
+    package = guest.joinpath(*parts)
+    if package.is_dir():
+        return package.joinpath("__init__.py").read_text(encoding="utf-8")
+    return guest.joinpath(*parts[:-1], f"{parts[-1]}.py").read_text(encoding="utf-8")

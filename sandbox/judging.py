@@ -25,7 +25,7 @@ from sandbox.decisions import Budget, decided_next_to_others
 from sandbox.endings import ending, script_outcome
 from sandbox.guest import layout, plain_data
 from sandbox.guest.layout import Phase
-from sandbox.guest.statement_lines import physical_lines
+from sandbox.guest.source.statement_lines import physical_lines
 from sandbox.guest_link import SPARE_INPUT_BYTES, Runner, RunReport
 from sandbox.line_structure import marked_lines, read_structure
 from sandbox.orders import order_for, pack_inputs, pack_program, pack_script

@@ -17,7 +17,7 @@ import docker
 from sandbox.containers.container import LOWEST_PYTHON, Container
 from sandbox.endings import ending
 from sandbox.guest import plain_data
-from sandbox.guest.statement_lines import physical_lines
+from sandbox.guest.source.statement_lines import physical_lines
 from sandbox.guest_link import RunReport
 from sandbox.orders import order_for, pack_program
 from stepcoder_dist.errors import SandboxFault

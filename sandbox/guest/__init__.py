@@ -15,11 +15,12 @@ but Python. The modules:
     function_calls.py finds the program's functions, packs what they return, serves a script
     remotes.py       the program's functions and objects, as a script has them
     script_run.py    the other child, for an assert script: runs it, and alone decides its result
-    source_traits.py state of a source that outlives a test
-    reached_names.py what of names and attributes keeps no state
-    tracing_reach.py whether a source touches tracing machinery
-    structure.py     which lines share a fate: the raw material of FGO
-    statement_lines.py  lines and columns of single statements
+    source/          how a program's source is read:
+      structure.py       which lines share a fate: the raw material of FGO
+      statement_lines.py lines and columns of single statements
+      source_traits.py   state of a source that outlives a test
+      reached_names.py   what of names and attributes keeps no state
+      tracing_reach.py   whether a source touches tracing machinery
     line_tracer.py   executed lines into shared memory
     plain_data.py    typed encoding of arguments and return values
     layout.py        the bytes that zygote, child and host agree on, and those of a script
@@ -29,11 +30,12 @@ SENT_IN_ORDER = (
     "layout",
     "plain_data",
     "line_tracer",
-    "statement_lines",
-    "structure",
-    "reached_names",
-    "source_traits",
-    "tracing_reach",
+    "source",
+    "source.statement_lines",
+    "source.structure",
+    "source.reached_names",
+    "source.source_traits",
+    "source.tracing_reach",
     "program_state",
     "sweeping",
     "staging",

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from sandbox.guest import layout, plain_data
-from sandbox.guest.reached_names import words
+from sandbox.guest.source.reached_names import words
 
 _BINARY = words(
     """

@@ -26,9 +26,6 @@ from sandbox.guest import (
     function_calls,
     plain_data,
     program_state,
-    source_traits,
-    structure,
-    tracing_reach,
 )
 from sandbox.guest.function_calls import ScriptServer
 from sandbox.guest.layout import (
@@ -44,7 +41,8 @@ from sandbox.guest.layout import (
     stride,
 )
 from sandbox.guest.line_tracer import LineTracer, lines_with_code
-from sandbox.guest.statement_lines import physical_lines
+from sandbox.guest.source import source_traits, structure, tracing_reach
+from sandbox.guest.source.statement_lines import physical_lines
 
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 

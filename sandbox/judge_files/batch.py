@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.backend import choose, make_pool
-from sandbox.guest.statement_lines import physical_lines
+from sandbox.guest.source.statement_lines import physical_lines
 from sandbox.judge_files.verdict_file import DUPLICATE, Standing, VerdictFile
 from stepcoder_dist.config import Backend, SandboxConfig
 from stepcoder_dist.errors import CheckerFault, ProblemError, SandboxFault, UserError

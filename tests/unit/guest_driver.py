@@ -84,7 +84,7 @@ def look(source: str, structure: ModuleType) -> dict[str, Any] | None:
 
 def main() -> None:
     sys.path.insert(0, sys.argv[1])
-    from sandbox.guest import structure
+    from sandbox.guest.source import structure
 
     answers, sys.stdout = sys.stdout, io.StringIO()  # the programs print as well
     seen = [look(source, structure) for source in json.load(sys.stdin)]

@@ -14,10 +14,10 @@ from typing import Any
 import guest_driver
 import pytest
 
-from sandbox.guest import structure
+from sandbox.guest.source import structure
 from stepcoder_dist.records import LineStructure
 
-ROOT = Path(structure.__file__).parents[2]
+ROOT = Path(structure.__file__).parents[3]
 
 
 def _python_3_13() -> Path | None:

@@ -7,8 +7,8 @@ import ast
 
 import pytest
 
-from sandbox.guest.source_traits import leaves_state
-from sandbox.guest.tracing_reach import touches_tracing
+from sandbox.guest.source.source_traits import leaves_state
+from sandbox.guest.source.tracing_reach import touches_tracing
 
 ORDINARY = [
     "import sys\ninput = sys.stdin.readline\nsys.setrecursionlimit(10**6)\nprint(input())\n",

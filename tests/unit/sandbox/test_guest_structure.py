@@ -7,9 +7,9 @@ import textwrap
 
 from hypothesis import given, settings, strategies as st
 
-from sandbox.guest import structure
 from sandbox.guest.line_tracer import lines_with_code
-from sandbox.guest.statement_lines import physical_lines
+from sandbox.guest.source import structure
+from sandbox.guest.source.statement_lines import physical_lines
 
 
 def follows(source: str) -> list[tuple[int, ...]]:

@@ -14,8 +14,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from sandbox.guest import reached_names
-from sandbox.guest.reached_names import words
+from sandbox.guest.source import reached_names
+from sandbox.guest.source.reached_names import words
 
 _HARMLESS_MODULES = words(
     """

@@ -10,8 +10,8 @@ from __future__ import annotations
 import ast
 import re
 
-from sandbox.guest.reached_names import words
-from sandbox.guest.source_traits import is_input, modules
+from sandbox.guest.source.reached_names import words
+from sandbox.guest.source.source_traits import is_input, modules
 
 _TRACING = re.compile(
     r"settrace|setprofile|monitoring|_getframe|_current_frames|currentframe|get_objects|"

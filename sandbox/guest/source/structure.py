@@ -22,7 +22,7 @@ import re
 from bisect import bisect_left
 from typing import Any
 
-from sandbox.guest.statement_lines import (
+from sandbox.guest.source.statement_lines import (
     first_line,
     header_end_of,
     indent_of,
