@@ -19,13 +19,14 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from learner import batching, packed_attention, zero_engine
+from learner.batches import batching, packed_attention
 from learner.policy_critic import Policy, load_policy, load_reference
 from learner.ppo_step import PpoStep
 from learner.push.weight_buckets import pack, plan_buckets
 from learner.saving import checkpoint
 from learner.token_logprobs import TokenLogProbs
-from learner.zero_engine import ZeroEngine
+from learner.zero import zero_engine
+from learner.zero.zero_engine import ZeroEngine
 from stepcoder_dist.config import ModelShape, RunConfig
 from stepcoder_dist.doctor import gpu_memory, model_shape, step_time
 from stepcoder_dist.host.checksum import checksum

@@ -32,10 +32,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from learner import balance, packed_attention, packing, policy_critic
+from learner import policy_critic
 from learner.advantage import rloo
 from learner.advantage.groups import flat_share
-from learner.balance import Budget, Work
+from learner.batches import balance, packed_attention, packing
+from learner.batches.balance import Budget, Work
 from learner.ppo_step import PAD_ID
 from learner.push.delivery import Deliveries
 from learner.push.snapshot import SnapshotTaker

@@ -34,11 +34,12 @@ from rich.console import Console
 from rich.table import Table
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
-from learner import packed_attention, zero_engine
-from learner.balance import Work
+from learner.batches import packed_attention
+from learner.batches.balance import Work
 from learner.policy_critic import Critic, Policy
 from learner.ppo_step import PpoStep
-from learner.zero_engine import ZeroEngine
+from learner.zero import zero_engine
+from learner.zero.zero_engine import ZeroEngine
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.records import Outcome, Ticket, Trajectory
 

@@ -22,9 +22,9 @@ from rich.console import Console
 from rich.table import Table
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from learner import balance, batching, packed_attention, packing
-from learner.balance import Budget, Work
-from learner.batching import MicroBatch
+from learner.batches import balance, batching, packed_attention, packing
+from learner.batches.balance import Budget, Work
+from learner.batches.batching import MicroBatch
 from learner.policy_critic import Policy
 from stepcoder_dist.config import PromptConfig
 from stepcoder_dist.problems import ladder, load

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForCausalLM
 
-from learner import packed_attention
+from learner.batches import packed_attention
+from learner.batches.packed_attention import Segments
 from learner.logits_check import refuse_other_logits
-from learner.packed_attention import Segments
 from learner.token_logprobs import TokenLogProbs
 from stepcoder_dist.config import ModelConfig
 from stepcoder_dist.errors import ConfigError
@@ -43,7 +43,7 @@ class Policy(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return log π(token) at its temperature, and the entropy there: float32 [N] each.
 
-        `position_ids` and `segments` come with packed rows only (`learner/packing.py`).
+        `position_ids` and `segments` come with packed rows only (`learner/batches/packing.py`).
         """
         hidden = _hidden(self.causal_lm.base_model, input_ids, position_ids, segments)
         result: tuple[Tensor, Tensor] = self.causal_lm.get_output_embeddings()(

@@ -21,9 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from learner import advantage, balance, batching, packing
-from learner.balance import Budget, Work
-from learner.batching import MicroBatch
+from learner import advantage
+from learner.batches import balance, batching, packing
+from learner.batches.balance import Budget, Work
+from learner.batches.batching import MicroBatch
 from learner.loss.correction import correction_weights
 from learner.loss.kl import ESTIMATORS, kl_from_old, reference_kl
 from learner.loss.normaliser import NORMALISERS, Normaliser
@@ -33,7 +34,7 @@ from learner.loss.value import value_loss
 from learner.selection import selected
 from learner.step_figures import UpdateSums, before_update
 from learner.step_tensors import Recomputed, StepTensors, Targets
-from learner.zero_engine import ZeroEngine
+from learner.zero.zero_engine import ZeroEngine
 from stepcoder_dist.config import LearnerConfig
 from stepcoder_dist.records import Trajectory, WeightVersion
 

@@ -32,7 +32,7 @@ def deepspeed() -> list[Finding]:
     if not hasattr(importlib.import_module("deepspeed.comm.torch"), "build_shm_op"):
         seen = f"{version} has no build_shm_op, which the learner turns off on CPUs"
         return [Finding("DeepSpeed", Mark.CAUTION, seen, "make setup")]
-    # torch's AdamW and no shared-memory kernels: `learner/zero_engine.py`
+    # torch's AdamW and no shared-memory kernels: `learner/zero/zero_engine.py`
     return [Finding("DeepSpeed", Mark.WORKS, f"{version}; no operator has to be compiled")]
 
 

@@ -11,7 +11,7 @@ import torch
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from transformers.utils import logging as transformers_logging
 
-from learner import zero_engine
+from learner.zero import zero_engine
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.host import visible_gpus
 

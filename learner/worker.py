@@ -8,13 +8,15 @@ from typing import Any
 
 import torch
 
-from learner import batching, packed_attention, policy_critic, zero_engine
-from learner.balance import Work
+from learner import policy_critic
+from learner.batches import batching, packed_attention
+from learner.batches.balance import Work
 from learner.ppo_step import PAD_ID, PpoStep
 from learner.push.snapshot import SnapshotTaker
 from learner.saving import checkpoint, hf_folder, manifest
 from learner.saving.saving_rank import SavingRank
-from learner.zero_engine import ZeroEngine
+from learner.zero import zero_engine
+from learner.zero.zero_engine import ZeroEngine
 from stepcoder_dist.ports import WeightPublisher
 from stepcoder_dist.records import (
     Int32Array,

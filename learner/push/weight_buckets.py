@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from learner import zero_engine
+from learner.zero import zero_engine
 from stepcoder_dist.host.checksum import checksum
 from stepcoder_dist.records import WeightBucket, WeightVersion
 

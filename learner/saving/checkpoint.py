@@ -25,7 +25,7 @@ import torch
 
 from learner.saving import host_copy, manifest, summed_file
 from learner.saving.manifest import Manifest, Sums
-from learner.zero_engine import ZeroEngine
+from learner.zero.zero_engine import ZeroEngine
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import LearnerError
 from stepcoder_dist.host.files import draft_folder

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from learner import zero_engine
+from learner.zero import zero_engine
 from stepcoder_dist.host.files import draft_folder
 from stepcoder_dist.text import tokenizer_files
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from learner.saving import hf_folder, manifest
-from learner.zero_engine import CHECKPOINT_TAG
+from learner.zero.zero_engine import CHECKPOINT_TAG
 from stepcoder_dist.config import RunConfig
 
 _PREFIX = "causal_lm."

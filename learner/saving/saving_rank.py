@@ -10,7 +10,7 @@ from learner.rank_process import Rank
 from learner.saving import checkpoint
 from learner.saving.checkpoint import Part
 from learner.saving.manifest import Sums
-from learner.zero_engine import ZeroEngine
+from learner.zero.zero_engine import ZeroEngine
 from stepcoder_dist.records import WeightVersion
 
 

@@ -11,14 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from learner import balance, batching, packed_attention, packing, policy_critic, tiny_model
-from learner.balance import Budget, Work
-from learner.batching import Indices, MicroBatch
+from learner import policy_critic, tiny_model
+from learner.batches import balance, batching, packed_attention, packing
+from learner.batches.balance import Budget, Work
+from learner.batches.batching import Indices, MicroBatch
 from learner.ppo_step import PAD_ID
 from learner.saving import checkpoint, hf_folder, manifest
 from learner.saving.saving_rank import SavingRank
 from learner.warm_start.sft_plan import Phase, SftStep
-from learner.zero_engine import ZeroEngine
+from learner.zero.zero_engine import ZeroEngine
 from stepcoder_dist.config.counts import fixed_for_sft
 from stepcoder_dist.records import SftExample, WeightVersion
 from stepcoder_dist.sft.examples import SftExamples

@@ -58,7 +58,7 @@ class LearnerConfig(Section):
     """With `colocate`: from a step's end to the next step, optimizer states, float32 masters and
     gradients are in the host's memory, and the rollout actor has their room on the GPU."""
     deepspeed: Annotated[dict[str, Any], TRAIN_AND_SFT] = Field(default_factory=dict)
-    """Merged over DeepSpeed's configuration of `learner/deepspeed_config.py`:
+    """Merged over DeepSpeed's configuration of `learner/zero/deepspeed_config.py`:
     `{ zero_optimization = { zero_hpz_partition_size = 8 } }`. A key that the installed DeepSpeed
     does not know is refused when the ranks start."""
     samples_per_step: Annotated[Positive, Counts(sft=NO, evaluation=NO, every_arm=True)] = 64

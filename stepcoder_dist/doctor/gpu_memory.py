@@ -6,7 +6,7 @@
 parameters eΨ, gradients 4Ψ, Adam KΨ; stage 1 divides Adam by N, stage 2 the gradients too, stage 3
 the parameters too. K = 12 (a float32 copy and two moments), also in float32 from stage 1 on, where
 DeepSpeed keeps the copy all the same; 8 at stage 0 in float32. Gradients are summed in float32
-(`learner/deepspeed_config.py`); in bfloat16 stage 0 is stage 1 there, which keeps eΨ for a
+(`learner/zero/deepspeed_config.py`); in bfloat16 stage 0 is stage 1 there, which keeps eΨ for a
 micro-batch's gradients too. Policy and critic (where `learner.advantage` has one) are trained; the
 reference, where the KL has a weight, has parameters only. What DeepSpeed adds is in `_working`.
 
@@ -15,9 +15,9 @@ attention (their selective recomputation: no s × s term), no dropout, gated MLP
 in float32. Per token and layer, with hidden size h, queries q, keys k, MLP width f:
     2(4 + 2e)h + 2e·q + 2e·k + 4e·f
 and (4 + 2e)h once for the last norm; with gradient checkpointing e·h for each layer and all of one
-layer (their full recomputation). A pass without gradient holds one layer. A packed row
-(`learner/packed_attention.py`) adds its answers, and a copy of each prompt's keys and values for
-every completion: `_packed_layer`.
+layer (their full recomputation). A pass without gradient holds one layer. A packed row adds its
+answers, and a copy of each prompt's keys and values for every completion: `_packed_layer`,
+learner/batches/packed_attention.py.
 
 *KV cache*: 2 · layers · k · e bytes a token.
 
@@ -42,7 +42,7 @@ VLLM_WORKING_BYTES = int(1.5 * GIB)
 """Assumed: vLLM's own activations inside its share. It measures them when it starts."""
 
 _LARGEST_BUCKET = 200_000_000
-"""Elements of a communication bucket: `learner/deepspeed_config.py`."""
+"""Elements of a communication bucket: `learner/zero/deepspeed_config.py`."""
 _LIVE_PARAMETERS = 1_000_000_000
 """Elements that DeepSpeed keeps gathered at stage 3 (`stage3_max_live_parameters`)."""
 _LOGIT_BYTES = 4 * 4 * 2**24
@@ -186,7 +186,7 @@ def _gradient_bytes(
 
 
 def _stage(config: RunConfig) -> int:
-    """The stage that DeepSpeed is given: `learner/deepspeed_config.py`."""
+    """The stage that DeepSpeed is given: `learner/zero/deepspeed_config.py`."""
     stage = config.learner.zero_stage
     return max(stage, 1) if config.model.dtype == "bfloat16" else stage
 

@@ -21,7 +21,7 @@ LIMIT_S = 200
 @contextmanager
 def gloo_ranks(ranks: int) -> Iterator[Run]:
     """Start the processes, let them join, end them."""
-    from learner import zero_engine
+    from learner.zero import zero_engine
 
     store, port = zero_engine.open_store("127.0.0.1", ranks)
     spawn = multiprocessing.get_context("spawn")
@@ -65,7 +65,7 @@ def _ask(pipes: list[Any], function: Callable[..., Any], arguments: tuple[Any, .
 def _serve(rank: int, ranks: int, port: int, pipe: Connection) -> None:
     from torch.distributed import TCPStore
 
-    from learner import zero_engine
+    from learner.zero import zero_engine
 
     warnings.filterwarnings("ignore", category=FutureWarning)
     store = TCPStore("127.0.0.1", port, ranks, timeout=zero_engine.COLLECTIVE_TIMEOUT)

@@ -34,7 +34,9 @@ ONE_UPDATE_EACH = """
 import gc, json, os, sys
 import numpy as np, torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
-from learner import batching, policy_critic, zero_engine
+from learner import policy_critic
+from learner.batches import batching
+from learner.zero import zero_engine
 from stepcoder_dist.config import LearnerConfig, ModelConfig
 from stepcoder_dist.records import SftExample
 

@@ -252,7 +252,7 @@ import test_zero_engine as one
 import torch
 
 one.RANKS = 1
-from learner import zero_engine
+from learner.zero import zero_engine
 
 stage = int(sys.argv[1])
 store, _ = zero_engine.open_store("127.0.0.1", 1)

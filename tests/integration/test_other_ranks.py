@@ -48,7 +48,7 @@ def networks(stage: int, dtype: str) -> dict[str, Any]:
     from transformers import LlamaConfig, LlamaModel
 
     from learner import policy_critic
-    from learner.zero_engine import ZeroEngine
+    from learner.zero.zero_engine import ZeroEngine
     from stepcoder_dist.config import LearnerConfig, ModelConfig
 
     torch.manual_seed(1)
@@ -73,7 +73,7 @@ def update(engines: dict[str, Any], names: tuple[str, ...]) -> list[float]:
     """One update of each on the same samples, whoever computes them; the gradients' norms."""
     import torch
 
-    from learner import batching
+    from learner.batches import batching
 
     rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()
     mine = range(rank, SAMPLES, size)
@@ -98,7 +98,7 @@ def gathered(engines: dict[str, Any]) -> dict[str, Any]:
 
     from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
-    from learner import zero_engine
+    from learner.zero import zero_engine
 
     found: dict[str, Any] = {}
     for network, engine in engines.items():

@@ -62,7 +62,8 @@ def differences(folder: str, dtype: str) -> list[str]:
     """What a rank's gathered networks have otherwise than those that were loaded unsplit."""
     import torch
 
-    from learner import policy_critic, zero_engine
+    from learner import policy_critic
+    from learner.zero import zero_engine
 
     learner, model = sections(folder, dtype)
     found = []
@@ -116,7 +117,8 @@ def watched() -> Iterator[list[float]]:
 
 
 def peak_of_loading(folder: str) -> float:
-    from learner import policy_critic, zero_engine
+    from learner import policy_critic
+    from learner.zero import zero_engine
 
     learner, model = sections(folder, "float32")
     with watched() as rise:

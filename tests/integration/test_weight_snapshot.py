@@ -56,7 +56,7 @@ class Rank:
         self.rank = rank
 
     def address(self) -> str:
-        from learner import zero_engine
+        from learner.zero import zero_engine
 
         self.store, port = zero_engine.open_store("127.0.0.1", 2)
         return f"127.0.0.1:{port}"
@@ -65,7 +65,7 @@ class Rank:
         os.environ["DS_ACCELERATOR"] = "cpu"
         from torch.distributed import TCPStore
 
-        from learner import zero_engine
+        from learner.zero import zero_engine
 
         host, port = address.split(":")
         store = self.store if self.rank == 0 else TCPStore(host, int(port), 2)

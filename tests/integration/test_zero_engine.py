@@ -63,7 +63,7 @@ def policy(dtype: str, *, checkpointing: bool = False) -> Any:
 
 
 def engine(stage: int, dtype: str, *, checkpointing: bool = False, **learner: Any) -> Any:
-    from learner.zero_engine import ZeroEngine
+    from learner.zero.zero_engine import ZeroEngine
     from stepcoder_dist.config import LearnerConfig, ModelConfig
 
     return ZeroEngine(
@@ -78,7 +78,7 @@ def update(trained: Any, micro_batches: int) -> float:
     """One update on that many examples of each rank; the gradients' norm."""
     import torch
 
-    from learner import batching
+    from learner.batches import batching
 
     mine = range(torch.distributed.get_rank(), RANKS * micro_batches, RANKS)
     for index in mine:
@@ -91,7 +91,7 @@ def look(trained: Any) -> None:
     """A pass without gradients over what `update` trains on, as before each step."""
     import torch
 
-    from learner import batching
+    from learner.batches import batching
 
     with torch.no_grad():
         for index in range(torch.distributed.get_rank(), RANKS * FEW, RANKS):
@@ -107,7 +107,7 @@ def norm_summed_in_float32(dtype: str) -> float:
     """The same gradients, one after the other on one rank, added up by hand."""
     import torch
 
-    from learner import batching
+    from learner.batches import batching
 
     alone = policy(dtype)
     sums = [torch.zeros(p.shape) for p in alone.parameters()]
@@ -252,7 +252,7 @@ def test_a_copy_makes_the_same_files(ranks: Run, stage: int, tmp_path: Path) -> 
 
 def saved_weights(stage: int, dtype: str, folder: str) -> dict[str, Any]:
     """Save after an update; the weights as they are then, as lists."""
-    from learner import zero_engine
+    from learner.zero import zero_engine
 
     trained = engine(stage, dtype)
     update(trained, FEW)

@@ -16,9 +16,9 @@ from typing import Any
 
 from stepcoder_dist.errors import NotPlain, RowError
 from stepcoder_dist.problems.assert_script import literal, parse
-from stepcoder_dist.problems.formats import evalplus_oracle
-from stepcoder_dist.problems.formats.code_prompt import before_function
 from stepcoder_dist.problems.formats.draft import Draft, Format, identifier, text
+from stepcoder_dist.problems.row_parts import evalplus_oracle
+from stepcoder_dist.problems.row_parts.code_prompt import before_function
 
 
 def _read(row: dict[str, Any], _where: str) -> Draft:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from stepcoder_dist.problems.formats import evalplus
-from stepcoder_dist.problems.formats.code_prompt import before_function
 from stepcoder_dist.problems.formats.draft import Draft, Format, identifier, text
+from stepcoder_dist.problems.row_parts.code_prompt import before_function
 
 
 def _read(row: dict[str, Any], _where: str) -> Draft:

@@ -9,8 +9,8 @@ from typing import Any
 
 from stepcoder_dist.errors import RowError
 from stepcoder_dist.problems.assert_script import parse
-from stepcoder_dist.problems.formats import pytest_subset
 from stepcoder_dist.problems.formats.draft import Draft, Format, own_id, records, text
+from stepcoder_dist.problems.row_parts import pytest_subset
 
 _MODULE = "solution"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from stepcoder_dist.errors import RowError
-from stepcoder_dist.problems.formats import leetcode_nodes
-from stepcoder_dist.problems.formats.code_prompt import parameters
 from stepcoder_dist.problems.formats.draft import Draft, Format, a_type, identifier, text
+from stepcoder_dist.problems.row_parts import leetcode_nodes
+from stepcoder_dist.problems.row_parts.code_prompt import parameters
 
 
 def _read(row: dict[str, Any], _where: str) -> Draft:

@@ -8,7 +8,6 @@ import zlib
 from typing import Any
 
 from stepcoder_dist.errors import RowError
-from stepcoder_dist.problems.formats import text_pickle
 from stepcoder_dist.problems.formats.draft import (
     Draft,
     Format,
@@ -18,6 +17,7 @@ from stepcoder_dist.problems.formats.draft import (
     records,
     text,
 )
+from stepcoder_dist.problems.row_parts import text_pickle
 
 _MOST_BYTES = 2**31
 """Of a row's private tests when they are unpacked; the largest published ones have 300 MB."""

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from learner import balance, packing
-from learner.balance import Budget, Work
+from learner.batches import balance, packing
+from learner.batches.balance import Budget, Work
 from stepcoder_dist.records import SftExample
 
 TOKENS_ONLY = Work()

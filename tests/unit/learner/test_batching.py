@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from learner import batching
+from learner.batches import batching
 from stepcoder_dist.records import SftExample
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from learner import deepspeed_config
-from learner.deepspeed_config import engine_config
+from learner.zero import deepspeed_config
+from learner.zero.deepspeed_config import engine_config
 from stepcoder_dist.config import LearnerConfig, ModelConfig
 from stepcoder_dist.errors import ConfigError
 

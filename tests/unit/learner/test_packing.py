@@ -17,7 +17,7 @@ from transformers import (
     Qwen2Model,
 )
 
-from learner import batching, packed_attention, packing
+from learner.batches import batching, packed_attention, packing
 from learner.policy_critic import Critic, Policy
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.records import SftExample

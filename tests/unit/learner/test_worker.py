@@ -12,7 +12,7 @@ import torch
 
 pytest.importorskip("ray")
 
-from learner.batching import MicroBatch
+from learner.batches.batching import MicroBatch
 from learner.worker import LearnerWorker
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import WeightPushError

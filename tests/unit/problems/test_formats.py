@@ -15,8 +15,9 @@ import pytest
 
 from stepcoder_dist import problems
 from stepcoder_dist.errors import ProblemError
-from stepcoder_dist.problems.formats import FORMATS, evalplus_oracle, text_pickle
+from stepcoder_dist.problems.formats import FORMATS
 from stepcoder_dist.problems.levels import apps_level, ordered
+from stepcoder_dist.problems.row_parts import evalplus_oracle, text_pickle
 from stepcoder_dist.records import LEVELS, Problem
 
 

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]
 
-from learner import zero_shards
-from learner.deepspeed_config import engine_config, on_gpu, splitting_config, zero_stage
-from learner.host_states import ZERO_3, HostStates
+from learner.zero import zero_shards
+from learner.zero.deepspeed_config import engine_config, on_gpu, splitting_config, zero_stage
+from learner.zero.host_states import ZERO_3, HostStates
 from stepcoder_dist.config import LearnerConfig, ModelConfig
 from stepcoder_dist.errors import LearnerError
 

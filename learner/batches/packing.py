@@ -13,7 +13,7 @@ from itertools import groupby
 import numpy as np
 import torch
 
-from learner.batching import Indices, MicroBatch, TokenPair
+from learner.batches.batching import Indices, MicroBatch, TokenPair
 
 
 def pack(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from learner.batching import Indices, TokenPair
+from learner.batches.batching import Indices, TokenPair
 
 Batch = Sequence[TokenPair] | Mapping[int, TokenPair]
 UNEVEN = 0.02

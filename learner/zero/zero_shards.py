@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from learner.host_states import ZERO_3
+from learner.zero.host_states import ZERO_3
 from stepcoder_dist.errors import LearnerError
 
 _MASTER = "fp32"

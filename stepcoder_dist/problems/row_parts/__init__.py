@@ -1,0 +1,1 @@
+"""What some rows hold that is no plain field: prompts that are code, node lists, pickled texts."""
