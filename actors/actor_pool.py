@@ -15,12 +15,12 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError
 
-from actors.admission import Admission, capped
 from actors.checkpoint_folder import CheckpointFolder
-from actors.pool_resize import resize
-from actors.pool_slot import UP, WAKING, Slot
+from actors.pool.admission import Admission, capped
+from actors.pool.pool_resize import resize
+from actors.pool.pool_slot import UP, WAKING, Slot
+from actors.pool.slot_keeper import Refresh, SlotKeeper
 from actors.rollout_actor import ActorStats
-from actors.slot_keeper import Refresh, SlotKeeper
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import AwaitsWeights, EngineLost, RunError, StepcoderError, last_line
 from stepcoder_dist.host import model_source

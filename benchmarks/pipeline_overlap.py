@@ -33,8 +33,8 @@ from rich.console import Console
 from rich.table import Table
 
 from actors.actor_pool import ActorPool
-from actors.pool_slot import Slot
-from actors.slot_keeper import MAX_CALLS, SlotKeeper
+from actors.pool.pool_slot import Slot
+from actors.pool.slot_keeper import MAX_CALLS, SlotKeeper
 from learner.push.delivery import Deliveries
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.host.checksum import checksum

@@ -54,7 +54,7 @@ def trace(
     ] = None,
 ) -> None:
     """Write what happened when in a run as a file for Perfetto (ui.perfetto.dev)."""
-    from stepcoder_dist.run import trace_picture
+    from stepcoder_dist.run.tracing import trace_picture
 
     picture = trace_picture.write(run_dir, out, last=last)
     typer.echo(f"trace: {picture.path} ({picture.events} events; open it at ui.perfetto.dev)")

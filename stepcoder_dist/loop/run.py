@@ -8,10 +8,10 @@ from typing import Any
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.host.interruption import StopRequest
-from stepcoder_dist.loop.bottleneck import Bottleneck, Sizes
 from stepcoder_dist.loop.planner import Planner
 from stepcoder_dist.loop.sample_book import SampleBook
-from stepcoder_dist.loop.stage_clock import StageClock, StageSeconds
+from stepcoder_dist.loop.stages.bottleneck import Bottleneck, Sizes
+from stepcoder_dist.loop.stages.stage_clock import StageClock, StageSeconds
 from stepcoder_dist.loop.trace_log import TraceLog
 from stepcoder_dist.method.curriculum import Curriculum
 from stepcoder_dist.pool_status import ElasticPool

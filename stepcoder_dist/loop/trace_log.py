@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 from stepcoder_dist.loop.judged_sample import JudgedSample
-from stepcoder_dist.loop.stage_clock import Stage
+from stepcoder_dist.loop.stages.stage_clock import Stage
 from stepcoder_dist.ports import Learner, Sampler
 from stepcoder_dist.records import Completion, TakenUpdate, WeightVersion
 

@@ -12,9 +12,9 @@ from typing import Any
 from stepcoder_dist.errors import ConfigError, InUse, Malformed
 from stepcoder_dist.host.files import json_lines
 from stepcoder_dist.loop.sample_book import Fate, open_in
-from stepcoder_dist.run import ledger
-from stepcoder_dist.run.ledger_fold import Account, fold
-from stepcoder_dist.run.ledger_proof import check_checkpoint, check_rewards, check_slots
+from stepcoder_dist.run.account import ledger
+from stepcoder_dist.run.account.ledger_fold import Account, fold
+from stepcoder_dist.run.account.ledger_proof import check_checkpoint, check_rewards, check_slots
 from stepcoder_dist.run.run_folder import checkpoints, hold
 
 NAMED = 10

@@ -34,11 +34,13 @@ from stepcoder_dist.host.files.json_lines import append_rows
 from stepcoder_dist.loop.judged_sample import JudgedSample
 from stepcoder_dist.paths import runs_root
 from stepcoder_dist.records import WeightVersion
-from stepcoder_dist.run import heldout_rows, ledger, trace_rows
+from stepcoder_dist.run import heldout_rows
+from stepcoder_dist.run.account import ledger
+from stepcoder_dist.run.account.ledger import Ledger
 from stepcoder_dist.run.checkpoint_series import CheckpointSeries
-from stepcoder_dist.run.ledger import Ledger
 from stepcoder_dist.run.run_file import describe
 from stepcoder_dist.run.sample_rows import sample_rows
+from stepcoder_dist.run.tracing import trace_rows
 
 
 class RunFolder:

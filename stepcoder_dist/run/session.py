@@ -21,11 +21,11 @@ from stepcoder_dist.evaluation.table import status
 from stepcoder_dist.host.console import Phase
 from stepcoder_dist.host.interruption import StopRequest
 from stepcoder_dist.loop import pipeline
-from stepcoder_dist.loop.bottleneck import bottleneck
 from stepcoder_dist.loop.judged_sample import JudgedSample
 from stepcoder_dist.loop.planner import Planner
 from stepcoder_dist.loop.run import STATE_KEYS, LastStep, Run, nothing
-from stepcoder_dist.loop.stage_clock import (
+from stepcoder_dist.loop.stages.bottleneck import bottleneck
+from stepcoder_dist.loop.stages.stage_clock import (
     StageClock,
     timed_learner,
     timed_sampler,
@@ -37,10 +37,11 @@ from stepcoder_dist.method.curriculum import Curriculum
 from stepcoder_dist.pool_status import ElasticPool
 from stepcoder_dist.ports import Learner as LearnerPort, Sampler, Sandbox
 from stepcoder_dist.records import Problem, WeightVersion
-from stepcoder_dist.run import ahead_samples, ledger, resumption
+from stepcoder_dist.run import ahead_samples, resumption
+from stepcoder_dist.run.account import ledger
 from stepcoder_dist.run.metric_sinks import MetricSink
 from stepcoder_dist.run.run_folder import RunFolder, checkpoints
-from stepcoder_dist.run.trace_rows import TraceFile
+from stepcoder_dist.run.tracing.trace_rows import TraceFile
 from stepcoder_dist.text.program import PromptWriter
 
 logger = logging.getLogger(__name__)

@@ -129,7 +129,7 @@ def test_three_steps_with_two_actors_and_two_executors_train_every_sample(
 def test_the_trace_has_every_trained_sample_on_an_actor_and_on_an_executor_once(
     demo: tuple[Path, str],
 ):
-    from stepcoder_dist.run import trace_picture
+    from stepcoder_dist.run.tracing import trace_picture
 
     folder, _ = demo
     written = trace_picture.write(folder / "run")

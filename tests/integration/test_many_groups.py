@@ -11,8 +11,8 @@ pytest.importorskip("ray")
 
 import ray
 
+from actors.pool.slot_keeper import MAX_CALLS
 from actors.rollout_actor import RolloutActor
-from actors.slot_keeper import MAX_CALLS
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 GROUPS = 1_100

@@ -23,7 +23,7 @@ import torch
 from rollouts_for_tests import greedy_ids, make_request, rollout_config
 
 from actors.actor_pool import ActorPool
-from actors.pool_slot import WAKING, Place
+from actors.pool.pool_slot import WAKING, Place
 from actors.weight_receiver import State, WeightReceiver
 from learner.push.weight_buckets import pack, plan_buckets
 from stepcoder_dist.errors import RunError, WeightPushError

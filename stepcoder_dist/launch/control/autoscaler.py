@@ -12,11 +12,11 @@ from typing import Self
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import StepcoderError
 from stepcoder_dist.launch.control.answers import RunControl
-from stepcoder_dist.loop import autoscaling
-from stepcoder_dist.loop.autoscaling import Bounds, Trend
-from stepcoder_dist.loop.bottleneck import Sizes
 from stepcoder_dist.loop.run import LastStep
-from stepcoder_dist.loop.stage_clock import StageSeconds
+from stepcoder_dist.loop.stages import autoscaling
+from stepcoder_dist.loop.stages.autoscaling import Bounds, Trend
+from stepcoder_dist.loop.stages.bottleneck import Sizes
+from stepcoder_dist.loop.stages.stage_clock import StageSeconds
 
 logger = logging.getLogger(__name__)
 

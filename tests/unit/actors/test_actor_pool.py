@@ -13,8 +13,8 @@ pytest.importorskip("ray")
 from ray.exceptions import ActorDiedError
 
 from actors.actor_pool import ActorPool
-from actors.pool_slot import Place, Slot
-from actors.slot_keeper import SlotKeeper
+from actors.pool.pool_slot import Place, Slot
+from actors.pool.slot_keeper import SlotKeeper
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ArrivalError, RunError
 

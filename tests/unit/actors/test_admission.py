@@ -11,8 +11,8 @@ pytest.importorskip("ray")
 
 from rollouts_for_tests import make_request
 
-from actors.admission import Admission, capped
-from actors.pool_slot import Place, Slot
+from actors.pool.admission import Admission, capped
+from actors.pool.pool_slot import Place, Slot
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import RunError
 from stepcoder_dist.records import RolloutRequest

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("ray")
 
-from actors.pool_slot import Place
+from actors.pool.pool_slot import Place
 from stepcoder_dist.errors import RunError
 from tests.unit.actors.test_actor_pool import PoolInProcess, run_with
 from tests.unit.actors.test_admission import share
@@ -87,7 +87,7 @@ def test_an_actor_that_goes_is_not_replaced_when_it_dies() -> None:
 
 def test_what_an_actor_has_not_finished_in_time_is_given_up(monkeypatch: pytest.MonkeyPatch):
     killed: list[Any] = []
-    monkeypatch.setattr("actors.pool_resize.ray.kill", killed.append)
+    monkeypatch.setattr("actors.pool.pool_resize.ray.kill", killed.append)
 
     async def scenario(pool: PoolInProcess) -> None:
         pool._config = pool._config.model_copy(

@@ -19,10 +19,10 @@ from stepcoder_dist.errors import ConfigError, RunError
 from stepcoder_dist.launch.control import answers, asking, commands as control_commands
 from stepcoder_dist.launch.control.answers import RunControl
 from stepcoder_dist.launch.control.autoscaler import Autoscaler
-from stepcoder_dist.loop.bottleneck import Sizes, bottleneck
 from stepcoder_dist.loop.fakes import ByteTokenizer, FakeLearner, FakeSampler
 from stepcoder_dist.loop.run import LastStep
-from stepcoder_dist.loop.stage_clock import StageSeconds
+from stepcoder_dist.loop.stages.bottleneck import Sizes, bottleneck
+from stepcoder_dist.loop.stages.stage_clock import StageSeconds
 from stepcoder_dist.pool_status import Member, PoolStatus
 from stepcoder_dist.run import session
 from stepcoder_dist.text.program import PromptWriter

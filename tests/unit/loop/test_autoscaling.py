@@ -10,9 +10,16 @@ from itertools import pairwise
 import pytest
 from test_bottleneck import SIZES, STEP
 
-from stepcoder_dist.loop.autoscaling import GROW_AFTER, REST, Bounds, Trend, executors, rollouts
-from stepcoder_dist.loop.bottleneck import Sizes
-from stepcoder_dist.loop.stage_clock import StageSeconds
+from stepcoder_dist.loop.stages.autoscaling import (
+    GROW_AFTER,
+    REST,
+    Bounds,
+    Trend,
+    executors,
+    rollouts,
+)
+from stepcoder_dist.loop.stages.bottleneck import Sizes
+from stepcoder_dist.loop.stages.stage_clock import StageSeconds
 
 BOUNDS = Bounds(1, 32)
 Plant = Callable[[int], StageSeconds]

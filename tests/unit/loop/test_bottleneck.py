@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from stepcoder_dist.loop.bottleneck import Sizes, bottleneck
 from stepcoder_dist.loop.fakes import FakeSampler
 from stepcoder_dist.loop.metrics import METRICS, WALL_CLOCK
-from stepcoder_dist.loop.stage_clock import Stage, StageClock, StageSeconds, timed_sampler
+from stepcoder_dist.loop.stages.bottleneck import Sizes, bottleneck
+from stepcoder_dist.loop.stages.stage_clock import Stage, StageClock, StageSeconds, timed_sampler
 
 STEP = StageSeconds(
     step_s=100.0,

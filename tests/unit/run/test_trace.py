@@ -18,7 +18,7 @@ from stepcoder_dist.cli import commands
 from stepcoder_dist.errors import SandboxFault
 from stepcoder_dist.host.files.json_lines import append_rows
 from stepcoder_dist.run.run_folder import checkpoints
-from stepcoder_dist.run.trace_events import Event, events
+from stepcoder_dist.run.tracing.trace_events import Event, events
 
 
 def row(step: int = 1, origin: float = 0.0, **lists: Any) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 
 import ray
 
-from actors.pool_slot import Place, Slot
-from actors.slot_keeper import SlotKeeper, not_started
+from actors.pool.pool_slot import Place, Slot
+from actors.pool.slot_keeper import SlotKeeper, not_started
 from stepcoder_dist.errors import RunError
 
 logger = logging.getLogger(__name__)

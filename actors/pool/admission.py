@@ -13,8 +13,8 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from actors.pool_slot import Place, Slot
-from actors.slot_keeper import not_started
+from actors.pool.pool_slot import Place, Slot
+from actors.pool.slot_keeper import not_started
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import RunError
 from stepcoder_dist.records import RolloutRequest

@@ -13,14 +13,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-from stepcoder_dist.loop.bottleneck import (
+from stepcoder_dist.loop.stages.bottleneck import (
     Sizes,
     executors_wanted,
     queued,
     rollouts_enough,
     rollouts_wanted,
 )
-from stepcoder_dist.loop.stage_clock import StageSeconds
+from stepcoder_dist.loop.stages.stage_clock import StageSeconds
 
 GROW_AFTER = 2
 SHRINK_AFTER = 5

@@ -11,8 +11,8 @@ from typing import Any
 
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.host.files import atomic_file, json_lines
-from stepcoder_dist.run import trace_rows
-from stepcoder_dist.run.trace_events import events
+from stepcoder_dist.run.tracing import trace_rows
+from stepcoder_dist.run.tracing.trace_events import events
 
 
 @dataclass(frozen=True, slots=True)

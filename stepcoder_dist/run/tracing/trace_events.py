@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from stepcoder_dist.loop.trace_log import Decoded, Judged, Span
-from stepcoder_dist.run.trace_rows import page_of
+from stepcoder_dist.run.tracing.trace_rows import page_of
 
 Event = dict[str, Any]
 

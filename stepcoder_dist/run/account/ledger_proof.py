@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from stepcoder_dist.loop.sample_book import Fate
-from stepcoder_dist.run.ledger_fold import Account, Sample
+from stepcoder_dist.run.account.ledger_fold import Account, Sample
 
 FINAL_REASONS = frozenset({"filtered", "quarantined"})
 """Rejections after which nothing is sampled in the sample's place."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-from stepcoder_dist.loop.stage_clock import StageSeconds
+from stepcoder_dist.loop.stages.stage_clock import StageSeconds
 
 NEGLIGIBLE = 0.05
 """The share of a step below which a wait is nothing to act on."""

@@ -21,7 +21,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from actors.pool_slot import UP, Place, Slot
+from actors.pool.pool_slot import UP, Place, Slot
 from actors.rollout_actor import RolloutActor
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import (

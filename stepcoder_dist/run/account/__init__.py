@@ -1,0 +1,1 @@
+"""The account of every sample of a run: `ledger.jsonl`, and the proof that it balances."""

@@ -1,0 +1,1 @@
+"""What happened when in a run: `trace.jsonl`, and its picture for Perfetto."""
