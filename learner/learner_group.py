@@ -124,9 +124,14 @@ class LearnerGroup:
 
         Needs no turn: the learner may step meanwhile. Two deliveries to one target take turns.
         Raises `WeightPushError` for a target that did not get all of it, `ArrivalError` for one
-        that did and does not answer as the learner does.
+        that did and does not answer as the learner does, `LearnerError` where a rank is dead: the
+        snapshot went with it.
         """
-        await self._deliveries.deliver(snapshot, targets, self._arrival, deadline_s)
+        try:
+            await self._deliveries.deliver(snapshot, targets, self._arrival, deadline_s)
+        except WeightPushError:
+            await self._ranks.check()
+            raise
 
     def hear_of_updates(self, hear: Callable[[TakenUpdate, WeightVersion], None]) -> None:
         """Have `hear` called when an actor has taken a version through the object store."""

@@ -150,6 +150,24 @@ class RankGroup:
         """Refuse every later call: the ranks may be stuck."""
         self._broken = self._broken or reason
 
+    async def check(self) -> None:
+        """Raise `LearnerError` where a rank is dead, or answers nothing for `learner.silence_s`."""
+        calls = [actor.answer.options(concurrency_group=PULSE).remote() for actor in self._actors]
+        try:
+            async with asyncio.timeout(self._config.learner.silence_s):
+                answers = await asyncio.gather(*calls, return_exceptions=True)
+        except TimeoutError:
+            self.break_off("a rank hung")
+            raise LearnerError("a learner rank hangs; resume from the last checkpoint") from None
+        for name, answer in zip(self._names, answers, strict=False):
+            if isinstance(answer, RayActorError):
+                self.break_off(f"{name} died")
+                first_line = str(answer).strip().splitlines()[0]
+                self._first = self._first or LearnerError(
+                    f"{name} died ({first_line}); resume from the last checkpoint"
+                )
+                raise self._first
+
     async def close(self) -> None:
         """End every rank's process; safe to call twice."""
         actors, self._actors = self._actors, []
