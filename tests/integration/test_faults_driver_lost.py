@@ -86,7 +86,7 @@ def test_a_killed_driver_leaves_no_actor_no_group_and_no_container_and_is_resume
     deadline = time.monotonic() + 120
     while head.listed("actors") or head.listed("placement-groups") or containers_of(executors):
         assert time.monotonic() < deadline
-    newest = max(int(path.name[-6:]) for path in (run / "checkpoints").iterdir())
+    newest = max(int(path.name[-6:]) for path in (run / "checkpoints").glob("step_*"))
     assert newest >= 1
     again = stepcoder("train", "--resume", changes=settings, environment=environment)
     read_until(again, lambda line: line.startswith(f"RL: 0/{STEPS - newest}"))

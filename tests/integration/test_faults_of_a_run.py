@@ -90,7 +90,7 @@ def test_a_run_outlives_hung_actors_hung_executors_a_dead_rank_and_a_dead_driver
         assert f"{name}-0 has not answered" in seen or f"{name}-1 has not answered" in seen, seen
     wait_for_the_end_of_all(process.pid)
 
-    newest = max(int(path.name[-6:]) for path in (run / "checkpoints").iterdir())
+    newest = max(int(path.name[-6:]) for path in (run / "checkpoints").glob("step_*"))
     again = stepcoder("train", "--resume", changes=settings)
     read_until(again, lambda line: line.startswith(f"RL: 0/{STEPS - newest}"))
     finish(again)
