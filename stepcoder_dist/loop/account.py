@@ -1,7 +1,7 @@
 """What happened to samples since the account was last taken: the source of the run's ledger.
 
-The book enters every plan and every fate here, in order. `run/ledger.py` takes them with the state
-that a checkpoint of the same moment holds, so that the two agree.
+The book enters every plan and every fate here, in order. `run/account/ledger.py` takes them with
+the state that a checkpoint of the same moment holds, so that the two agree.
 """
 
 from __future__ import annotations

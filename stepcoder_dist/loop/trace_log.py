@@ -3,7 +3,7 @@
 Every time is on the driver's clock. Where the work is in another process, the driver notes when it
 learned of its end, and takes the duration that the other process measured: no clocks have to agree.
 
-`run/trace_rows.py` writes a page with each step, `run/trace_events.py` draws them.
+`run/tracing/trace_rows.py` writes a page with each step, `run/tracing/trace_events.py` draws them.
 """
 
 from __future__ import annotations
