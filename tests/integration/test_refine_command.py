@@ -83,6 +83,7 @@ SLICE: dict[str, tuple[object, object, Reason | None]] = {
     "no-outputs": (SUMS | {"outputs": []}, [SUM], Reason.NO_OUTPUTS),
     "no-solution": (SUMS, "", Reason.NO_SOLUTION),
     "python-2": (SUMS, ["n = input()\nprint n\n"], Reason.DOES_NOT_PARSE),
+    "returns": (SUMS, ["n = int(input())\nreturn n\n"], Reason.RETURN_OUTSIDE),
     "other-name": (CALL, [KTH.replace("kth", "nth")], Reason.FUNCTION_NAME),
     "numbers": (SUMS | {"inputs": [3, 4]}, [SUM], Reason.BAD_TESTS),
     "broken": ('{"inputs": [', [SUM], Reason.UNREADABLE),
@@ -141,14 +142,14 @@ def test_raw_apps_becomes_apps_plus_with_every_reason_stopped_by_ctrl_c_and_resu
     options = ["--repair", "majority", "--against", held, "--max-tokens", "2000"]
     options += ["--tokenizer", TOKENIZER]
     running = refine(source, out, *options)
-    read_until(running, lambda line: line.startswith("refining: 3/18"))
+    read_until(running, lambda line: line.startswith("refining: 3/19"))
     running.send_signal(signal.SIGINT)
     output = finish(running, 130)
     assert "rows; continue with --resume" in output
     assert [path.name for path in out.parent.iterdir()] == ["a.jsonl.partial"]
 
     output = finish(refine(source, out, *options, "--resume"))
-    assert "a.jsonl: 3 of 18 rows" in output
+    assert "a.jsonl: 3 of 19 rows" in output
     told = {r["id"].partition("-")[2]: r["reason"] for r in report(out)["left_out_rows"]}
     assert told == {name: reason for name, (_, _, reason) in SLICE.items() if reason}
     assert set(Reason) - set(told.values()) == {Reason.NOT_JUDGED}
