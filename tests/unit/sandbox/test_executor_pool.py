@@ -41,8 +41,11 @@ class Actor:
         self.judged = 0
         self.started_with: list[str] = []
         Actor.made.append(self)
-        for method in ("choose", "start", "judge", "close"):
+        for method in ("choose", "start", "judge", "stats", "close"):
             setattr(self, method, SimpleNamespace(remote=getattr(self, f"_{method}")))
+
+    async def _stats(self) -> dict[str, float]:
+        return {}
 
     async def _choose(self) -> NodeBackend:
         if Actor.never_placed:
