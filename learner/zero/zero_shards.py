@@ -60,12 +60,29 @@ class _Shard:
 
 
 def fits(engine: Any, folder: Path) -> bool:
-    """Whether DeepSpeed itself reads the files: they are of as many ranks, and of this stage."""
+    """Whether DeepSpeed itself reads the files: they are of as many ranks, and of this stage.
+
+    Raises `LearnerError` where they do not fit and one side is DeepSpeed's `BF16_Optimizer`, of
+    stages 0 and 1 in bfloat16: its files do not say which rank has what.
+    """
     files = _files(folder)
     if not files or not engine.zero_optimization():
         return True  # without ZeRO there is one file, of all that every rank has
-    same_stage = _opened(files[0])["zero_stage"] == engine.zero_optimization_stage()
-    return same_stage and len(files) == torch.distributed.get_world_size()
+    saved = _opened(files[0]).get("zero_stage")
+    own = (
+        None
+        if type(engine.optimizer).__name__ == "BF16_Optimizer"
+        else engine.zero_optimization_stage()
+    )
+    if saved == own and len(files) == torch.distributed.get_world_size():
+        return True
+    if saved is None or own is None:
+        raise LearnerError(
+            f"{folder}: with stages 0 and 1 in bfloat16 a checkpoint is resumed on as many ranks, "
+            f"and at one of these stages, only; it was saved by {len(files)} ranks. Other numbers "
+            "of ranks need learner.zero_stage = 2 or 3 from the start"
+        )
+    return False
 
 
 def load(engine: Any, folder: Path) -> None:

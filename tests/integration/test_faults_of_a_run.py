@@ -16,6 +16,7 @@ from stepcoder_dist.run import ledger_report
 
 pytestmark = [
     pytest.mark.faults,
+    pytest.mark.long,  # make test-faults
     pytest.mark.ray,
     pytest.mark.vllm,
     pytest.mark.deepspeed,
@@ -62,7 +63,7 @@ def wait_for_the_end_of_all(session: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "staleness", [0, pytest.param(2, marks=pytest.mark.long)], ids=["in turns", "2 steps ahead"]
+    "staleness", [0, 2], ids=["in turns", "2 steps ahead"]
 )
 def test_a_run_outlives_hung_actors_hung_executors_a_dead_rank_and_a_dead_driver(
     staleness: int, sft: Path, tmp_path: Path
