@@ -62,9 +62,7 @@ def wait_for_the_end_of_all(session: int) -> None:
         time.sleep(0.2)
 
 
-@pytest.mark.parametrize(
-    "staleness", [0, 2], ids=["in turns", "2 steps ahead"]
-)
+@pytest.mark.parametrize("staleness", [0, 2], ids=["in turns", "2 steps ahead"])
 def test_a_run_outlives_hung_actors_hung_executors_a_dead_rank_and_a_dead_driver(
     staleness: int, sft: Path, tmp_path: Path
 ):
