@@ -86,16 +86,20 @@ def test_faults_and_what_ran_ahead_at_the_end_have_their_own_lines(tmp_path: Pat
 def test_a_killed_run_says_that_it_did_not_end_and_a_resumed_one_takes_its_samples_up(
     tmp_path: Path,
 ):
-    scene = Scene(tmp_path, config(checkpoint_every=2))
+    scene = Scene(tmp_path, config(checkpoint_every=1))
     scene.at("step 4", kill)
     assert killed(scene)
     report = ledger_report.report(tmp_path)
     assert report.balances
     assert "the run did not end by itself" in account(tmp_path)
     assert count(tmp_path, "trained") == 12
+    # that of step 3 may still be written; step 2's is there, for two are never written at a time
+    newest = int(checkpoints(tmp_path)[-1].name.removeprefix("step_"))
+    assert newest in {2, 3}
     finished(tmp_path, resume=True)
     assert "1 resumptions" in account(tmp_path)
-    assert "4 fates were taken back by a resumption" in account(tmp_path)
+    taken_back = f"{4 * (3 - newest)} fates were taken back by a resumption"
+    assert newest == 3 or taken_back in account(tmp_path)
     assert count(tmp_path, "trained") == 16
     assert ledger_report.report(tmp_path).balances
 
