@@ -17,19 +17,19 @@ from stepcoder_dist.config import LearnerConfig
 
 def rewards_by_token(tensors: StepTensors, known: Recomputed, learner: LearnerConfig) -> Tensor:
     """Return each token's reward as the keys have it, float32 [S, T]."""
-    return token_rewards(
-        tensors.scores,
-        known.old_logprobs,
-        known.reference_logprobs,
-        tensors.mask,
-        learner.kl_beta_in("reward"),
-        ESTIMATORS[learner.kl_estimator_used],
-    )
+    return token_rewards(*_as_the_keys_have_it(tensors, known, learner))
 
 
 def returns_by_sample(tensors: StepTensors, known: Recomputed, learner: LearnerConfig) -> Tensor:
     """Return each answer's return as the keys have it, float32 [S]."""
-    return sequence_returns(
+    return sequence_returns(*_as_the_keys_have_it(tensors, known, learner))
+
+
+def _as_the_keys_have_it(
+    tensors: StepTensors, known: Recomputed, learner: LearnerConfig
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor, float, Estimator]:
+    """Return the arguments of `token_rewards`, which are those of `sequence_returns`."""
+    return (
         tensors.scores,
         known.old_logprobs,
         known.reference_logprobs,
