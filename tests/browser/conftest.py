@@ -14,6 +14,9 @@ from playwright.sync_api import Browser, Page
 from run_for_tests import write_run
 from watched_page import Watch
 
+FRAMES = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
+"""Charts are drawn when the browser reports their width, which it does by the second frame."""
+
 
 @pytest.fixture(scope="session")
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -64,6 +67,7 @@ def open_page(browser: Browser, report_page: Path) -> Iterator[Callable[..., Pag
         watches.append(Watch(page, path))
         page.goto(path.as_uri())
         page.wait_for_selector("body[data-drawn=yes]")
+        page.evaluate(FRAMES)
         return page
 
     try:

@@ -17,6 +17,17 @@ SIZES = (PROBES / "sizes.js").read_text()
 REACHABLE = (PROBES / "reachable.js").read_text()
 FOCUSED = (PROBES / "focused.js").read_text()
 
+FILLED = (
+    "![...document.querySelectorAll('details[open] > .scroll')].some((part) => !part.firstChild)"
+)
+
+
+def open_all_tables(page: Page) -> None:
+    """Open everything that can be opened, and wait for the tables, which are made afterwards."""
+    for summary in page.locator("summary").all():
+        summary.click()
+    page.wait_for_function(FILLED)
+
 
 def low_contrast(page: Page, least: float = 4.5) -> tuple[list[Any], int]:
     """[text, class, ratio] of all text that stands out less than `least`; how many were asked."""

@@ -11,6 +11,7 @@ from page_probes import (
     REACHABLE,
     SIZES,
     low_contrast,
+    open_all_tables,
     ring_pixels,
 )
 from playwright.sync_api import Page
@@ -44,8 +45,7 @@ def test_all_text_stands_out_from_its_ground(
     page = open_page(color_scheme=scheme)
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == {"light": "rgb(251, 250, 247)", "dark": "rgb(20, 22, 26)"}[scheme]
-    for summary in page.locator("summary").all():
-        summary.click()
+    open_all_tables(page)
     for kind in (1, 3, 4):
         show_sample(page, a_row(rows, kind)["sample_id"])
         low, count = low_contrast(page)
@@ -68,8 +68,7 @@ def test_a_phone_needs_no_sideways_scrolling_and_no_fine_fingers(
     open_page: Callable[..., Page], rows: Rows, width: int
 ):
     page = open_page(viewport={"width": width, "height": 844}, is_mobile=True, has_touch=True)
-    for summary in page.locator("summary").all():
-        summary.tap()
+    open_all_tables(page)
     show_sample(page, a_row(rows, 1)["sample_id"])
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert [entry for entry in page.evaluate(SIZES) if entry[2] < 40] == []

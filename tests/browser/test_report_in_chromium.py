@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from chromium_processes import binary, family, left_of
 from made_report import make_report
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 from shown_samples import Rows, a_row, show_sample
 from watched_page import Watch
 
@@ -29,6 +29,12 @@ def number(text: str) -> float:
 def fates(page: Page) -> str:
     classes = page.locator(".program .row").evaluate_all("rows => rows.map((row) => row.className)")
     return "".join(name.removeprefix("row f-") for name in classes)
+
+
+def text_once(shown: Locator, pattern: str) -> str:
+    """The text of `shown`, waited for until it has the pattern: pages follow a click later."""
+    expect(shown).to_have_text(re.compile(pattern))
+    return shown.text_content() or ""
 
 
 # ── nothing but the file ──
@@ -63,19 +69,18 @@ def test_all_curves_show_the_step_that_one_of_them_is_pointed_at(page: Page, met
     box = entropy.bounding_box()
     assert box is not None
     entropy.hover(position={"x": 45, "y": 40})
-    assert (value.text_content() or "").startswith("1: ")
+    expect(value).to_have_text(re.compile("^1: "))
     entropy.hover(position={"x": box["width"] - 12, "y": 40})
-    step, figure = (value.text_content() or "").split(": ")
-    assert int(step) == len(metrics)
+    figure = text_once(value, f"^{len(metrics)}: ").partition(": ")[2]
     assert number(figure) == pytest.approx(metrics[-1]["entropy"], abs=0.006)
     charts = page.locator("#curves svg[role=slider]").count()
     assert charts > 4
-    assert page.locator("#curves line.cross").count() == charts
+    expect(page.locator("#curves line.cross")).to_have_count(charts)
 
     entropy.focus()
     page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")
-    assert entropy.get_attribute("aria-valuenow") == "2"
+    expect(entropy).to_have_attribute("aria-valuenow", "2")
     spoken = entropy.get_attribute("aria-valuetext") or ""
     assert spoken.startswith("step 2: ")
     assert number(spoken.removeprefix("step 2: ")) == pytest.approx(
@@ -94,27 +99,29 @@ def test_held_out_scores_are_points_joined_by_lines_and_read_out_at_every_step_a
     slider = page.get_by_role("slider", name="Held-out pass@1", exact=True)
     chart = page.locator(".chart", has=slider)
     expect(chart.locator(".value")).to_have_text("75%")
-    assert chart.locator("circle.dot").count() == 3
+    expect(chart.locator("circle.dot")).to_have_count(3)
     path = chart.locator("path.line").get_attribute("d") or ""
     assert (path.count("M"), path.count("L")) == (1, 2)
     page.get_by_label("Moving average").check()
+    expect(page.locator("path.raw")).not_to_have_count(0)
     assert chart.locator("path.line").get_attribute("d") == path
     slider.focus()
     page.keyboard.press("Home")
-    assert slider.get_attribute("aria-valuetext") == "step 0: 25%"
+    expect(slider).to_have_attribute("aria-valuetext", "step 0: 25%")
     page.keyboard.press("ArrowRight")
-    assert slider.get_attribute("aria-valuetext") == "step 1: 25%"
+    expect(slider).to_have_attribute("aria-valuetext", "step 1: 25%")
 
 
 def test_the_moving_average_and_the_table_are_a_click_away(page: Page, metrics: Rows):
     assert page.locator("path.raw").count() == 0
     page.get_by_label("Moving average").check()
-    assert page.locator("path.raw").count() >= page.locator("#curves svg[role=slider]").count()
+    for chart in page.locator("#curves svg[role=slider]").all():
+        expect(chart.locator("path.raw")).not_to_have_count(0)
     learning = page.locator(".group", has_text="Learning").first
     learning.get_by_text("As a table").click()
+    expect(learning.locator("tbody tr")).to_have_count(len(metrics))  # made after the click
     header = learning.locator("thead th").all_text_contents()
     cells = learning.locator("tbody tr").nth(2).locator("th, td").all_text_contents()
-    assert learning.locator("tbody tr").count() == len(metrics)
     assert number(cells[header.index("reward")]) == pytest.approx(metrics[2]["reward"], abs=0.006)
 
 
@@ -122,7 +129,7 @@ def test_outcomes_by_step_are_shares_of_the_samples_of_that_step(page: Page, row
     chart = page.get_by_role("slider", name="Outcomes by step")
     chart.focus()
     page.keyboard.press("Home")
-    readout = page.locator("#outcomes .readout").text_content() or ""
+    readout = text_once(page.locator("#outcomes .readout"), "^step 1:")
     first = [row["outcome"] for row in rows if row["step"] == 1]
     labels = {
         "passed": "passed",
@@ -144,8 +151,9 @@ def test_the_curriculum_map_says_the_stage_and_enter_opens_the_samples(page: Pag
     chart.focus()
     page.keyboard.press("End")
     page.keyboard.press("ArrowDown")
-    said = page.locator("#map .readout").text_content() or ""
-    found = re.match(r"(\S+), \w+ · step (\d+): stage (\d)", said)
+    shape = r"(\S+), \w+ · step (\d+): stage (\d)"
+    said = text_once(page.locator("#map .readout"), shape)
+    found = re.match(shape, said)
     assert found, said
     problem, step = found[1], int(found[2])
     last = [row for row in rows if row["problem_id"] == problem and row["step"] <= step][-1]
@@ -155,9 +163,8 @@ def test_the_curriculum_map_says_the_stage_and_enter_opens_the_samples(page: Pag
     assert said.endswith(f"{passed} of {len(group)} passed")
 
     page.keyboard.press("Enter")
-    shown = page.locator(".option b").all_text_contents()
-    assert set(shown) == {problem}
-    assert len(shown) == sum(row["problem_id"] == problem for row in rows)
+    of_problem = sum(row["problem_id"] == problem for row in rows)
+    expect(page.locator(".option b")).to_have_text([problem] * of_problem)
     expect(page.get_by_role("listbox", name="Samples")).to_be_focused()
 
 
@@ -165,13 +172,14 @@ def test_the_phase_timeline_is_in_seconds_and_in_shares(page: Page, metrics: Row
     page.get_by_role("slider", name="Seconds of each step by phase").focus()
     page.keyboard.press("Home")
     readout = page.locator("#phases .readout")
-    (seconds,) = re.findall(r"wait for rollouts ([\d.]+)", readout.text_content() or "")
+    said = text_once(readout, "^step 1:")
+    (seconds,) = re.findall(r"wait for rollouts ([\d.]+)", said)
     waited = metrics[0]["seconds/wait_for_rollouts"]
     assert float(seconds) == pytest.approx(waited, rel=0.05)
     page.get_by_role("button", name="Share", exact=True).click()
     page.get_by_role("slider", name="Share of each step by phase").focus()
     page.keyboard.press("Home")
-    (share,) = re.findall(r"wait for rollouts ([\d.]+)%", readout.text_content() or "")
+    (share,) = re.findall(r"wait for rollouts ([\d.]+)%", text_once(readout, "^step 1:.*%"))
     assert float(share) == pytest.approx(100 * waited / metrics[0]["step_s"], abs=0.6)
 
 
@@ -219,20 +227,20 @@ def test_a_token_that_is_pointed_at_tells_its_log_prob_and_whether_it_is_trained
     show_sample(page, a_row(rows, 1)["sample_id"])
     inspector = page.locator("#inspector")
     page.locator(".program .row").nth(3).locator(".token").first.hover()
-    assert inspector.inner_text().startswith("Token 1 of ")
-    assert "log-prob −1.000 (p = 37%) · kept" in inspector.inner_text()
-    assert "Line 4: a test executed it." in inspector.inner_text()
+    expect(inspector).to_have_text(re.compile("^Token 1 of "))
+    expect(inspector).to_contain_text("log-prob −1.000 (p = 37%) · kept")
+    expect(inspector).to_contain_text("Line 4: a test executed it.")
     page.locator(".program .row").nth(6).locator(".token").nth(4).hover()
-    assert "masked: carries no policy loss" in inspector.inner_text()
-    assert "Line 7: no test executed it." in inspector.inner_text()
+    expect(inspector).to_contain_text("masked: carries no policy loss")
+    expect(inspector).to_contain_text("Line 7: no test executed it.")
     page.locator(".program .row").first.locator(".token").first.hover()
-    assert "it carries no loss" in inspector.inner_text()
+    expect(inspector).to_contain_text("it carries no loss")
 
     page.locator(".program .row").nth(3).locator(".token").first.click()
     page.keyboard.press("ArrowRight")
-    assert inspector.inner_text().startswith("Token 2 of ")
+    expect(inspector).to_have_text(re.compile("^Token 2 of "))
     page.keyboard.press("ArrowDown")
-    assert "Line 5: " in inspector.inner_text()
+    expect(inspector).to_contain_text("Line 5: ")
     page.keyboard.press("Escape")
     expect(page.get_by_role("listbox", name="Samples")).to_be_focused()
 
