@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from stepcoder_dist.errors import RunError
 from stepcoder_dist.host.fault_streak import FaultStreak
 from stepcoder_dist.ports import Sampler
 from stepcoder_dist.records import Completion, RolloutRequest
+
+logger = logging.getLogger(__name__)
 
 MAX_ENGINES_FOR_A_SHARE = 3
 """A share that loses this many engines in a row will not recover by itself."""
@@ -32,7 +35,7 @@ async def roll_out(
 async def sample_whole(
     sampler: Sampler, share: Sequence[RolloutRequest]
 ) -> AsyncIterator[Completion]:
-    """Yield one completion for each request, as it finishes.
+    """Yield one completion for each request, as it finishes; a second one is dropped.
 
     Requests that a lost engine had not finished go to another one. Raises `RunError` when engines
     are lost in a row without a completion between them, or when a sampler leaves requests out.
@@ -48,7 +51,10 @@ async def sample_whole(
     while waiting:
         try:
             async for completion in sampler.sample(list(waiting.values())):
-                del waiting[completion.sample_id]
+                if waiting.pop(completion.sample_id, None) is None:
+                    # an engine that was given up may answer what another one was asked since
+                    logger.warning("%s was answered twice: one reply counts", completion.sample_id)
+                    continue
                 lost.success()
                 yield completion
         except RunError as error:

@@ -19,6 +19,7 @@ from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError, Interrupted, RunError, StepcoderError, StopAsked
 from stepcoder_dist.evaluation.table import status
 from stepcoder_dist.host.console import Phase
+from stepcoder_dist.host.files import disk_room
 from stepcoder_dist.host.interruption import StopRequest
 from stepcoder_dist.loop import pipeline
 from stepcoder_dist.loop.judged_sample import JudgedSample
@@ -75,7 +76,8 @@ async def train(
 
     `after_step` gets what was measured of every step.
 
-    Raises `Interrupted` when the run was asked to stop, after a checkpoint of its last step.
+    Raises `Interrupted` when the run was asked to stop, after a checkpoint of its last step, and
+    `RunError` for a full disk: a resumed run continues at the checkpoint before.
     """
     weights = WeightDelivery(run.config, run.learner, run.sampler, run.book)
 
@@ -95,7 +97,11 @@ async def train(
     await weights.first()
     await run.between_steps(run.book.version)
     left = run.config.train.steps - run.book.version
-    with Phase(console, "RL", left, lines=left) as phase, run.stop.heed(announce):
+    with (
+        disk_room.needed_by_run(folder.path),
+        Phase(console, "RL", left, lines=left) as phase,
+        run.stop.heed(announce),
+    ):
         records = _Records(run, folder, sinks, phase, after_step)
         run.stages.take()  # a step's seconds begin with the loops
         run.trace.begin_steps()
@@ -105,7 +111,7 @@ async def train(
         except StopAsked:
             try:
                 kept = await records.keep_last_step()
-            except StepcoderError as error:  # the signal may have reached the learner too
+            except (StepcoderError, OSError) as error:  # the signal may have reached the learner
                 kept = f"no checkpoint of step {run.book.version}: {error}"
             raise Interrupted(run.stop.signal, kept) from None
         except Exception:

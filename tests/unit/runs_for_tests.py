@@ -73,11 +73,18 @@ class Scene:
     `disk` is awaited with the version before its checkpoint is written.
     """
 
-    def __init__(self, path: Path, settings: RunConfig, *, resume: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: RunConfig,
+        *,
+        resume: bool = False,
+        sampler: FakeSampler | None = None,
+    ) -> None:
         self._moments: dict[str, Callable[[], object]] = {}
         self.disk: Callable[[int], Awaitable[None]] = nothing
         self.learner = _Learner(self)
-        pools = session.Pools(FakeSampler(self._right, width=2), _Executor(self))
+        pools = session.Pools(sampler or FakeSampler(self.right, width=2), _Executor(self))
         writer = PromptWriter(ByteTokenizer(), settings.prompt)
         self.run = session.compose(settings, problems(), writer, pools, self.learner)
         self.folder = RunFolder(path, settings)
@@ -102,7 +109,7 @@ class Scene:
         self.folder.close()
 
     @staticmethod
-    def _right(request: RolloutRequest) -> str:
+    def right(request: RolloutRequest) -> str:
         return REFERENCE[len(request.given) :] + "```"
 
 
