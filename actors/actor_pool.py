@@ -19,7 +19,7 @@ from actors.checkpoint_folder import CheckpointFolder
 from actors.pool.admission import Admission, capped
 from actors.pool.pool_resize import resize
 from actors.pool.pool_slot import UP, WAKING, Slot
-from actors.pool.slot_keeper import Refresh, SlotKeeper
+from actors.pool.slot_keeper import ATTEMPTS, Refresh, SlotKeeper
 from actors.rollout_actor import ActorStats
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import AwaitsWeights, EngineLost, RunError, StepcoderError, last_line
@@ -132,10 +132,7 @@ class ActorPool:
         Raises `RunError` when one does not within `weights.deadline_s`.
         """
         self._keeper.resting = True
-        async with self._keeper.changed:
-            await self._keeper.changed.wait_for(
-                lambda: all(slot.place not in WAKING for slot in self._slots)
-            )
+        await self._all_awake()
         up = [(slot, slot.handle) for slot in self._up()]
         deadline_s = self._config.weights.deadline_s
         try:
@@ -152,6 +149,25 @@ class ActorPool:
                 self._keeper.repair(slot, handle, answer)
             elif isinstance(answer, BaseException):
                 raise RunError(f"{slot.name} did not come to rest: {answer}") from answer
+
+    async def _all_awake(self) -> None:
+        """Wait for the actors that take memory now: they start, or get weights.
+
+        Raises `RunError`, which names them, after all the time that they may take.
+        """
+        config = self._config
+        limit_s = ATTEMPTS * (config.actors.start_timeout_s + config.weights.deadline_s)
+        try:
+            async with asyncio.timeout(limit_s), self._keeper.changed:
+                await self._keeper.changed.wait_for(
+                    lambda: all(slot.place not in WAKING for slot in self._slots)
+                )
+        except TimeoutError:
+            waking = (f"{s.name} is {s.place.words}" for s in self._slots if s.place in WAKING)
+            raise RunError(
+                f"rollout actors that were to rest were not up within {limit_s:g} s: "
+                f"{', '.join(waking)}"
+            ) from None
 
     def _up(self) -> list[Slot]:
         """Return the slots whose process answers."""

@@ -7,6 +7,7 @@ the driver needs neither torch nor DeepSpeed.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ from stepcoder_dist.ports import LastWords, Placement, anywhere, unheard
 if TYPE_CHECKING:
     from learner.rank_process import Rank
 
+logger = logging.getLogger(__name__)
+
 CPU_ENVIRONMENT = {
     # DeepSpeed chooses its accelerator when it is imported: before any code of ours
     "DS_ACCELERATOR": "cpu",
@@ -40,6 +43,8 @@ ASIDE = "aside"
 """The group of calls that run while others do: Ray has a thread for it."""
 PULSE = "pulse"
 """The group of `answer`, which a rank that lives does at once whatever it computes."""
+END_S = 60.0
+"""How long Ray may take to say that a rank which was killed has ended."""
 DEATH_S = 2.0
 """How long after a rank's failure Ray may take to notice that another rank's process is dead."""
 
@@ -138,6 +143,7 @@ class RankGroup:
     async def call(self, method: str, *arguments: Any, aside: bool = False) -> list[Any]:
         """Call a method on every rank; return the answers by rank.
 
+        Raises `LearnerError` after `learner.step_timeout_s`, whatever the method.
         `aside`: while other calls run. Such a method is no collective.
         """
         return await self._gather(range(len(self._actors)), method, arguments, aside=aside)
@@ -194,9 +200,17 @@ class RankGroup:
             asyncio.ensure_future(self._call(rank, method, arguments, aside=aside))
             for rank in ranks
         ]
+        limit_s = self._config.learner.step_timeout_s
         try:
-            # the first failure is the cause; the other ranks may wait for it for ever
-            return list(await asyncio.gather(*calls))
+            async with asyncio.timeout(limit_s):
+                # the first failure is the cause; the other ranks may wait for it for ever
+                return list(await asyncio.gather(*calls))
+        except TimeoutError:
+            self.break_off(f"{method} did not end")
+            raise LearnerError(
+                f"the learner did not end {method} within {limit_s:g} s "
+                "(learner.step_timeout_s); resume from the last checkpoint"
+            ) from None
         except LearnerError as error:
             if self._broken:
                 self._first = self._first or error
@@ -265,9 +279,12 @@ class RankGroup:
 
 async def _ended(actor: Any) -> None:
     try:
-        await actor.__ray_ready__.remote()
+        async with asyncio.timeout(END_S):
+            await actor.__ray_ready__.remote()
     except RayActorError:
         return
+    except TimeoutError:
+        logger.warning("Ray has not said within %g s that %r, now killed, ended", END_S, actor)
 
 
 def _capacity() -> str:

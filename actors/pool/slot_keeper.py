@@ -41,8 +41,10 @@ logger = logging.getLogger(__name__)
 MAX_CALLS = 100_000
 """Calls that run in an actor at the same time. Ray's default for coroutines is 1,000, and every
 group in flight holds one: a push could not enter, while the groups wait for its weights."""
-_ATTEMPTS = 3
+ATTEMPTS = 3
 """Starts of a replacement before its slot is given up."""
+END_S = 60.0
+"""How long Ray may take to say that a process which was killed has ended."""
 
 Refresh = Callable[[Sequence[Any]], Awaitable[object]]
 """Pushes the learner's current weights to the given targets."""
@@ -120,7 +122,7 @@ class SlotKeeper:
         logger.warning("%s is %s: %s", slot.name, state, last_line(error))
         if slot.watcher is not None:
             slot.watcher.cancel()
-        slot.keeper = asyncio.create_task(self._bring_up(slot, attempts=_ATTEMPTS))
+        slot.keeper = asyncio.create_task(self._bring_up(slot, attempts=ATTEMPTS))
         if lost:
             self.lost.log(slot.name, error)
 
@@ -213,6 +215,11 @@ class SlotKeeper:
                     await slot.handle.close.remote()
         ray.kill(slot.handle)
         # A call to a dead actor is answered when Ray has registered its death.
-        with contextlib.suppress(RayError):
-            await slot.handle.stats.remote()
+        try:
+            async with asyncio.timeout(END_S):
+                await slot.handle.stats.remote()
+        except RayError:
+            pass
+        except TimeoutError:
+            logger.warning("Ray has not said within %g s that %s ended", END_S, slot.name)
         slot.handle = None

@@ -11,6 +11,7 @@ The driver's machine needs no engine: each executor looks at its own node.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,6 +29,8 @@ from stepcoder_dist.errors import CheckerFault, ConfigError, SandboxFault, last_
 from stepcoder_dist.pool_status import Member, PoolStatus
 from stepcoder_dist.ports import LastWords, unheard
 from stepcoder_dist.records import TestSuite, Verdict
+
+logger = logging.getLogger(__name__)
 
 
 class ExecutorPool:
@@ -196,7 +199,11 @@ class ExecutorPool:
         while self._queue.withdraw(executor):
             executor.seats -= 1
         if executor.seats:  # a program may have been given one and not know of it yet
-            await executor.idle.wait()
+            try:
+                async with asyncio.timeout(self._config.leave_timeout_s):
+                    await executor.idle.wait()
+            except TimeoutError:  # they meet a fault now, and are judged elsewhere
+                logger.warning("%s goes with %d programs unfinished", executor.name, executor.load)
         await executor.end()
         self._executors = [e for e in self._executors if e is not executor]
         self._show()

@@ -32,6 +32,9 @@ class TrainConfig(Section):
     """Samples of a step that samples.jsonl keeps completely (source, tokens, lines), evenly over
     the outcomes. The others get a short row. Steps whose number has more than two significant
     digits keep none, so that a long run's file stays small."""
+    stall_s: Annotated[PositiveFloat, NOTHING] = 7200
+    """Seconds after which a run ends with an error when its loops wait for each other and no sample
+    has been sampled, judged or trained. Time in which the learner works does not count."""
     trace: Annotated[bool, NOTHING] = True
     """Write what happened when into `trace.jsonl`, for `stepcoder trace`: about 200 bytes a
     sample."""

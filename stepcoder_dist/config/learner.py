@@ -140,7 +140,8 @@ class LearnerConfig(Section):
     silence_s: Annotated[PositiveFloat, NOTHING] = 180
     """Seconds after which a rank that lives and answers nothing counts as hung."""
     step_timeout_s: Annotated[PositiveFloat, NOTHING] = 7200
-    """Seconds of a step after which the ranks count as hung although they answer."""
+    """Seconds of a step, or of any other work of the ranks, after which they count as hung although
+    they answer. A push and a start have deadlines of their own."""
     restarts: Annotated[int, Field(ge=0), NOTHING] = 3
     """How often in a row, without progress, the learner is started again from the newest checkpoint
     when a rank dies, hangs or fails. Without a checkpoint (`train.checkpoint_every`) the run ends

@@ -168,6 +168,9 @@ class SandboxConfig(Elastic):
     """How long to wait for a container engine that was there and is away, before programs fail."""
     start_timeout_s: Annotated[PositiveFloat, NOTHING] = 300
     """Seconds in which an executor is placed by Ray and starts its containers."""
+    leave_timeout_s: Annotated[PositiveFloat, NOTHING] = 300
+    """Seconds in which an executor that `stepcoder scale` takes away finishes its programs. What is
+    left then is judged elsewhere."""
 
     @model_validator(mode="after")
     def _wall_is_a_backstop(self) -> SandboxConfig:

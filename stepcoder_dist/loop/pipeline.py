@@ -108,7 +108,7 @@ class TrainLoop:
         with clock.phase("wait_for_rollouts"):
             step = book.version if config.lags else None
             batch = await run.stop.first(book.take(config.learner.samples_per_step, step))
-        with clock.phase("learner"):
+        with clock.phase("learner"), book.patience.working():
             report = await self._learn(batch)
         for group in await book.trained(batch, report.version):
             run.curriculum.record(group.problem_id, group.stage, group.passed)
@@ -121,7 +121,8 @@ class TrainLoop:
         if not config.lags and run.has_work_at(report.version):
             if self._weights.beside:
                 await run.stop.first(self._weights.arrived(report.version))
-            await run.stop.first(run.between_steps(report.version))
+            with book.patience.working():
+                await run.stop.first(run.between_steps(report.version))
         if not self._weights.beside:
             await book.publish(report.version)
         return stale
@@ -138,13 +139,13 @@ class TrainLoop:
         due = run.stop.asked or self._checkpoint_is_due(report.version)
         ahead: list[JudgedSample] | None = None if due and run.config.lags else []
         if due:
-            with clock.phase("checkpoint"):
+            with clock.phase("checkpoint"), run.book.patience.working():
                 await self._records.draft()
         try:
             if not run.stop.asked:
-                with clock.phase("checkpoint"):
+                with clock.phase("checkpoint"), run.book.patience.working():
                     await self._records.save_hf()
-                with clock.phase("publish"):
+                with clock.phase("publish"), run.book.patience.working():
                     stale = await run.book.refuse_stale()
                     await self._weights.hand_over(report.version)
             if due and run.config.lags:

@@ -65,7 +65,8 @@ class RolloutLoop:
                 if version + lag < steps or version == steps or run.has_work_at(version):
                     await self._weights.bring(version)
                 if version > first and run.has_work_at(version):
-                    await run.between_steps(version)
+                    with book.patience.working():
+                        await run.between_steps(version)
                 while self._planned_ahead and self._next_step <= version + lag:
                     await self._sample_step(self._planned_ahead.pop(0), judging)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.host.interruption import StopRequest
+from stepcoder_dist.loop.patience import Patience
 from stepcoder_dist.loop.planner import Planner
 from stepcoder_dist.loop.sample_book import SampleBook
 from stepcoder_dist.loop.stages.bottleneck import Bottleneck, Sizes
@@ -91,6 +92,7 @@ class Run:
             capacity=self.config.learner.samples_per_step * (staleness + 1),
             max_staleness=staleness,
             samples_per_group=self.config.sampling.samples_per_problem,
+            patience=Patience(self.config.train.stall_s),
         )
 
     def sizes(self) -> Sizes:

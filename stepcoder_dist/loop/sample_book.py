@@ -15,14 +15,15 @@ keeps the number of samples of each fate.
 
 The book also holds the two weight versions that matter: that of the last finished learner step,
 which staleness is measured against, and the one that the rollout actors have. Every wait, for
-weights, room or a batch, is on one condition. Every change that may end a wait notifies it.
+weights, room or a batch, is on one condition. Every change that may end a wait notifies it, and
+every wait ends with an error when nothing changes any more (`patience.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from itertools import chain, groupby
@@ -31,6 +32,7 @@ from typing import Any
 from stepcoder_dist.errors import RunError
 from stepcoder_dist.loop.account import Account
 from stepcoder_dist.loop.judged_sample import JudgedSample
+from stepcoder_dist.loop.patience import Patience
 from stepcoder_dist.records import Outcome, RolloutRequest, Ticket, WeightVersion
 
 
@@ -95,8 +97,12 @@ class TrainedGroup:
 class SampleBook:
     """The record of where each sample of a run is. Use it on one event loop."""
 
-    def __init__(self, *, capacity: int, max_staleness: int, samples_per_group: int) -> None:
+    def __init__(
+        self, *, capacity: int, max_staleness: int, samples_per_group: int, patience: Patience
+    ) -> None:
         """`capacity` is that of the buffer, in samples."""
+        self.patience = patience
+        """The deadline of every wait for a change of the book."""
         self._capacity = capacity
         self._max_staleness = max_staleness
         self._samples_per_group = samples_per_group
@@ -144,7 +150,10 @@ class SampleBook:
     async def turn_of(self, step: int) -> None:
         """Wait until the weights are published that the step's samples may be made with."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self.published >= step - self._max_staleness)
+            await self._until(
+                lambda: self.published >= step - self._max_staleness,
+                f"weights of version {step - self._max_staleness}, to sample step {step + 1} with",
+            )
 
     def plan(self, step: int, groups: Iterable[Iterable[Ticket]]) -> None:
         """Take in the tickets of the next step. Raises `RunError` for any other step."""
@@ -183,8 +192,9 @@ class SampleBook:
         sample_id = judged.sample_id
         self._move(sample_id, State.JUDGED).judged = judged
         async with self._changed:
-            await self._changed.wait_for(
-                lambda: self.buffered < self._capacity or self._is_stale(judged)
+            await self._until(
+                lambda: self.buffered < self._capacity or self._is_stale(judged),
+                f"room in the buffer for sample {sample_id}",
             )
             if self._is_stale(judged):
                 self._move(sample_id, Fate.REJECTED, why="stale")
@@ -209,7 +219,10 @@ class SampleBook:
             return [j for j in self._buffer() if step in (None, j.request.ticket.planned_step)]
 
         async with self._changed:
-            await self._changed.wait_for(lambda: self.buffered >= count and len(there()) >= count)
+            await self._until(
+                lambda: self.buffered >= count and len(there()) >= count,
+                f"the {count} samples of step {self.version + 1}",
+            )
             urgent = self.version + 1 - self._max_staleness
 
             def order(judged: JudgedSample) -> tuple[bool, str]:
@@ -233,9 +246,10 @@ class SampleBook:
             return [s for s in self._samples.values() if s.ticket.planned_step < until]
 
         async with self._changed:
-            await self._changed.wait_for(
+            await self._until(
                 # a stop may have come when a step had taken its samples and not begun
-                lambda: all(s.state in (State.BUFFERED, State.IN_STEP) for s in of_these_steps())
+                lambda: all(s.state in (State.BUFFERED, State.IN_STEP) for s in of_these_steps()),
+                f"the samples of the steps before {until + 1}, which the checkpoint holds",
             )
         found = [sample.judged for sample in of_these_steps() if sample.judged is not None]
         return sorted(found, key=lambda judged: judged.sample_id)
@@ -322,6 +336,7 @@ class SampleBook:
             now = f"is {sample.state}" if sample else "was never planned or has its fate"
             raise RunError(f"sample {sample_id} cannot be {to}: it {now}")
         self._in_state[sample.state] -= 1
+        self.patience.moved()
         if isinstance(to, Fate):
             del self._samples[sample_id]
             self.fates[to] += 1
@@ -330,6 +345,15 @@ class SampleBook:
             sample.state = to
             self._in_state[to] += 1
         return sample
+
+    async def _until(self, there: Callable[[], object], what: str) -> None:
+        """Wait for a change, holding the condition. Raises `RunError` at a halt."""
+
+        def words() -> str:
+            states = ", ".join(f"{n} {state}" for state, n in self._in_state.items() if n)
+            return f"{what} (samples: {states or 'none'})"
+
+        await self.patience.until(self._changed, there, words)
 
     def _buffer(self) -> list[JudgedSample]:
         samples = (s for s in self._samples.values() if s.state is State.BUFFERED)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from stepcoder_dist.config import RunConfig
@@ -84,7 +84,7 @@ class WeightDelivery:
         """Deliver what is handed over until the run's last version is with the actors."""
         while self._book.published < self._steps:
             async with self._changed:
-                await self._changed.wait_for(lambda: self._waiting)
+                await self._until(lambda: self._waiting, "the weights of the next step")
             await self._deliver()
 
     async def bring(self, version: WeightVersion) -> None:
@@ -92,13 +92,21 @@ class WeightDelivery:
         if self._book.published == version:
             return
         async with self._changed:
-            await self._changed.wait_for(lambda: version in self._waiting)
+            await self._until(
+                lambda: version in self._waiting, f"the weights that step {version} makes"
+            )
         await self._deliver(version)
 
     async def arrived(self, version: WeightVersion) -> None:
         """Wait until every actor holds the version, or a newer one."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self._book.published >= version)
+            await self._until(
+                lambda: self._book.published >= version,
+                f"version {version} to arrive at the rollout actors",
+            )
+
+    async def _until(self, there: Callable[[], object], what: str) -> None:
+        await self._book.patience.until(self._changed, there, lambda: what)
 
     async def _take_snapshot(self, version: WeightVersion) -> None:
         snapshot = await self._learner.snapshot()

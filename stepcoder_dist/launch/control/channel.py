@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 _ACTORS = 5
 """Control actors that a run makes, one after the other, where it loses them."""
 
+_HEARD_S = 60.0
+"""How long a control actor may take to take an answer."""
+
 Answering = Callable[[Question], Awaitable[Answer]]
 
 
@@ -95,7 +98,11 @@ async def _serve_through(actor: Any, answer: Answering) -> None:
             said = await answer(question)
         except StepcoderError as error:
             said = {"error": str(error)}
-        await actor.answer.remote(number, said)
+        try:
+            async with asyncio.timeout(_HEARD_S):
+                await actor.answer.remote(number, said)
+        except TimeoutError:
+            logger.warning("an answer was not taken within %g s: nobody has it", _HEARD_S)
 
     async with asyncio.TaskGroup() as replies:
         while True:

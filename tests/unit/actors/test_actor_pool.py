@@ -202,6 +202,18 @@ def test_a_start_that_fails_while_the_pool_comes_to_rest_does_not_hold_it_up() -
     run_with(2, scenario)
 
 
+def test_a_rest_names_the_actor_that_does_not_come_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(pool: PoolInProcess) -> None:
+        pool.keeper.may_start.clear()
+        pool.actor(0).die()
+        await pool.until(Place.STARTING, Place.READY)
+        with pytest.raises(RunError, match="not up within 0 s: rollout-0 is starting"):
+            await pool.rest()
+
+    monkeypatch.setattr("actors.actor_pool.ATTEMPTS", 0)
+    run_with(2, scenario)
+
+
 def test_an_actor_that_comes_up_while_the_pool_comes_to_rest_is_woken_by_the_runs_push_only() -> (
     None
 ):

@@ -111,6 +111,7 @@ sandbox.int_digits             yes   no    yes
 sandbox.quarantine_after       no    no    no
 sandbox.engine_wait_s          no    no    no
 sandbox.start_timeout_s        no    no    no
+sandbox.leave_timeout_s        no    no    no
 sandbox.resources.num_cpus     no    no    no
 sandbox.resources.num_gpus     no    no    no
 sandbox.resources.custom       no    no    no
@@ -174,6 +175,7 @@ train.keep_checkpoints         no    no    no
 train.checkpoint_in_background no    no    no
 train.save_hf_every            no    no    no
 train.detailed_samples         no    no    no
+train.stall_s                  no    no    no
 train.trace                    no    no    no
 sft.phases                     no    yes   no
 sft.batch_samples              no    yes   no

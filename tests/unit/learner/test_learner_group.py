@@ -69,6 +69,12 @@ class SerialRank:
     async def _probe_logprobs(self) -> list[float]:
         return [-1.0 - self.version, -2.0]
 
+    async def _verify(self) -> None:
+        pass
+
+    async def _load(self) -> None:
+        await asyncio.Event().wait()
+
     async def _take_checkpoint(self) -> None:
         pass
 
@@ -128,7 +134,11 @@ UPDATE = ["start_update", "load_bucket", "finish_update", "probe"]
 
 
 def group_over(
-    rank: SerialRank, dtype: str = "float32", *, transport: str = "object_store"
+    rank: SerialRank,
+    dtype: str = "float32",
+    *,
+    transport: str = "object_store",
+    step_timeout_s: float = 60,
 ) -> LearnerGroup:
     gpus = {"resources": {"num_gpus": 1.0 if transport == "nccl" else 0.0}}
     config = RunConfig.model_validate(
@@ -136,7 +146,7 @@ def group_over(
             "name": "group",
             "model": {"path": "none", "dtype": dtype},
             "weights": {"transport": transport},
-            "learner": gpus,
+            "learner": gpus | {"step_timeout_s": step_timeout_s},
             "actors": gpus,
             "problems": {"train": "none", "heldout": "none"},
         }
@@ -187,6 +197,17 @@ def test_a_snapshot_that_does_not_end_breaks_the_group_off(monkeypatch: pytest.M
             await group.publish([], deadline_s=DEADLINE_S)
         with pytest.raises(LearnerError, match="a snapshot of the weights did not end"):
             await group.save("folder")
+
+    run(scenario)
+
+
+def test_a_call_that_the_ranks_do_not_end_is_named_although_they_answer() -> None:
+    async def scenario(rank: SerialRank) -> None:
+        group = group_over(rank, step_timeout_s=DEADLINE_S)
+        with pytest.raises(LearnerError, match=r"the learner did not end load within 0\.05 s"):
+            await group.load("folder")
+        with pytest.raises(LearnerError, match="cannot save_hf: load did not end"):
+            await group.save_hf("folder")
 
     run(scenario)
 

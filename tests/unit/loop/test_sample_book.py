@@ -16,6 +16,7 @@ from hypothesis import given, strategies as st
 from stepcoder_dist.errors import RunError
 from stepcoder_dist.loop.account import Ending, Page
 from stepcoder_dist.loop.judged_sample import JudgedSample
+from stepcoder_dist.loop.patience import Patience
 from stepcoder_dist.loop.sample_book import Fate, SampleBook, State, TrainedGroup
 from stepcoder_dist.records import (
     Completion,
@@ -30,9 +31,14 @@ from stepcoder_dist.text.program import Program
 ONE = np.ones(1, dtype=np.int32)
 
 
-def book(*, capacity: int = 8, staleness: int = 0, samples_per_group: int = 2) -> SampleBook:
+def book(
+    *, capacity: int = 8, staleness: int = 0, samples_per_group: int = 2, stall_s: float = 60
+) -> SampleBook:
     return SampleBook(
-        capacity=capacity, max_staleness=staleness, samples_per_group=samples_per_group
+        capacity=capacity,
+        max_staleness=staleness,
+        samples_per_group=samples_per_group,
+        patience=Patience(stall_s),
     )
 
 
@@ -406,6 +412,59 @@ def test_a_step_has_its_turn_when_the_weights_that_it_may_be_made_with_are_publi
 
 
 # ---------------------------------------------------------------- checkpoints
+
+
+HALTS = {
+    "weights": (
+        lambda opened: opened.turn_of(3),
+        r"waits for weights of version 3, to sample step 4 with \(samples: 1 under way\)",
+    ),
+    "a batch": (
+        lambda opened: opened.take(2),
+        r"waits for the 2 samples of step 1 \(samples: 1 under way\)",
+    ),
+    "room": (
+        lambda opened: opened.buffer(judged("a-0")),
+        r"waits for room in the buffer for sample a-0 \(samples: 1 judged",
+    ),
+    "the steps ahead": (
+        lambda opened: opened.ahead(),
+        r"waits for the samples of the steps before 2, which the checkpoint holds",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", HALTS)
+def test_a_wait_while_nothing_moves_ends_with_an_error_that_says_for_what(what: str):
+    waiting, words = HALTS[what]
+
+    async def scenario() -> None:
+        opened = book(
+            capacity=0 if what == "room" else 8,
+            staleness=1 if what == "the steps ahead" else 0,
+            stall_s=0.01,
+        )
+        with pytest.raises(RunError, match=rf"{words}.*nothing has changed for 0.01 s"):
+            await waiting(started(opened, "a-0"))
+
+    asyncio.run(scenario())
+
+
+def test_a_wait_lasts_as_long_as_samples_move_or_the_learner_works():
+    async def scenario() -> None:
+        opened = started(book(stall_s=0.1, samples_per_group=1), "a-0", "b-0")
+        taking = asyncio.ensure_future(opened.take(2))
+        with opened.patience.working():
+            ended, _ = await asyncio.wait({taking}, timeout=0.3)
+        assert not ended
+        for more in range(6):  # together far over the limit
+            await asyncio.wait({taking}, timeout=0.05)
+            started(opened, f"c-{more}")
+        await opened.buffer(judged("a-0"))
+        await opened.buffer(judged("b-0"))
+        assert ids(await taking) == ["a-0", "b-0"]
+
+    asyncio.run(scenario())
 
 
 def test_a_snapshot_keeps_open_samples_as_planned_groups_in_part_fates_and_versions():

@@ -34,11 +34,15 @@ class Actor:
     nodes: ClassVar[dict[str, NodeBackend | Exception]] = {}
     """What an executor finds on its node, by its name; a node with plain processes otherwise."""
     made: ClassVar[list[Actor]] = []
+    hung: ClassVar[set[str]] = set()
+    """Those that judge nothing until they are closed."""
 
     def __init__(self, name: str, *_: Any) -> None:
         self.name = name
         self.closed = False
         self.judged = 0
+        self.asked = asyncio.Event()
+        self.ended = asyncio.Event()
         self.started_with: list[str] = []
         Actor.made.append(self)
         for method in ("choose", "start", "judge", "stats", "close"):
@@ -64,8 +68,11 @@ class Actor:
             raise RayTaskError("start", "a traceback", OSError("the engine's answer was cut off"))
 
     async def _judge(self, *_: Any) -> Verdict:
+        self.asked.set()
         for _ in range(3):
             await asyncio.sleep(0)
+            if self.name in Actor.hung:
+                await self.ended.wait()
             if self.closed:
                 raise RayActorError
         self.judged += 1
@@ -73,11 +80,13 @@ class Actor:
 
     async def _close(self) -> None:
         self.closed = True
+        self.ended.set()
 
 
 @pytest.fixture
 def pool(monkeypatch: pytest.MonkeyPatch) -> ExecutorPool:
     Actor.failing_starts, Actor.never_placed, Actor.nodes, Actor.made = 0, False, {}, []
+    Actor.hung = set()
     actor_class = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=Actor))
     monkeypatch.setattr(executor_handle.ray, "remote", lambda _: actor_class)
     monkeypatch.setattr(executor_handle.ray, "kill", lambda _: None)
@@ -187,6 +196,25 @@ def test_an_executor_that_goes_waits_for_programs_that_were_just_given_a_seat(po
         verdicts = await asyncio.gather(*programs)
         assert {verdict.outcome for verdict in verdicts} == {Outcome.PASSED}
         assert pool._restarts == 0
+        await pool.close()
+
+    asyncio.run(run())
+
+
+def test_an_executor_that_goes_does_not_wait_for_ever_for_its_programs(pool: ExecutorPool):
+    """What it has not judged by then is judged elsewhere."""
+
+    async def run() -> None:
+        pool._config = pool._config.model_copy(update={"leave_timeout_s": 0.02, "attempts": 2})
+        await pool.start()
+        Actor.hung.add("sandbox-1")
+        programs = [
+            asyncio.ensure_future(pool.judge("", SUITE, problem_id="double")) for _ in range(4)
+        ]
+        await asyncio.gather(*(actor.asked.wait() for actor in Actor.made))
+        await pool.resize(1)
+        verdicts = await asyncio.gather(*programs)
+        assert [verdict.executor for verdict in verdicts] == ["sandbox-0"] * 4
         await pool.close()
 
     asyncio.run(run())

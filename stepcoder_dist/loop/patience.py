@@ -1,0 +1,63 @@
+"""The deadline of the waits of the loops for each other."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from stepcoder_dist.errors import RunError
+
+
+class Patience:
+    """Notices that a run has come to a halt. Use it on one event loop.
+
+    Nobody knows how long one loop has to wait for the other: a learner step of hours is as good as
+    one of seconds. So the time counts from the last change, and not at all inside `working`, where
+    something is awaited that has a deadline of its own.
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._since = time.monotonic()
+        self._working = 0
+
+    def moved(self) -> None:
+        """Record that something has changed: the time begins again."""
+        self._since = time.monotonic()
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Let no time pass inside the block."""
+        self._working += 1
+        try:
+            yield
+        finally:
+            self._working -= 1
+            self.moved()
+
+    async def until(
+        self, changed: asyncio.Condition, there: Callable[[], object], what: Callable[[], str]
+    ) -> None:
+        """Wait, holding `changed`, until `there()` is true.
+
+        Raises `RunError` when nothing has changed for the limit; it says `what` was waited for.
+        """
+        self.moved()  # whoever begins to wait has done something
+        while not there():
+            try:
+                async with asyncio.timeout(self._left_s):
+                    await changed.wait_for(there)
+            except TimeoutError:
+                if self._left_s <= 0 and not there():
+                    raise RunError(
+                        f"the run waits for {what()}, and nothing has changed for "
+                        f"{self._limit_s:g} s (train.stall_s); continue with --resume"
+                    ) from None
+
+    @property
+    def _left_s(self) -> float:
+        if self._working:
+            return self._limit_s
+        return self._since + self._limit_s - time.monotonic()
