@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 SEED ?= 0
 BASE ?= auto
 IMAGE ?= stepcoder-sandbox:latest
+WORKERS ?= 2
 LOCK := deploy/locks/$(if $(GPU),gpu,cpu).txt
 
 # torch's CPU wheels are on PyTorch's own index. A machine that keeps them in a folder names the folder
@@ -46,9 +47,9 @@ demo: setup ## evaluate a tiny model, train it by RL, evaluate it again; every p
 demo-sft: setup ## make the demo's warm start, deploy/models/ladder-sft, again
 	@$(BIN)/stepcoder sft deploy/runs/demo.toml
 
-test: setup ## run every test but the long ones
+test: setup ## run every test but the long ones (WORKERS=n at once)
 	@deploy/images/build_sandbox_image.sh auto $(IMAGE) || true
-	@$(BIN)/pytest -m "not long" $(PYTEST_ARGS)
+	@$(BIN)/pytest -m "not long" --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-gpu: ## run what needs GPUs: one, and two of a node for NCCL (docs/gpu.md)
 	@$(MAKE) --no-print-directory setup GPU=1

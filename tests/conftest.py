@@ -54,7 +54,12 @@ def pytest_collection() -> Iterator[None]:
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     outcome = yield
     report = outcome.get_result()
-    markers = {marker.name for marker in item.iter_markers()}
+    report.markers = sorted({marker.name for marker in item.iter_markers()})
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count in the process that ends the session: its workers send it their reports."""
+    markers = set(report.__dict__.get("markers", ()))
     if markers & {"gpu", "published"}:
         return
     if report.when == "call" and report.passed:
@@ -64,6 +69,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workerinput"):
+        return  # a worker of pytest-xdist sees a part of the tests
     required = [name for name in session.config.getoption("--require").split(",") if name]
     for name in required:
         if not PASSED_BY_MARKER[name] or SKIPPED_BY_MARKER[name]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -73,7 +75,26 @@ def read_until(process: subprocess.Popen[str], wanted: Callable[[str], bool]) ->
 
 
 def shared_memory() -> set[str]:
-    return {path.name for path in Path("/dev/shm").iterdir()}
+    """Files in shared memory that no living process holds: those of others' runs do not count."""
+    there = {path.name for path in Path("/dev/shm").iterdir()}
+    held: set[str] = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            maps = (process / "maps").read_text(errors="replace")
+            held |= set(re.findall(r"/dev/shm/(\S+)", maps))
+        with contextlib.suppress(OSError):
+            for descriptor in (process / "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    held.add(str(descriptor.readlink()).removeprefix("/dev/shm/"))
+    return {name for name in there - held if Path("/dev/shm", name).exists()}
+
+
+def left_in_shared_memory(before: set[str]) -> set[str]:
+    """New files there, after time for those who clean up after a process that was killed."""
+    deadline = time.monotonic() + 10
+    while (left := shared_memory() - before) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return left
 
 
 def processes_of_session(session: int) -> list[str]:

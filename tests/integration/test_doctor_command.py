@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import left_in_shared_memory, shared_memory
 
 pytest.importorskip("vllm")
 pytest.importorskip("deepspeed")
@@ -55,15 +56,14 @@ def doctor(*arguments: str, code: int, **environment: str) -> dict[str, Any]:
 
 
 def test_the_demo_works_on_a_machine_that_passes_these_tests() -> None:
-    shared = {path.name for path in Path("/dev/shm").iterdir()}
+    before = shared_memory()
     found = doctor("deploy/runs/demo.toml", "--set", "sandbox.backend=docker", code=0)
     assert {"vLLM", "torch", "DeepSpeed", "Ray", "Docker", "sandbox", "model"} <= found.keys()
     working = {name for name, finding in found.items() if finding["mark"] == "works"}
     assert {"vLLM", "torch", "DeepSpeed", "Ray", "Docker", "sandbox"} <= working
     assert "sees which lines ran" in found["sandbox"]["seen"]
     assert "API 1." in found["Docker"]["seen"]
-    left = {path.name for path in Path("/dev/shm").iterdir()} - shared
-    assert left == set()
+    assert left_in_shared_memory(before) == set()
 
 
 def test_an_engine_without_the_image_fails_though_auto_would_go_without_an_engine() -> None:

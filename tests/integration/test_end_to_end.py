@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import DEMO, SMALL, processes_of_session, sets, shared_memory
+from commands import DEMO, SMALL, left_in_shared_memory, processes_of_session, sets, shared_memory
 
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import MissingEngine
@@ -96,7 +96,7 @@ def demo(
     before = shared_memory()
     process = stepcoder("demo", folder=folder)
     output = finish(process)
-    assert (shared_memory(), orphans()) == (before, [])
+    assert (left_in_shared_memory(before), orphans()) == (set(), [])
     assert processes_of_session(process.pid) == []
     return folder, output
 
@@ -225,5 +225,5 @@ def test_a_run_that_is_done_goes_on_where_more_steps_are_asked_for_and_leaves_no
     kept = sorted(path.name for path in (folder / "run/checkpoints").iterdir())
     better = ["step_000003"] * (scores[2]["pass_at_1"] > scores[4]["pass_at_1"])
     assert kept == [*better, "step_000005"]
-    assert (shared_memory(), orphans()) == (before, [])
+    assert (left_in_shared_memory(before), orphans()) == (set(), [])
     assert processes_of_session(process.pid) == []

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from commands import (
     finish,
+    left_in_shared_memory,
     pids_of_session,
     processes_of_session,
     read_until,
@@ -51,7 +52,7 @@ def head() -> Iterator[Head]:
     finally:
         head.close()
     assert processes_of_session(head.process.pid) == []
-    assert shared_memory() == before
+    assert left_in_shared_memory(before) == set()
 
 
 def containers_of(pids: list[int]) -> set[str]:

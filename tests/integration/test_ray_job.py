@@ -12,7 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import DEMO, REPOSITORY, SMALL, processes_of_session, sets, shared_memory
+from commands import (
+    DEMO,
+    REPOSITORY,
+    SMALL,
+    left_in_shared_memory,
+    processes_of_session,
+    sets,
+    shared_memory,
+)
 from prometheus_server import Prometheus
 from ray_head import Head
 
@@ -59,7 +67,7 @@ def head() -> Iterator[Head]:
     finally:
         head.close()
     assert processes_of_session(head.process.pid) == []
-    assert shared_memory() == before
+    assert left_in_shared_memory(before) == set()
 
 
 def job_log(head: Head, name: str) -> str:
