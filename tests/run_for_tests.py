@@ -23,8 +23,8 @@ from stepcoder_dist.records import (
     Trajectory,
 )
 from stepcoder_dist.run import session
-from stepcoder_dist.run.metric_sinks import JsonLines
 from stepcoder_dist.run.run_folder import RunFolder
+from stepcoder_dist.run.sinks.metric_sinks import JsonLines
 from stepcoder_dist.text.program import PromptWriter
 
 REFERENCE = "n = int(input())\nif n > 5:\n    n = 5\nif n < 0:\n    n = 0\nprint(n)\n"

@@ -14,6 +14,8 @@ _EXTRAS = {
     "datasketch": "data",
     "scipy": "report",
     "matplotlib": "report",
+    "wandb": "wandb",
+    "mlflow": "mlflow",
 }
 """Heavy packages and the extras of pyproject.toml that bring them."""
 

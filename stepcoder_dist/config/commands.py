@@ -38,6 +38,11 @@ class TrainConfig(Section):
     trace: Annotated[bool, NOTHING] = True
     """Write what happened when into `trace.jsonl`, for `stepcoder trace`: about 200 bytes a
     sample."""
+    wandb_project: Annotated[str, NOTHING] = ""
+    """Send the figures of every step to a run in this project of Weights & Biases, too. Empty: do
+    not. Its own variables say how (`WANDB_MODE=offline`, `WANDB_API_KEY`)."""
+    mlflow_experiment: Annotated[str, NOTHING] = ""
+    """The same for this experiment of the MLflow server that `MLFLOW_TRACKING_URI` names."""
 
 
 class SftPhase(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from stepcoder_dist.host.interruption import StopRequest, run_until_done
 from stepcoder_dist.launch.cluster.ray_session import ray_session
 from stepcoder_dist.launch.evaluate import evaluate_in
 from stepcoder_dist.launch.processes import console, open_pools, open_sandbox
-from stepcoder_dist.launch.train import train_in
+from stepcoder_dist.launch.train import note, train_in
 from stepcoder_dist.launch.warm_start import warm_start, warm_start_from
 from stepcoder_dist.run.preflight import (
     fitting,
@@ -26,6 +27,8 @@ from stepcoder_dist.run.preflight import (
     without_given_code,
 )
 from stepcoder_dist.run.run_folder import RunFolder
+from stepcoder_dist.run.sinks import trackers
+from stepcoder_dist.run.sinks.metric_sinks import MetricSink
 from stepcoder_dist.sft import folder as sft_folder
 from stepcoder_dist.sft.examples import SftExamples
 
@@ -53,20 +56,20 @@ def _demo(config: RunConfig, base: str, examples: SftExamples | None) -> None:
     stop = StopRequest()
     evaluated: dict[str, list[EvaluatedSample]] = {}
 
-    async def command() -> None:
+    async def command(tracked: Sequence[MetricSink]) -> None:
         async with open_sandbox(config) as sandbox:
             if examples is None:
                 console.print(f"SFT: {config.sft_folder}, made before", highlight=False)
             else:
                 await warm_start(config, base, examples)
-            await evaluate_and_train(sandbox)
+            await evaluate_and_train(sandbox, tracked)
         ks = config.evaluation.k
         console.print(scores_table([(name, scores(each, ks)) for name, each in evaluated.items()]))
         if len(evaluated) > 1:
             gain = paired_gain(evaluated["SFT"], evaluated["RL"])
             console.print(f"RL over SFT: {gain}", highlight=False, soft_wrap=True)
 
-    async def evaluate_and_train(sandbox: ExecutorPool) -> None:
+    async def evaluate_and_train(sandbox: ExecutorPool, tracked: Sequence[MetricSink]) -> None:
         checkpoint = sft_checkpoint(config)
         async with open_pools(config, checkpoint, sandbox) as pools:
 
@@ -88,9 +91,15 @@ def _demo(config: RunConfig, base: str, examples: SftExamples | None) -> None:
                 checkpoint,
                 heldout=heldout,
                 stop=stop,
+                tracked=tracked,
                 then=evaluate_trained,
             )
 
-    with closing(folder), report.written_at_the_end(folder.path, console), ray_session(config):
-        run_until_done(command(), stop)
+    with (
+        closing(folder),
+        trackers.opened(config, folder.path, note) as tracked,
+        report.written_at_the_end(folder.path, console),
+        ray_session(config),
+    ):
+        run_until_done(command(tracked), stop)
     console.print(f"run directory: {folder.path}", highlight=False)

@@ -24,7 +24,6 @@ from stepcoder_dist.records import Problem, WeightVersion
 from stepcoder_dist.run import session
 from stepcoder_dist.run.digests import sources
 from stepcoder_dist.run.heldout_scores import HeldoutScores, slice_of
-from stepcoder_dist.run.metric_sinks import JsonLines, MetricSink, TensorBoard
 from stepcoder_dist.run.preflight import (
     fitting,
     load_set,
@@ -37,11 +36,16 @@ from stepcoder_dist.run.preflight import (
 )
 from stepcoder_dist.run.run_folder import RunFolder, checkpoints
 from stepcoder_dist.run.session import Pools
+from stepcoder_dist.run.sinks import trackers
+from stepcoder_dist.run.sinks.metric_sinks import JsonLines, MetricSink, TensorBoard
 from stepcoder_dist.sft import folder as sft_folder
 from stepcoder_dist.sft.examples import SftExamples
 from stepcoder_dist.text.program import PromptWriter
 
 _PROBE_TOKENS = 256
+
+note = partial(console.print, highlight=False, soft_wrap=True)
+"""Prints a line for the user."""
 
 
 def train(config: RunConfig, *, resume: bool) -> None:
@@ -68,7 +72,7 @@ def _train(
     opened = RunFolder.latest if resume else RunFolder.fresh
     made_from: Mapping[str, str] | None = None
 
-    async def command(folder: RunFolder) -> None:
+    async def command(folder: RunFolder, tracked: Sequence[MetricSink]) -> None:
         async with open_sandbox(config) as sandbox:
             if examples is not None:
                 await warm_start(config, base, examples)
@@ -85,14 +89,19 @@ def _train(
                     made_from=made_from,
                     resume=resume,
                     stop=stop,
+                    tracked=tracked,
                 )
 
     with closing(opened(config)) as folder:
         if resume:
             made_from = sources(problems, sft_checkpoint(config))
             check_resumable(config, folder, made_from)
-        with report.written_at_the_end(folder.path, console), ray_session(config):
-            run_until_done(command(folder), stop)
+        with (
+            trackers.opened(config, folder.path, note) as tracked,
+            report.written_at_the_end(folder.path, console),
+            ray_session(config),
+        ):
+            run_until_done(command(folder, tracked), stop)
     console.print(f"run directory: {folder.path}", highlight=False)
 
 
@@ -136,6 +145,7 @@ async def train_in(
     made_from: Mapping[str, str] | None = None,
     resume: bool = False,
     stop: StopRequest | None = None,
+    tracked: Sequence[MetricSink] = (),
     between_steps: Callable[[WeightVersion], Awaitable[None]] = nothing,
     then: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
@@ -144,6 +154,7 @@ async def train_in(
     * `made_from`: the run's `sources`, where they are known.
     * `heldout`: what evaluations during training choose from, where `evaluation.every` asks for
       them. Without it `between_steps` is `Run.between_steps`.
+    * `tracked`: sinks of the caller's, which stay open.
     * `then`: awaited at the end, while the actors hold the final weights.
     """
     probe = _known_text(config, writer, problems)
@@ -158,9 +169,8 @@ async def train_in(
             attempt.run = run
             if attempt.resume:
                 await session.restore(run, folder)
-            await _train_run(run, folder, pools, heldout, then)
+            await _train_run(run, folder, pools, heldout, tracked, then)
 
-    note = partial(console.print, highlight=False, soft_wrap=True)
     await with_restarts(config, folder, with_one_learner, note, resume=resume)
 
 
@@ -169,22 +179,24 @@ async def _train_run(
     folder: RunFolder,
     pools: Pools,
     heldout: Sequence[Problem],
+    tracked: Sequence[MetricSink],
     then: Callable[[], Awaitable[None]] | None,
 ) -> None:
     """Train a run whose learner is up, into the folder and what shows it live."""
     config = run.config
-    live: list[MetricSink] = [
+    own: list[MetricSink] = [
+        JsonLines(folder.path / "metrics.jsonl"),
         TensorBoard(folder.path / "tensorboard", after_step=run.book.version),
         RayMetrics(),
     ]
-    sinks: list[MetricSink] = [JsonLines(folder.path / "metrics.jsonl"), *live]
+    sinks = [*own, *tracked]
     if config.evaluation.every and heldout:
         asked = slice_of(config, heldout)
 
         async def ask(title: str) -> list[EvaluatedSample]:
             return await evaluate_in(config, asked, run.writer, pools, title)
 
-        scores = HeldoutScores(config, folder, live, ask, console)
+        scores = HeldoutScores(config, folder, sinks[1:], ask, console)
         run.between_steps, run.is_due = scores.after_step, scores.is_due
     try:
         async with _elastic(run, folder, pools) as after_step:
@@ -192,7 +204,7 @@ async def _train_run(
         if then is not None:
             await then()
     finally:
-        for sink in sinks:
+        for sink in own:
             sink.close()
 
 
@@ -209,7 +221,6 @@ async def _elastic(
         return
     sizable = {"rollouts": pools.rollouts, "sandboxes": pools.executors}
     control = RunControl(run, folder.path, sizable)
-    note = partial(console.print, highlight=False, soft_wrap=True)
     async with (
         answering(folder.path.name, control.answer),
         Autoscaler.opened(run.config, control, run.sizes, note) as scaler,

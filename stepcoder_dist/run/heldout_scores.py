@@ -14,8 +14,8 @@ from stepcoder_dist.host.even_choice import spread
 from stepcoder_dist.host.files.json_lines import append_rows
 from stepcoder_dist.records import Problem, WeightVersion
 from stepcoder_dist.run import heldout_rows
-from stepcoder_dist.run.metric_sinks import MetricSink
 from stepcoder_dist.run.run_folder import RunFolder
+from stepcoder_dist.run.sinks.metric_sinks import MetricSink
 
 Ask = Callable[[str], Awaitable[list[EvaluatedSample]]]
 """Evaluates the weights that the actors hold; the argument is a title for the user."""

@@ -6,6 +6,7 @@ samples.jsonl              one object for each trained sample (docs/report.md)
 ledger.jsonl               the fate of every sample (ledger.py; `stepcoder ledger`)
 trace.jsonl                what happened when (trace_rows.py; `stepcoder trace`)
 heldout.jsonl              one object for each evaluation during training (docs/evaluation.md)
+trackers.json              which runs of W&B and MLflow go with it (trackers.py)
 tensorboard/
 eval/<label>.jsonl         one object for each evaluated sample
 report.html                what `stepcoder report` makes of all this
@@ -40,6 +41,7 @@ from stepcoder_dist.run.account.ledger import Ledger
 from stepcoder_dist.run.checkpoint_series import CheckpointSeries
 from stepcoder_dist.run.run_file import describe
 from stepcoder_dist.run.sample_rows import sample_rows
+from stepcoder_dist.run.sinks import trackers
 from stepcoder_dist.run.tracing import trace_rows
 
 
@@ -76,7 +78,7 @@ class RunFolder:
         """
         folder = cls._unused(config)
         # an attempt that ended before its first step left no more than this
-        for name in (heldout_rows.NAME, ledger.NAME, trace_rows.NAME):
+        for name in (heldout_rows.NAME, ledger.NAME, trace_rows.NAME, trackers.NAME):
             (folder.path / name).unlink(missing_ok=True)
         return folder
 

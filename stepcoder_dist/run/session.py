@@ -40,8 +40,8 @@ from stepcoder_dist.ports import Learner as LearnerPort, Sampler, Sandbox
 from stepcoder_dist.records import Problem, WeightVersion
 from stepcoder_dist.run import ahead_samples, resumption
 from stepcoder_dist.run.account import ledger
-from stepcoder_dist.run.metric_sinks import MetricSink
 from stepcoder_dist.run.run_folder import RunFolder, checkpoints
+from stepcoder_dist.run.sinks.metric_sinks import MetricSink
 from stepcoder_dist.run.tracing.trace_rows import TraceFile
 from stepcoder_dist.text.program import PromptWriter
 

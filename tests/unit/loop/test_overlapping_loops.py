@@ -32,8 +32,8 @@ from stepcoder_dist.records import (
     WeightSnapshot,
 )
 from stepcoder_dist.run import session
-from stepcoder_dist.run.metric_sinks import JsonLines
 from stepcoder_dist.run.run_folder import RunFolder
+from stepcoder_dist.run.sinks.metric_sinks import JsonLines
 from stepcoder_dist.text.program import PromptWriter
 
 

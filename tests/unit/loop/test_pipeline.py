@@ -26,8 +26,8 @@ from stepcoder_dist.method import credit
 from stepcoder_dist.ports import Sandbox
 from stepcoder_dist.records import Outcome, Problem, RolloutRequest, TestSuite, Ticket, Trajectory
 from stepcoder_dist.run import ledger_report, session
-from stepcoder_dist.run.metric_sinks import JsonLines
 from stepcoder_dist.run.run_folder import RunFolder, checkpoints
+from stepcoder_dist.run.sinks.metric_sinks import JsonLines
 from stepcoder_dist.text.program import PromptWriter
 
 REFERENCE = "n = int(input())\nif n > 5:\n    n = 5\nif n < 0:\n    n = 0\nprint(n)\n"

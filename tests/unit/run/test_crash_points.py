@@ -86,7 +86,7 @@ def test_a_crash_in_the_middle_of_the_writing_loses_and_doubles_no_row(
         return commit(folder, draft, state)
 
     with monkeypatch.context() as patched:
-        for module in ("run_folder", "metric_sinks", "account.ledger"):
+        for module in ("run_folder", "sinks.metric_sinks", "account.ledger"):
             patched.setattr(f"stepcoder_dist.run.{module}.append_rows", append)
         patched.setattr(RunFolder, "commit_checkpoint", commit_but_one)
         crash(scene)

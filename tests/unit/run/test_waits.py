@@ -11,7 +11,7 @@ from runs_for_tests import Scene, config, rows
 
 from stepcoder_dist.loop.run import LastStep
 from stepcoder_dist.run import session
-from stepcoder_dist.run.metric_sinks import JsonLines
+from stepcoder_dist.run.sinks.metric_sinks import JsonLines
 
 
 def test_every_step_has_its_waits_and_the_reader_hears_what_would_help(tmp_path: Path):
