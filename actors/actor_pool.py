@@ -22,7 +22,14 @@ from actors.pool.pool_slot import UP, WAKING, Slot
 from actors.pool.slot_keeper import ATTEMPTS, Refresh, SlotKeeper
 from actors.rollout_actor import ActorStats
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import AwaitsWeights, EngineLost, RunError, StepcoderError, last_line
+from stepcoder_dist.errors import (
+    AwaitsWeights,
+    EngineLost,
+    RunError,
+    ShareLost,
+    StepcoderError,
+    last_line,
+)
 from stepcoder_dist.host import model_source
 from stepcoder_dist.pool_status import Member, PoolStatus
 from stepcoder_dist.ports import LastWords, Placement, anywhere, unheard
@@ -182,9 +189,9 @@ class ActorPool:
     async def sample(self, share: Sequence[RolloutRequest]) -> AsyncIterator[Completion]:
         """Sample the share on a ready actor with room; yield completions as they finish.
 
-        Waits while no actor is ready, or none has room. Raises `RunError` when the actor is lost on
-        the way, holds no complete weights, or none becomes ready. Closing the iterator cancels what
-        is left.
+        Waits while no actor is ready, or none has room. Raises `ShareLost` when the actor is lost
+        on the way or refuses a request, `RunError` when it holds no complete weights or none
+        becomes ready. Closing the iterator cancels what is left.
         """
         if not share:
             return
@@ -203,7 +210,8 @@ class ActorPool:
             running = False
             if isinstance(error, (RayActorError, EngineLost, AwaitsWeights)):
                 self._keeper.repair(slot, handle, error)
-            raise RunError(f"{slot.name} gave up {left} samples: {last_line(error)}") from error
+            what = RunError if isinstance(error, AwaitsWeights) else ShareLost
+            raise what(f"{slot.name} gave up {left} samples: {last_line(error)}") from error
         finally:
             self._admission.release(slot, left)
             if running:

@@ -12,6 +12,7 @@
         │   └── EngineAway      no engine answers: waited for, and no try of any program's
         ├── Unresponsive        a process hangs: it lives and answers nothing
         ├── EngineLost          a rollout actor's engine broke: the pool replaces the process
+        ├── ShareLost           a rollout actor was lost with a share, or refused it
         ├── AwaitsWeights       a rollout actor without one complete weight version
         ├── WeightPushError     a push that did not reach every actor complete
         │   ├── ArrivalError    an actor took it, and does not answer as the learner does
@@ -99,6 +100,10 @@ class Unresponsive(RunError):
 
 class EngineLost(RunError):
     """vLLM's engine broke: this process will not sample again; the pool replaces it."""
+
+
+class ShareLost(RunError):
+    """A rollout actor was lost while it sampled a share, or refused it: perhaps because of it."""
 
 
 class AwaitsWeights(RunError):

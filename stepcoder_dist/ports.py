@@ -85,7 +85,8 @@ class Sampler(Protocol):
         """Sample every request of the share on one engine; yield each as it finishes.
 
         All of the share is enqueued before the engine steps, so the same share under the same
-        weights gives the same completions. Raises `RunError` when the engine is lost.
+        weights gives the same completions. Raises `RunError` when the engine is lost: `ShareLost`
+        where what it sampled may be the cause.
         """
         ...
 

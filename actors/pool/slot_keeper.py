@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import ray
 from ray.exceptions import RayError
@@ -62,6 +62,9 @@ def not_started(slots: Iterable[Slot]) -> RunError:
 
 class SlotKeeper:
     """Brings slots to READY and keeps them there. Use it on one event loop."""
+
+    process: ClassVar[type] = RolloutActor
+    """The class of the actors."""
 
     def __init__(
         self,
@@ -173,7 +176,7 @@ class SlotKeeper:
 
     async def _replace_process(self, slot: Slot) -> None:
         await self._end(slot)
-        actor_class = ray.remote(RolloutActor).options(
+        actor_class = ray.remote(self.process).options(
             name=slot.name,
             **self._config.actors.resources.reserved,
             **self._placement(slot.index),

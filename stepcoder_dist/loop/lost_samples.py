@@ -42,12 +42,18 @@ class LostSamples:
         faults = self._by_problem[problem_id]
         if problem_id in self.quarantined or faults < self._quarantine_after:
             return False
-        if len(self.quarantined) + 1 < self._problems:
-            self.quarantined.add(problem_id)
+        if self.set_aside(problem_id):
             return True
         if isinstance(fault, CheckerFault):
             raise _checker_broken(problem_id, faults, fault) from fault
         return False
+
+    def set_aside(self, problem_id: str) -> bool:
+        """Quarantine a problem; False for the last one that is left."""
+        if len(self.quarantined) + 1 >= self._problems:
+            return False
+        self.quarantined.add(problem_id)
+        return True
 
 
 def _sandbox_gone(lost: int, last: Exception) -> RunError:

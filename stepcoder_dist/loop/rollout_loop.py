@@ -12,7 +12,7 @@ from stepcoder_dist.errors import SandboxFault
 from stepcoder_dist.loop.judged_sample import judge
 from stepcoder_dist.loop.lost_samples import LostSamples
 from stepcoder_dist.loop.run import Run
-from stepcoder_dist.loop.sampling import roll_out, sample_whole
+from stepcoder_dist.loop.suspects import Suspects
 from stepcoder_dist.loop.weight_delivery import WeightDelivery
 from stepcoder_dist.records import Completion, RolloutRequest, Ticket
 
@@ -26,6 +26,7 @@ class RolloutLoop:
         self._run = run
         self._weights = weights
         self._lost = LostSamples(len(run.problems), run.config.sandbox.quarantine_after)
+        self._suspects = Suspects(run.sampler, self._lost)
         self._planned_ahead: list[list[list[Ticket]]] = []
         """In a strict lag: the groups of the steps that are planned and not sampled."""
 
@@ -93,9 +94,7 @@ class RolloutLoop:
         """Sample one step, and return when the engines have nothing more to do."""
 
         async def sample(share: Sequence[RolloutRequest]) -> None:
-            self._run.book.start(share)
-            async for completion in sample_whole(self._run.sampler, share):
-                judging.create_task(self._finish(completion))
+            await self._sample(share, judging)
 
         async with asyncio.TaskGroup() as engines:
             for share in self._shares(groups):
@@ -161,8 +160,21 @@ class RolloutLoop:
 
     async def _roll_out(self, share: Sequence[RolloutRequest]) -> None:
         """Sample one share; hand every completion to the sandbox as it finishes."""
+        async with asyncio.TaskGroup() as judging:
+            await self._sample(share, judging)
+
+    async def _sample(self, share: Sequence[RolloutRequest], judging: asyncio.TaskGroup) -> None:
+        """Sample one share; a sample of a problem that breaks engines is lost, and replaced."""
         self._run.book.start(share)
-        await roll_out(self._run.sampler, share, self._finish)
+        given_up: list[RolloutRequest] = []
+        async for end in self._suspects.sample(share):
+            if isinstance(end, Completion):
+                judging.create_task(self._finish(end))
+            else:
+                self._run.book.lose(end.ticket.sample_id)
+                given_up.append(end)
+        if given_up:
+            judging.create_task(self.replace(given_up))
 
     async def _finish(self, completion: Completion) -> None:
         """Judge one sample and buffer it; one that is lost on the way is replaced."""

@@ -16,7 +16,7 @@ from runs_for_tests import config
 from learner.step_tensors import StepTensors
 from sandbox.process_pool import ProcessPool
 from stepcoder_dist.config import RunConfig, SandboxConfig
-from stepcoder_dist.errors import CheckerFault, RunError, SandboxFault
+from stepcoder_dist.errors import CheckerFault, RunError, SandboxFault, ShareLost
 from stepcoder_dist.loop import metrics
 from stepcoder_dist.loop.fakes import ByteTokenizer, FakeLearner, FakeSampler
 from stepcoder_dist.loop.lost_samples import LostSamples
@@ -378,3 +378,41 @@ def test_what_a_lost_engine_had_not_finished_is_sampled_again(sandbox: ProcessPo
     assert run.book.fates == {Fate.TRAINED: 16}
     ids = [t.ticket.sample_id for batch in batches(run) for t in batch]
     assert len(set(ids)) == 16
+
+
+class BreaksOn(FakeSampler):
+    """Is lost with every share that has a sample of one problem."""
+
+    def __init__(self, problem_id: str) -> None:
+        super().__init__(right)
+        self._problem_id = problem_id
+        self.losses = 0
+
+    async def sample(self, share):
+        if any(request.ticket.problem_id == self._problem_id for request in share):
+            self.losses += 1
+            raise ShareLost("rollout-0 gave up 8 samples: vLLM's engine broke")
+        async for completion in super().sample(share):
+            yield completion
+
+
+@pytest.mark.parametrize("mode", ["in turns", "2 steps ahead", "in a strict lag of 2"])
+def test_a_problem_that_breaks_engines_is_named_and_the_run_continues_without_it(
+    mode: str,
+    sandbox: ProcessPool,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+):
+    settings = config(max_staleness=0 if mode == "in turns" else 2)
+    lags = {"deterministic": mode == "in a strict lag of 2"}
+    settings = RunConfig.model_validate(settings.model_dump(exclude_unset=True) | lags)
+    sampler = BreaksOn(FOUR[1].problem_id)
+    run = make_run(settings, sandbox, sampler=sampler)
+    run_loops(run, tmp_path, sandbox)
+    assert f"problem {FOUR[1].problem_id} is quarantined: 4 engines in a row" in caplog.text
+    assert sampler.losses == 4
+    trained = [trajectory for batch in batches(run) for trajectory in batch]
+    assert len(trained) == run.config.train.steps * run.config.learner.samples_per_step
+    assert FOUR[1].problem_id not in {trajectory.ticket.problem_id for trajectory in trained}
+    account = ledger_report.report(tmp_path)
+    assert account.balances, account.lines
