@@ -30,8 +30,8 @@ from stepcoder_dist.loop.fakes import ByteTokenizer, FakeLearner, FakeSampler
 from stepcoder_dist.problems import ladder
 from stepcoder_dist.records import Completion, RolloutRequest, WeightSnapshot, WeightVersion
 from stepcoder_dist.run import ledger_report, session
-from stepcoder_dist.run.sinks.metric_sinks import JsonLines
 from stepcoder_dist.run.run_folder import RunFolder
+from stepcoder_dist.run.sinks.metric_sinks import JsonLines
 from stepcoder_dist.text.program import PromptWriter
 
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
