@@ -20,6 +20,7 @@ What a step does, in the order of the files:
             advantage/           `learner.advantage`: from those to what the losses aim at
             loss/                the losses of the policy and the critic: pure functions
             step_figures.py      the step's metrics
+            nonfinite.py         when an update is skipped; zero/gradients.py: how
           saving/              what it writes
             checkpoint.py        save and load so that a run resumes bitwise
             host_copy.py         what is written while the next steps run

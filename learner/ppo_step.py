@@ -12,6 +12,7 @@ is divided by without asking the others (batching.py).
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from learner import advantage
+from learner import advantage, nonfinite
 from learner.batches import balance, batching, packing
 from learner.batches.balance import Budget, Work
 from learner.batches.batching import MicroBatch
@@ -31,8 +32,9 @@ from learner.loss.normaliser import NORMALISERS, Normaliser
 from learner.loss.policy import PolicyTokens, policy_loss
 from learner.loss.surrogates import SURROGATES
 from learner.loss.value import value_loss
+from learner.nonfinite import SkippedUpdates
 from learner.selection import selected
-from learner.step_figures import UpdateSums, before_update
+from learner.step_figures import Figure, UpdateSums, before_update
 from learner.step_tensors import Recomputed, StepTensors, Targets
 from learner.zero.zero_engine import ZeroEngine
 from stepcoder_dist.config import LearnerConfig
@@ -95,10 +97,16 @@ class PpoStep:
         self._kl_in_loss = learner.kl_place == "loss" and reference is not None
         self._surrogate = SURROGATES[learner.loss]
 
-    def run(self, batch: Sequence[Trajectory], version: WeightVersion) -> dict[str, float]:
+    def run(
+        self,
+        batch: Sequence[Trajectory],
+        version: WeightVersion,
+        skipped: SkippedUpdates | None = None,
+    ) -> dict[str, float]:
         """Train on the entire batch from weights `version`; return metrics, the same on all ranks.
 
-        A batch without a kept token changes nothing.
+        A batch without a kept token changes nothing, nor does an update that is not finite:
+        `skipped` hears of it.
         """
         began = time.perf_counter()
         response = sum(len(t.completion_ids) for t in batch)
@@ -114,14 +122,19 @@ class PpoStep:
         if kept == 0:
             return counts
         counts["kept_share"] = kept / response
+        skipped = skipped or SkippedUpdates()
         updates = self._train(
-            _Step(version=version, batch=batch, tensors=tensors, known=known, targets=targets)
+            _Step(version=version, batch=batch, tensors=tensors, known=known, targets=targets),
+            skipped,
         )
         if known.in_training:
             known = self._noted_by_all(known)
         tokens = sum(batching.lengths(batch)) * self._learner.epochs
         speed = {"learner_tokens_per_s": tokens / (time.perf_counter() - began)}
-        return counts | before_update(tensors, known, targets, self._learner) | updates | speed
+        figures = before_update(tensors, known, targets, self._learner)
+        if skipped.why:
+            figures = {name: value for name, value in figures.items() if math.isfinite(value)}
+        return counts | figures | updates | speed
 
     @torch.no_grad()
     def _recompute(
@@ -176,19 +189,21 @@ class PpoStep:
         old, entropy, seen = noted.unbind()
         return replace(known, old_logprobs=old, entropy=entropy, seen=seen.bool())
 
-    def _train(self, step: _Step) -> dict[str, float]:
-        """Run all epochs and minibatches; return the means over the updates."""
+    def _train(self, step: _Step, skipped: SkippedUpdates) -> dict[str, float]:
+        """Run all epochs and minibatches; return the means over the updates that were made."""
         found: dict[str, list[float]] = defaultdict(list)
         for epoch in range(self._learner.epochs):
             seed = (self._seed, step.version, epoch)
             size = self._learner.minibatch_samples
             for part in batching.minibatches(len(step.batch), size, seed):
-                for name, value in self._update(part, step).items():
+                figures, why = self._update(part, step)
+                skipped.note(part, why)
+                for name, value in figures.items():
                     found[name].append(value)
         return {name: sum(values) / len(values) for name, values in found.items()}
 
-    def _update(self, part: batching.Indices, step: _Step) -> dict[str, float]:
-        """Update policy and critic once, on one minibatch."""
+    def _update(self, part: batching.Indices, step: _Step) -> tuple[dict[str, float], str]:
+        """Update policy and critic once, on one minibatch; or neither: return why not."""
         rows = torch.tensor(part, device=self._device)
         kept_by_sample = step.targets.keep.sum(dim=1)
         kept = int(kept_by_sample[rows].sum())
@@ -209,6 +224,13 @@ class PpoStep:
                 loss = self._value_loss(self._critic, micro, step, response, sums)
                 self._critic.backward(loss, last=last)
         figures = sums.over_ranks()
+        moved = {"policy": self._policy} if trains_policy else {}
+        if self._critic is not None:
+            moved["critic"] = self._critic
+        if why := nonfinite.reason(figures, sums, moved):
+            for network in moved.values():
+                network.drop()
+            return {}, why
         metrics: dict[str, float] = {}
         if self._critic is not None:
             rate = self._learner.critic_lr * self._warmup(step.version)
@@ -216,13 +238,12 @@ class PpoStep:
             metrics["grad_norm_critic"] = self._critic.step(rate)
         if trains_policy:
             rate = self._learner.policy_lr * self._warmup(step.version - self._critic_alone)
-            metrics["policy_loss"] = figures["policy_loss"]
-            metrics["clip_fraction"] = figures["clip_fraction"]
-            metrics["approx_kl"] = figures["approx_kl"]
+            names: list[Figure] = ["policy_loss", "clip_fraction", "approx_kl"]
+            metrics |= {name: figures[name] for name in names}
             if self._kl_in_loss:
                 metrics["kl_loss"] = figures["kl_loss"]
             metrics["grad_norm_policy"] = self._policy.step(rate)
-        return metrics
+        return metrics, ""
 
     def _with_gradient(self, part: batching.Indices, targets: Targets) -> batching.Indices:
         """Leave out the samples to which no loss gives a gradient: those of a flat group, say."""

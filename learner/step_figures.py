@@ -40,6 +40,14 @@ class UpdateSums:
         torch.distributed.all_reduce(totals)
         return dict(zip(self._sums, totals.tolist(), strict=True))
 
+    def ranks_not_finite(self) -> list[int]:
+        """Return the ranks on which a part was not finite. A collective."""
+        own = torch.stack(list(self._sums.values())).isfinite().all()
+        ranks = torch.distributed.get_world_size()
+        of_all = [torch.zeros_like(own, dtype=torch.uint8) for _ in range(ranks)]
+        torch.distributed.all_gather(of_all, own.to(torch.uint8))
+        return [rank for rank, finite in enumerate(of_all) if not finite]
+
 
 def before_update(
     tensors: StepTensors, known: Recomputed, targets: Targets, learner: LearnerConfig

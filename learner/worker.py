@@ -11,6 +11,7 @@ import torch
 from learner import policy_critic
 from learner.batches import batching, packed_attention
 from learner.batches.balance import Work
+from learner.nonfinite import SkippedUpdates
 from learner.ppo_step import PAD_ID, PpoStep
 from learner.push.snapshot import SnapshotTaker
 from learner.saving import checkpoint, hf_folder, manifest
@@ -42,7 +43,7 @@ class LearnerWorker(SavingRank):
         model, learner = self.config.model, self.config.learner
         folder = self.checkpoint
         self.version: WeightVersion = 0
-        self.skipped_steps = 0
+        self.skipped_steps = self.nonfinite_steps = 0
         checkpointing = learner.gradient_checkpointing
         # one network after the other: what loading one needs for a moment is not needed twice
         policy = policy_critic.load_policy(folder, model, gradient_checkpointing=checkpointing)
@@ -100,15 +101,27 @@ class LearnerWorker(SavingRank):
             torch.cuda.empty_cache()
 
     def step(self, batch: Sequence[Trajectory]) -> StepReport:
-        """Run one PPO step; the version rises even when no token was kept and nothing changed."""
+        """Run one PPO step; the version rises even when nothing changed.
+
+        That is so when no token was kept, or an update was not finite.
+        """
         self._take_room()
-        metrics = self.ppo.run(batch, self.version)
+        updates = SkippedUpdates()
+        metrics = self.ppo.run(batch, self.version, updates)
         skipped = metrics["kept_share"] == 0
         self._make_room()
         self.version += 1
         self.skipped_steps += skipped
+        self.nonfinite_steps += bool(updates.why)
         metrics["skipped_steps"] = float(self.skipped_steps)
-        return StepReport(version=self.version, skipped=skipped, metrics=metrics)
+        metrics["nonfinite_steps"] = float(self.nonfinite_steps)
+        return StepReport(
+            version=self.version,
+            skipped=skipped,
+            metrics=metrics,
+            not_finite=updates.why[0] if updates.why else "",
+            untrained=updates.untrained,
+        )
 
     def snapshot(self, probe_ids: Int32Array) -> WeightSnapshot | None:
         """Put the current weights into the object store; rank 0 returns where they are.
@@ -167,7 +180,8 @@ class LearnerWorker(SavingRank):
         return int(self.policy.module.causal_lm.config.vocab_size)
 
     def progress(self) -> tuple[WeightVersion, dict[str, int]]:
-        return self.version, {"skipped_steps": self.skipped_steps}
+        counters = {"skipped_steps": self.skipped_steps, "nonfinite_steps": self.nonfinite_steps}
+        return self.version, counters
 
     def verify(self, folder: str) -> None:
         """Raise `UserError` where the folder is no checkpoint of this run (on one rank only)."""
@@ -179,6 +193,8 @@ class LearnerWorker(SavingRank):
         saved = checkpoint.load(Path(folder), self.engines())
         self.version = saved.version
         self.skipped_steps = saved.counters["skipped_steps"]
+        # older checkpoints do not have it
+        self.nonfinite_steps = saved.counters.get("nonfinite_steps", 0)
         self._make_room()
         return self.version
 

@@ -279,6 +279,10 @@ class StepReport:
     """True: no token of the step was kept, nothing was changed but the version."""
     metrics: dict[str, float] = field(default_factory=dict)
     """By the names of `metrics.py`."""
+    not_finite: str = ""
+    """What loss or gradient was not finite, in the first update that was skipped for it."""
+    untrained: tuple[int, ...] = ()
+    """Places in the batch of the samples that only such updates would have trained."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

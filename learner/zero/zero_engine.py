@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]
 
-from learner.zero import zero_shards
+from learner.zero import gradients, zero_shards
 from learner.zero.deepspeed_config import engine_config, on_gpu, splitting_config, zero_stage
 from learner.zero.host_states import ZERO_3, HostStates
 from stepcoder_dist.config import LearnerConfig, ModelConfig
@@ -115,11 +115,22 @@ class ZeroEngine:
         # times the ranks: DeepSpeed averages over them, the loss is a sum
         self._engine.backward(loss * self._ranks, scale_wrt_gas=False)
 
+    def norm(self) -> float:
+        """Return the norm of the gradients so far, before clipping; a collective before `step`.
+
+        NaN or infinite where a gradient of any rank is.
+        """
+        return gradients.norm(self._engine, plain=self._plain)
+
+    def drop(self) -> None:
+        """Forget the gradients in place of a `step`: weights and moments stay. A collective."""
+        gradients.drop(self._engine, plain=self._plain)
+
     def step(self, learning_rate: float) -> float:
         """Clip, update, forget the gradients; return the gradients' norm before clipping."""
         for group in self._engine.optimizer.param_groups:
             group["lr"] = learning_rate
-        norm = self._plain_norm() if self._plain else 0.0
+        norm = self.norm() if self._plain else 0.0
         self._engine.step()
         if not self._plain:
             norm = float(self._engine.get_global_grad_norm())
@@ -158,10 +169,6 @@ class ZeroEngine:
         found, _ = self._engine.load_checkpoint(str(folder), tag=CHECKPOINT_TAG)
         if found is None:
             raise LearnerError(f"{folder}: DeepSpeed found no checkpoint there")
-
-    def _plain_norm(self) -> float:
-        grads = [p.grad for p in self.module.parameters() if p.grad is not None]
-        return float(torch.nn.utils.get_total_norm(grads))
 
 
 def freeze_sharded(module: nn.Module, learner: LearnerConfig, model: ModelConfig) -> Any:

@@ -35,6 +35,7 @@ _SAID_ELSEWHERE = {
     "scheduler": "learner.warmup_steps",
     "fp16": "model.dtype",
     "bf16.enabled": "model.dtype",
+    "bf16.check_grad_overflow": "learner.max_nonfinite_steps: such an update is always skipped",
     "zero_optimization.stage": "learner.zero_stage",
 }
 """Keys of DeepSpeed's that the learner depends on, and what says them."""
@@ -135,6 +136,10 @@ class LearnerConfig(Section):
     mismatch_alarm: Annotated[PositiveFloat, NOTHING] = 0.2
     """Mean difference of sampler's and learner's log-probs, nats a token, above which a warning is
     logged: in the first such step, and in every tenth after it."""
+    max_nonfinite_steps: Annotated[Positive, NOTHING] = 3
+    """Steps in a row with a loss or a gradient that is not finite after which the run ends. Such an
+    update is skipped on all ranks and nothing changes; its samples are rejected, and the batch is
+    kept in `nonfinite/` of the run directory (docs/faults.md)."""
     gradient_checkpointing: Annotated[bool, _SUMS] = False
     start_timeout_s: Annotated[PositiveFloat, NOTHING] = 600
     silence_s: Annotated[PositiveFloat, NOTHING] = 180

@@ -59,6 +59,7 @@ METRICS: dict[str, str] = {
     "learner_tokens_per_s": "prompt and response tokens through the learner, per second",
     "advantage_std": "standard deviation of the advantages, before whitening where there is any",
     "skipped_steps": "steps since the start in which no token was kept",
+    "nonfinite_steps": "steps since the start with an update that was skipped: not finite",
     "tokens_per_s": "sampled tokens per second of the step, all phases included",
     "step_s": "wall-clock seconds of the step",
     "checkpoint_write_s": "seconds from copy to disk, in the first row after a checkpoint is there",

@@ -30,6 +30,7 @@ from typing import Protocol
 from stepcoder_dist.errors import StepcoderError, StopAsked, first_error
 from stepcoder_dist.loop.judged_sample import JudgedSample
 from stepcoder_dist.loop.metrics import PhaseClock, summarise
+from stepcoder_dist.loop.nonfinite_steps import NonFiniteSteps
 from stepcoder_dist.loop.rollout_loop import RolloutLoop
 from stepcoder_dist.loop.run import Run
 from stepcoder_dist.loop.sample_book import Fate
@@ -68,6 +69,10 @@ class StepRecords(Protocol):
         """
         ...
 
+    def keep_batch(self, report: StepReport, batch: Sequence[JudgedSample]) -> str:
+        """Write the batch of a step that was not finite; return where it is, for a reader."""
+        ...
+
     async def keep(self, ahead: Sequence[JudgedSample] = ()) -> None:
         """Write the checkpoint of the remembered step, if it has none."""
         ...
@@ -83,6 +88,9 @@ class TrainLoop:
         self._rollouts = rollouts
         self._weights = weights
         self._records = records
+        self._not_finite = NonFiniteSteps(
+            run.config.learner.max_nonfinite_steps, records.keep_batch
+        )
 
     async def run(self) -> None:
         """Train until the run's last step. Raises `StopAsked` between two steps."""
@@ -110,13 +118,16 @@ class TrainLoop:
             batch = await run.stop.first(book.take(config.learner.samples_per_step, step))
         with clock.phase("learner"), book.patience.working():
             report = await self._learn(batch)
-        for group in await book.trained(batch, report.version):
+        self._not_finite.hear(report, batch)
+        untrained = {batch[place].sample_id for place in report.untrained}
+        for group in await book.trained(batch, report.version, untrained):
             run.curriculum.record(group.problem_id, group.stage, group.passed)
         # before the weights are handed over: nothing is planned yet that depends on this step
         self._records.remember(report.version)
         if config.lags:
             self._rollouts.plan_ahead()
         stale = await self._hand_over_and_record(report, batch, clock)
+        self._not_finite.check()
         run.stop.check()
         if not config.lags and run.has_work_at(report.version):
             if self._weights.beside:
@@ -152,7 +163,9 @@ class TrainLoop:
                 with clock.phase("checkpoint"):
                     ahead = await run.book.ahead()
         finally:
-            self._records.commit(self._metrics(report, batch, clock), batch, ahead)
+            untrained = frozenset(report.untrained)
+            trained = [judged for place, judged in enumerate(batch) if place not in untrained]
+            self._records.commit(self._metrics(report, batch, clock), trained, ahead)
         return stale
 
     async def _learn(self, batch: Sequence[JudgedSample]) -> StepReport:

@@ -3,9 +3,9 @@
       plan           start           buffer          buffer          take          trained
     ───────▶ PLANNED ─────▶ UNDER_WAY ─────▶ JUDGED ─────▶ BUFFERED ─────▶ IN_STEP ─────▶ TRAINED
                                 │              │               │
-                                │ lose         │ buffer        │ refuse_stale
-                                ▼              ▼               ▼
-                              FAULT         REJECTED        REJECTED
+                                │ lose         │ buffer        │ refuse_stale  │ trained
+                                ▼              ▼               ▼               ▼
+                              FAULT         REJECTED        REJECTED        REJECTED
 
     cancel_open: each of the five states ──▶ CANCELLED
 
@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from itertools import chain, groupby
@@ -34,6 +34,9 @@ from stepcoder_dist.loop.account import Account
 from stepcoder_dist.loop.judged_sample import JudgedSample
 from stepcoder_dist.loop.patience import Patience
 from stepcoder_dist.records import Outcome, RolloutRequest, Ticket, WeightVersion
+
+NON_FINITE = "non_finite"
+"""Why samples of a skipped update are rejected."""
 
 
 class State(StrEnum):
@@ -55,7 +58,7 @@ class Fate(StrEnum):
 
     TRAINED = "trained"
     REJECTED = "rejected"
-    """Too stale to be trained, or of a quarantined problem."""
+    """Too stale to be trained, of a quarantined problem, or of an update that was not finite."""
     FAULT = "infrastructure_error"
     CANCELLED = "cancelled"
 
@@ -66,7 +69,7 @@ _BEFORE: Mapping[State | Fate, frozenset[State]] = {
     State.BUFFERED: frozenset({State.JUDGED}),
     State.IN_STEP: frozenset({State.BUFFERED}),
     Fate.TRAINED: frozenset({State.IN_STEP}),
-    Fate.REJECTED: frozenset({State.PLANNED, State.JUDGED, State.BUFFERED}),
+    Fate.REJECTED: frozenset({State.PLANNED, State.JUDGED, State.BUFFERED, State.IN_STEP}),
     Fate.FAULT: frozenset({State.UNDER_WAY}),
     Fate.CANCELLED: frozenset(State),
 }
@@ -255,17 +258,24 @@ class SampleBook:
         return sorted(found, key=lambda judged: judged.sample_id)
 
     async def trained(
-        self, batch: Sequence[JudgedSample], version: WeightVersion
+        self,
+        batch: Sequence[JudgedSample],
+        version: WeightVersion,
+        untrained: Collection[str] = (),
     ) -> list[TrainedGroup]:
         """Record that a step trained the batch and made `version`; return the completed groups.
 
-        A group can be spread over steps where rollouts run ahead; it is returned once.
+        A group can be spread over steps where rollouts run ahead; it is returned once. `untrained`:
+        ids of samples whose update was skipped. They are rejected, and their outcomes count.
         """
         if version != self.version + 1:
             raise RunError(f"the learner made version {version} after version {self.version}")
         async with self._changed:
             for judged in batch:
-                self._move(judged.sample_id, Fate.TRAINED)
+                if judged.sample_id in untrained:
+                    self._move(judged.sample_id, Fate.REJECTED, why=NON_FINITE)
+                else:
+                    self._move(judged.sample_id, Fate.TRAINED)
             self.version = version
             self._changed.notify_all()
         return self._completed_by(batch)

@@ -78,7 +78,7 @@ GROUPS: tuple[tuple[str, tuple[Chart, ...]], ...] = (
             Chart("Log-prob mismatch", ("logprob_mismatch",), "nats"),
             Chart("Correction weight", ("correction_mean",)),
             Chart("Staleness", ("staleness",), "versions"),
-            Chart("Skipped steps", ("skipped_steps",)),
+            Chart("Skipped steps", ("skipped_steps", "nonfinite_steps")),
         ),
     ),
     (

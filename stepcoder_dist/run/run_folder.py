@@ -10,6 +10,7 @@ trackers.json              which runs of W&B and MLflow go with it (trackers.py)
 tensorboard/
 eval/<label>.jsonl         one object for each evaluated sample
 report.html                what `stepcoder report` makes of all this
+nonfinite/step_000010.npz  the batch of a step that was not finite (nonfinite_batches.py)
 checkpoints/step_000010/   learner/ and run.json; complete or absent
 hf/step_000010/            the policy as a Hugging Face folder; complete or absent
 """

@@ -37,8 +37,8 @@ from stepcoder_dist.loop.weight_delivery import WeightDelivery
 from stepcoder_dist.method.curriculum import Curriculum
 from stepcoder_dist.pool_status import ElasticPool
 from stepcoder_dist.ports import Learner as LearnerPort, Sampler, Sandbox
-from stepcoder_dist.records import Problem, WeightVersion
-from stepcoder_dist.run import ahead_samples, resumption
+from stepcoder_dist.records import Problem, StepReport, WeightVersion
+from stepcoder_dist.run import ahead_samples, nonfinite_batches, resumption
 from stepcoder_dist.run.account import ledger
 from stepcoder_dist.run.run_folder import RunFolder, checkpoints
 from stepcoder_dist.run.sinks.metric_sinks import MetricSink
@@ -238,6 +238,12 @@ class _Records:
         if found.stage and (before is None or before.bottleneck.stage != found.stage):
             self._phase.note(f"step {step}: {found.text}")
         return run.last_step
+
+    def keep_batch(self, report: StepReport, batch: Sequence[JudgedSample]) -> str:
+        try:
+            return str(nonfinite_batches.write(self._folder.path, report, batch))
+        except OSError as error:  # what it would explain is worse
+            return f"not written ({error})"
 
     async def keep(self, ahead: Sequence[JudgedSample] = ()) -> None:
         version = self._state["version"]

@@ -357,3 +357,64 @@ def test_states_that_were_on_the_host_continue_bitwise_and_are_saved_from_there(
     first, second, third, resumed = moved[0]
     assert third == resumed
     assert len({first, second, third}) == 3
+
+
+def everything(trained: Any) -> list[Any]:
+    """Weights, masters and moments of this rank, with Adam's counts; copied."""
+    import torch
+
+    optimizer = trained._engine.optimizer
+    adam = getattr(optimizer, "optimizer", optimizer)
+    found = [p.ds_tensor if hasattr(p, "ds_tensor") else p for p in trained.module.parameters()]
+    found += [p for group in adam.param_groups for p in group["params"]]
+    for state in adam.state.values():
+        found += [value for value in state.values() if torch.is_tensor(value)]
+    return [tensor.detach().clone() for tensor in found]
+
+
+def around_a_bad_update(stage: int, dtype: str, how: str) -> tuple[bool, float, list[float]]:
+    """Skip an update that rank 1 alone spoils: is all as it was, the norm, those of the next two.
+
+    Then the same two updates without it.
+    """
+    import torch
+
+    from learner.batches import batching
+
+    def two_updates(spoil: bool) -> tuple[bool, float, list[float]]:
+        trained = engine(stage, dtype)
+        first, same, norm = update(trained, FEW), True, 0.0
+        if spoil:
+            before, rank = everything(trained), torch.distributed.get_rank()
+            for number in range(FEW):
+                index = rank + RANKS * number
+                logprobs, _ = trained(**batching.pack((index,), examples(), 0).policy_inputs())
+                if rank == 1 and number == 1 and how == "gradient":
+                    logprobs.register_hook(lambda gradient: gradient * float("nan"))
+                loss = -logprobs.sum() / 100
+                if rank == 1 and number == 1 and how == "loss":
+                    loss = loss * float("inf")
+                trained.backward(loss, last=number == FEW - 1)
+            norm = trained.norm()
+            trained.drop()
+            after = everything(trained)
+            same = all(map(torch.equal, before, after)) and len(before) == len(after)
+        look(trained)
+        return same, norm, [first, update(trained, FEW)]
+
+    same, norm, norms = two_updates(spoil=True)
+    return same, norm, norms + two_updates(spoil=False)[2]
+
+
+@pytest.mark.parametrize("how", ["loss", "gradient"])
+@pytest.mark.parametrize(
+    ("stage", "dtype"),
+    [*((stage, "bfloat16") for stage in (1, 2, 3)), (0, "float32"), (2, "float32"), (3, "float32")],
+)
+def test_an_update_that_one_rank_spoils_leaves_every_rank_as_it_was(
+    ranks: Run, stage: int, dtype: str, how: str
+) -> None:
+    for same, norm, norms in ranks(around_a_bad_update, stage, dtype, how):
+        assert same
+        assert not np.isfinite(norm)
+        assert norms[:2] == norms[2:]

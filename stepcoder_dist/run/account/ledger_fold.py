@@ -13,7 +13,7 @@ from typing import Any
 
 from stepcoder_dist.errors import Malformed
 from stepcoder_dist.loop.planner import ProblemOrder
-from stepcoder_dist.loop.sample_book import Fate
+from stepcoder_dist.loop.sample_book import NON_FINITE, Fate
 
 Row = Mapping[str, Any]
 
@@ -239,7 +239,8 @@ class Fold:
                 )
 
     def _check_batch(self, rows: Sequence[Row], step: int) -> None:
-        trained = sum(len(row["samples"]) for row in rows if row["event"] == Fate.TRAINED)
+        used = [r for r in rows if r["event"] == Fate.TRAINED or r.get("why") == NON_FINITE]
+        trained = sum(len(row["samples"]) for row in used)
         if trained != self._head.samples_per_step:
             size = self._head.samples_per_step
             self._violate(f"step {step} trained {trained} samples, not {size}")

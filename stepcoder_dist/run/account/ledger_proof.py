@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from stepcoder_dist.loop.sample_book import Fate
+from stepcoder_dist.loop.sample_book import NON_FINITE, Fate
 from stepcoder_dist.run.account.ledger_fold import Account, Sample
 
-FINAL_REASONS = frozenset({"filtered", "quarantined"})
+FINAL_REASONS = frozenset({"filtered", "quarantined", NON_FINITE})
 """Rejections after which nothing is sampled in the sample's place."""
 
 

@@ -155,6 +155,7 @@ learner.correction             yes   no    no
 learner.correction_cap         yes   no    no
 learner.correction_floor       yes   no    no
 learner.mismatch_alarm         no    no    no
+learner.max_nonfinite_steps    no    no    no
 learner.gradient_checkpointing bits  bits  no
 learner.start_timeout_s        no    no    no
 learner.silence_s              no    no    no

@@ -23,6 +23,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from learner.nonfinite import SkippedUpdates
 from learner.ppo_step import PpoStep
 from stepcoder_dist.config import LearnerConfig
 from stepcoder_dist.records import Outcome, Ticket, Trajectory
@@ -72,6 +73,12 @@ class Table:
     def backward(self, loss: Tensor, *, last: bool) -> None:
         del last
         loss.backward()
+
+    def norm(self) -> float:
+        return float(self.parameters.grad.norm())
+
+    def drop(self) -> None:
+        self.parameters.grad = None
 
     def step(self, learning_rate: float) -> float:
         self.updates += 1
@@ -261,3 +268,46 @@ def test_the_learning_rate_rises_linearly_over_the_warmup_steps() -> None:
     assert moved(0) == pytest.approx(0.1689768 / 4, abs=1e-6)
     assert moved(2) == pytest.approx(0.1689768 * 3 / 4, abs=1e-6)
     assert moved(9) == pytest.approx(0.1689768, abs=1e-6)
+
+
+NAN = float("nan")
+
+
+@pytest.mark.usefixtures("process_group")
+def test_a_loss_that_is_not_finite_moves_neither_network() -> None:
+    policy, critic = Table(OLD, [NAN, *NOW[1:]]), Table(OLD_VALUES, VALUES)
+    skipped = SkippedUpdates()
+
+    metrics = ppo(policy, critic).run(batch(), 0, skipped)
+
+    assert (policy.updates, critic.updates) == (0, 0)
+    assert (policy.parameters.grad, critic.parameters.grad) == (None, None)
+    assert skipped.why == ["policy_loss is nan on rank 0"]
+    assert skipped.untrained == (0, 1)
+    # what was measured before the update is reported, and nothing of the update
+    assert metrics["advantage_std"] == pytest.approx(0.3161179, abs=1e-6)
+    assert metrics.keys().isdisjoint({"policy_loss", "value_loss", "grad_norm_policy"})
+
+
+@pytest.mark.usefixtures("process_group")
+def test_a_gradient_of_one_network_that_is_not_finite_leaves_the_other_alone_too() -> None:
+    policy, critic = Table(OLD, NOW), Table(OLD_VALUES, VALUES)
+    critic.parameters.register_hook(lambda gradient: gradient * NAN)
+    skipped = SkippedUpdates()
+
+    ppo(policy, critic).run(batch(), 0, skipped)
+
+    assert (policy.updates, critic.updates) == (0, 0)
+    assert skipped.why == ["the gradients' norm of the critic is nan"]
+
+
+@pytest.mark.usefixtures("process_group")
+def test_of_two_minibatches_the_one_that_is_finite_is_trained() -> None:
+    policy, critic = Table(OLD, [*NOW[:4], NAN, NOW[5]]), Table(OLD_VALUES, VALUES)
+    skipped = SkippedUpdates()
+
+    metrics = ppo(policy, critic, minibatch_samples=1).run(batch(), 0, skipped)
+
+    assert (policy.updates, critic.updates) == (1, 1)
+    assert skipped.untrained == (1,)
+    assert metrics["policy_loss"] == metrics["policy_loss"]  # a number

@@ -100,7 +100,7 @@ def test_states_are_on_the_device_for_a_step_and_on_the_host_before_the_cache_is
     worker.config = worker.config.model_copy(update={"learner": learner})
     worker.policy = Engine("policy", given_back)  # type: ignore[assignment]
     worker.critic = Engine("critic", given_back)  # type: ignore[assignment]
-    worker.skipped_steps = 0
+    worker.skipped_steps = worker.nonfinite_steps = 0
 
     def run(*_: Any) -> dict[str, float]:
         given_back.append("step")
