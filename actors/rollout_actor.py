@@ -12,8 +12,9 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,6 +24,7 @@ from ray.util import metrics
 from actors.checkpoint_folder import CheckpointFolder
 from actors.engine_load import EngineLoad
 from stepcoder_dist.config import RunConfig
+from stepcoder_dist.errors import WeightPushError
 from stepcoder_dist.host import collector, model_source, scratch, visible_gpus
 from stepcoder_dist.records import (
     Completion,
@@ -112,14 +114,17 @@ class RolloutActor:
     # ---- ports.WeightTarget ----
 
     async def start_update(self, version: WeightVersion) -> None:
-        await self._sampler.start_update(version)
+        with self._named():
+            await self._sampler.start_update(version)
         self._stopped_at = time.monotonic()
 
     async def load_bucket(self, bucket: WeightBucket) -> None:
-        await self._sampler.load_bucket(bucket)
+        with self._named():
+            await self._sampler.load_bucket(bucket)
 
     async def finish_update(self, version: WeightVersion, buckets: int) -> TakenUpdate:
-        paused_s = await self._sampler.finish_update(version, buckets)
+        with self._named():
+            paused_s = await self._sampler.finish_update(version, buckets)
         self._metrics.pause.observe(time.monotonic() - self._stopped_at)
         self._metrics.version.set(version)
         self._whole.set()
@@ -129,7 +134,15 @@ class RolloutActor:
         await self._sampler.abort_update(version)
 
     async def probe(self, token_ids: Sequence[int]) -> WeightProbe:
-        return await self._sampler.probe(token_ids)
+        return replace(await self._sampler.probe(token_ids), actor=self._name)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Put the actor's name before what is wrong with an update: Ray's own is a number."""
+        try:
+            yield
+        except WeightPushError as error:
+            raise WeightPushError(f"{self._name}: {error}") from error
 
     # ---- the extra steps of vLLM's own transport ----
 

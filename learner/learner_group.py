@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
+from ray.exceptions import RayError
 
 from learner.mismatch_alarm import MismatchAlarm
 from learner.push.arrival import ArrivalCheck
@@ -15,7 +16,7 @@ from learner.push.delivery import Deliveries
 from learner.rank_group import RankGroup
 from learner.saving import saving_round
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import WeightPushError
+from stepcoder_dist.errors import RunError, WeightPushError, last_line
 from stepcoder_dist.ports import LastWords, Placement, anywhere, unheard
 from stepcoder_dist.records import (
     Int32Array,
@@ -82,9 +83,20 @@ class LearnerGroup:
             self._arrival = ArrivalCheck(self._config, drawn)
 
     async def step(self, batch: Sequence[Trajectory]) -> StepReport:
-        """Run one PPO step on the entire batch. Raises `LearnerError`."""
+        """Run one PPO step on the entire batch.
+
+        Raises `LearnerError`, and `RunError` where the object store has no room for the batch.
+        """
         async with self._turn:
-            report: StepReport = (await self._ranks.call("step", ray.put(list(batch))))[0]
+            try:
+                sent = ray.put(list(batch))
+            except RayError as error:
+                raise RunError(
+                    "the batch of a learner step did not fit Ray's object store "
+                    f"({last_line(error)}); `ray memory` shows what fills it: make room, then "
+                    "`stepcoder train --resume` continues at the newest checkpoint"
+                ) from error
+            report: StepReport = (await self._ranks.call("step", sent))[0]
         self._alarm.hear(report)
         return report
 

@@ -335,3 +335,5 @@ class WeightProbe:
     version: WeightVersion
     logprobs: tuple[float, ...]
     """Of tokens 1…n−1 of the probe, given the tokens before."""
+    actor: str = ""
+    """Who answered; empty from an engine without a name."""

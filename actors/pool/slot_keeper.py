@@ -141,9 +141,13 @@ class SlotKeeper:
         await while_answering(call, handle.stats.remote, self._config.actors.silence_s, slot.name)
 
     async def _bring_up(self, slot: Slot, *, attempts: int) -> None:
-        """Start the actor's process if it has none, give it complete weights, let it work."""
+        """Start the actor's process if it has none, give it complete weights, let it work.
+
+        A process that worked and has no room now, because its node is away, is waited for as long
+        as the pool lives: Ray starts it when the node is back, or another one has room.
+        """
         failure = ""
-        for _ in range(attempts):
+        while attempts > 0:
             try:
                 if slot.place is Place.LOST:
                     async with self.changed:
@@ -155,9 +159,11 @@ class SlotKeeper:
             except TimeoutError:
                 limit = self._config.actors.start_timeout_s
                 failure = f"it was not up within actors.start_timeout_s = {limit}"
+                attempts -= not slot.joined
             except (RayError, StepcoderError, ValueError) as error:  # Ray: the name is taken
                 failure = last_line(error)
                 slot.words = await self.lost.words(slot.name, error)
+                attempts -= 1
             else:
                 slot.joined = True
                 await self._settle(slot, Place.READY)

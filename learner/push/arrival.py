@@ -52,8 +52,8 @@ class ArrivalCheck:
         tolerance = self.config.weights.probe_tolerance
         if probe.version != version or not apart <= tolerance:
             raise ArrivalError(
-                f"{target!r} answers as version {probe.version} with log-probs {words} "
-                f"{apart:.3g} from the learner's version {version} "
+                f"{probe.actor or repr(target)} answers as version {probe.version} with "
+                f"log-probs {words} {apart:.3g} from the learner's version {version} "
                 f"(weights.probe_tolerance = {tolerance}); restart it before it samples"
             )
 

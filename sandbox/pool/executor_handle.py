@@ -43,7 +43,11 @@ class ExecutorHandle:
         self.load = 0
         """Programs sent and not answered."""
         self.seats = 0
-        """Places of it that are in the queue or with a program."""
+        """Places of it that are in the queue, with a program, or parked."""
+        self.parked = 0
+        """Places that come back to the queue when it works again."""
+        self.returning: asyncio.Task[None] | None = None
+        """Starts it again after a loss."""
         self.leaving = False
         self.idle = asyncio.Event()
         """Set when it is leaving and its last seat is back."""
@@ -63,7 +67,7 @@ class ExecutorHandle:
         if self.leaving:
             return "leaving"
         if self._ready is None:
-            return "lost"  # the next program starts another process
+            return "lost"
         return "ready" if self._ready.done() else "starting"
 
     async def choose(self) -> NodeBackend:
@@ -131,7 +135,7 @@ class ExecutorHandle:
         return counters
 
     def give_up(self) -> None:
-        """End the actor; the next program, or nobody, starts another in its place."""
+        """End the actor; the next call of `start`, or nobody, starts another in its place."""
         if self.actor is not None:
             self._on_loss()
             with contextlib.suppress(RayError, ValueError):
@@ -140,6 +144,9 @@ class ExecutorHandle:
 
     async def end(self) -> None:
         """End the process and its containers."""
+        if self.returning is not None:
+            self.returning.cancel()
+            await asyncio.wait({self.returning})
         if self._ready is not None and not self._ready.done():
             self._ready.cancel()
         await self._lost.logged()

@@ -5,6 +5,9 @@ slow one while another executor is free, and problems take turns (`sandbox/fair_
 program whose executor fails is judged again by another one, after a pause; a dead executor is
 replaced. Its containers end with it, for their standard input does.
 
+While others work, a lost executor has no place in the queue until it is up again: its node may be
+away for long. Where none works, programs wait for the start of one, and fail with it.
+
 The driver's machine needs no engine: each executor looks at its own node.
 """
 
@@ -16,7 +19,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ray.exceptions import ObjectLostError
+from ray.exceptions import ObjectLostError, RayError
 
 from sandbox import absence
 from sandbox.fair_queue import FairQueue
@@ -25,7 +28,13 @@ from sandbox.pool.executor_handle import ExecutorHandle
 from sandbox.pool.pool_metrics import ProgramMetrics
 from sandbox.pool.suite_store import SuiteStore
 from stepcoder_dist.config import Backend, RunConfig
-from stepcoder_dist.errors import CheckerFault, ConfigError, SandboxFault, last_line
+from stepcoder_dist.errors import (
+    CheckerFault,
+    ConfigError,
+    SandboxFault,
+    StepcoderError,
+    last_line,
+)
 from stepcoder_dist.pool_status import Member, PoolStatus
 from stepcoder_dist.ports import LastWords, unheard
 from stepcoder_dist.records import TestSuite, Verdict
@@ -159,12 +168,48 @@ class ExecutorPool:
             self._seat_back(executor)
 
     def _seat_back(self, executor: ExecutorHandle) -> None:
-        if not executor.leaving:
-            self._queue.add(executor)
+        if executor.leaving:
+            executor.seats -= 1
+            if not executor.seats:
+                executor.idle.set()
             return
-        executor.seats -= 1
-        if not executor.seats:
-            executor.idle.set()
+        if executor.up or not self.number:
+            self._queue.add(executor)
+        else:
+            executor.parked += 1
+        self._settle()
+
+    def _settle(self) -> None:
+        """Park the places of lost executors while others work; hand them out where none does."""
+        lost = [e for e in self._executors if e.seats and not e.up and not e.leaving]
+        for executor in lost:
+            if not self.number:
+                self._unpark(executor)
+                continue
+            while self._queue.withdraw(executor):
+                executor.parked += 1
+            if executor.returning is None and not self._closed:
+                executor.returning = asyncio.create_task(self._bring_back(executor))
+
+    def _unpark(self, executor: ExecutorHandle) -> None:
+        while executor.parked:
+            executor.parked -= 1
+            self._queue.add(executor)
+
+    async def _bring_back(self, executor: ExecutorHandle) -> None:
+        """Start a lost executor, however long there is no room for it."""
+        pauses = absence.pauses()
+        while not executor.leaving:
+            try:
+                await executor.start(self.backend)
+            except (StepcoderError, RayError, ValueError) as error:  # Ray: the name is taken
+                logger.warning("%s is not back: %s", executor.name, last_line(error))
+                await asyncio.sleep(next(pauses))
+            else:
+                break
+        executor.returning = None
+        self._unpark(executor)
+        self._settle()
 
     def _made(self, number: int) -> list[ExecutorHandle]:
         names = [f"sandbox-{self._named + i}" for i in range(number)]
@@ -198,6 +243,7 @@ class ExecutorPool:
         executor.leaving = True
         while self._queue.withdraw(executor):
             executor.seats -= 1
+        executor.seats, executor.parked = executor.seats - executor.parked, 0
         if executor.seats:  # a program may have been given one and not know of it yet
             try:
                 async with asyncio.timeout(self._config.leave_timeout_s):

@@ -288,3 +288,25 @@ def test_an_actor_whose_name_is_still_taken_is_started_again_and_given_up_at_las
         assert len(pool.keeper.starts) == 1 + 3
 
     run_with(1, scenario)
+
+
+def test_an_actor_whose_node_is_away_is_waited_for_however_long_and_comes_back() -> None:
+    async def scenario(pool: PoolInProcess) -> None:
+        actors = pool.keeper._config.actors.model_copy(update={"start_timeout_s": 0.01})
+        pool.keeper._config = pool.keeper._config.model_copy(update={"actors": actors})
+        pool.keeper.may_start.clear()  # Ray finds no room
+        replace, fifth = pool.keeper._replace_process, asyncio.Event()
+
+        async def counted(slot: Slot) -> None:
+            if len(pool.keeper.starts) == 2 + 4:
+                fifth.set()
+            await replace(slot)
+
+        pool.keeper._replace_process = counted  # type: ignore[method-assign]
+        pool.actor(0).die()
+        await fifth.wait()
+        assert pool.places() == [Place.STARTING, Place.READY]
+        pool.keeper.may_start.set()
+        await pool.until(Place.READY, Place.READY)
+
+    run_with(2, scenario)

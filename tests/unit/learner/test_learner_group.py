@@ -8,13 +8,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from ray.exceptions import ObjectStoreFullError
 
 pytest.importorskip("ray")
 
 from learner import learner_group
 from learner.learner_group import LearnerGroup
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import ArrivalError, LearnerError, WeightPushError
+from stepcoder_dist.errors import ArrivalError, LearnerError, RunError, WeightPushError
 from stepcoder_dist.records import StepReport, TakenUpdate, WeightProbe, WeightSnapshot
 
 DEADLINE_S = 0.05
@@ -315,5 +316,21 @@ def test_an_actor_that_is_too_far_from_the_learner_is_refused(
 def test_one_rounded_token_is_no_difference_in_bfloat16() -> None:
     async def scenario(rank: SerialRank) -> None:
         await group_over(rank, "bfloat16").publish([Target(-1.0, -2.15)], deadline_s=10)
+
+    run(scenario)
+
+
+def test_a_batch_that_the_object_store_cannot_take_ends_the_run_and_says_what_to_look_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(_batch: object) -> None:
+        raise ObjectStoreFullError("no space")
+
+    monkeypatch.setattr(learner_group.ray, "put", full)
+
+    async def scenario(rank: SerialRank) -> None:
+        with pytest.raises(RunError, match=r"batch of a learner step did not fit .*`ray memory`"):
+            await group_over(rank).step([])
+        assert rank.done == []
 
     run(scenario)

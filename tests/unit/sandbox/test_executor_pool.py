@@ -284,3 +284,52 @@ def test_an_executor_that_no_node_has_room_for_is_a_fault_that_says_what_to_look
         await pool.close()
 
     asyncio.run(run())
+
+
+def test_a_lost_executor_gets_no_program_until_its_node_is_back(pool: ExecutorPool):
+    """With one try each, a program that waits for its start would be lost."""
+
+    async def run() -> None:
+        await pool.start()
+        Actor.never_placed = True
+        Actor.made[0].closed = True
+        first = await asyncio.gather(*(judged(pool) for _ in range(8)), return_exceptions=True)
+        assert 1 <= sum(isinstance(each, SandboxFault) for each in first) <= 2  # what it had
+        assert pool.number == 1
+        for _ in range(8):
+            verdicts = await asyncio.gather(*(judged(pool) for _ in range(8)))
+            assert {verdict.executor for verdict in verdicts} == {"sandbox-1"}
+        Actor.never_placed = False
+        returning = pool._executors[0].returning
+        assert returning is not None
+        await asyncio.wait({returning}, timeout=10)
+        assert pool.number == 2
+        verdicts = await asyncio.gather(*(judged(pool) for _ in range(8)))
+        assert {verdict.executor for verdict in verdicts} == {"sandbox-0", "sandbox-1"}
+        await pool.close()
+
+    asyncio.run(run())
+
+
+def test_where_every_executor_is_lost_programs_wait_for_the_start_of_one(pool: ExecutorPool):
+    async def run() -> None:
+        await pool.start()
+        Actor.never_placed = True
+        for actor in Actor.made:
+            actor.closed = True
+        await asyncio.gather(*(judged(pool) for _ in range(4)), return_exceptions=True)
+        with pytest.raises(SandboxFault, match=r"was not up within sandbox\.start_timeout_s"):
+            await judged(pool)
+        Actor.never_placed = False
+        async with asyncio.timeout(10):
+            while pool.number < 2:
+                await asyncio.gather(judged(pool), judged(pool), return_exceptions=True)
+        verdicts = await asyncio.gather(*(judged(pool) for _ in range(8)))
+        assert {verdict.outcome for verdict in verdicts} == {Outcome.PASSED}
+        await pool.close()
+
+    asyncio.run(run())
+
+
+async def judged(pool: ExecutorPool) -> Verdict:
+    return await pool.judge("", SUITE, problem_id="double")
