@@ -37,11 +37,18 @@ class Absence:
         """Record that the engine answers."""
         self._since = None
 
-    async def wait(self, away: EngineAway, pause_s: float) -> None:
-        """Wait before another try. Raises `SandboxFault` when it has been away for too long."""
+    def now(self) -> float:
+        """The time by the clock that `wait` compares with."""
+        return self._clock()
+
+    async def wait(self, away: EngineAway, pause_s: float, looked: float) -> None:
+        """Wait before another try. Raises `SandboxFault` when it has been away for too long.
+
+        `looked` is when the try began that missed it: an engine that says nothing makes tries long.
+        """
         now = self._clock()
         # nobody looked for a long while: another absence than the one before
-        if self._since is None or now - self._last_seen > 2 * self._most_s:
+        if self._since is None or looked - self._last_seen > 2 * self._most_s:
             self._since = now
         self._last_seen = now
         left_s = self._since + self._most_s - now
@@ -57,9 +64,10 @@ async def until_it_answers(look: Callable[[], None], most_s: float) -> None:
     """Wait until `look` raises `EngineAway` no more. Raises `SandboxFault` after `most_s`."""
     absence = Absence(most_s)
     for pause_s in pauses():
+        began = absence.now()
         try:
             await asyncio.to_thread(look)
         except EngineAway as away:
-            await absence.wait(away, pause_s)
+            await absence.wait(away, pause_s, began)
         else:
             return

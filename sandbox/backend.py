@@ -25,7 +25,7 @@ def choose(config: SandboxConfig) -> Backend:
     if config.backend == "process":
         return "process"
     try:
-        client = connect()
+        client = connect(config.engine_answer_s)
     except MissingEngine:
         if config.backend == "auto":
             return "process"

@@ -141,13 +141,14 @@ class WorkerPool:
         check_suite(tests)
         attempt = 0
         for pause_s in absence.pauses():
+            began = self._absence.now()
             try:
                 verdict = await self._try(source, tests, problem_id)
             except CheckerFault:
                 raise
             except EngineAway as away:  # none of the program's own tries
                 self.stats.faults += 1
-                await self._absence.wait(away, pause_s)
+                await self._absence.wait(away, pause_s, began)
             except SandboxFault as fault:
                 self.stats.faults += 1
                 attempt += 1

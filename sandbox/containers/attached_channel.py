@@ -15,6 +15,8 @@ from stepcoder_dist.errors import SandboxFault
 _HEADER = struct.Struct(">BxxxI")
 _STDERR = 2
 _LAST_WORDS = 2000
+_SEND_S = 30.0
+"""How long a zygote, or an engine in between, may take for what it is sent."""
 
 
 class AttachedChannel:
@@ -31,6 +33,7 @@ class AttachedChannel:
 
     def send(self, data: bytes | memoryview) -> None:
         try:
+            self._socket.settimeout(_SEND_S)
             self._socket.sendall(data)
         except (OSError, ValueError) as error:
             raise self._fault(f"cannot be written to: {error}") from None

@@ -21,6 +21,7 @@ import docker
 import requests.exceptions
 from docker.errors import APIError, DockerException, ImageNotFound
 from docker.types import LogConfig, Ulimit
+from urllib3.exceptions import HTTPError
 
 from sandbox.containers.attached_channel import AttachedChannel
 from sandbox.containers.orphans import IN_USE, owner_labels
@@ -36,7 +37,9 @@ FOLDERS = {"/tmp": (64, 8192), "/dev/shm": (16, 1024)}  # noqa: S108 - the conta
 CAPABILITIES = ("SETUID", "SETGID", "KILL", "DAC_OVERRIDE", "FOWNER", "IPC_LOCK")
 LOWEST_PYTHON = (3, 12)
 
-ENGINE_ERRORS = (DockerException, requests.exceptions.RequestException)
+ENGINE_ERRORS = (DockerException, requests.exceptions.RequestException, HTTPError)
+ANSWER_S = 60.0
+"""Seconds in which an engine has to answer, where no run file says so."""
 _OVERHEAD_BYTES = 128 * 2**20
 """Zygote, standard input and output, temporary files: what a test's own limit does not count."""
 _SPARE_PROCESSES = 8
@@ -44,10 +47,13 @@ _LAST_EVENTS_S = 2.0
 """Seconds that the engine may take to report why a container has ended."""
 
 
-def connect() -> docker.DockerClient:
-    """Return a client of the engine that the environment names. Raises `MissingEngine`."""
+def connect(answer_s: float = ANSWER_S) -> docker.DockerClient:
+    """Return a client of the engine that the environment names. Raises `MissingEngine`.
+
+    `answer_s`: seconds in which the engine has to answer each request.
+    """
     try:
-        return _client()
+        return _client(answer_s)
     except EngineAway as away:
         raise MissingEngine(
             f"{away}; start one (Debian: apt-get install docker.io), "
@@ -55,14 +61,15 @@ def connect() -> docker.DockerClient:
         ) from None
 
 
-def look_for_engine() -> None:
+def look_for_engine(answer_s: float = ANSWER_S) -> None:
     """Raise `EngineAway` while the engine that the environment names does not answer."""
-    _client().close()
+    _client(answer_s).close()
 
 
-def _client() -> docker.DockerClient:
+def _client(answer_s: float) -> docker.DockerClient:
     try:
-        client = docker.from_env(timeout=60, max_pool_size=64)
+        # the stubs know no fractions; requests does
+        client = docker.from_env(timeout=answer_s, max_pool_size=64)  # type: ignore[arg-type]
         client.ping()
     except ENGINE_ERRORS as error:
         reason = str(error).splitlines()[0][:200]
@@ -70,12 +77,15 @@ def _client() -> docker.DockerClient:
     return client
 
 
-def engine_fault(what: str, error: Exception) -> SandboxFault:
-    """What went wrong: an engine that is away, or one that is there and failed."""
+def engine_fault(what: str, error: Exception, client: docker.DockerClient) -> SandboxFault:
+    """What went wrong: an engine that is away, or one that is there and failed.
+
+    `client` is what found it out.
+    """
     if not isinstance(error, requests.exceptions.ConnectionError | requests.exceptions.Timeout):
         try:
             # on a new connection: an engine that stops still answers on the old ones
-            look_for_engine()
+            look_for_engine(client.api.timeout)
         except EngineAway:
             pass
         else:
@@ -133,7 +143,7 @@ class Container:
             channel = self._begin(self._flags(image, limits))
         except ENGINE_ERRORS as error:
             self.close()
-            raise engine_fault("a container cannot be started", error) from error
+            raise engine_fault("a container cannot be started", error, client) from error
         self._link = GuestLink(channel)
         uid = next_user()
         settings = Settings(uid=uid, script_uid=uid + APART, folders=list(FOLDERS), contained=True)
@@ -141,7 +151,7 @@ class Container:
             version = self._link.start(settings)
         except SandboxFault as fault:
             self.close()
-            raise engine_fault("a container does not start", fault) from fault
+            raise engine_fault("a container does not start", fault, client) from fault
         if version[:2] < LOWEST_PYTHON:
             self.close()
             raise SandboxFault(f"{image} has Python {version}; it needs 3.12 or newer")
@@ -181,7 +191,7 @@ class Container:
                 self._container.update(mem_limit=needed, memswap_limit=needed)
             except ENGINE_ERRORS as error:
                 what = "a container's memory cannot be raised"
-                raise engine_fault(what, error) from error
+                raise engine_fault(what, error, self._client) from error
             self._memory_bytes = needed
         begun = time.monotonic()
         try:
@@ -189,7 +199,7 @@ class Container:
         except SandboxFault as fault:
             if self._ended_for_memory(begun):
                 return RunReport.lost_for_memory(order)
-            raise engine_fault("a run was cut off", fault) from fault
+            raise engine_fault("a run was cut off", fault, self._client) from fault
 
     def _ended_for_memory(self, begun: float) -> bool:
         """Whether the kernel has ended it for memory since then (`time.monotonic`).

@@ -23,7 +23,7 @@ class ContainerPool(WorkerPool):
 
     def __init__(self, config: SandboxConfig) -> None:
         """Raises `MissingEngine` without an engine or the image."""
-        self._client = connect()
+        self._client = connect(config.engine_answer_s)
         self._image = config.image
         self._container_limits = config.limits
         self._hash_seed, self._int_digits = config.hash_seed, config.int_digits
@@ -70,4 +70,4 @@ class ContainerPool(WorkerPool):
         try:
             reap_orphans(self._client)
         except ENGINE_ERRORS as error:
-            raise engine_fault("orphans cannot be looked for", error) from error
+            raise engine_fault("orphans cannot be looked for", error, self._client) from error

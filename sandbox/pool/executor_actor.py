@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import ray
 
@@ -66,7 +67,8 @@ class ExecutorActor:
 
         try:
             if backend == "docker":  # it was there when the run began
-                await until_it_answers(look_for_engine, self._config.engine_wait_s)
+                look = partial(look_for_engine, self._config.engine_answer_s)
+                await until_it_answers(look, self._config.engine_wait_s)
             pool = make_pool(self._config, backend)
         except MissingEngine as error:
             raise MissingEngine(f"node {self._node}: {error}") from None

@@ -166,6 +166,9 @@ class SandboxConfig(Elastic):
     another problem takes its place until the run is resumed, and the log names it."""
     engine_wait_s: Annotated[PositiveFloat, NOTHING] = 120.0
     """How long to wait for a container engine that was there and is away, before programs fail."""
+    engine_answer_s: Annotated[PositiveFloat, NOTHING] = 60.0
+    """How long the container engine may take for one answer. One that takes connections and says
+    nothing counts as away after that."""
     start_timeout_s: Annotated[PositiveFloat, NOTHING] = 300
     """Seconds in which an executor is placed by Ray and starts its containers."""
     leave_timeout_s: Annotated[PositiveFloat, NOTHING] = 300

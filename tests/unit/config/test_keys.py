@@ -110,6 +110,7 @@ sandbox.hash_seed              yes   no    yes
 sandbox.int_digits             yes   no    yes
 sandbox.quarantine_after       no    no    no
 sandbox.engine_wait_s          no    no    no
+sandbox.engine_answer_s        no    no    no
 sandbox.start_timeout_s        no    no    no
 sandbox.leave_timeout_s        no    no    no
 sandbox.resources.num_cpus     no    no    no

@@ -30,13 +30,13 @@ def test_the_time_counts_from_the_first_that_missed_it_for_all_together():
     async def script():
         clock = Clock()
         missing = Absence(60.0, clock)
-        await missing.wait(AWAY, 0.0)
+        await missing.wait(AWAY, 0.0, clock.now)
         clock.now += 59.0
-        await missing.wait(AWAY, 0.0)
+        await missing.wait(AWAY, 0.0, clock.now)
         clock.now += 2.0
         for _ in range(2):  # every other program fails at once
             with pytest.raises(SandboxFault, match=r"answers; waited 60 s .*engine_wait_s") as told:
-                await missing.wait(AWAY, 0.0)
+                await missing.wait(AWAY, 0.0, clock.now)
             assert not isinstance(told.value, EngineAway)
 
     asyncio.run(script())
@@ -46,13 +46,13 @@ def test_an_engine_that_came_back_is_waited_for_again():
     async def script():
         clock = Clock()
         missing = Absence(60.0, clock)
-        await missing.wait(AWAY, 0.0)
+        await missing.wait(AWAY, 0.0, clock.now)
         clock.now += 59.0
         missing.over()
         clock.now += 59.0
-        await missing.wait(AWAY, 0.0)
+        await missing.wait(AWAY, 0.0, clock.now)
         clock.now += 59.0
-        await missing.wait(AWAY, 0.0)
+        await missing.wait(AWAY, 0.0, clock.now)
 
     asyncio.run(script())
 
@@ -61,9 +61,24 @@ def test_an_absence_that_nobody_looked_at_for_long_is_another_one():
     async def script():
         clock = Clock()
         missing = Absence(60.0, clock)
-        await missing.wait(AWAY, 0.0)
+        await missing.wait(AWAY, 0.0, clock.now)
         clock.now += 3600.0
-        await missing.wait(AWAY, 0.0)
+        await missing.wait(AWAY, 0.0, clock.now)
+
+    asyncio.run(script())
+
+
+def test_an_engine_that_says_nothing_is_given_up_however_long_a_look_at_it_takes():
+    async def script():
+        clock = Clock()
+        missing = Absence(60.0, clock)
+        looked = clock.now
+        clock.now += 180.0
+        await missing.wait(AWAY, 0.0, looked)
+        looked = clock.now
+        clock.now += 180.0
+        with pytest.raises(SandboxFault, match="waited 60 s"):
+            await missing.wait(AWAY, 0.0, looked)
 
     asyncio.run(script())
 
