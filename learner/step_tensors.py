@@ -143,7 +143,7 @@ def check_step_shape(first: Tensor, mask: Tensor, *others: Tensor) -> None:
 def _groups(batch: Sequence[Trajectory]) -> list[int]:
     """Return a number for each sample's group, from 0.
 
-    With staleness a group can be spread over steps: these are the members that this step has.
+    A rule that compares samples gets groups whose samples are all there (`SampleBook.take`).
     """
     numbers: dict[str, int] = {}
     return [numbers.setdefault(t.ticket.group, len(numbers)) for t in batch]

@@ -228,6 +228,12 @@ class LearnerConfig(Section):
         return one_update and self.kl_beta_in("reward") == 0
 
     @property
+    def compares_groups(self) -> bool:
+        """True: a rule compares the samples of a group, so a step takes complete groups only."""
+        rules = methods.ADVANTAGES[self.advantage], methods.SELECTIONS[self.selection]
+        return any(rule.groups for rule in rules)
+
+    @property
     def has_critic(self) -> bool:
         """False: no critic is built, trained or saved."""
         return methods.ADVANTAGES[self.advantage].critic

@@ -164,6 +164,10 @@ class SandboxConfig(Elastic):
     quarantine_after: Annotated[Positive, NOTHING] = 8
     """Samples of one problem in a row without a verdict after which nothing more is sampled of it:
     another problem takes its place until the run is resumed, and the log names it."""
+    group_losses: Annotated[Positive, NOTHING] = 8
+    """Samples of one group without a verdict after which nothing more is sampled of it: the group
+    is dropped whole, and one of another problem takes its place. Where a rule compares the samples
+    of a group; elsewhere samples are replaced one at a time."""
     engine_wait_s: Annotated[PositiveFloat, NOTHING] = 120.0
     """How long to wait for a container engine that was there and is away, before programs fail."""
     engine_answer_s: Annotated[PositiveFloat, NOTHING] = 60.0

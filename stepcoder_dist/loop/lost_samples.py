@@ -1,4 +1,4 @@
-"""Samples that got no verdict: when their problem is quarantined, and when the run ends."""
+"""Samples that got no verdict: when a group is given up, a problem quarantined, the run ended."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter
 
 from stepcoder_dist.errors import CheckerFault, RunError, SandboxFault
 from stepcoder_dist.host.fault_streak import FaultStreak
+from stepcoder_dist.records import Ticket
 
 # A fault that loses this many in a row will not recover by itself.
 MAX_LOST_IN_A_ROW = 32
@@ -17,10 +18,15 @@ class LostSamples:
     One problem whose programs only fail is set aside and says nothing about the sandbox.
     """
 
-    def __init__(self, problems: int, quarantine_after: int) -> None:
-        """`problems` is their number; the last one is never set aside."""
+    def __init__(self, problems: int, quarantine_after: int, group_losses: int = 8) -> None:
+        """`problems` is their number; the last one is never set aside.
+
+        `group_losses`: lost samples of a group after which it is given up.
+        """
         self._problems = problems
         self._quarantine_after = quarantine_after
+        self._group_losses = group_losses
+        self._by_group: Counter[str] = Counter()
         self._lost = FaultStreak(MAX_LOST_IN_A_ROW, _sandbox_gone)
         self._by_problem: Counter[str] = Counter()
         self.quarantined: set[str] = set()
@@ -30,6 +36,15 @@ class LostSamples:
         """Count a sample of this problem that got its verdict."""
         self._lost.success()
         self._by_problem.pop(problem_id, None)
+
+    def gives_up(self, ticket: Ticket) -> bool:
+        """Count a lost sample of the group; return whether the group is not completed any more."""
+        self._by_group[ticket.group] += 1
+        losses = self._by_group[ticket.group]
+        if ticket.problem_id not in self.quarantined and losses < self._group_losses:
+            return False
+        del self._by_group[ticket.group]
+        return True
 
     def add(self, problem_id: str, fault: SandboxFault) -> bool:
         """Count a lost sample; return whether its problem is quarantined by it.

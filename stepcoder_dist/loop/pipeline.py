@@ -28,9 +28,9 @@ from contextlib import suppress
 from typing import Protocol
 
 from stepcoder_dist.errors import StepcoderError, StopAsked, first_error
+from stepcoder_dist.loop.faults.nonfinite_steps import NonFiniteSteps
 from stepcoder_dist.loop.judged_sample import JudgedSample
 from stepcoder_dist.loop.metrics import PhaseClock, summarise
-from stepcoder_dist.loop.nonfinite_steps import NonFiniteSteps
 from stepcoder_dist.loop.rollout_loop import RolloutLoop
 from stepcoder_dist.loop.run import Run
 from stepcoder_dist.loop.sample_book import Fate

@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import chain
 
 from stepcoder_dist.errors import SandboxFault
+from stepcoder_dist.loop.faults import lost_groups
 from stepcoder_dist.loop.judged_sample import judge
 from stepcoder_dist.loop.lost_samples import LostSamples
 from stepcoder_dist.loop.run import Run
@@ -25,7 +26,8 @@ class RolloutLoop:
     def __init__(self, run: Run, weights: WeightDelivery) -> None:
         self._run = run
         self._weights = weights
-        self._lost = LostSamples(len(run.problems), run.config.sandbox.quarantine_after)
+        sandbox = run.config.sandbox
+        self._lost = LostSamples(len(run.problems), sandbox.quarantine_after, sandbox.group_losses)
         self._suspects = Suspects(run.sampler, self._lost)
         self._planned_ahead: list[list[list[Ticket]]] = []
         """In a strict lag: the groups of the steps that are planned and not sampled."""
@@ -170,14 +172,25 @@ class RolloutLoop:
         async for end in self._suspects.sample(share):
             if isinstance(end, Completion):
                 judging.create_task(self._finish(end))
-            else:
+            elif end.ticket.sample_id in self._run.book:
                 self._run.book.lose(end.ticket.sample_id)
                 given_up.append(end)
-        if given_up:
-            judging.create_task(self.replace(given_up))
+        for request in given_up:
+            judging.create_task(self._replace_lost(request))
+
+    async def _replace_lost(self, request: RolloutRequest) -> None:
+        """Sample again for a sample that got no verdict, or for its group."""
+        if not self._run.book.whole_groups or not self._lost.gives_up(request.ticket):
+            await self.replace([request])
+            return
+        async with asyncio.TaskGroup() as shares:
+            for group in lost_groups.replaced(self._run, self._lost, request.ticket):
+                shares.create_task(self._roll_out(self._requests(group)))
 
     async def _finish(self, completion: Completion) -> None:
         """Judge one sample and buffer it; one that is lost on the way is replaced."""
+        if completion.sample_id not in self._run.book:
+            return  # its group was dropped meanwhile
         run, request = self._run, self._run.book.request(completion.sample_id)
         problem = run.problems[request.ticket.problem_id]
         asked = run.trace.now()
@@ -185,6 +198,8 @@ class RolloutLoop:
             judged = await judge(completion, request, problem, run.sandbox, run.config)
         except SandboxFault as fault:
             run.trace.judged(completion.sample_id, asked, None)
+            if completion.sample_id not in run.book:
+                return
             run.book.lose(completion.sample_id)
             if self._lost.add(problem.problem_id, fault):
                 logger.warning(
@@ -194,9 +209,9 @@ class RolloutLoop:
                     run.config.sandbox.quarantine_after,
                     fault,
                 )
-            await self.replace([request])
+            await self._replace_lost(request)
             return
         run.trace.judged(completion.sample_id, asked, judged)
         self._lost.judged(problem.problem_id)
-        if not await run.book.buffer(judged):
+        if completion.sample_id in run.book and not await run.book.buffer(judged):
             await self.replace([request])

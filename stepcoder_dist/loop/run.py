@@ -93,6 +93,7 @@ class Run:
             max_staleness=staleness,
             samples_per_group=self.config.sampling.samples_per_problem,
             patience=Patience(self.config.train.stall_s),
+            whole_groups=self.config.learner.compares_groups,
         )
 
     def sizes(self) -> Sizes:

@@ -8,6 +8,10 @@
                               FAULT         REJECTED        REJECTED        REJECTED
 
     cancel_open: each of the five states ──▶ CANCELLED
+    drop_group:  each but the last       ──▶ REJECTED
+
+Where a rule compares the samples of a group (`whole_groups`), a step takes groups whose samples are
+all there, and no parts of groups.
 
 Both loops change the book, on one event loop. Each transition is one method, and raises `RunError`
 for a sample that is not in the state before it. A sample that has its fate leaves the book, which
@@ -58,7 +62,8 @@ class Fate(StrEnum):
 
     TRAINED = "trained"
     REJECTED = "rejected"
-    """Too stale to be trained, of a quarantined problem, or of an update that was not finite."""
+    """Too stale to be trained, of a quarantined problem or a dropped group, or of an update that
+    was not finite."""
     FAULT = "infrastructure_error"
     CANCELLED = "cancelled"
 
@@ -69,7 +74,7 @@ _BEFORE: Mapping[State | Fate, frozenset[State]] = {
     State.BUFFERED: frozenset({State.JUDGED}),
     State.IN_STEP: frozenset({State.BUFFERED}),
     Fate.TRAINED: frozenset({State.IN_STEP}),
-    Fate.REJECTED: frozenset({State.PLANNED, State.JUDGED, State.BUFFERED, State.IN_STEP}),
+    Fate.REJECTED: frozenset(State),
     Fate.FAULT: frozenset({State.UNDER_WAY}),
     Fate.CANCELLED: frozenset(State),
 }
@@ -101,9 +106,19 @@ class SampleBook:
     """The record of where each sample of a run is. Use it on one event loop."""
 
     def __init__(
-        self, *, capacity: int, max_staleness: int, samples_per_group: int, patience: Patience
+        self,
+        *,
+        capacity: int,
+        max_staleness: int,
+        samples_per_group: int,
+        patience: Patience,
+        whole_groups: bool = False,
     ) -> None:
-        """`capacity` is that of the buffer, in samples."""
+        """`capacity` is that of the buffer, in samples; it holds what a run may plan ahead.
+
+        `whole_groups`: take no part of a group.
+        """
+        self.whole_groups = whole_groups
         self.patience = patience
         """The deadline of every wait for a change of the book."""
         self._capacity = capacity
@@ -114,6 +129,8 @@ class SampleBook:
         self._in_state: Counter[State] = Counter()
         self._passed: dict[str, dict[str, bool]] = {}
         """Whether each trained sample passed, by group and sample id, for incomplete groups."""
+        self._sizes: dict[str, int] = {}
+        """Of groups that an older version has left with fewer samples than planned."""
         self.account = Account()
         """Every plan and every fate since it was taken, for the run's ledger."""
         self.fates: Counter[Fate] = Counter()
@@ -147,6 +164,16 @@ class SampleBook:
         if sample is None or sample.request is None:
             raise RunError(f"sample {sample_id} is not under way")
         return sample.request
+
+    def __contains__(self, sample_id: str) -> bool:
+        """Whether the sample has no fate yet."""
+        return sample_id in self._samples
+
+    def started_groups(self, problem_id: str) -> list[str]:
+        """The groups of a problem with an open sample that is not only planned."""
+        started = (s for s in self._samples.values() if s.state is not State.PLANNED)
+        tickets = (sample.ticket for sample in started)
+        return sorted({ticket.group for ticket in tickets if ticket.problem_id == problem_id})
 
     # ---- the rollout loop's transitions ----
 
@@ -190,15 +217,35 @@ class SampleBook:
         """Reject a sample that was planned and will not be made."""
         self._move(sample_id, Fate.REJECTED, why=why)
 
+    def drop_group(self, group: str, why: str) -> list[Ticket]:
+        """Reject every open sample of a group that no step has taken; return their tickets.
+
+        Those that an engine or the sandbox still has are not asked for any more.
+        """
+        open_now = [s for s in self._samples.values() if s.ticket.group == group]
+        dropped = [s.ticket for s in open_now if s.state is not State.IN_STEP]
+        for ticket in dropped:
+            self._move(ticket.sample_id, Fate.REJECTED, why=why)
+        return dropped
+
     async def buffer(self, judged: JudgedSample) -> bool:
-        """Wait for room, then keep a judged sample for a learner step; False if it is too stale."""
+        """Wait for room, then keep a judged sample for a learner step; False if it is too stale.
+
+        True also where its group was dropped meanwhile: nothing has to take its place.
+        """
         sample_id = judged.sample_id
         self._move(sample_id, State.JUDGED).judged = judged
         async with self._changed:
             await self._until(
-                lambda: self.buffered < self._capacity or self._is_stale(judged),
+                lambda: (
+                    self.buffered < self._capacity
+                    or self._is_stale(judged)
+                    or sample_id not in self
+                ),
                 f"room in the buffer for sample {sample_id}",
             )
+            if sample_id not in self:
+                return True
             if self._is_stale(judged):
                 self._move(sample_id, Fate.REJECTED, why="stale")
                 return False
@@ -212,26 +259,18 @@ class SampleBook:
         """Wait for `count` samples and return them by id.
 
         First those that the next step could not train any more, then those that were planned first.
-        With `step` they are those that were planned for it. Raises `ValueError` for more than the
-        capacity.
+        With `step` they are those that were planned for it. With `whole_groups` the same of groups.
+        Raises `ValueError` for more than the capacity.
         """
         if count > self._capacity:
             raise ValueError(f"count = {count} exceeds the buffer's capacity of {self._capacity}")
 
-        def there() -> list[JudgedSample]:
-            return [j for j in self._buffer() if step in (None, j.request.ticket.planned_step)]
-
         async with self._changed:
             await self._until(
-                lambda: self.buffered >= count and len(there()) >= count,
+                lambda: self.buffered >= count and len(self._next(count, step)) == count,
                 f"the {count} samples of step {self.version + 1}",
             )
-            urgent = self.version + 1 - self._max_staleness
-
-            def order(judged: JudgedSample) -> tuple[bool, str]:
-                return judged.trajectory.oldest_weights >= urgent, judged.sample_id
-
-            chosen = sorted(there(), key=order)[:count]
+            chosen = self._next(count, step)
             batch = sorted(chosen, key=lambda judged: judged.sample_id)
             for judged in batch:
                 self._move(judged.sample_id, State.IN_STEP)
@@ -327,6 +366,11 @@ class SampleBook:
             group = fields["sample_id"].rpartition("-")[0]
             self._take_in(Ticket(**{"group": group, **fields}))
         self._passed = {group: dict(passed) for group, passed in snapshot["groups"].items()}
+        for group, number in Counter(s.ticket.group for s in self._samples.values()).items():
+            # the samples of a quarantined problem left their group one at a time
+            known = number + len(self._passed.get(group, ()))
+            if known < self._samples_per_group:
+                self._sizes[group] = known
         self.fates.update({Fate(name): number for name, number in snapshot["samples"].items()})
 
     def restore_judged(self, samples: Iterable[JudgedSample]) -> None:
@@ -368,6 +412,31 @@ class SampleBook:
     def _buffer(self) -> list[JudgedSample]:
         samples = (s for s in self._samples.values() if s.state is State.BUFFERED)
         return [sample.judged for sample in samples if sample.judged is not None]
+
+    def _next(self, count: int, step: int | None) -> list[JudgedSample]:
+        """Return what the next step would take, fewer than `count` where they are not there."""
+        urgent = self.version + 1 - self._max_staleness
+        units: dict[str, list[JudgedSample]] = {}
+        for judged in self._buffer():
+            ticket = judged.request.ticket
+            if step in (None, ticket.planned_step):
+                unit = ticket.group if self.whole_groups else ticket.sample_id
+                units.setdefault(unit, []).append(judged)
+        if self.whole_groups:
+            units = {group: have for group, have in units.items() if self._is_whole(group, have)}
+
+        def order(unit: str) -> tuple[bool, str]:
+            return all(j.trajectory.oldest_weights >= urgent for j in units[unit]), unit
+
+        chosen: list[JudgedSample] = []
+        for unit in sorted(units, key=order):
+            if len(chosen) + len(units[unit]) <= count:
+                chosen += units[unit]
+        return chosen
+
+    def _is_whole(self, group: str, buffered: Sequence[JudgedSample]) -> bool:
+        size = self._sizes.get(group, self._samples_per_group)
+        return len(buffered) + len(self._passed.get(group, ())) >= size
 
     def _is_stale(self, judged: JudgedSample) -> bool:
         return self.version - judged.trajectory.oldest_weights > self._max_staleness

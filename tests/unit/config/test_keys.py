@@ -109,6 +109,7 @@ sandbox.coverage               yes   no    yes
 sandbox.hash_seed              yes   no    yes
 sandbox.int_digits             yes   no    yes
 sandbox.quarantine_after       no    no    no
+sandbox.group_losses           no    no    no
 sandbox.engine_wait_s          no    no    no
 sandbox.engine_answer_s        no    no    no
 sandbox.start_timeout_s        no    no    no

@@ -1,0 +1,1 @@
+"""What the loops do about samples and steps that cannot be used."""
