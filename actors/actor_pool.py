@@ -106,7 +106,7 @@ class ActorPool:
 
     async def status(self) -> PoolStatus:
         """Return how the pool is now; an actor that does not answer at once has no version."""
-        versions = {each.name: each.version for each in await self.stats()}
+        answers = {each.name: each for each in await self.stats()}
         return PoolStatus(
             wanted=self._wanted,
             members=tuple(
@@ -114,7 +114,8 @@ class ActorPool:
                     name=slot.name,
                     state="leaving" if slot.leaving else slot.place.words,
                     load=slot.load,
-                    version=versions.get(slot.name),
+                    version=answers[slot.name].version if slot.name in answers else None,
+                    now=answers[slot.name].now if slot.name in answers else "",
                 )
                 for slot in self._slots
             ),

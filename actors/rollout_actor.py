@@ -69,6 +69,13 @@ class ActorStats:
     paused_s: float
     """Seconds in which pushes kept the engine from taking samples."""
 
+    @property
+    def now(self) -> str:
+        """What the actor does, in words."""
+        if self.state == "updating":
+            return "taking weights"
+        return f"decoding {self.decoding}" if self.decoding else "idle"
+
 
 class RolloutActor:
     """Made by `ActorPool` through `ray.remote`; all methods are coroutines on one loop."""
@@ -98,6 +105,10 @@ class RolloutActor:
         self._whole = asyncio.Event()
         if not awaits_weights:
             self._whole.set()
+
+    def __repr__(self) -> str:
+        """Its name: Ray shows it in the dashboard and before each line that the process prints."""
+        return self._name
 
     # ---- ports.Sampler, one engine of it ----
 

@@ -52,9 +52,14 @@ DEATH_S = 2.0
 class LearnerRank:
     """The Ray actor of one rank. It imports the class that does the work in its own process."""
 
-    def __init__(self, worker: Callable[[], type[Rank]], *arguments: Any) -> None:
+    def __init__(self, name: str, worker: Callable[[], type[Rank]], *arguments: Any) -> None:
         """`arguments` are those of `Rank`."""
+        self._name = name
         self._worker = worker()(*arguments)
+
+    def __repr__(self) -> str:
+        """Its name: Ray shows it in the dashboard and before each line that the process prints."""
+        return self._name
 
     def call(self, method: str, *arguments: Any) -> Any:
         """Call a method of the worker; Ray passes the objects of references in `arguments`.
@@ -137,7 +142,9 @@ class RankGroup:
                 runtime_env={"env_vars": environment},
             )
             self._actors.append(
-                options.remote(self._worker, self._config, self._checkpoint, rank, len(self._names))
+                options.remote(
+                    name, self._worker, self._config, self._checkpoint, rank, len(self._names)
+                )
             )
 
     async def call(self, method: str, *arguments: Any, aside: bool = False) -> list[Any]:

@@ -19,6 +19,9 @@ class Member:
     """Samples or programs sent there and not answered."""
     version: WeightVersion | None = None
     """The weights of a rollout actor, where it answers."""
+    now: str = ""
+    """What it does: `decoding 16`, `taking weights`, `judging 3`, `idle`; empty where it is not
+    known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,9 +38,14 @@ class ExecutorActor:
     def __init__(self, name: str, config: SandboxConfig) -> None:
         # A program whose sandbox failed goes back to the pool of executors, which counts its tries.
         self._config = config.model_copy(update={"attempts": 1})
+        self._name = name
         self._metrics = ContainerMetrics(name)
         self._node = str(ray.util.get_node_ip_address())
         self._pool: WorkerPool | None = None
+
+    def __repr__(self) -> str:
+        """Its name: Ray shows it in the dashboard and before each line that the process prints."""
+        return self._name
 
     async def choose(self) -> NodeBackend:
         """Return the backend of this node. Raises `MissingEngine`, which names the node."""

@@ -266,7 +266,12 @@ class ExecutorPool:
         return PoolStatus(
             wanted=self._wanted,
             members=tuple(
-                Member(name=executor.name, state=executor.state, load=executor.load)
+                Member(
+                    name=executor.name,
+                    state=executor.state,
+                    load=executor.load,
+                    now=f"judging {executor.load}" if executor.load else "idle",
+                )
                 for executor in self._executors
             ),
             waiting=self._queue.waiting,

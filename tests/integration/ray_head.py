@@ -136,7 +136,7 @@ class Head:
     def listed(self, what: str) -> list[dict[str, Any]]:
         """`ray list WHAT` of what lives."""
         live = "ALIVE" if what == "actors" else "CREATED"
-        output = self.ray("list", what, "--filter", f"state={live}", "--format=json")
+        output = self.ray("list", what, "--filter", f"state={live}", "--detail", "--format=json")
         if "No resource in the cluster" in output:
             return []
         found: list[dict[str, Any]] = json.loads(output[output.index("[") :])

@@ -130,18 +130,20 @@ def test_a_job_is_watched_stopped_with_a_checkpoint_and_resumed(head: Head, prom
     head.submit("train", "stepcoder", "train", RUN_FILE, *sets(SETTINGS))
     log = head.follow("train")
     assert log.stdout is not None
-    seen, names, figures = "", set[str](), dict[str, float]()
+    seen, names, figures = "", set[tuple[str, str]](), dict[str, float]()
     for line in log.stdout:
         seen += line
         if line.startswith("RL: 1/"):
-            names = {actor["name"] for actor in head.listed("actors")}
+            # both names, by which Ray calls an actor and its lines
+            names = {(actor["name"], actor["repr_name"]) for actor in head.listed("actors")}
         if line.startswith("RL:"):
             figures = head.metrics()
             # rates need two scrapes of a counter
             step = figures.get("ray_stepcoder_step", 0)
             if step >= 2 and (step >= 60 or not unanswered(prometheus)):
                 break
-    assert {"rollout-0", "rollout-1", "sandbox-0", "sandbox-1", "learner-rank-0"} <= names, seen
+    ours = ("rollout-0", "rollout-1", "sandbox-0", "sandbox-1", "learner-rank-0")
+    assert {(name, name) for name in ours} <= names, seen
     assert -1 <= figures["ray_stepcoder_reward"] <= 1
     assert figures["ray_stepcoder_samples_trained"] >= 2 * 16
     assert figures["ray_stepcoder_rollout_tokens_total"] > 0
@@ -192,6 +194,9 @@ def status_of(head: Head) -> dict[str, list[str]]:
     versions = [member["version"] for member in status["pools"]["rollouts"]["members"]]
     assert all(status["step"] - 1 <= version <= status["step"] + 1 for version in versions)
     assert status["last_step"]["bottleneck"]["text"]
+    assert status["learner"]
+    now = [member["now"] for pool in status["pools"].values() for member in pool["members"]]
+    assert all(re.fullmatch(r"(decoding|judging) \d+|idle|taking weights", each) for each in now)
     return {name: [m["state"] for m in pool["members"]] for name, pool in status["pools"].items()}
 
 

@@ -12,7 +12,10 @@ from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError, RunError
 from stepcoder_dist.launch.control.question import Answer, Question
 from stepcoder_dist.loop.run import Run
+from stepcoder_dist.loop.stages.stage_clock import Stage
+from stepcoder_dist.loop.trace_log import learner_waits_for
 from stepcoder_dist.pool_status import ElasticPool
+from stepcoder_dist.records import WeightVersion
 from stepcoder_dist.run.reservations import demand_of
 
 POOLS = ("rollouts", "sandboxes")
@@ -87,6 +90,7 @@ class RunControl:
             "step": book.version,
             "steps": run.config.train.steps,
             "weights": book.published,
+            "learner": learner_now(run.stages.at_work, book.version),
             "samples": {
                 "under_way": len(book.open_ids),
                 "buffered": book.buffered,
@@ -103,6 +107,23 @@ class RunControl:
                 "bottleneck": asdict(last.bottleneck),
             },
         }
+
+
+def learner_now(working: frozenset[Stage], version: WeightVersion) -> str:
+    """Return what the learner does, in words; `version`: of its last finished step."""
+    words = [
+        said
+        for stage, said in (
+            (Stage.LEARNING, f"in step {version + 1}"),
+            (Stage.PUSHING, "sending weights"),
+            (Stage.SAVING, "writing a checkpoint"),
+        )
+        if stage in working
+    ]
+    if not words:
+        reason = learner_waits_for(working)
+        words = [f"waiting for the {reason}" if reason else "idle"]
+    return ", ".join(words)
 
 
 def check_room(config: RunConfig, sizes: Mapping[str, int]) -> None:

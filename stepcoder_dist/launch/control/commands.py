@@ -68,6 +68,7 @@ def lines(name: str, answer: Mapping[str, Any]) -> Iterator[str]:
             f"{pool}: {status['wanted']} wanted; {counts or 'none there'}; {status['load']} under "
             f"way, {status['waiting']} waiting"
         )
+    yield f"learner: {answer['learner']}"
     samples = answer["samples"]
     yield (
         f"samples: {samples['under_way']} under way, of which {samples['buffered']} wait for the "
@@ -80,9 +81,10 @@ def lines(name: str, answer: Mapping[str, Any]) -> Iterator[str]:
 
 def members(pools: Mapping[str, Any]) -> Table:
     """A row for each process."""
-    table = Table("process", "state", "under way", "weights", box=None)
+    table = Table("process", "state", "now", "under way", "weights", box=None)
     for status in pools.values():
         for member in status["members"]:
             version = "" if member["version"] is None else str(member["version"])
-            table.add_row(member["name"], member["state"], str(member["load"]), version)
+            load = str(member["load"])
+            table.add_row(member["name"], member["state"], member["now"], load, version)
     return table

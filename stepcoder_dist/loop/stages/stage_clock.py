@@ -94,6 +94,11 @@ class StageClock:
         self.hear: Callable[[frozenset[Stage], float, float], None] = _nobody
         """Called with what worked in each interval, its begin and its end."""
 
+    @property
+    def at_work(self) -> frozenset[Stage]:
+        """The stages that have something under way now."""
+        return self._working
+
     @contextmanager
     def working(self, stage: Stage) -> Iterator[None]:
         self.change(stage, 1)

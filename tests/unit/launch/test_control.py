@@ -22,7 +22,7 @@ from stepcoder_dist.launch.control.autoscaler import Autoscaler
 from stepcoder_dist.loop.fakes import ByteTokenizer, FakeLearner, FakeSampler
 from stepcoder_dist.loop.run import LastStep
 from stepcoder_dist.loop.stages.bottleneck import Sizes, bottleneck
-from stepcoder_dist.loop.stages.stage_clock import StageSeconds
+from stepcoder_dist.loop.stages.stage_clock import Stage, StageSeconds
 from stepcoder_dist.pool_status import Member, PoolStatus
 from stepcoder_dist.run import session
 from stepcoder_dist.text.program import PromptWriter
@@ -139,8 +139,20 @@ def test_the_status_has_pools_steps_and_samples_as_plain_data():
         "run loops: step 0 of 4, /runs/loops",
         "rollouts: 1 wanted; 1 ready; 3 under way, 1 waiting",
         "sandboxes: 2 wanted; 2 ready; 6 under way, 1 waiting",
+        "learner: idle",
         "samples: 0 under way, of which 0 wait for the learner; 0 trained, 0 rejected, 0 lost",
     ]
+
+
+def test_the_status_says_what_the_learner_does_or_waits_for():
+    def now(*working: Stage) -> str:
+        return answers.learner_now(frozenset(working), 41)
+
+    assert now() == "idle"
+    assert now(Stage.SAMPLING, Stage.JUDGING) == "waiting for the rollouts"
+    assert now(Stage.JUDGING) == "waiting for the sandbox"
+    assert now(Stage.LEARNING, Stage.SAMPLING) == "in step 42"
+    assert now(Stage.PUSHING, Stage.SAVING) == "sending weights, writing a checkpoint"
 
 
 def test_a_question_of_another_version_is_an_error():
