@@ -38,6 +38,9 @@ class TrainConfig(Section):
     trace: Annotated[bool, NOTHING] = True
     """Write what happened when into `trace.jsonl`, for `stepcoder trace`: about 200 bytes a
     sample."""
+    report_every_s: Annotated[NonNegativeFloat, NOTHING] = 60
+    """While the run lives, write `report.html` again after so many seconds at the earliest, in a
+    process of its own; 0: only when the run ends. An open page follows by itself."""
     wandb_project: Annotated[str, NOTHING] = ""
     """Send the figures of every step to a run in this project of Weights & Biases, too. Empty: do
     not. Its own variables say how (`WANDB_MODE=offline`, `WANDB_API_KEY`)."""

@@ -17,6 +17,7 @@ from stepcoder_dist.launch.control.autoscaler import Autoscaler
 from stepcoder_dist.launch.control.channel import answering
 from stepcoder_dist.launch.evaluate import evaluate_in
 from stepcoder_dist.launch.learner_restarts import Attempt, with_restarts
+from stepcoder_dist.launch.live_report import LiveReport
 from stepcoder_dist.launch.processes import console, open_learner, open_pools, open_sandbox
 from stepcoder_dist.launch.warm_start import warm_start, warm_start_from
 from stepcoder_dist.loop.run import LastStep, Run, nothing
@@ -188,6 +189,7 @@ async def _train_run(
         JsonLines(folder.path / "metrics.jsonl"),
         TensorBoard(folder.path / "tensorboard", after_step=run.book.version),
         RayMetrics(),
+        LiveReport(folder.path, config.train.report_every_s),
     ]
     sinks = [*own, *tracked]
     if config.evaluation.every and heldout:

@@ -64,7 +64,7 @@ const HATCHES = {
   timeout: "M2.5 5a1 1 0 1 0 .01 0", output_limit: "M0 2.5H10M0 7.5H10", out_of_memory: "M0 5H10M5 0V10",
   compile_error: "M2.5 0V10M7.5 0V10",
   wait_for_rollouts: "M-2 8L8 -2M0 14L14 0M4 14L14 4", learner: "", checkpoint: "M0 2.5H10M0 7.5H10",
-  publish: "M2.5 0V10M7.5 0V10", other: "M2.5 5a1 1 0 1 0 .01 0",
+  publish: "M2.5 0V10M7.5 0V10", decoding: "", judging: "M0 2.5H10M0 7.5H10", pause: "M0 5H10M5 0V10", waiting: "M-2 2L8 12M0 -4L14 10M4 -4L14 6", other: "M2.5 5a1 1 0 1 0 .01 0",
 };
 for (const [key, path] of Object.entries(HATCHES)) {
   byId("patterns").append(svg("pattern", { id: `p-${key}`, width: 10, height: 10, patternUnits: "userSpaceOnUse", },

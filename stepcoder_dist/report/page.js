@@ -61,5 +61,7 @@ if (data.config) {
   byId("config").hidden = false;
   byId("config-text").textContent = data.config;
 }
+drawTimeline();
 drawNav();
+keepUp();
 document.body.dataset.drawn = "yes";

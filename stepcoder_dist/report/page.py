@@ -16,7 +16,17 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-SCRIPTS = ("dom.js", "charts.js", "heldout.js", "map.js", "tokens.js", "samples.js", "page.js")
+SCRIPTS = (
+    "dom.js",
+    "charts.js",
+    "heldout.js",
+    "map.js",
+    "tokens.js",
+    "samples.js",
+    "timeline.js",
+    "live.js",
+    "page.js",
+)
 """The scripts in their order: each uses only those before it."""
 
 

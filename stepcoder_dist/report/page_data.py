@@ -7,6 +7,7 @@ and samples is shown.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from stepcoder_dist.report.catalogue import OUTCOME_LABELS, groups_for
 from stepcoder_dist.report.heldout import heldout
 from stepcoder_dist.report.run_reading import RunRecord, SampleIndex, read_detailed
 from stepcoder_dist.report.sample_lines import drawn
+from stepcoder_dist.report.timeline import timeline
 
 MAX_POINTS = 480
 """Most points of a curve, and bars of a chart."""
@@ -30,11 +32,15 @@ MAX_SAMPLE_BYTES = 2_000_000
 MAX_ONE_SAMPLE_BYTES = 100_000
 
 
-def page_data(run: RunRecord) -> dict[str, Any]:
+LIVE_S = 15
+"""A page of a live run reads itself again after so many seconds."""
+
+
+def page_data(run: RunRecord, *, live: bool = False) -> dict[str, Any]:
     """Make everything that the page draws."""
     steps, columns = _curves(run.metrics)
     return {
-        "run": _summary(run),
+        "run": {**_summary(run), "live": LIVE_S if live else 0, "written": round(time.time())},
         "steps": steps,
         "bin": max(1, -(-len(run.metrics) // MAX_POINTS)),
         "columns": columns,
@@ -61,6 +67,7 @@ def page_data(run: RunRecord) -> dict[str, Any]:
         ],
         "map": curriculum_map(run.samples),
         "heldout": heldout(run.evaluations, run.config),
+        "timeline": timeline(run.path),
         "config": run.config_text,
         **_samples(run),
     }

@@ -90,7 +90,7 @@ function drawSamples() {
     const part = search.value.trim().toLowerCase();
     matching = all.filter((sample) => STARTING.every((key) => !wanted[key] || String(sample[key]) === wanted[key])
       && (!lines.value || sample.lines.some((line) => line[0] === lines.value)) && sample.problem.toLowerCase().includes(part));
-    list.replaceChildren(...matching.map((sample) => el("div", { class: "option", role: "option", id: `option-${all.indexOf(sample)}`, "aria-selected": "false" },
+    list.replaceChildren(...matching.map((sample) => el("div", { class: "option", role: "option", id: `option-${all.indexOf(sample)}`, "data-sample": sample.id, "aria-selected": "false" },
       glyph(sample.outcome), el("b", {}, sample.problem), el("span", {}, `step ${integer(sample.step)}`),
       el("span", { class: "where" }, `${outcomeLabel[sample.outcome]} · stage ${sample.stage} · ${sample.tests[0]}/${sample.tests[1]} tests`))));
     if (!matching.length) list.append(el("p", { class: "empty" }, "No sample matches the filters."));

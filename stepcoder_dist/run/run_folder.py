@@ -213,6 +213,20 @@ def hold(lock: Path, what: Path, *, shared: bool = False) -> int:
         raise cannot_be_made(what, error) from None
 
 
+def is_live(run_dir: Path) -> bool:
+    """Return whether a live run holds the folder."""
+    lock = run_dir / ".lock"
+    if not lock.exists():
+        return False
+    try:
+        os.close(file_lock.hold(lock, shared=True))
+    except BlockingIOError:
+        return True
+    except (OSError, ConfigError):  # a copy of the folder that cannot be written to
+        return False
+    return False
+
+
 def cannot_be_made(path: Path, error: OSError) -> ConfigError:
     return ConfigError(
         f"{path}: cannot be a run directory ({error.strerror}); choose another run_dir"

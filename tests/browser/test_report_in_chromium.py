@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -16,6 +17,8 @@ from made_report import make_report
 from playwright.sync_api import Browser, Locator, Page, expect
 from shown_samples import Rows, a_row, show_sample
 from watched_page import Watch
+
+from stepcoder_dist.host.files import file_lock
 
 pytestmark = pytest.mark.chromium
 
@@ -181,6 +184,68 @@ def test_the_phase_timeline_is_in_seconds_and_in_shares(page: Page, metrics: Row
     page.keyboard.press("Home")
     (share,) = re.findall(r"wait for rollouts ([\d.]+)%", text_once(readout, "^step 1:.*%"))
     assert float(share) == pytest.approx(100 * waited / metrics[0]["step_s"], abs=0.6)
+
+
+# ── timeline, live ──
+
+
+def test_the_timeline_has_a_row_for_each_pool_and_says_what_a_bar_is(page: Page, run_dir: Path):
+    written = [json.loads(line) for line in (run_dir / "trace.jsonl").read_text().splitlines()]
+    view = page.locator("#timeline-view")
+    page.get_by_role("button", name="1 step", exact=True).click()
+    expect(view.locator("svg[role=img] rect.bar")).not_to_have_count(0)
+    for label in ("rollouts", "sandbox", "learner", "weights", "rollouts wait", "learner waits"):
+        assert view.locator("svg text", has_text=re.compile(f"^{label}$")).count() == 1
+    expect(view.locator(".readout")).to_have_text(re.compile("^steps 8 to 8: "))
+    bar = view.locator("rect.bar[fill='url(#p-judging)']").last
+    bar.hover(force=True)
+    expect(view.locator(".readout")).to_have_text(
+        re.compile(r"^step 8, [\d.]+ s after its begin: sandbox: judging.*, for [\d.]+ s$")
+    )
+    view.get_by_text("As a table").click()
+    expect(view.locator("tbody tr")).to_have_count(8)
+    (begin, end) = next(s[2:4] for s in written[2]["spans"] if s[0] == "driver/steps")
+    seconds = view.locator("tbody tr").nth(2).locator("td").first
+    assert number(seconds.text_content() or "") == pytest.approx((end - begin) / 1e6, abs=0.006)
+
+
+def test_the_page_of_a_live_run_reads_itself_again_and_stays_as_its_reader_left_it(
+    run_dir: Path, open_page: Callable[..., Page], tmp_path: Path
+):
+    live = Path(shutil.copytree(run_dir, tmp_path / "run"))
+    lock = file_lock.hold(live / ".lock")
+    try:
+        file = make_report(live, live / "report.html")
+        page = open_page(file)
+        expect(page.get_by_label("The run is live")).to_be_checked()
+        page.get_by_role("button", name="Dark").click()
+        page.get_by_role("button", name="Share", exact=True).click()
+        page.locator("select[data-key=outcome]").select_option("wrong_answer")
+        page.locator(".option").nth(1).click()
+        chosen = page.locator("#sample-title").text_content()
+        page.locator(".group", has_text="Learning").first.get_by_text("As a table").click()
+        page.evaluate("document.getElementById('samples').scrollIntoView()")
+        place = page.evaluate("window.scrollY")
+        rows = (live / "metrics.jsonl").read_text().splitlines()
+        (live / "metrics.jsonl").write_text("\n".join(rows[:7]) + "\n")
+        make_report(live, file)
+    finally:
+        os.close(lock)
+    # what the page does by itself when its reader was idle for some seconds
+    page.evaluate("document.dispatchEvent(new Event('stepcoder-refresh'))")
+    page.wait_for_selector("body[data-restored=yes]")
+    expect(page.locator("#run-state")).to_contain_text("7 of 8 steps so far")
+    expect(page.get_by_role("button", name="Dark")).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_role("slider", name="Share of each step by phase")).to_be_visible()
+    expect(page.locator("select[data-key=outcome]")).to_have_value("wrong_answer")
+    assert page.locator("#sample-title").text_content() == chosen
+    expect(page.locator(".group", has_text="Learning").first.locator("tbody tr")).to_have_count(7)
+    assert page.evaluate("window.scrollY") == pytest.approx(place, abs=400)
+    # the run has ended: the last page stays as it is
+    make_report(live, file)
+    page.evaluate("document.dispatchEvent(new Event('stepcoder-refresh'))")
+    expect(page.get_by_label("The run is live")).to_be_hidden()
+    expect(page.locator("#timeline svg[role=img]")).to_be_visible()
 
 
 # ── samples ──

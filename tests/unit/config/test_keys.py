@@ -180,6 +180,7 @@ train.save_hf_every            no    no    no
 train.detailed_samples         no    no    no
 train.stall_s                  no    no    no
 train.trace                    no    no    no
+train.report_every_s           no    no    no
 train.wandb_project            no    no    no
 train.mlflow_experiment        no    no    no
 sft.phases                     no    yes   no

@@ -44,7 +44,9 @@ def short(step: int, problem: str = "p/1", stage: int = 0, **more: Any) -> dict[
 def test_the_page_has_every_step_problem_and_recorded_sample_of_a_small_run(folder: Path):
     data = page_data(read_run(folder))
     assert data["steps"] == list(range(1, 9))
-    assert data["run"] | {"seconds": 0, "updated": 0, "tokens": 0} == {
+    assert data["run"] | {"seconds": 0, "updated": 0, "tokens": 0, "written": 0} == {
+        "live": 0,
+        "written": 0,
         "name": "clamp",
         "folder": "run",
         "planned": 8,
