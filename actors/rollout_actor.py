@@ -47,7 +47,11 @@ def environment(config: RunConfig) -> dict[str, str]:
     if config.actors.resources.num_gpus == 0:
         # Without it the first sample waits 15 s for a C++ compiler to make one small kernel.
         variables["TORCHDYNAMO_DISABLE"] = "1"
-    return {name: os.environ.get(name, value) for name, value in variables.items()}
+    chosen = {name: os.environ.get(name, value) for name, value in variables.items()}
+    if config.actors.threads is not None:
+        # Ray has set it already, from the reservation; torch reads it when it is loaded.
+        chosen["OMP_NUM_THREADS"] = str(config.actors.threads)
+    return chosen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

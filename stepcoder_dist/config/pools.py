@@ -91,6 +91,10 @@ class ActorsConfig(Elastic):
     learner waits for samples, and shrinks while engines wait for the learner. Needs
     `train.max_staleness` of 1 or more."""
     resources: ProcessResources = ProcessResources()
+    threads: Positive | None = None
+    """CPU threads of an actor's engine; default: as many as `resources.num_cpus`, rounded down, at
+    least 1. With `train.max_staleness = 0` the learner rests while actors sample: all cores over
+    `number` suit then, whatever `resources` reserve."""
     tensor_parallel: Positive = 1
     kv_cache_gib: PositiveFloat = 1.0
     """Memory for vLLM's KV cache on the CPU."""

@@ -78,6 +78,7 @@ actors.min                     no    no    no
 actors.max                     no    no    no
 actors.autoscale               bits  no    no
 actors.silence_s               no    no    no
+actors.threads                 bits  no    bits
 actors.tensor_parallel         bits  no    bits
 actors.kv_cache_gib            bits  no    bits
 actors.gpu_memory_share        bits  no    bits
