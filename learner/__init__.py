@@ -8,6 +8,7 @@ What a step does, in the order of the files:
         worker.py        one rank `learner-rank-<r>`: composes what follows, holds no arithmetic
           policy_critic.py     policy, critic and frozen reference from a Hugging Face folder
             logits_check.py      refuses a model whose logits are not what its head makes
+            lora/                adapters that are trained instead of the weights
           token_logprobs.py    log π(token) from hidden states without all logits
           zero_engine.py       DeepSpeed: process group, ZeRO engines, one optimiser update
             deepspeed_config.py  DeepSpeed's configuration

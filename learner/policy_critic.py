@@ -16,8 +16,9 @@ from transformers import AutoModel, AutoModelForCausalLM
 from learner.batches import packed_attention
 from learner.batches.packed_attention import Segments
 from learner.logits_check import refuse_other_logits
+from learner.lora.adapter import adapt
 from learner.token_logprobs import TokenLogProbs
-from stepcoder_dist.config import ModelConfig
+from stepcoder_dist.config import LoraConfig, ModelConfig
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.host import model_source
 
@@ -77,18 +78,41 @@ class Critic(nn.Module):
         return values.squeeze(-1).float()
 
 
-def load_policy(folder: str, model: ModelConfig, *, gradient_checkpointing: bool = False) -> Policy:
-    """Load the policy. Raises `ConfigError` for a folder without a trainable causal LM."""
+def load_policy(
+    folder: str,
+    model: ModelConfig,
+    *,
+    gradient_checkpointing: bool = False,
+    lora: LoraConfig | None = None,
+    seed: int = 0,
+) -> Policy:
+    """Load the policy. Raises `ConfigError` for a folder without a trainable causal LM.
+
+    `lora`: freeze it, and add adapters that are drawn from `seed`; raises `ConfigError` where its
+    targets are not there.
+    """
     causal_lm = _load(AutoModelForCausalLM, folder, model)
     refuse_other_logits(causal_lm, folder)
     _prepare(causal_lm, gradient_checkpointing=gradient_checkpointing)
-    return Policy(causal_lm)
+    policy = Policy(causal_lm)
+    if lora is not None:
+        adapt(causal_lm, lora, folder, seed)
+    return policy
 
 
-def load_critic(folder: str, model: ModelConfig, *, gradient_checkpointing: bool = False) -> Critic:
-    """The same checkpoint's backbone under a zero value head."""
+def load_critic(
+    folder: str,
+    model: ModelConfig,
+    *,
+    gradient_checkpointing: bool = False,
+    lora: LoraConfig | None = None,
+    seed: int = 0,
+) -> Critic:
+    """The same checkpoint's backbone under a zero value head, which `lora` does not freeze."""
     backbone = _load(AutoModel, folder, model)
     _prepare(backbone, gradient_checkpointing=gradient_checkpointing)
+    if lora is not None:
+        adapt(backbone, lora, folder, seed)
     critic = Critic(backbone, backbone.config.hidden_size)
     return critic.to(getattr(torch, model.dtype))
 

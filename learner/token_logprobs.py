@@ -78,8 +78,12 @@ class _ChunkedLogProbs(torch.autograd.Function):
         hidden, weight, bias, token_ids, temperatures = ctx.saved_tensors
         grad_logprobs = grads[0]
         grad_hidden = torch.empty_like(hidden)
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32)
-        grad_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
+        # a frozen head (learner.lora) needs neither the product nor its float32 sum
+        trained = ctx.needs_input_grad[1]
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if trained else None
+        grad_bias = None
+        if bias is not None and ctx.needs_input_grad[2]:
+            grad_bias = torch.zeros_like(bias, dtype=torch.float32)
         for chunk in _chunks(hidden, len(weight)):
             logits = _logits(hidden[chunk], weight, bias, temperatures[chunk])
             # d log p(a) / d logits = (onehot(a) - p) / T
@@ -90,10 +94,11 @@ class _ChunkedLogProbs(torch.autograd.Function):
                 grad_bias += grad.sum(dim=0)
             grad = grad.to(weight.dtype)
             grad_hidden[chunk] = (grad @ weight).to(hidden.dtype)
-            grad_weight += grad.T @ hidden[chunk].to(weight.dtype)
+            if grad_weight is not None:
+                grad_weight += grad.T @ hidden[chunk].to(weight.dtype)
         return (
             grad_hidden,
-            grad_weight.to(weight.dtype),
+            None if grad_weight is None else grad_weight.to(weight.dtype),
             None if grad_bias is None else grad_bias.to(bias.dtype),
             None,
             None,

@@ -17,7 +17,7 @@ from learner.push.snapshot import SnapshotTaker
 from learner.saving import checkpoint, hf_folder, manifest
 from learner.saving.saving_rank import SavingRank
 from learner.zero import zero_engine
-from learner.zero.zero_engine import ZeroEngine
+from learner.zero.zero_engine import WithoutAdapters, ZeroEngine
 from stepcoder_dist.ports import WeightPublisher
 from stepcoder_dist.records import (
     Int32Array,
@@ -41,12 +41,14 @@ class LearnerWorker(SavingRank):
 
     def build(self) -> None:
         model, learner = self.config.model, self.config.learner
-        folder = self.checkpoint
+        folder, seed = self.checkpoint, self.config.seed
         self.version: WeightVersion = 0
         self.skipped_steps = self.nonfinite_steps = 0
         checkpointing = learner.gradient_checkpointing
         # one network after the other: what loading one needs for a moment is not needed twice
-        policy = policy_critic.load_policy(folder, model, gradient_checkpointing=checkpointing)
+        policy = policy_critic.load_policy(
+            folder, model, gradient_checkpointing=checkpointing, lora=learner.lora, seed=seed
+        )
         self._pack(policy.causal_lm)
         vocabulary, work = policy.causal_lm.config.vocab_size, Work.of(policy.causal_lm.config)
         self.policy = ZeroEngine(policy, learner, model, weight_decay=learner.weight_decay)
@@ -54,7 +56,9 @@ class LearnerWorker(SavingRank):
             packed_attention.check_apart(self.policy, vocabulary, folder, self.device, key=PACKING)
         self.critic = None
         if learner.has_critic:
-            critic = policy_critic.load_critic(folder, model, gradient_checkpointing=checkpointing)
+            critic = policy_critic.load_critic(
+                folder, model, gradient_checkpointing=checkpointing, lora=learner.lora, seed=seed
+            )
             self._pack(critic.backbone)
             self.critic = ZeroEngine(critic, learner, model, weight_decay=learner.weight_decay)
         self.ppo = PpoStep(
@@ -63,7 +67,7 @@ class LearnerWorker(SavingRank):
             critic=self.critic,
             reference=self._reference() if learner.has_reference else None,
             rank=self.rank,
-            seed=self.config.seed,
+            seed=seed,
             device=self.device,
             work=work,
         )
@@ -80,6 +84,9 @@ class LearnerWorker(SavingRank):
 
     def _reference(self) -> Any:
         learner, model = self.config.learner, self.config.model
+        if learner.lora is not None:
+            # the policy as it was loaded: no second copy of its weights
+            return WithoutAdapters(self.policy)
         frozen = policy_critic.load_reference(self.checkpoint, model)
         self._pack(frozen.causal_lm)
         if learner.zero_stage == ZERO_3:
@@ -200,7 +207,13 @@ class LearnerWorker(SavingRank):
 
     def save_hf(self, folder: str) -> None:
         """Write the policy as an ordinary Hugging Face folder with its tokenizer."""
-        hf_folder.write(self.policy.module.causal_lm, self.checkpoint, Path(folder), rank=self.rank)
+        hf_folder.write(
+            self.policy.module.causal_lm,
+            self.checkpoint,
+            Path(folder),
+            rank=self.rank,
+            lora=self.config.learner.lora,
+        )
 
     def engines(self) -> dict[str, ZeroEngine]:
         engines = {"policy": self.policy, "critic": self.critic}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from learner.lora.adapter import LoraLinear, adapters
 from learner.zero import zero_engine
 from stepcoder_dist.host.checksum import checksum
 from stepcoder_dist.records import WeightBucket, WeightVersion
@@ -24,6 +25,22 @@ class NamedParameter:
 
     name: str
     parameter: torch.nn.Parameter
+    layer: LoraLinear | None = None
+    """The layer whose adapter is merged into this parameter, its weight."""
+
+    def complete(self) -> torch.Tensor:
+        """Return the parameter as a model without adapters has it; call it where it is gathered.
+
+        With an adapter that is a new tensor, else the parameter's own memory.
+        """
+        return self.parameter.detach() if self.layer is None else self.layer.merged()
+
+    @property
+    def parts(self) -> list[torch.nn.Parameter]:
+        """The parameters that `complete` reads."""
+        if self.layer is None:
+            return [self.parameter]
+        return [self.parameter, self.layer.lora_a, self.layer.lora_b]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -46,13 +63,12 @@ class NamedParameter:
 def plan_buckets(module: torch.nn.Module, bucket_bytes: int) -> list[list[NamedParameter]]:
     """Cut the parameters, in the module's order, into buckets of at most `bucket_bytes`.
 
-    A parameter that is larger has a bucket of its own. Tied parameters appear once, under their
-    first name. The plan is the same on every rank: gathering is a collective.
+    A parameter that is larger has a bucket of its own. The plan is the same on every rank:
+    gathering is a collective.
     """
     buckets: list[list[NamedParameter]] = []
     filled = bucket_bytes
-    for name, parameter in module.named_parameters(remove_duplicate=True):
-        named = NamedParameter(name, parameter)
+    for named in named_parameters(module):
         if filled + named.nbytes > bucket_bytes:
             buckets.append([])
             filled = 0
@@ -61,15 +77,30 @@ def plan_buckets(module: torch.nn.Module, bucket_bytes: int) -> list[list[NamedP
     return buckets
 
 
+def named_parameters(module: torch.nn.Module) -> Iterator[NamedParameter]:
+    """Yield the parameters of a module as one without adapters has them, in its order.
+
+    Tied parameters appear once, under their first name.
+    """
+    layers = {id(layer.weight): layer for layer in adapters(module).values()}
+    merged = {id(p) for layer in layers.values() for p in (layer.lora_a, layer.lora_b)}
+    for name, parameter in module.named_parameters(remove_duplicate=True):
+        if id(parameter) not in merged:
+            yield NamedParameter(name, parameter, layers.get(id(parameter)))
+
+
 def gathered(bucket: Sequence[NamedParameter]) -> AbstractContextManager[object]:
     """Gather the bucket's parameters on every rank inside. A collective under ZeRO-3."""
-    split = [named.parameter for named in bucket if named.is_split]
+    split = [part for named in bucket if named.is_split for part in named.parts]
     return zero_engine.gathered(split) if split else nullcontext()
 
 
 def as_bytes(named: NamedParameter) -> torch.Tensor:
-    """Return a complete parameter's bytes, uint8 [nbytes], on its device; no copy if contiguous."""
-    return named.parameter.detach().reshape(-1).view(torch.uint8)
+    """Return a complete parameter's bytes, uint8 [nbytes], on its device.
+
+    No copy, if it is contiguous and has no adapter.
+    """
+    return named.complete().reshape(-1).view(torch.uint8)
 
 
 def bucket_of(
@@ -103,5 +134,6 @@ def whole_tensors(
     for bucket in buckets:
         with gathered(bucket), torch.no_grad():
             for named in bucket:
-                tensor = named.parameter.detach()
-                yield named.name, tensor.clone() if named.is_split else tensor
+                tensor = named.complete()
+                own = named.is_split and named.layer is None
+                yield named.name, tensor.clone() if own else tensor

@@ -41,7 +41,11 @@ class SftWorker(SavingRank):
         learner, model, sft = self.config.learner, self.config.model, self.config.sft
         self.updates: WeightVersion = 0
         policy = policy_critic.load_policy(
-            self.checkpoint, model, gradient_checkpointing=learner.gradient_checkpointing
+            self.checkpoint,
+            model,
+            gradient_checkpointing=learner.gradient_checkpointing,
+            lora=learner.lora,
+            seed=self.config.seed,
         )
         if sft.packing:
             packed_attention.install(policy.causal_lm, self.checkpoint, key="sft.packing")
@@ -98,6 +102,7 @@ class SftWorker(SavingRank):
             self.checkpoint,
             Path(folder),
             rank=self.rank,
+            lora=self.config.learner.lora,
             record={**record, "versions": versions},
         )
 

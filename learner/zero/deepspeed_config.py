@@ -74,8 +74,9 @@ def on_gpu() -> bool:
 
 def _zero(module: nn.Module, learner: LearnerConfig, model: ModelConfig) -> dict[str, Any]:
     elements = [getattr(p, "ds_numel", p.numel()) for p in module.parameters()]
-    # integer multiples of what any number of ranks aligns to
-    bucket = -(-min(sum(elements), LARGEST_BUCKET) // 8192) * 8192
+    trained = [getattr(p, "ds_numel", p.numel()) for p in module.parameters() if p.requires_grad]
+    # what frozen weights have is never reduced; a network for inference has nothing else
+    bucket = _bucket(sum(trained or elements))
     stage = zero_stage(learner, model)
     zero: dict[str, Any] = {
         "stage": stage,
@@ -89,10 +90,15 @@ def _zero(module: nn.Module, learner: LearnerConfig, model: ModelConfig) -> dict
     if stage == 3:  # noqa: PLR2004
         # small tensors (norms, biases) stay complete on every rank, in any size of model
         zero["stage3_param_persistence_threshold"] = min(100_000, max(elements) // 16)
-        zero["stage3_prefetch_bucket_size"] = min(bucket, 50_000_000)
+        zero["stage3_prefetch_bucket_size"] = min(_bucket(sum(elements)), 50_000_000)
     if learner.offload_optimizer and on_gpu() and stage > 0:
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
     return zero
+
+
+def _bucket(elements: int) -> int:
+    """Round up to a multiple of what any number of ranks aligns to."""
+    return -(-min(elements, LARGEST_BUCKET) // 8192) * 8192
 
 
 def _merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]
 
+from learner.lora.adapter import adapters_off
 from learner.zero import gradients, zero_shards
 from learner.zero.deepspeed_config import engine_config, on_gpu, splitting_config, zero_stage
 from learner.zero.host_states import ZERO_3, HostStates
@@ -94,6 +95,8 @@ class ZeroEngine:
         # at stage 0 in float32 DeepSpeed clips, and does not report the norm
         self._plain = self._engine.optimizer is optimizer
         self._ranks = torch.distributed.get_world_size()
+        named = module.named_parameters(remove_duplicate=False)
+        self._frozen = {name for name, p in named if not p.requires_grad}
         self.states = HostStates(self._engine)
         """What only an update needs, which can be on the host meanwhile."""
 
@@ -145,16 +148,21 @@ class ZeroEngine:
         """Pass every file of this rank to `keep`, its place and its state. A collective.
 
         A state is DeepSpeed's own memory: it may change after `keep` has returned. DeepSpeed
-        writes small files of its own next to them, which `load` does not need.
+        writes small files of its own next to them, which `load` does not need. Frozen parameters
+        are in the folder that the module was loaded from, and are left out.
         """
 
         def hand_over(state_dict: Any, path: str) -> None:
+            for name in self._frozen:  # DeepSpeed leaves the second names of tied ones in
+                state_dict.get("module", {}).pop(name, None)
             keep(Path(path), state_dict)
 
         writer = self._engine.checkpoint_engine
         writer.save = hand_over  # instead of the method of its class
         try:
-            self._engine.save_checkpoint(str(folder), tag=CHECKPOINT_TAG)
+            self._engine.save_checkpoint(
+                str(folder), tag=CHECKPOINT_TAG, exclude_frozen_parameters=bool(self._frozen)
+            )
         finally:
             del writer.save
 
@@ -166,9 +174,22 @@ class ZeroEngine:
         if not zero_shards.fits(self._engine, folder / CHECKPOINT_TAG):
             zero_shards.load(self._engine, folder / CHECKPOINT_TAG)
             return
-        found, _ = self._engine.load_checkpoint(str(folder), tag=CHECKPOINT_TAG)
+        found, _ = self._engine.load_checkpoint(
+            str(folder), tag=CHECKPOINT_TAG, load_module_strict=not self._frozen
+        )
         if found is None:
             raise LearnerError(f"{folder}: DeepSpeed found no checkpoint there")
+
+
+class WithoutAdapters:
+    """The reference where adapters are trained: the policy's own module, as it was loaded."""
+
+    def __init__(self, policy: ZeroEngine) -> None:
+        self._policy = policy
+
+    def __call__(self, **inputs: Any) -> Any:
+        with adapters_off(self._policy.module):
+            return self._policy(**inputs)
 
 
 def freeze_sharded(module: nn.Module, learner: LearnerConfig, model: ModelConfig) -> Any:

@@ -10,6 +10,7 @@ order:
     method.py         [curriculum], [credit], [reward], [sampling]
     pools.py          [actors], [sandbox]
     learner.py        [learner], [weights]
+    lora.py           [learner.lora]
     commands.py       [train], [sft], [evaluation]
     hardware.py       [hardware]
     section.py      what a section is
@@ -20,6 +21,7 @@ order:
 from stepcoder_dist.config.commands import EvalConfig, SftConfig, SftPhase, TrainConfig
 from stepcoder_dist.config.hardware import GpuName, HardwareConfig
 from stepcoder_dist.config.learner import LearnerConfig, WeightsConfig
+from stepcoder_dist.config.lora import LoraConfig
 from stepcoder_dist.config.method import (
     CreditConfig,
     CurriculumConfig,
@@ -55,6 +57,7 @@ __all__ = [
     "GpuName",
     "HardwareConfig",
     "LearnerConfig",
+    "LoraConfig",
     "ModelConfig",
     "ModelShape",
     "NonNegativeFloat",

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from stepcoder_dist import methods
 from stepcoder_dist.config.counts import BITS, NO, NOTHING, TRAIN, TRAIN_AND_SFT, Counts
+from stepcoder_dist.config.lora import LoraConfig
 from stepcoder_dist.config.pools import ProcessResources
 from stepcoder_dist.config.section import (
     NonNegativeFloat,
@@ -141,6 +142,8 @@ class LearnerConfig(Section):
     update is skipped on all ranks and nothing changes; its samples are rejected, and the batch is
     kept in `nonfinite/` of the run directory (docs/faults.md)."""
     gradient_checkpointing: Annotated[bool, _SUMS] = False
+    lora: LoraConfig | None = None
+    """Train adapters instead of the weights: the section below. Not set: all weights."""
     start_timeout_s: Annotated[PositiveFloat, NOTHING] = 600
     silence_s: Annotated[PositiveFloat, NOTHING] = 180
     """Seconds after which a rank that lives and answers nothing counts as hung."""

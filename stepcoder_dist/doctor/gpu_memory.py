@@ -8,7 +8,9 @@ the parameters too. K = 12 (a float32 copy and two moments), also in float32 fro
 DeepSpeed keeps the copy all the same; 8 at stage 0 in float32. Gradients are summed in float32
 (`learner/zero/deepspeed_config.py`); in bfloat16 stage 0 is stage 1 there, which keeps eΨ for a
 micro-batch's gradients too. Policy and critic (where `learner.advantage` has one) are trained; the
-reference, where the KL has a weight, has parameters only. What DeepSpeed adds is in `_working`.
+reference, where the KL has a weight, has parameters only. With `learner.lora` parameters are held
+that are not trained, and the reference is the policy (`network_sizes.py`). What DeepSpeed adds is
+in `_working`.
 
 *Activations* (Korthikanti et al. 2022, arXiv 2205.05198, section 4) of this learner's models: fused
 attention (their selective recomputation: no s × s term), no dropout, gated MLP, norms that compute
@@ -30,7 +32,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stepcoder_dist.config import ModelShape, RunConfig
-from stepcoder_dist.doctor import model_shape
+from stepcoder_dist.doctor import model_shape, network_sizes
+from stepcoder_dist.doctor.network_sizes import NetworkSize
 from stepcoder_dist.doctor.push_memory import push_memory
 
 GIB = 2**30
@@ -97,8 +100,6 @@ class ActorMemory:
 
 def rank_memory(config: RunConfig, shape: ModelShape) -> RankMemory:
     """Memory of one of `learner.ranks`, on a GPU or on the CPU."""
-    policy = model_shape.parameters(shape)
-    critic = (model_shape.critic_parameters(shape),) if config.learner.has_critic else ()
     tokens = row_tokens(config, config.learner.microbatch_tokens)
     training = activation_bytes(config, shape)
     if config.learner.packing:
@@ -108,8 +109,14 @@ def rank_memory(config: RunConfig, shape: ModelShape) -> RankMemory:
     hidden = model_shape.bytes_each(config) * shape.hidden_size
     asking = asked * (_layer(config, shape) + 2 * hidden)
     activations = max(training, asking)
-    frozen = policy if config.learner.has_reference else 0
-    return _rank_memory(config, shape, (policy, *critic), frozen=frozen, activations=activations)
+    return _rank_memory(
+        config,
+        shape,
+        network_sizes.networks(config, shape),
+        frozen=network_sizes.reference(config, shape),
+        activations=activations,
+        moves=config.learner.offload_while_sampling,
+    )
 
 
 def row_tokens(config: RunConfig, budget: int) -> int:
@@ -132,33 +139,35 @@ def sft_memory(config: RunConfig, shape: ModelShape) -> RankMemory:
         activations += (
             tokens * layers * model_shape.bytes_each(config) * model_shape.query_size(shape)
         )
-    trained = (model_shape.parameters(shape),)
-    return _rank_memory(config, shape, trained, frozen=0, activations=activations)
+    trained = (network_sizes.policy(config, shape),)
+    # a warm start has no actor to leave room to
+    return _rank_memory(config, shape, trained, frozen=0, activations=activations, moves=False)
 
 
 def _rank_memory(
     config: RunConfig,
     shape: ModelShape,
-    networks: tuple[int, ...],
+    networks: tuple[NetworkSize, ...],
     *,
     frozen: int,
     activations: int,
+    moves: bool,
 ) -> RankMemory:
-    """`networks`: parameters of each that is trained, the largest first."""
+    """`networks`: those that are trained, the largest first."""
     learner = config.learner
     stage, ranks, size = _stage(config), learner.ranks, model_shape.bytes_each(config)
-    trained = sum(networks)
+    trained = sum(network.trained for network in networks)
+    held = sum(network.held for network in networks) + frozen
     adam = 12 if stage > 0 else 8
     optimizer = adam * trained // (ranks if stage > 0 else 1)
     # `offload_optimizer` is for ZeRO on GPUs; elsewhere it changes nothing
     offloaded = learner.offload_optimizer and stage > 0 and learner.resources.num_gpus > 0
     sharded = stage == 3  # noqa: PLR2004 (ZeRO's)
-    kept, gradients = _gradient_bytes(stage, ranks, size, networks)
+    updated = tuple(network.trained for network in networks)
+    kept, gradients = _gradient_bytes(stage, ranks, size, updated)
     resident = 0 if offloaded else optimizer
-    # a warm start has no actor to leave room to; at stage 1 and 2 buffers do not move
-    moves = learner.offload_while_sampling and frozen > 0
     return RankMemory(
-        parameters=size * (trained + frozen) // (ranks if sharded else 1),
+        parameters=size * held // (ranks if sharded else 1),
         optimizer=resident,
         kept_buffers=kept,
         gradients=gradients,
@@ -166,6 +175,7 @@ def _rank_memory(
         activations=activations,
         logits=_logit_bytes(config, shape),
         host_optimizer=optimizer if offloaded else 0,
+        # at stage 1 and 2 buffers do not move
         away=(resident + (kept if sharded else 0)) if moves else 0,
     )
 
@@ -191,16 +201,16 @@ def _stage(config: RunConfig) -> int:
     return max(stage, 1) if config.model.dtype == "bfloat16" else stage
 
 
-def _working(config: RunConfig, policy: int) -> int:
+def _working(config: RunConfig, policy: NetworkSize) -> int:
     """The largest size of DeepSpeed's temporary buffers around the larger network."""
     stage, ranks, size = _stage(config), config.learner.ranks, model_shape.bytes_each(config)
     if stage == 0:
         return 0
     # a bucket in the model's dtype, and in float32 for its way over the ranks
-    bucket = (size + (4 if size == 2 else 0)) * min(policy, _LARGEST_BUCKET)  # noqa: PLR2004 (bytes)
-    update = 4 * policy // ranks  # gradients in float32 while Adam runs
+    bucket = (size + (4 if size == 2 else 0)) * min(policy.trained, _LARGEST_BUCKET)  # noqa: PLR2004 (bytes)
+    update = 4 * policy.trained // ranks  # gradients in float32 while Adam runs
     if stage == 3:  # noqa: PLR2004 (ZeRO's)
-        return max(size * min(policy, _LIVE_PARAMETERS), update)
+        return max(size * min(policy.held, _LIVE_PARAMETERS), update)
     return max(bucket, update)
 
 
@@ -222,10 +232,12 @@ def activation_bytes(config: RunConfig, shape: ModelShape, *, tokens: int | None
 def _layer(config: RunConfig, shape: ModelShape) -> int:
     """Bytes of one layer for a token."""
     size, hidden = model_shape.bytes_each(config), shape.hidden_size
+    lora = config.learner.lora
     return (
         2 * (4 + 2 * size) * hidden
         + 2 * size * (model_shape.query_size(shape) + model_shape.key_size(shape))
         + 4 * size * shape.intermediate_size
+        + (size * network_sizes.adapter_ranks(lora, shape) if lora else 0)
     )
 
 
@@ -358,7 +370,11 @@ def gib(count: float) -> str:
 
 
 def _logit_bytes(config: RunConfig, shape: ModelShape) -> int:
-    """Bytes of a chunk of float32 logits, and of the output layer's gradient in float32."""
+    """Bytes of a chunk of float32 logits, and of the output layer's gradient in float32.
+
+    Next to adapters the output layer is frozen.
+    """
     on_gpu = config.learner.resources.num_gpus > 0
     share = int((config.gpu_memory_gib or 0) * GIB) // _LOGIT_SHARE if on_gpu else 0
-    return max(_LOGIT_BYTES, share) + 4 * shape.vocabulary * shape.hidden_size
+    gradient = 0 if config.learner.lora else 4 * shape.vocabulary * shape.hidden_size
+    return max(_LOGIT_BYTES, share) + gradient

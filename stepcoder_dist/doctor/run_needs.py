@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.doctor import gpu_memory, model_shape
+from stepcoder_dist.doctor import gpu_memory, model_shape, network_sizes
 from stepcoder_dist.doctor.examination import Finding, Mark
 from stepcoder_dist.doctor.gpu_memory import GIB
 from stepcoder_dist.errors import UserError
@@ -60,9 +60,7 @@ def checkpoint_bytes(config: RunConfig) -> float:
     known = model_shape.find(config.model, (config.sft_folder,))
     if known is None:
         return float(GIB)
-    trained = model_shape.parameters(known.shape)
-    if config.learner.has_critic:
-        trained += model_shape.critic_parameters(known.shape)
+    trained = sum(size.trained for size in network_sizes.networks(config, known.shape))
     return float((2 if config.model.dtype == "bfloat16" else 4) + 12) * trained
 
 

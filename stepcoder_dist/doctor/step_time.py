@@ -28,7 +28,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stepcoder_dist.config import ModelShape, RunConfig
-from stepcoder_dist.doctor import gpu_memory, model_shape
+from stepcoder_dist.doctor import gpu_memory, model_shape, network_sizes
 
 GPUS: dict[str, tuple[float, float, float]] = {
     "A100-40GB": (312, 1555, 300),
@@ -182,6 +182,8 @@ def _forward_equivalents(config: RunConfig) -> int:
     learner = config.learner
     trained = 2 if learner.has_critic else 1
     training = 4 if learner.gradient_checkpointing else 3
+    if learner.lora is not None:
+        training -= 1  # no gradients of frozen weights: half of a backward pass
     return _asked(config) + learner.epochs * trained * training
 
 
@@ -195,7 +197,9 @@ def _traffic(config: RunConfig, shape: ModelShape, device: Gpu) -> float:
     learner = config.learner
     if learner.ranks == 1:
         return 0.0
-    size = model_shape.bytes_each(config) * model_shape.parameters(shape)
+    each = model_shape.bytes_each(config)
+    weights = each * model_shape.parameters(shape)
+    gradients = each * network_sizes.policy(config, shape).trained
     trained = 2 if learner.has_critic else 1
     updates = learner.epochs * (learner.samples_per_step // learner.minibatch_samples)
     if learner.zero_stage == 3:  # noqa: PLR2004 (ZeRO's)
@@ -203,9 +207,9 @@ def _traffic(config: RunConfig, shape: ModelShape, device: Gpu) -> float:
         asked = _rows(config, learner.samples_per_step, learner.tokens_without_gradient)
         # forward, backward, gradients
         trains = updates * _rows(config, learner.minibatch_samples, learner.microbatch_tokens)
-        moved = size * (_asked(config) * asked + 3 * trained * trains)
+        moved = weights * _asked(config) * asked + (2 * weights + gradients) * trained * trains
     else:
-        moved = size * 2 * trained * updates
+        moved = gradients * 2 * trained * updates
     nodes = -(-learner.ranks // config.hardware.gpus_per_node)
     inside = moved * (learner.ranks - 1) / learner.ranks / device.link_bytes
     between = moved * (nodes - 1) / nodes / (config.hardware.network_gb_s * 1e9)
@@ -249,9 +253,7 @@ def _checkpoint(config: RunConfig, shape: ModelShape) -> float:
     every = config.train.checkpoint_every
     if not every:
         return 0.0
-    trained = model_shape.parameters(shape)
-    if config.learner.has_critic:
-        trained += model_shape.critic_parameters(shape)
+    trained = sum(network.trained for network in network_sizes.networks(config, shape))
     return (
         (model_shape.bytes_each(config) + 12) * trained / (config.hardware.disk_gb_s * 1e9) / every
     )

@@ -160,6 +160,7 @@ learner.correction_floor       yes   no    no
 learner.mismatch_alarm         no    no    no
 learner.max_nonfinite_steps    no    no    no
 learner.gradient_checkpointing bits  bits  no
+learner.lora                   yes   yes   no
 learner.start_timeout_s        no    no    no
 learner.silence_s              no    no    no
 learner.step_timeout_s         no    no    no
@@ -167,6 +168,10 @@ learner.restarts               no    no    no
 learner.resources.num_cpus     no    no    no
 learner.resources.num_gpus     no    no    no
 learner.resources.custom       no    no    no
+learner.lora.rank              yes   yes   no
+learner.lora.alpha             yes   yes   no
+learner.lora.targets           yes   yes   no
+learner.lora.dropout           yes   yes   no
 weights.transport              no    no    no
 weights.on_update              yes   no    no
 weights.bucket_mib             no    no    no

@@ -96,6 +96,42 @@ def test_without_a_critic_neither_its_parameters_nor_its_optimiser_count() -> No
     assert rank.gradients == 4 * 80_704 // 4
 
 
+# rank 4 on all seven: 4 · (128 + 96 + 96 + 128 + 3 · 192) = 4,096 of a layer, 8,192 of both
+ADAPTERS = 8_192
+
+
+def test_with_adapters_only_they_and_the_value_head_have_gradients_and_optimizer_states() -> None:
+    lora = {"rank": 4}
+    ppo = config(learner__zero_stage=2, learner__ranks=4, learner__lora=lora)
+    rank = gpu_memory.rank_memory(ppo, SMALL)
+    # policy and critic with their adapters; the reference is the policy
+    assert rank.parameters == 2 * (80_704 + 80_769 + 2 * ADAPTERS)
+    trained = 2 * ADAPTERS + 65
+    assert rank.optimizer == 12 * trained // 4
+    assert rank.gradients == 4 * trained // 4
+    plain = gpu_memory.rank_memory(config(learner__zero_stage=2, learner__ranks=4), SMALL)
+    # no gradient of the output layer in float32
+    assert plain.logits - rank.logits == 4 * 6_400
+    sft = gpu_memory.sft_memory(ppo, SMALL)
+    assert (sft.parameters, sft.optimizer) == (2 * (80_704 + ADAPTERS), 12 * ADAPTERS // 4)
+
+
+def test_an_adapters_targets_count_by_their_last_part() -> None:
+    some = {"rank": 2, "targets": ["self_attn.q_proj", "down_proj"]}
+    grpo = config(learner__advantage="grpo", learner__lora=some, model__dtype="float32")
+    rank = gpu_memory.rank_memory(grpo, SMALL)
+    # 2 · (64 + 64) and 2 · (128 + 64) in each of two layers; stage 0: two moments
+    assert rank.optimizer == 8 * 2 * (256 + 384)
+
+
+def test_a_push_merges_adapters_in_float32() -> None:
+    plain = config(**ON_GPUS)
+    lora = config(**ON_GPUS, learner__lora={"rank": 4})
+    more = [push_memory.push_memory(c, SMALL).sender for c in (plain, lora)]
+    # a bucket of merged weights, and two of the largest, 64 · 128, while it is merged
+    assert more == [0, 256 * 2**20 + 2 * 4 * 64 * 128]
+
+
 @pytest.mark.parametrize(
     ("stage", "ranks", "parameters", "optimizer", "gradients"),
     # ZeRO's table in bytes: Ψ = 80,704 of policy and of reference, 80,769 of the critic
