@@ -1,7 +1,8 @@
 """Which samples carry policy loss at all: one function for each value of `learner.selection`.
 
 A sample that is left out still counts for the statistics of advantages, for the critic and for the
-KL. No other sample takes its place, so that a step's loss is a mean over fewer tokens. To add a
+KL. No other sample takes its place here (`learner.flat_groups` does that before the step), so that
+a step's loss is a mean over fewer tokens. To add a
 rule: a function here, its line in `SELECTIONS` and in `methods.SELECTIONS`, and a worked example in
 tests/unit/learner/test_selection.py.
 """
@@ -29,7 +30,7 @@ def every(tensors: StepTensors) -> Tensor:
 def drop_flat(tensors: StepTensors) -> Tensor:
     """Samples of groups whose scores differ (DAPO's dynamic sampling, arXiv 2503.14476, 3.2).
 
-    The paper samples others until the step is full; here the step is smaller.
+    The paper samples others until the step is full: `learner.flat_groups = "replace"`.
 
     Scores 1, −0.3 of one group and 1, 1 of another: the first two.
     """

@@ -8,6 +8,7 @@
     learner.correction   the gap between sampler and learner  learner/loss/correction.py
     learner.kl_in        where the KL to the reference is     learner/loss/kl.py
     learner.selection    samples that carry no policy loss    learner/selection.py
+    learner.flat_groups  groups that scored alike             loop/faults/flat_groups.py
 
 A preset fills in the keys that a run file leaves out, and nothing else: learning rates, batch sizes
 and sampling are the same for every method. Imports nothing, so that `config/` can.
@@ -44,6 +45,7 @@ USUAL = {
     "learner.normaliser": "kept_tokens",
     "learner.kl_in": "auto",
     "learner.selection": "all",
+    "learner.flat_groups": "train",
 }
 """The keys that a preset sets, in the order of the table, with the values of the default method."""
 
@@ -60,7 +62,17 @@ _TABLE: dict[Method, tuple[str, str, str, dict[str, str]]] = {
     "grpo": ("none", "all", "grpo", {}),
     "grpo-stepcoder": ("cccs", "executed", "grpo", {}),
     "rloo": ("none", "all", "rloo", {}),
-    "dapo": ("none", "all", "grpo", {"loss": "clip_higher", "kl_in": "none", "selection": "dapo"}),
+    "dapo": (
+        "none",
+        "all",
+        "grpo",
+        {
+            "loss": "clip_higher",
+            "kl_in": "none",
+            "selection": "dapo",
+            "flat_groups": "replace",
+        },
+    ),
     "gspo": ("none", "all", "grpo", {"loss": "gspo", "normaliser": "sequence"}),
     "dr_grpo": ("none", "all", "dr_grpo", {"normaliser": "constant", "kl_in": "none"}),
     "cispo": ("none", "all", "grpo", {"loss": "cispo", "kl_in": "none"}),
@@ -82,7 +94,7 @@ ABOUT: dict[Method, str] = {
     "grpo": "a score against its group, no critic (arXiv 2402.03300)",
     "grpo-stepcoder": "CCCS and FGO without a critic",
     "rloo": "a return against the others of its group (arXiv 2402.14740)",
-    "dapo": "GRPO with a wider upper clip, no KL, no flat groups (arXiv 2503.14476)",
+    "dapo": "GRPO with a wider upper clip, no KL, over-sampling (arXiv 2503.14476)",
     "gspo": "GRPO with the ratio and the clip of a sequence (arXiv 2507.18071)",
     "dr_grpo": "GRPO without its two divisions and without KL (arXiv 2503.20783)",
     "cispo": "REINFORCE with a capped ratio as weight, no KL (arXiv 2506.13585)",
@@ -186,6 +198,13 @@ SELECTIONS = {
     "dapo": Rule(about="without either (arXiv 2503.14476)", groups=True),
 }
 
+FLAT_GROUPS = {
+    "train": Rule(about="a step is what was planned"),
+    "replace": Rule(
+        about="others are sampled until a step is full (arXiv 2503.14476)", groups=True
+    ),
+}
+
 RULES: dict[str, dict[str, Rule]] = {
     "curriculum.kind": START_RULES,
     "credit.rule": CREDIT_RULES,
@@ -196,6 +215,7 @@ RULES: dict[str, dict[str, Rule]] = {
     "learner.kl_in": KL_PLACES,
     "learner.kl_estimator": KL_ESTIMATORS,
     "learner.selection": SELECTIONS,
+    "learner.flat_groups": FLAT_GROUPS,
 }
 """Every rule, by the key that chooses it."""
 

@@ -48,7 +48,8 @@ def read(run_dir: Path) -> dict[str, tuple[float | None, ...]]:
     by_step: dict[int, list[Mapping[str, Any]]] = {}
     for row in json_lines.rows(run_dir / "samples.jsonl"):
         by_step.setdefault(row["step"], []).append(row)
-    samples = [by_step[int(step["step"])] for step in steps]
+    # a step that was not finite has none
+    samples = [by_step.get(int(step["step"]), []) for step in steps]
     whole = [[row for row in rows if row["stage"] == 0] for rows in samples]
     # some have no value in a skipped step, and while the critic warms up
     present = [name for name in FIGURES if any(name in step for step in steps)]
@@ -56,7 +57,9 @@ def read(run_dir: Path) -> dict[str, tuple[float | None, ...]]:
         "step": tuple(step["step"] for step in steps),
         "samples": tuple(step["samples/trained"] for step in steps),
         **{name: tuple(step.get(name) for step in steps) for name in present},
-        "whole_share": tuple(len(w) / len(s) for w, s in zip(whole, samples, strict=True)),
+        "whole_share": tuple(
+            len(w) / len(s) if s else None for w, s in zip(whole, samples, strict=True)
+        ),
         "whole_pass_rate": tuple(_pass_rate(rows) for rows in whole),
     }
 

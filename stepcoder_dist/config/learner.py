@@ -93,7 +93,14 @@ class LearnerConfig(Section):
     selection: SelectionName = "all"
     """Samples without policy loss: those of groups that all scored the same (`drop_flat`), those
     that were cut off at `sampling.max_new_tokens` (`drop_overlong`), both (`dapo`). They count for
-    advantages, and for critic and KL. No others are sampled in their place."""
+    advantages, and for critic and KL. For others in their place see `flat_groups`."""
+    flat_groups: Literal["train", "replace"] = "train"
+    """Groups whose samples all scored alike. `train`: trained as they are, with advantage 0.
+    `replace`: groups of other problems are sampled until a step is full of groups that teach
+    something (DAPO's dynamic sampling). The curriculum counts their outcomes all the same."""
+    max_oversampling: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 3.0
+    """With `flat_groups = "replace"`: the most that is sampled for a step, as a multiple of
+    `samples_per_step`. What is flat then is trained with, and `selection` says how."""
     policy_lr: PositiveFloat = 5e-7
     critic_lr: PositiveFloat = 1.5e-6
     warmup_steps: Annotated[int, Field(ge=0)] = 0
@@ -233,7 +240,11 @@ class LearnerConfig(Section):
     @property
     def compares_groups(self) -> bool:
         """True: a rule compares the samples of a group, so a step takes complete groups only."""
-        rules = methods.ADVANTAGES[self.advantage], methods.SELECTIONS[self.selection]
+        rules = (
+            methods.ADVANTAGES[self.advantage],
+            methods.SELECTIONS[self.selection],
+            methods.FLAT_GROUPS[self.flat_groups],
+        )
         return any(rule.groups for rule in rules)
 
     @property

@@ -86,6 +86,7 @@ class RunConfig(Section):
         for name, then in (
             ("advantage", "every advantage would be 0"),
             ("selection", "no sample would carry loss"),
+            ("flat_groups", "every group would be flat"),
         ):
             chosen = getattr(self.learner, name)
             compares = methods.RULES[f"learner.{name}"][chosen].groups

@@ -54,6 +54,8 @@ METRICS: dict[str, str] = {
     "grad_norm_policy": "gradient norm before clipping",
     "grad_norm_critic": "gradient norm before clipping",
     "flat_share": "share of samples whose group all scored alike: no advantage (rloo: the KL's)",
+    "flat_groups_replaced": "groups that scored alike and were replaced (flat_groups = replace)",
+    "oversampling": "groups sampled for the step, as a multiple of its own",
     "kept_share": "share of sampled tokens that carry policy loss (FGO)",
     "response_tokens": "tokens that the learner trained on",
     "learner_tokens_per_s": "prompt and response tokens through the learner, per second",

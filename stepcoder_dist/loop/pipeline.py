@@ -194,6 +194,9 @@ class TrainLoop:
             **clock.shares(),
             "push_s": self._weights.seconds,
         }
+        if run.book.fills_steps:
+            own, replaced = run.config.problems_per_step, run.book.fills.replaced
+            figures |= {"flat_groups_replaced": replaced, "oversampling": 1 + replaced / own}
         figures["tokens_per_s"] = figures["completion_tokens"] / figures["step_s"]
         return figures
 

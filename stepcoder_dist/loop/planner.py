@@ -13,6 +13,14 @@ import numpy as np
 from stepcoder_dist.method.curriculum import Curriculum
 from stepcoder_dist.records import Ticket
 
+SPARE = "x"
+"""Begins the number of a group that takes the place of a flat one: sorted after the step's own."""
+
+
+def is_spare(sample_id: str) -> bool:
+    """Return whether the sample is of such a group."""
+    return f"-{SPARE}" in sample_id
+
 
 def sample_seed(run_seed: int, sample_id: str) -> int:
     """Return 31 bits that depend on the arguments alone; vLLM takes a signed 32-bit seed."""
@@ -45,6 +53,18 @@ class ProblemOrder:
             different.append(next(others) if problem_id in seen else problem_id)
             seen.add(problem_id)
         return different
+
+    def spare(self, step: int, number: int) -> str:
+        """The problem of the group that takes the place of a step's `number`-th flat one.
+
+        All other problems, in an order of the step's own, and then again; the step's own problems
+        only where there are no others. They come in their own place of the epoch too.
+        """
+        own = frozenset(self.of(step))
+        order = np.random.default_rng((self._seed, step, 1)).permutation(len(self.problem_ids))
+        row: list[str] = [self.problem_ids[index] for index in order.tolist()]
+        others = [problem_id for problem_id in row if problem_id not in own] or row
+        return others[number % len(others)]
 
     def _row(self, place: int) -> Iterator[str]:
         """An endless sequence of epochs, each a permutation of all problems, from a position on."""
@@ -90,6 +110,15 @@ class Planner:
             for index, problem_id in enumerate(self._order.of(step))
         ]
 
+    def reserve(self, step: int, number: int) -> list[tuple[str, int]]:
+        """Return problem and present stage of the groups that may replace a step's flat ones."""
+        problem_ids = (self._order.spare(step, each) for each in range(number))
+        return [(each, self._curriculum.start_point(each).stage) for each in problem_ids]
+
+    def spare(self, step: int, number: int, problem_id: str, stage: int) -> list[Ticket]:
+        """Return the tickets of a group of the step's reserve."""
+        return self._tickets(step, f"s{step:06d}-{SPARE}{number:04d}", problem_id, stage)
+
     def replace(self, ticket: Ticket, *, without: Collection[str] = ()) -> Ticket:
         """Return the ticket of another sample for the group of one that was lost.
 
@@ -114,7 +143,9 @@ class Planner:
 
     def _group(self, step: int, index: int, problem_id: str) -> list[Ticket]:
         stage = self._curriculum.start_point(problem_id).stage
-        group = f"s{step:06d}-{index:04d}"
+        return self._tickets(step, f"s{step:06d}-{index:04d}", problem_id, stage)
+
+    def _tickets(self, step: int, group: str, problem_id: str, stage: int) -> list[Ticket]:
         ids = [f"{group}-{sample:04d}" for sample in range(self._samples_per_problem)]
         return [
             Ticket(

@@ -42,14 +42,15 @@ class RolloutLoop:
             return
         run, book = self._run, self._run.book
         async with asyncio.TaskGroup() as shares:
-            for group in book.planned_groups():
+            for group in (left := book.planned_groups()):
                 shares.create_task(self._roll_out(self._requests(group)))
+            for step in sorted({group[0].planned_step for group in left}):
+                shares.create_task(self._fill(step))
             for step in range(book.planned_steps, run.config.train.steps):
                 await book.turn_of(step)
-                groups = run.planner.plan(step)
-                book.plan(step, groups)
-                for share in self._shares(groups):
+                for share in self._shares(self._plan(step)):
                     shares.create_task(self._roll_out(share))
+                shares.create_task(self._fill(step))
 
     async def _run_in_strict_lag(self) -> None:
         """Sample step s by version s − k exactly, when all steps before it are sampled.
@@ -59,11 +60,13 @@ class RolloutLoop:
         """
         run, book = self._run, self._run.book
         steps, lag = run.config.train.steps, run.config.train.max_staleness
-        first, left = book.version, book.planned_groups()
+        first, restored, left = book.version, book.planned_steps, book.planned_groups()
         self.plan_ahead()
         async with asyncio.TaskGroup() as judging:
             if left:  # planned in place of samples that were lost, shortly before a stop
                 await self._sample_step(left, judging)
+            for step in range(first, restored):
+                await self._fill_in_lag(step, judging)
             for version in range(first, steps + 1):
                 if version + lag < steps or version == steps or run.has_work_at(version):
                     await self._weights.bring(version)
@@ -71,7 +74,9 @@ class RolloutLoop:
                     with book.patience.working():
                         await run.between_steps(version)
                 while self._planned_ahead and self._next_step <= version + lag:
+                    step = self._next_step
                     await self._sample_step(self._planned_ahead.pop(0), judging)
+                    await self._fill_in_lag(step, judging)
 
     def plan_ahead(self) -> None:
         """In a strict lag: plan the step that the newest version will sample, and those before.
@@ -82,9 +87,43 @@ class RolloutLoop:
         run, book = self._run, self._run.book
         until = book.version + run.config.train.max_staleness + 1
         for step in range(book.planned_steps, min(until, run.config.train.steps)):
-            groups = run.planner.plan(step)
-            book.plan(step, groups)
-            self._planned_ahead.append(groups)
+            self._planned_ahead.append(self._plan(step))
+
+    def _plan(self, step: int) -> list[list[Ticket]]:
+        run = self._run
+        groups, own = run.planner.plan(step), run.config.problems_per_step
+        more = int(own * (run.config.learner.max_oversampling - 1)) if run.book.fills_steps else 0
+        run.book.plan(step, groups, run.planner.reserve(step, more))
+        return groups
+
+    async def _fill(self, step: int) -> None:
+        """Sample others in the place of the step's flat groups, in rounds, until it is full."""
+        while groups := await self._next_round(step):
+            async with asyncio.TaskGroup() as shares:
+                for share in self._shares(groups):
+                    shares.create_task(self._roll_out(share))
+
+    async def _fill_in_lag(self, step: int, judging: asyncio.TaskGroup) -> None:
+        """Do the same before the engines get anything else: other weights, or another step."""
+        while groups := await self._next_round(step):
+            await self._sample_step(groups, judging)
+
+    async def _next_round(self, step: int) -> list[list[Ticket]]:
+        """Return the groups that have to be sampled in place of flat ones; none of a full step."""
+        run, book = self._run, self._run.book
+        if not book.fills_steps:
+            return []
+        fill = book.fills.of(step)
+        while flat := (await book.flat_groups(step))[: max(len(fill.reserve) - fill.used, 0)]:
+            groups = []
+            for group in flat:
+                spare = run.planner.spare(step, fill.used, *fill.reserve[fill.used])
+                if book.replace_flat(step, group, spare):
+                    groups.append([ticket for ticket in spare if book.is_planned(ticket)])
+            if groups:
+                return groups
+        await book.is_full(step)
+        return []
 
     @property
     def _next_step(self) -> int:

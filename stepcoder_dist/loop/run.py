@@ -94,6 +94,7 @@ class Run:
             samples_per_group=self.config.sampling.samples_per_problem,
             patience=Patience(self.config.train.stall_s),
             whole_groups=self.config.learner.compares_groups,
+            fills_steps=self.config.learner.flat_groups == "replace",
         )
 
     def sizes(self) -> Sizes:

@@ -35,6 +35,8 @@ from typing import Any
 
 from stepcoder_dist.errors import RunError
 from stepcoder_dist.loop.account import Account
+from stepcoder_dist.loop.faults import flat_groups
+from stepcoder_dist.loop.faults.flat_groups import Fills, Reserve, is_flat
 from stepcoder_dist.loop.judged_sample import JudgedSample
 from stepcoder_dist.loop.patience import Patience
 from stepcoder_dist.records import Outcome, RolloutRequest, Ticket, WeightVersion
@@ -113,12 +115,16 @@ class SampleBook:
         samples_per_group: int,
         patience: Patience,
         whole_groups: bool = False,
+        fills_steps: bool = False,
     ) -> None:
         """`capacity` is that of the buffer, in samples; it holds what a run may plan ahead.
 
-        `whole_groups`: take no part of a group.
+        `whole_groups`: take no part of a group. `fills_steps`: take no group whose samples scored
+        alike before its step is full (`flat_groups.py`).
         """
-        self.whole_groups = whole_groups
+        self.whole_groups = whole_groups or fills_steps
+        self.fills_steps = fills_steps
+        self.fills = Fills()
         self.patience = patience
         """The deadline of every wait for a change of the book."""
         self._capacity = capacity
@@ -169,6 +175,11 @@ class SampleBook:
         """Whether the sample has no fate yet."""
         return sample_id in self._samples
 
+    def is_planned(self, ticket: Ticket) -> bool:
+        """Whether nobody has started the sample."""
+        sample = self._samples.get(ticket.sample_id)
+        return sample is not None and sample.state is State.PLANNED
+
     def started_groups(self, problem_id: str) -> list[str]:
         """The groups of a problem with an open sample that is not only planned."""
         started = (s for s in self._samples.values() if s.state is not State.PLANNED)
@@ -185,11 +196,15 @@ class SampleBook:
                 f"weights of version {step - self._max_staleness}, to sample step {step + 1} with",
             )
 
-    def plan(self, step: int, groups: Iterable[Iterable[Ticket]]) -> None:
-        """Take in the tickets of the next step. Raises `RunError` for any other step."""
+    def plan(self, step: int, groups: Iterable[Iterable[Ticket]], reserve: Reserve = ()) -> None:
+        """Take in the tickets of the next step. Raises `RunError` for any other step.
+
+        `reserve`: what may take the place of its flat groups.
+        """
         if step != self.planned_steps:
             raise RunError(f"step {step} was planned where step {self.planned_steps} is next")
         self.planned_steps = step + 1
+        self.fills.of(step).reserve = reserve
         for ticket in chain.from_iterable(groups):
             self.add(ticket)
 
@@ -227,6 +242,45 @@ class SampleBook:
         for ticket in dropped:
             self._move(ticket.sample_id, Fate.REJECTED, why=why)
         return dropped
+
+    async def flat_groups(self, step: int) -> list[str]:
+        """Wait until all samples of the step are judged; return its groups that scored alike."""
+
+        def of_step() -> list[_Sample]:
+            return [s for s in self._samples.values() if s.ticket.planned_step == step]
+
+        async with self._changed:
+            await self._until(
+                lambda: all(s.state in (State.BUFFERED, State.IN_STEP) for s in of_step()),
+                f"the samples of step {step + 1}",
+            )
+        units = self._units(step)
+        return sorted(group for group, have in units.items() if is_flat(have))
+
+    async def is_full(self, step: int) -> None:
+        """Record that no group of the step is replaced any more."""
+        async with self._changed:
+            self.fills.of(step).full = True
+            self._changed.notify_all()
+
+    def replace_flat(self, step: int, group: str, spare: Sequence[Ticket]) -> bool:
+        """Reject a flat group and plan the next of the reserve; False where that is judged.
+
+        So it is in a resumed run whose checkpoint held it.
+        """
+        fill, have = self.fills.of(step), self._units(step)[group]
+        have.sort(key=lambda judged: judged.sample_id)
+        ticket = have[0].request.ticket
+        passed = tuple(j.trajectory.outcome is Outcome.PASSED for j in have)
+        fill.outcomes.append((ticket.problem_id, ticket.stage, passed))
+        fill.dropped += have
+        fill.used += 1
+        self.drop_group(group, flat_groups.WHY)
+        for each in spare:
+            self.add(each)
+        kept = self.fills.kept(each.sample_id for each in spare)
+        self.restore_judged(kept)
+        return len(kept) < len(spare)
 
     async def buffer(self, judged: JudgedSample) -> bool:
         """Wait for room, then keep a judged sample for a learner step; False if it is too stale.
@@ -281,8 +335,10 @@ class SampleBook:
         """Wait until every sample is judged that an older version than the learner's has to make.
 
         In a strict lag of k these are the next k steps. Return them by id. They stay in the book.
+        With them come those that were dropped of these steps.
         """
         until = self.version + self._max_staleness
+        planned = min(until, self.planned_steps)
 
         def of_these_steps() -> list[_Sample]:
             return [s for s in self._samples.values() if s.ticket.planned_step < until]
@@ -290,10 +346,14 @@ class SampleBook:
         async with self._changed:
             await self._until(
                 # a stop may have come when a step had taken its samples and not begun
-                lambda: all(s.state in (State.BUFFERED, State.IN_STEP) for s in of_these_steps()),
+                lambda: (
+                    all(s.state in (State.BUFFERED, State.IN_STEP) for s in of_these_steps())
+                    and (not self.fills_steps or self.fills.full(self.version, planned))
+                ),
                 f"the samples of the steps before {until + 1}, which the checkpoint holds",
             )
         found = [sample.judged for sample in of_these_steps() if sample.judged is not None]
+        found += self.fills.dropped(until)
         return sorted(found, key=lambda judged: judged.sample_id)
 
     async def trained(
@@ -304,7 +364,8 @@ class SampleBook:
     ) -> list[TrainedGroup]:
         """Record that a step trained the batch and made `version`; return the completed groups.
 
-        A group can be spread over steps where rollouts run ahead; it is returned once. `untrained`:
+        A group can be spread over steps where rollouts run ahead; it is returned once. Those that
+        were dropped of the step as flat come first: their outcomes are known as well. `untrained`:
         ids of samples whose update was skipped. They are rejected, and their outcomes count.
         """
         if version != self.version + 1:
@@ -317,7 +378,8 @@ class SampleBook:
                     self._move(judged.sample_id, Fate.TRAINED)
             self.version = version
             self._changed.notify_all()
-        return self._completed_by(batch)
+        dropped = [TrainedGroup(*outcome) for outcome in self.fills.trained(version)]
+        return dropped + self._completed_by(batch)
 
     async def refuse_stale(self) -> list[RolloutRequest]:
         """Reject what is buffered and too old for the next step; return the requests for it."""
@@ -349,7 +411,9 @@ class SampleBook:
         Take it between two awaits: every sample then has its fate or is on its way.
         """
         tickets = sorted((s.ticket for s in self._samples.values()), key=lambda t: t.sample_id)
-        return {
+        steps = {ticket.planned_step for ticket in tickets}
+        fills = {"fills": self.fills.snapshot(steps)} if self.fills_steps else {}
+        return fills | {
             "version": self.version,
             "planned_steps": self.planned_steps,
             "on_their_way": [asdict(ticket) for ticket in tickets],
@@ -361,6 +425,7 @@ class SampleBook:
         """Continue where `snapshot` was taken; call it before the loops start."""
         self.version = self.published = snapshot["version"]
         self.planned_steps = snapshot["planned_steps"]
+        self.fills.restore(snapshot.get("fills", {}))
         for fields in snapshot["on_their_way"]:
             # old checkpoints have no groups in their tickets: there the sample's id begins with it
             group = fields["sample_id"].rpartition("-")[0]
@@ -374,8 +439,14 @@ class SampleBook:
         self.fates.update({Fate(name): number for name, number in snapshot["samples"].items()})
 
     def restore_judged(self, samples: Iterable[JudgedSample]) -> None:
-        """Put samples of a checkpoint into the buffer; call it after `restore`."""
+        """Put samples of a checkpoint into the buffer; call it after `restore`.
+
+        One that is not planned waits until it is.
+        """
         for judged in samples:
+            if judged.sample_id not in self:
+                self.fills.keep(judged)
+                continue
             self.start([judged.request])
             self._move(judged.sample_id, State.JUDGED).judged = judged
             self._move(judged.sample_id, State.BUFFERED)
@@ -416,14 +487,9 @@ class SampleBook:
     def _next(self, count: int, step: int | None) -> list[JudgedSample]:
         """Return what the next step would take, fewer than `count` where they are not there."""
         urgent = self.version + 1 - self._max_staleness
-        units: dict[str, list[JudgedSample]] = {}
-        for judged in self._buffer():
-            ticket = judged.request.ticket
-            if step in (None, ticket.planned_step):
-                unit = ticket.group if self.whole_groups else ticket.sample_id
-                units.setdefault(unit, []).append(judged)
-        if self.whole_groups:
-            units = {group: have for group, have in units.items() if self._is_whole(group, have)}
+        units = self._units(step)
+        if self.fills_steps:
+            units = {group: have for group, have in units.items() if self._has_place(have)}
 
         def order(unit: str) -> tuple[bool, str]:
             return all(j.trajectory.oldest_weights >= urgent for j in units[unit]), unit
@@ -433,6 +499,22 @@ class SampleBook:
             if len(chosen) + len(units[unit]) <= count:
                 chosen += units[unit]
         return chosen
+
+    def _units(self, step: int | None) -> dict[str, list[JudgedSample]]:
+        """Return what waits for the step, or for any: complete groups, or samples."""
+        units: dict[str, list[JudgedSample]] = {}
+        for judged in self._buffer():
+            ticket = judged.request.ticket
+            if step in (None, ticket.planned_step):
+                unit = ticket.group if self.whole_groups else ticket.sample_id
+                units.setdefault(unit, []).append(judged)
+        if not self.whole_groups:
+            return units
+        return {group: have for group, have in units.items() if self._is_whole(group, have)}
+
+    def _has_place(self, group: Sequence[JudgedSample]) -> bool:
+        """Return whether a group will not be replaced."""
+        return not is_flat(group) or self.fills.of(group[0].request.ticket.planned_step).full
 
     def _is_whole(self, group: str, buffered: Sequence[JudgedSample]) -> bool:
         size = self._sizes.get(group, self._samples_per_group)

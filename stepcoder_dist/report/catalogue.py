@@ -71,6 +71,7 @@ GROUPS: tuple[tuple[str, tuple[Chart, ...]], ...] = (
             Chart("Value loss", ("value_loss",)),
             Chart("Explained variance", ("explained_variance",)),
             Chart("Flat groups", ("flat_share",), "%"),
+            Chart("Over-sampling", ("oversampling",), "times a step"),
             Chart("Kept share", ("kept_share",), "%"),
             Chart("Gradient norm, policy", ("grad_norm_policy",)),
             Chart("Gradient norm, critic", ("grad_norm_critic",)),

@@ -14,7 +14,12 @@ from stepcoder_dist.host.files import json_lines
 from stepcoder_dist.loop.sample_book import Fate, open_in
 from stepcoder_dist.run.account import ledger
 from stepcoder_dist.run.account.ledger_fold import Account, fold
-from stepcoder_dist.run.account.ledger_proof import check_checkpoint, check_rewards, check_slots
+from stepcoder_dist.run.account.ledger_proof import (
+    check_checkpoint,
+    check_rewards,
+    check_slots,
+    check_spares,
+)
 from stepcoder_dist.run.run_folder import checkpoints, hold
 
 NAMED = 10
@@ -41,6 +46,7 @@ def report(run_dir: Path) -> Report:
     try:
         account = fold(_numbered(path))
         check_slots(account)
+        check_spares(account)
         check_rewards(account, _rewarded(run_dir / "samples.jsonl"))
     except Malformed as error:
         return Report((f"{path}: {error}; the file was changed or is damaged",), balances=False)

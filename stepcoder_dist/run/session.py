@@ -23,7 +23,7 @@ from stepcoder_dist.host.files import disk_room
 from stepcoder_dist.host.interruption import StopRequest
 from stepcoder_dist.loop import pipeline
 from stepcoder_dist.loop.judged_sample import JudgedSample
-from stepcoder_dist.loop.planner import Planner
+from stepcoder_dist.loop.planner import Planner, is_spare
 from stepcoder_dist.loop.run import STATE_KEYS, LastStep, Run, nothing
 from stepcoder_dist.loop.stages.bottleneck import bottleneck
 from stepcoder_dist.loop.stages.stage_clock import (
@@ -175,9 +175,10 @@ class _Records:
     ) -> None:
         began = time.monotonic()
         await writing
-        # one that was planned since, in place of a lost sample, is planned again
+        # one that was planned since, in place of a lost sample, is planned again; one in the place
+        # of a flat group too, and is then judged already
         known = {ticket["sample_id"] for ticket in state["on_their_way"]}
-        ahead = [each for each in await rows if each.sample_id in known]
+        ahead = [e for e in await rows if e.sample_id in known or is_spare(e.sample_id)]
         await asyncio.to_thread(ahead_samples.write, draft, ahead)
         await asyncio.to_thread(self._folder.commit_checkpoint, draft, state)
         self._write_s = time.monotonic() - began

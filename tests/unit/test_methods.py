@@ -68,6 +68,7 @@ def test_a_method_is_three_choices_and_the_learners_other_rules(
             "learner.loss": "clip_higher",
             "learner.kl_in": "none",
             "learner.selection": "dapo",
+            "learner.flat_groups": "replace",
         },
         "gspo": {"learner.loss": "gspo", "learner.normaliser": "sequence"},
         "dr_grpo": {"learner.normaliser": "constant", "learner.kl_in": "none"},

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stepcoder_dist.errors import Malformed
-from stepcoder_dist.loop.planner import ProblemOrder
+from stepcoder_dist.loop.planner import ProblemOrder, is_spare
 from stepcoder_dist.loop.sample_book import NON_FINITE, Fate
 
 Row = Mapping[str, Any]
@@ -247,5 +247,5 @@ class Fold:
 
 
 def _own(row: Row) -> list[str]:
-    """The samples that the plan asks for; a replacement's id has a `+`."""
-    return [sample_id for sample_id in row["samples"] if "+" not in sample_id]
+    """The samples that the plan asks for; a replacement's id has a `+`, or is a spare group's."""
+    return [each for each in row["samples"] if "+" not in each and not is_spare(each)]

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
+from stepcoder_dist.loop.faults import flat_groups
+from stepcoder_dist.loop.planner import is_spare
 from stepcoder_dist.loop.sample_book import NON_FINITE, Fate
 from stepcoder_dist.run.account.ledger_fold import Account, Sample
 
-FINAL_REASONS = frozenset({"filtered", "quarantined", NON_FINITE})
+FINAL_REASONS = frozenset({"filtered", "quarantined", NON_FINITE, flat_groups.WHY})
 """Rejections after which nothing is sampled in the sample's place."""
 
 
@@ -42,6 +44,22 @@ def check_slots(account: Account) -> None:
             )
         elif len(lost) == len(samples) and not any(_is_final(account, each) for each in lost):
             account.violations.append(f"{name}: lost, and no sample took its place")
+
+
+def check_spares(account: Account) -> None:
+    """Check that a group in the place of a flat one is there for each flat one, step by step."""
+    flat: Counter[str] = Counter()
+    spare: Counter[str] = Counter()
+    for sample_id, sample in account.samples.items():
+        step = sample_id.partition("-")[0]
+        flat[step] += sample.why == flat_groups.WHY
+        spare[step] += is_spare(sample_id) and "+" not in sample_id
+    for step in sorted(flat.keys() | spare.keys()):
+        if flat[step] != spare[step] and account.head.step == 0:
+            account.violations.append(
+                f"step {int(step.removeprefix('s')) + 1}: {flat[step]} samples of groups that "
+                f"scored alike, and {spare[step]} in their place"
+            )
 
 
 def _is_final(account: Account, sample: Sample) -> bool:

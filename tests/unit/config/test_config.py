@@ -100,6 +100,7 @@ def test_the_smallest_run_file_takes_the_papers_values(run_file: Path) -> None:
         "learner.normaliser": "kept_tokens",
         "learner.kl_in": "auto",
         "learner.selection": "all",
+        "learner.flat_groups": "train",
     }
     limits = config.sandbox.limits
     assert (limits.cpu_s, limits.wall_s) == (4.0, 10.0)

@@ -136,6 +136,8 @@ learner.loss                   yes   no    no
 learner.normaliser             yes   no    no
 learner.normaliser_tokens      yes   no    no
 learner.selection              yes   no    no
+learner.flat_groups            yes   no    no
+learner.max_oversampling       yes   no    no
 learner.policy_lr              yes   no    no
 learner.critic_lr              yes   no    no
 learner.warmup_steps           yes   no    no
