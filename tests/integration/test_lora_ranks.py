@@ -155,6 +155,26 @@ def test_adapters_train_resume_bitwise_and_are_exported_as_they_were_pushed(
     assert (tmp_path / "hf" / "adapter" / "adapter_config.json").is_file()
 
 
+def handed_over(folder: str, out: str) -> bool:
+    """Save at stage 2, and load at stage 3: are the weights and the next update the same?"""
+    import torch
+
+    trained = engine(folder, 2, "float32")
+    update(trained)
+    finish(take(trained, out))
+    other = engine(folder, 3, "float32")
+    other.load(Path(out) / "policy")
+    here, there = pushed(trained), pushed(other)
+    same = all(torch.equal(there[name], tensor) for name, tensor in here.items())
+    return same and update(other) == pytest.approx(update(trained), rel=1e-5)
+
+
+def test_adapters_resume_at_another_stage(
+    ranks: Run, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    assert ranks(handed_over, str(tiny_checkpoint), str(tmp_path / "step")) == [True, True]
+
+
 def accumulated(stage: int) -> dict[str, Any]:
     """Weights of one, in bfloat16, and updates that are each smaller than their last digit."""
     import torch
