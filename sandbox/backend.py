@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sandbox.bubblewrap import bubblewrap_pool
+from sandbox.bubblewrap.bubblewrap_pool import BubblewrapPool
 from sandbox.containers.container import check_image, connect
 from sandbox.containers.container_pool import ContainerPool
 from sandbox.process_pool import ProcessPool
@@ -17,18 +19,22 @@ from stepcoder_dist.errors import MissingEngine
 
 
 def choose(config: SandboxConfig) -> Backend:
-    """Resolve `auto`: docker where an engine answers, else plain processes.
+    """Resolve `auto`: docker where an engine answers, else bubblewrap, else plain processes.
 
-    Raises `MissingEngine`, with how to get one, for `docker` without an engine, and wherever an
-    engine answers but lacks the image: a machine that has Docker never goes without by itself.
+    Raises `MissingEngine`, with what to do, for a backend that is named and does not work here, and
+    wherever an engine answers but lacks the image: a machine that has Docker never goes without by
+    itself.
     """
     if config.backend == "process":
         return "process"
+    if config.backend == "bubblewrap":
+        bubblewrap_pool.check(config.root)
+        return "bubblewrap"
     try:
         client = connect(config.engine_answer_s)
     except MissingEngine:
         if config.backend == "auto":
-            return "process"
+            return _without_an_engine(config)
         raise
     try:
         check_image(client, config.image)
@@ -37,9 +43,19 @@ def choose(config: SandboxConfig) -> Backend:
     return "docker"
 
 
+def _without_an_engine(config: SandboxConfig) -> Backend:
+    try:
+        bubblewrap_pool.check(config.root)
+    except MissingEngine:
+        return "process"
+    return "bubblewrap"
+
+
 def make_pool(config: SandboxConfig, backend: Backend) -> WorkerPool:
     """Return a pool that is not started yet."""
-    return ContainerPool(config) if backend == "docker" else ProcessPool(config)
+    if backend == "docker":
+        return ContainerPool(config)
+    return BubblewrapPool(config) if backend == "bubblewrap" else ProcessPool(config)
 
 
 def open_pool(**settings: Any) -> WorkerPool:

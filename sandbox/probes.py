@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sandbox.bubblewrap import bubblewrap_pool
+from sandbox.bubblewrap.bubblewrap_pool import BubblewrapWorker
 from sandbox.containers import image_check
 from sandbox.containers.container import Container, check_image, connect, how_to_get
 from sandbox.guest.layout import RunOrder
@@ -13,7 +15,7 @@ from sandbox.judging import judge
 from sandbox.process_pool import ProcessWorker
 from sandbox.seat import Worker
 from stepcoder_dist.doctor.examination import Finding, Mark
-from stepcoder_dist.errors import MissingEngine
+from stepcoder_dist.errors import MissingEngine, SandboxFault
 from stepcoder_dist.records import Limits, Outcome, TestSuite
 
 PROGRAM = "n = int(input())\nif n > 5:\n    print('large')\nelse:\n    print('small')\n"
@@ -50,6 +52,20 @@ def docker(image: str, *, auto: bool, packages: Sequence[str] = ()) -> list[Find
         return [*findings, _judged(worker, f"{image}, with our seccomp profile")]
     finally:
         client.close()
+
+
+def bubblewrap(root: str | None, *, auto: bool) -> list[Finding]:
+    """Whether bubblewrap works here, and who limits the memory of a place."""
+    try:
+        bubblewrap_pool.check(root)
+        worker = BubblewrapWorker(LIMITS, root=root)
+    except (MissingEngine, SandboxFault) as error:
+        seen, _, fix = str(error).partition("; ")
+        mark = Mark.CAUTION if auto else Mark.FAILS
+        return [Finding("bubblewrap", mark, seen, fix or "docs/sandbox.md")]
+    memory = "a control group" if worker.groups is not None else "the zygote's watch"
+    where = f"{bubblewrap_pool.described(root)}; memory limited by {memory}"
+    return [_judged(worker, where, "bubblewrap")]
 
 
 def process() -> list[Finding]:

@@ -1,7 +1,8 @@
 """The same guest as plain child processes: NOT a security boundary.
 
-It exists so that a machine without a container engine can try the demo. Resource limits and
-clean-up are the guest's own; a hostile program can read whatever its user can, and the network.
+It exists so that a machine without a container engine and without bubblewrap can try the demo.
+Resource limits and clean-up are the guest's own; a hostile program can read whatever its user can,
+and the network.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ _END_TIMEOUT_S = 10.0
 
 WARNING = (
     "the sandbox runs as plain processes: this is NO security boundary. Model-written code can "
-    "read your files and use your network. Install Docker for anything but a first try."
+    "read your files and use your network. Install Docker or bubblewrap for anything but a first "
+    "try."
 )
 
 

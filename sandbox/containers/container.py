@@ -23,6 +23,13 @@ from docker.errors import APIError, DockerException, ImageNotFound
 from docker.types import LogConfig, Ulimit
 from urllib3.exceptions import HTTPError
 
+from sandbox.confinement.bounds import (
+    CAPABILITIES,
+    FOLDERS,
+    LOWEST_PYTHON,
+    OVERHEAD_BYTES,
+    SPARE_PROCESSES,
+)
 from sandbox.containers.attached_channel import AttachedChannel
 from sandbox.containers.orphans import IN_USE, owner_labels
 from sandbox.containers.program_users import APART, next_user
@@ -32,17 +39,9 @@ from sandbox.orders import python_settings
 from stepcoder_dist.errors import EngineAway, MissingEngine, SandboxFault
 from stepcoder_dist.records import Limits
 
-FOLDERS = {"/tmp": (64, 8192), "/dev/shm": (16, 1024)}  # noqa: S108 - the container's own
-"""Writable folders: MiB and inodes."""
-CAPABILITIES = ("SETUID", "SETGID", "KILL", "DAC_OVERRIDE", "FOWNER", "IPC_LOCK")
-LOWEST_PYTHON = (3, 12)
-
 ENGINE_ERRORS = (DockerException, requests.exceptions.RequestException, HTTPError)
 ANSWER_S = 60.0
 """Seconds in which an engine has to answer, where no run file says so."""
-_OVERHEAD_BYTES = 128 * 2**20
-"""Zygote, standard input and output, temporary files: what a test's own limit does not count."""
-_SPARE_PROCESSES = 8
 _LAST_EVENTS_S = 2.0
 """Seconds that the engine may take to report why a container has ended."""
 
@@ -57,7 +56,8 @@ def connect(answer_s: float = ANSWER_S) -> docker.DockerClient:
     except EngineAway as away:
         raise MissingEngine(
             f"{away}; start one (Debian: apt-get install docker.io), "
-            'or set sandbox.backend = "process" to go without a security boundary'
+            'or set sandbox.backend = "bubblewrap", which needs none, or "process" to go without a '
+            "security boundary"
         ) from None
 
 
@@ -131,7 +131,7 @@ class Container:
         """Start it and wait for its zygote. Raises `SandboxFault`."""
         self.sysctls = sysctls
         """Those that it has: none where the engine refused them."""
-        self._memory_bytes = limits.memory_bytes + limits.output_bytes + _OVERHEAD_BYTES
+        self._memory_bytes = limits.memory_bytes + limits.output_bytes + OVERHEAD_BYTES
         self._overhead = self._memory_bytes - limits.memory_bytes
         self._client = client
         self._python = python_settings(hash_seed, int_digits)
@@ -270,7 +270,7 @@ class Container:
             "cap_add": list(CAPABILITIES),
             "security_opt": ["no-new-privileges", f"seccomp={seccomp}"],
             "ipc_mode": "none",
-            "pids_limit": limits.processes + _SPARE_PROCESSES,
+            "pids_limit": limits.processes + SPARE_PROCESSES,
             "mem_limit": self._memory_bytes,
             "memswap_limit": self._memory_bytes,
             "nano_cpus": 10**9,

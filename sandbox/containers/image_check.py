@@ -14,7 +14,8 @@ from typing import Any
 
 import docker
 
-from sandbox.containers.container import LOWEST_PYTHON, Container
+from sandbox.confinement.bounds import LOWEST_PYTHON
+from sandbox.containers.container import Container
 from sandbox.endings import ending
 from sandbox.guest import plain_data
 from sandbox.guest.source.statement_lines import physical_lines

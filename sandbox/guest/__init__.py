@@ -9,6 +9,8 @@ but Python. The modules:
     sweeping.py      kills what is left of a run, empties the writable folders
     staging.py       the pipes to the host, through memory that no child inherits
     limits.py        the kernel's limits on a child, its memory kills
+    confining.py     what a child gives up by itself where nobody outside does it: capabilities,
+                     system calls; the memory of a run added up where no control group limits it
     tree_clock.py    the processor time of a program and of all processes that come from it
     run_tests.py     the child, unprivileged: compiles, describes and runs one program
     program_state.py a fresh `__main__`, standard streams and interpreter settings for each test
@@ -39,6 +41,7 @@ SENT_IN_ORDER = (
     "program_state",
     "sweeping",
     "staging",
+    "confining",
     "limits",
     "remotes",
     "tree_clock",

@@ -119,6 +119,13 @@ class Settings:
     """Writable folders, emptied after each run; the first is home and working directory."""
     contained: bool
     """Whether the zygote is process 1 of its own namespace."""
+    own_users: bool = False
+    """Whether the kernel counts its users' processes apart from those of the machine's users."""
+    call_filter: str = ""
+    """A filter on system calls for the children (classic BPF, base64); empty: they have the
+    zygote's."""
+    watch_memory: bool = False
+    """Whether the zygote adds up the memory of a run: no control group limits it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ import os
 import resource
 from functools import cache
 
-from sandbox.guest.layout import RunOrder
+from sandbox.guest.confining import drop_capabilities, filter_calls
+from sandbox.guest.layout import RunOrder, Settings
 
 _MEMORY_SLACK_BYTES = 32 * 2**20
 """Memory that the interpreter itself may take beyond what it has at the fork."""
@@ -65,8 +66,12 @@ def _limit_stack(*, large_stacks: bool) -> None:
     resource.setrlimit(resource.RLIMIT_STACK, (most, hard if large_stacks else most))
 
 
-def give_up_rights(uid: int | None, order: RunOrder) -> None:
-    """Become this user for good, in a session of its own, under the order's limits."""
+def give_up_rights(uid: int | None, order: RunOrder, settings: Settings) -> None:
+    """Become this user for good, in a session of its own, under the order's limits.
+
+    Where it is no other user (`uid` is None), it gives up the zygote's capabilities, if it has any.
+    """
+    counted = uid is not None or settings.own_users
     os.setsid()
     score = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
     os.write(score, b"1000")
@@ -75,7 +80,8 @@ def give_up_rights(uid: int | None, order: RunOrder) -> None:
         order.cpu_s * order.tests,
         order.memory_bytes,
         files=2 * order.tests,
-        processes=None if uid is None else order.processes,
+        # the zygote and a script's process are the same user's
+        processes=order.processes + 2 * (uid is None) if counted else None,
         large_stacks=order.large_stacks,
     )
     _limit_stack(large_stacks=order.large_stacks)
@@ -83,7 +89,11 @@ def give_up_rights(uid: int | None, order: RunOrder) -> None:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
+    if settings.contained and (uid is None or settings.own_users):
+        drop_capabilities()
     os.umask(0o022)
+    if settings.call_filter:
+        filter_calls(settings.call_filter)
 
 
 def memory_kills() -> int:

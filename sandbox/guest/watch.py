@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sandbox.guest import run_tests, sweeping
+from sandbox.guest.confining import MemoryWatch
 from sandbox.guest.layout import RECORD, START, Killed, RunOrder, record_offset, running_test
 from sandbox.guest.staging import Gone, drain
 from sandbox.guest.tree_clock import CpuClock, TreeClock
@@ -34,6 +35,8 @@ class Ended:
     """Exit code or −signal."""
     usage: Any = None
     killed: Killed = Killed.NO
+    over_memory: bool = False
+    """Whether the zygote killed it for its memory."""
     at: int = -1
     """The last test that got time of its own."""
     waited_ns: int = 0
@@ -54,13 +57,20 @@ class Watch:
     """The clocks of one run; to be made before its first process."""
 
     def __init__(
-        self, order: RunOrder, block: mmap.mmap, structure: int, *, contained: bool
+        self,
+        order: RunOrder,
+        block: mmap.mmap,
+        structure: int,
+        *,
+        contained: bool,
+        watch_memory: bool = False,
     ) -> None:
         self._order = order
         self._block = block
         self._structure = structure
         self._contained = contained
         self._tree = TreeClock(contained=contained)
+        self._memory = MemoryWatch(order.memory_bytes) if watch_memory else None
         self._started = time.monotonic_ns()
         self._begun, self._cpu_before = self._started, 0
         """When the test began that has time of its own, and what was used by then, in ns."""
@@ -79,7 +89,8 @@ class Watch:
         script_clock = None if script is None else CpuClock(script)
         while True:
             left_s = self._left_s(pid, clock, script)
-            timeout_s = None if self._ended.killed else max(left_s, _SOONEST_CHECK_S)
+            over = self._ended.killed or self._ended.over_memory
+            timeout_s = None if over else max(left_s, _SOONEST_CHECK_S)
             for descriptor, _ in poll.poll(None if timeout_s is None else timeout_s * 1000):
                 if descriptor == host:
                     raise Gone
@@ -100,6 +111,10 @@ class Watch:
     def _left_s(self, pid: int, clock: CpuClock, script: int | None) -> float:
         """Seconds in which no clock can run out; kill the program where one has."""
         order, ended = self._order, self._ended
+        going_on = not (ended.killed or ended.over_memory)
+        if going_on and self._memory is not None and self._memory.over():
+            ended.over_memory = True
+            os.kill(pid, signal.SIGKILL)
         while True:
             used_s = max(clock.seconds() - self._cpu_before / 1e9, self._script_s)
             if self._could_be_late() and not ended.killed:
@@ -107,8 +122,8 @@ class Watch:
                 used_s = max(used_s, tree_s - self._cpu_before / 1e9 - _OTHERS_S)
             wall_s = (time.monotonic_ns() - self._begun) / 1e9
             left_s = min(order.cpu_s - used_s, order.wall_s - wall_s)
-            if left_s > 0 or ended.killed:
-                return left_s
+            if left_s > 0 or ended.killed or ended.over_memory:
+                return left_s if self._memory is None else min(left_s, self._memory.pause_s)
             latest = running_test(self._block, order.tests)
             if latest > ended.at:  # a new test: its clocks begin with it
                 ended.at = latest

@@ -25,7 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from sandbox.guest import run_tests, script_run, sweeping
+from sandbox.guest import confining, run_tests, script_run, sweeping
 from sandbox.guest.layout import (
     LENGTH,
     READY,
@@ -42,6 +42,7 @@ from sandbox.guest.tree_clock import account
 from sandbox.guest.watch import Ended, Watch, sealed, seconds
 
 _NEVER_STARTED = 71
+_MOST_INHERITED = 256
 
 _PRELOADED = (
     "bisect collections copy dataclasses datetime fractions functools heapq io itertools math "
@@ -51,6 +52,7 @@ _PRELOADED = (
 
 def main(settings_json: str) -> NoReturn:
     """Serve until the host closes standard input."""
+    os.closerange(3, _MOST_INHERITED)  # whoever started us may have left some open
     settings = Settings(**json.loads(settings_json))
     for module in _PRELOADED.split():
         __import__(module)
@@ -63,9 +65,13 @@ def main(settings_json: str) -> NoReturn:
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     if settings.contained:
+        # a child that is our user could interrupt us; other signals do not reach process 1
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         sweeping.stay_in_memory()
     else:
         sweeping.become_subreaper()
+    if settings.uid is None or settings.own_users or settings.call_filter:
+        confining.prepare()
     data_bytes()
     account()
     sockets = sweeping.sockets()
@@ -131,7 +137,8 @@ class _Run:
         kills_before = memory_kills()
         started = time.monotonic_ns()
         contained = self._settings.contained
-        watch = Watch(order, self._block, files.structure, contained=contained)
+        memory = self._settings.watch_memory
+        watch = Watch(order, self._block, files.structure, contained=contained, watch_memory=memory)
         # the script's comes first: a program cannot use up the processes that it needs
         script = os.fork() if order.script else None
         if script == 0:
@@ -146,7 +153,7 @@ class _Run:
         clean = sweeping.empty(self._settings.folders)
         if contained:
             clean = clean and sweeping.sockets() == self._sockets
-        kills = memory_kills() - kills_before
+        kills = memory_kills() - kills_before + ended.over_memory
         self._report(ended, wall, max(kills, 0), clean=clean)
         self._close(*self._made)
         self._block.close()
@@ -198,7 +205,8 @@ class _Run:
         os.dup2(nothing, self._files.nothing, inheritable=False)
         os.dup2(nothing, 2)
         self._close(nothing)
-        give_up_rights(uid, self._order)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        give_up_rights(uid, self._order, self._settings)
         if not self._settings.contained:
             sweeping.end_with_the_zygote()
         gc.enable()

@@ -296,7 +296,7 @@ def agreed(choices: Sequence[NodeBackend]) -> Backend:
         seen = ", ".join(f"{backend} on node {node}" for backend, node in sorted(nodes.items()))
         raise ConfigError(
             f"sandbox.backend = auto finds {seen}, and a run judges in one way only: start an "
-            'engine on every node that takes executors, or set sandbox.backend = "process" to go '
-            "without a security boundary"
+            "engine on every node that takes executors, or name one that all of them have "
+            '(sandbox.backend = "bubblewrap"; "process" is no security boundary)'
         )
     return choices[0].backend

@@ -119,5 +119,15 @@ def _sandbox(config: RunConfig) -> list[Probe]:
         },
         fix="make setup",
     )
+    bubblewrap = Probe(
+        subject="bubblewrap",
+        module="sandbox.probes",
+        calls={"bubblewrap": {"root": config.sandbox.root, "auto": backend == "auto"}},
+    )
     process = Probe(subject="without Docker", module="sandbox.probes", calls={"process": {}})
-    return {"docker": [docker], "process": [process], "auto": [docker, process]}[backend]
+    return {
+        "docker": [docker],
+        "bubblewrap": [bubblewrap],
+        "process": [process],
+        "auto": [docker, bubblewrap, process],
+    }[backend]

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from stepcoder_dist.config import RunConfig
+from stepcoder_dist.config import Backend, RunConfig, SandboxConfig
 from stepcoder_dist.host.console import open_console
 from stepcoder_dist.launch.cluster import placement
 from stepcoder_dist.launch.cluster.last_words import last_words
@@ -33,13 +33,21 @@ async def open_sandbox(config: RunConfig) -> AsyncIterator[ExecutorPool]:
 
     sandbox = ExecutorPool(config, last_words=last_words)
     try:
-        if await sandbox.choose() == "process":
+        backend = await sandbox.choose()
+        if backend == "process":
             console.print(f"warning: {WARNING}", style="bold red")
         else:
-            console.print(f"sandbox: Docker containers of {config.sandbox.image}", highlight=False)
+            console.print(f"sandbox: {_judged_in(config.sandbox, backend)}", highlight=False)
         yield sandbox
     finally:
         await sandbox.close()
+
+
+def _judged_in(sandbox: SandboxConfig, backend: Backend) -> str:
+    if backend == "bubblewrap":
+        root = "this machine's Python" if sandbox.root is None else sandbox.root
+        return f"bubblewrap, with {root}"
+    return f"Docker containers of {sandbox.image}"
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sandbox.containers.container_pool import ContainerPool
+from sandbox.backend import choose, make_pool
 from sandbox.process_pool import ProcessPool
 from sandbox.worker_pool import WorkerPool
 from stepcoder_dist.config import SandboxConfig
@@ -31,7 +31,7 @@ class Place:
     def __init__(self, pool: WorkerPool, runner: asyncio.Runner) -> None:
         self.pool = pool
         self.runner = runner
-        self.contained = isinstance(pool, ContainerPool)
+        self.contained = not isinstance(pool, ProcessPool)
 
     def judge(self, source: str, tests: TestSuite) -> Verdict:
         return self.runner.run(self.pool.judge(source, tests, problem_id="contract"))
@@ -44,14 +44,19 @@ class Place:
 
 
 @pytest.fixture(
-    scope="module", params=[pytest.param("docker", marks=pytest.mark.docker), "process"]
+    scope="module",
+    params=[
+        pytest.param("docker", marks=pytest.mark.docker),
+        pytest.param("bubblewrap", marks=pytest.mark.bubblewrap),
+        "process",
+    ],
 )
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     with asyncio.Runner() as runner, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            make = ContainerPool if request.param == "docker" else ProcessPool
-            pool = make(CONFIG)
+            config = CONFIG.model_copy(update={"backend": request.param})
+            pool = make_pool(config, choose(config))
         except MissingEngine as error:
             pytest.skip(str(error))
         runner.run(pool.start())

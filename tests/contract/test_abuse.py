@@ -7,83 +7,17 @@ import warnings
 from collections.abc import Iterator
 
 import pytest
-from hostile_interpreter import FORGED_ANSWERS, FORGERS, answering
-from hostile_programs import HOSTILE, HOSTILE_VALUES
-from hostile_system import ENDS_ITS_CONTAINER, SYSTEM
-from sandbox_cases import call_tests, stdin_tests
-from script_cases import FINDS_THE_SCRIPT, HOSTILE_SCRIPTED
+from hostile_corpus import CONFIG, CORPUS, LOOKING, NEEDS_A_CONTAINER, SECRET, SLOW
+from hostile_programs import HOSTILE
+from hostile_system import ENDS_ITS_CONTAINER
+from sandbox_cases import stdin_tests
+from script_cases import FINDS_THE_SCRIPT
 
 from sandbox.containers.container_pool import ContainerPool
 from sandbox.process_pool import ProcessPool
 from sandbox.worker_pool import WorkerPool
-from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import MissingEngine
 from stepcoder_dist.records import Outcome, TestSuite, Verdict
-
-SECRET = stdin_tests(("1 2 3\n", "SECRET-4f9a21\n"))
-TWO_ITEMS = call_tests("f", ([0], [1, 2]))
-
-CORPUS: dict[str, tuple[str, TestSuite]] = {
-    **{name: (source, SECRET) for name, source in (HOSTILE | FORGERS | SYSTEM).items()},
-    **{f"returns: {name}": (source, TWO_ITEMS) for name, source in HOSTILE_VALUES.items()},
-    **{f"answers: {name}": (answering(d), TWO_ITEMS) for name, d in FORGED_ANSWERS.items()},
-    **{f"script: {name}": attack for name, attack in HOSTILE_SCRIPTED.items()},
-}
-"""Finding a script's text has a test of its own (`FINDS_THE_SCRIPT`)."""
-
-NEEDS_A_CONTAINER = {
-    "leaves shared memory",
-    "fills the disk",
-    "fills the inodes",
-    "digs a deep folder",
-    "locks its files away",
-    "leaves a daemon",
-    "fork bomb",
-    "thread bomb",
-    "memory bomb in many processes",
-    "signals everything",
-    "opens sockets",
-}
-"""They write outside of their folder, or need a limit that only a container has."""
-
-SLOW = {
-    "alarms without end",
-    "an integer without end",
-    "ends its main thread and goes on",
-    "ignores every signal",
-    "keeps its memory in pipes",
-    "keeps its memory in sockets",
-    "a source of many lines",
-    "says that it is done and goes on",
-    "script: an endless answer",
-    "script: patched builtins",
-    "takes back the mark by which the kernel prefers it",
-    "thread bomb",
-}
-"""They run into a limit as others do: for the long suite."""
-
-LOOKING = """
-import fcntl, os, random, sys
-null = open("/dev/null")
-fcntl.flock(null, fcntl.LOCK_EX | fcntl.LOCK_NB)
-flags = fcntl.fcntl(2, fcntl.F_GETFL) & (os.O_APPEND | os.O_NONBLOCK)
-left = [n for d in ("/tmp", "/dev/shm") for n in os.listdir(d)]
-own = ("1", str(os.getpid()))
-others = [p for p in os.listdir("/proc") if p.isdigit() and p not in own]
-sockets = [line for n in ("unix", "tcp", "tcp6") for line in list(open(f"/proc/net/{n}"))[1:]]
-open_files = len(os.listdir("/proc/self/fd"))
-print(left, others, sockets, flags, random.__file__.startswith("/tmp"), open_files)
-"""
-
-
-CONFIG = SandboxConfig(
-    containers=1,
-    cpu_limit_s=0.3,
-    wall_limit_s=1.2,
-    memory_limit_mib=128,
-    output_limit_mib=1,
-    attempts=2,
-)
 
 
 class Cell:

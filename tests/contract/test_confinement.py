@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from printed import printed
 
-from sandbox.containers.container import CAPABILITIES, FOLDERS, Container, check_image, connect
+from sandbox.confinement.bounds import CAPABILITIES, FOLDERS
+from sandbox.containers.container import Container, check_image, connect
 from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import MissingEngine
 

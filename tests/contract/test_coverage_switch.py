@@ -24,7 +24,13 @@ print(sys.gettrace(), tools and tools.get_tool(tools.COVERAGE_ID))
 """
 
 
-@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.docker), "process"])
+@pytest.fixture(
+    params=[
+        pytest.param("docker", marks=pytest.mark.docker),
+        pytest.param("bubblewrap", marks=pytest.mark.bubblewrap),
+        "process",
+    ]
+)
 def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -98,6 +98,7 @@ sandbox.silence_s              no    no    no
 sandbox.backend                no    no    no
 sandbox.image                  no    no    no
 sandbox.packages               no    no    no
+sandbox.root                   no    no    no
 sandbox.containers             no    no    no
 sandbox.cpu_limit_s            yes   no    yes
 sandbox.wall_limit_s           yes   no    yes

@@ -1,0 +1,1 @@
+"""What every confined place shares: its bounds, and the filter on system calls."""
