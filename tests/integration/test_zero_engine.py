@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gloo_ranks import Run, gloo_ranks
-from learner_batches import run_config
+from learner_batches import run_config, trajectories
 
 pytest.importorskip("deepspeed")
 
@@ -418,3 +418,67 @@ def test_an_update_that_one_rank_spoils_leaves_every_rank_as_it_was(
         assert same
         assert not np.isfinite(norm)
         assert norms[:2] == norms[2:]
+
+
+def a_step_that_rank_1_spoils(stage: int) -> tuple[list[str], tuple[int, ...], bool, list[float]]:
+    """Why the step was skipped, of which samples, is all as it was; norms of the step after it.
+
+    Then the norm of that step where nothing went before it.
+    """
+    import torch
+
+    from learner.nonfinite import SkippedUpdates
+    from learner.ppo_step import PpoStep
+
+    rank = torch.distributed.get_rank()
+    keys = {"advantage": "reinforce_pp", "kl_beta": 0.0, "packing": False}
+    keys |= {"samples_per_step": 6, "minibatch_samples": 6, "policy_lr": 1e-3}
+    learner = run_config(learner={"ranks": RANKS, "zero_stage": stage, **keys}).learner
+
+    class Spoilt:
+        """The network, whose log-probs are NaN on rank 1 while `on`."""
+
+        def __init__(self, trained: Any) -> None:
+            self._trained = trained
+            self.on = False
+
+        def __call__(self, **inputs: Any) -> Any:
+            logprobs, entropy = self._trained(**inputs)
+            bad = self.on and rank == 1 and torch.is_grad_enabled()
+            return (logprobs * float("nan") if bad else logprobs), entropy
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._trained, name)
+
+    def step_of(trained: Any) -> PpoStep:
+        return PpoStep(
+            learner,
+            policy=trained,
+            critic=None,
+            reference=None,
+            rank=rank,
+            seed=0,
+            device=torch.device("cpu"),
+        )
+
+    network, skipped = Spoilt(engine(stage, "float32")), SkippedUpdates()
+    step, before = step_of(network), everything(network)
+    network.on = True
+    step.run(trajectories(6, seed=1), 0, skipped)
+    same = all(map(torch.equal, before, everything(network)))
+    network.on = False
+    found = [step.run(trajectories(6, seed=2), 1)["grad_norm_policy"]]
+    alone = step_of(engine(stage, "float32"))
+    found.append(alone.run(trajectories(6, seed=2), 1)["grad_norm_policy"])
+    return skipped.why, skipped.untrained, same, found
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_every_rank_skips_the_step_that_one_of_them_finds_not_finite(
+    ranks: Run, stage: int
+) -> None:
+    for why, untrained, same, norms in ranks(a_step_that_rank_1_spoils, stage):
+        assert why == ["policy_loss is nan on rank 1"]
+        assert untrained == tuple(range(6))
+        assert same
+        assert norms[0] == norms[1]
