@@ -16,6 +16,7 @@ class LoraConfig(Section):
     counts: ClassVar[Counts] = TRAIN_AND_SFT
 
     rank: Positive = 16
+    """Rank of what an adapter adds to a layer's weight: the width of its two matrices."""
     alpha: PositiveFloat = 32
     """An adapter's product is multiplied by alpha / rank."""
     targets: tuple[str, ...] = ()
