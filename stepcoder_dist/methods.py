@@ -8,7 +8,7 @@
     learner.correction   the gap between sampler and learner  learner/loss/correction.py
     learner.kl_in        where the KL to the reference is     learner/loss/kl.py
     learner.selection    samples that carry no policy loss    learner/selection.py
-    learner.flat_groups  groups that scored alike             loop/faults/flat_groups.py
+    learner.flat_groups  groups that scored alike             loop/filling/flat_groups.py
 
 A preset fills in the keys that a run file leaves out, and nothing else: learning rates, batch sizes
 and sampling are the same for every method. Imports nothing, so that `config/` can.

@@ -35,8 +35,8 @@ from typing import Any
 
 from stepcoder_dist.errors import RunError
 from stepcoder_dist.loop.account import Account
-from stepcoder_dist.loop.faults import flat_groups
-from stepcoder_dist.loop.faults.flat_groups import Fills, Reserve, is_flat
+from stepcoder_dist.loop.filling import flat_groups
+from stepcoder_dist.loop.filling.flat_groups import Fills, Reserve, is_flat
 from stepcoder_dist.loop.judged_sample import JudgedSample
 from stepcoder_dist.loop.patience import Patience
 from stepcoder_dist.records import Outcome, RolloutRequest, Ticket, WeightVersion

@@ -1,0 +1,1 @@
+"""How a step is filled with groups that teach something."""
