@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
 from actors.checkpoint_folder import CheckpointFolder
 from actors.pool.admission import Admission, capped
@@ -153,7 +153,7 @@ class ActorPool:
                 f"the rollout actors did not come to rest within weights.deadline_s = {deadline_s}"
             ) from None
         for (slot, handle), answer in zip(up, answers, strict=True):
-            if isinstance(answer, (RayActorError, EngineLost)):
+            if isinstance(answer, (RayActorError, OutOfMemoryError, EngineLost)):
                 self._keeper.repair(slot, handle, answer)
             elif isinstance(answer, BaseException):
                 raise RunError(f"{slot.name} did not come to rest: {answer}") from answer
@@ -209,7 +209,7 @@ class ActorPool:
             running = False
         except (RayError, StepcoderError) as error:
             running = False
-            if isinstance(error, (RayActorError, EngineLost, AwaitsWeights)):
+            if isinstance(error, (RayActorError, OutOfMemoryError, EngineLost, AwaitsWeights)):
                 self._keeper.repair(slot, handle, error)
             what = RunError if isinstance(error, AwaitsWeights) else ShareLost
             raise what(f"{slot.name} gave up {left} samples: {last_line(error)}") from error

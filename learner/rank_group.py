@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import (
@@ -173,7 +173,7 @@ class RankGroup:
             self.break_off("a rank hung")
             raise LearnerError("a learner rank hangs; resume from the last checkpoint") from None
         for name, answer in zip(self._names, answers, strict=False):
-            if isinstance(answer, RayActorError):
+            if isinstance(answer, (RayActorError, OutOfMemoryError)):
                 self.break_off(f"{name} died")
                 first_line = str(answer).strip().splitlines()[0]
                 self._first = self._first or LearnerError(
@@ -288,7 +288,7 @@ async def _ended(actor: Any) -> None:
     try:
         async with asyncio.timeout(END_S):
             await actor.__ray_ready__.remote()
-    except RayActorError:
+    except RayError:  # one that Ray killed for memory raises that
         return
     except TimeoutError:
         logger.warning("Ray has not said within %g s that %r, now killed, ended", END_S, actor)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
 from learner.push.push_round import end
 from stepcoder_dist.config import RunConfig
@@ -72,7 +72,7 @@ async def _probe(target: Any, token_ids: list[int]) -> WeightProbe | None:
     """Return None for a dead target."""
     try:
         probe: WeightProbe = await target.probe.remote(token_ids)
-    except RayActorError:
+    except (RayActorError, OutOfMemoryError):
         end(target)
         return None
     except RayError as error:

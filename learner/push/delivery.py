@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
-from ray.exceptions import RayActorError
+from ray.exceptions import OutOfMemoryError, RayActorError
 
 from learner.push.arrival import ArrivalCheck
 from learner.push.push_round import ABORT_S, end, unreached
@@ -89,7 +89,7 @@ async def _load(snapshot: WeightSnapshot, target: Any, deadline_s: float) -> _Up
     try:
         async with asyncio.timeout(deadline_s):
             await update.run(snapshot)
-    except RayActorError:
+    except (RayActorError, OutOfMemoryError):
         end(target)
         return None
     except TimeoutError:
@@ -135,7 +135,7 @@ async def _abort(snapshot: WeightSnapshot, target: Any) -> None:
     try:
         async with asyncio.timeout(ABORT_S):
             await target.abort_update.remote(snapshot.version)
-    except RayActorError:
+    except (RayActorError, OutOfMemoryError):
         end(target)
     except Exception:  # noqa: BLE001, S110 (its first error is the one that is reported)
         pass

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import OutOfMemoryError, RayActorError
 
 from stepcoder_dist.errors import last_line
 from stepcoder_dist.records import WeightVersion
@@ -65,7 +65,7 @@ class PushRound:
         for reference in done:
             try:
                 ray.get(reference)
-            except RayActorError as error:
+            except (RayActorError, OutOfMemoryError) as error:
                 self._lost[calls[reference]] = f"{method}: {last_line(error)}"
                 end(self._all[calls[reference]])
             except Exception as error:  # noqa: BLE001 (a target's own error, whatever its type)

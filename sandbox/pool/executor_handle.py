@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 
 from sandbox.pool.executor_actor import ExecutorActor, NodeBackend
 from stepcoder_dist.config import Backend, SandboxConfig
@@ -117,7 +117,7 @@ class ExecutorHandle:
                 self._config.silence_s,
                 self.name,
             )
-        except (RayActorError, Unresponsive) as error:
+        except (RayActorError, OutOfMemoryError, Unresponsive) as error:
             if self.actor is actor:  # else another program saw it first
                 logger.warning("%s is lost and replaced: %s", self.name, _first_line(error))
                 self.give_up()

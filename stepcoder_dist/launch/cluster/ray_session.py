@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import ConfigError, Interrupted
+from stepcoder_dist.errors import ConfigError, Interrupted, RunError
 from stepcoder_dist.host import interruption, scratch
 from stepcoder_dist.launch.cluster import gpu_nodes, placement
 from stepcoder_dist.run.reservations import demand
@@ -60,7 +60,11 @@ def ray_session(config: RunConfig, *, learner: bool = True, pools: bool = True) 
 
 
 def connect(options: Mapping[str, Any]) -> None:
-    """Call `ray.init`. Raises `ConfigError` where the cluster refuses this client."""
+    """Call `ray.init`.
+
+    Raises `ConfigError` where the cluster refuses this client, `RunError` where Ray does not come
+    up: it gives its own processes 30 s, which is short on an overloaded machine.
+    """
     import ray
     from ray.exceptions import AuthenticationError
 
@@ -71,6 +75,13 @@ def connect(options: Mapping[str, Any]) -> None:
             f"the Ray cluster refuses this client ({str(error).strip().splitlines()[0]}); give it "
             "the cluster's token: RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH (docs/cluster.md)"
         ) from None
+    except Exception as error:
+        if type(error) is not Exception:  # Ray's class for this one
+            raise
+        reason = str(error).strip().partition(". ")[0]
+        raise RunError(
+            f"Ray did not start ({reason}); start the command again when the machine has less to do"
+        ) from error
     except SystemExit:  # Ray's own handler of SIGTERM, until it is connected
         raise Interrupted(signal.SIGTERM) from None
     finally:

@@ -7,8 +7,8 @@ import socket
 import pytest
 
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.launch.cluster.ray_session import ray_session
+from stepcoder_dist.errors import ConfigError, RunError
+from stepcoder_dist.launch.cluster.ray_session import connect, ray_session
 from stepcoder_dist.run.reservations import demand
 
 
@@ -41,3 +41,17 @@ def test_an_address_where_nothing_listens_is_one_line_at_once(monkeypatch: pytes
             ray_session(config()),
         ):
             pass
+
+
+def test_a_ray_that_does_not_come_up_is_one_line_and_other_errors_pass(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def init(**options: BaseException) -> None:
+        raise options["error"]
+
+    monkeypatch.setattr("ray.init", init)
+    slow = Exception("The current node timed out during startup. This could happen because …")
+    with pytest.raises(RunError, match=r"did not start \(The current node timed out"):
+        connect({"error": slow})
+    with pytest.raises(ValueError, match="an option"):
+        connect({"error": ValueError("an option")})

@@ -12,7 +12,9 @@ from ray.exceptions import ObjectStoreFullError
 
 pytest.importorskip("ray")
 
-from learner import learner_group
+from ray.exceptions import OutOfMemoryError
+
+from learner import learner_group, rank_group
 from learner.learner_group import LearnerGroup
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ArrivalError, LearnerError, RunError, WeightPushError
@@ -211,6 +213,18 @@ def test_a_call_that_the_ranks_do_not_end_is_named_although_they_answer() -> Non
             await group.save_hf("folder")
 
     run(scenario)
+
+
+def test_a_rank_that_ray_kills_for_memory_has_ended_like_any_other() -> None:
+    class Killed(SerialRank):
+        @property
+        def __ray_ready__(self) -> Method:
+            async def call() -> None:
+                raise OutOfMemoryError("1 worker was killed: the node is low on memory")
+
+            return Method(call)
+
+    run(lambda _: rank_group._ended(Killed()))
 
 
 def test_the_learner_steps_while_a_target_still_loads_and_the_others_are_done(

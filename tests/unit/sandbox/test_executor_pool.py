@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
-from ray.exceptions import ObjectStoreFullError, RayActorError, RayTaskError
+from ray.exceptions import ObjectStoreFullError, OutOfMemoryError, RayActorError, RayTaskError
 
 from sandbox.pool import executor_handle, suite_store
 from sandbox.pool.executor_actor import NodeBackend
@@ -34,6 +34,7 @@ class Actor:
     nodes: ClassVar[dict[str, NodeBackend | Exception]] = {}
     """What an executor finds on its node, by its name; a node with plain processes otherwise."""
     made: ClassVar[list[Actor]] = []
+    killed_for_memory: ClassVar[set[str]] = set()
     hung: ClassVar[set[str]] = set()
     """Those that judge nothing until they are closed."""
 
@@ -71,6 +72,8 @@ class Actor:
         self.asked.set()
         for _ in range(3):
             await asyncio.sleep(0)
+            if self.name in Actor.killed_for_memory:
+                raise OutOfMemoryError("1 worker was killed: the node is low on memory")
             if self.name in Actor.hung:
                 await self.ended.wait()
             if self.closed:
@@ -86,7 +89,7 @@ class Actor:
 @pytest.fixture
 def pool(monkeypatch: pytest.MonkeyPatch) -> ExecutorPool:
     Actor.failing_starts, Actor.never_placed, Actor.nodes, Actor.made = 0, False, {}, []
-    Actor.hung = set()
+    Actor.hung, Actor.killed_for_memory = set(), set()
     actor_class = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=Actor))
     monkeypatch.setattr(executor_handle.ray, "remote", lambda _: actor_class)
     monkeypatch.setattr(executor_handle.ray, "kill", lambda _: None)
@@ -196,6 +199,21 @@ def test_an_executor_that_goes_waits_for_programs_that_were_just_given_a_seat(po
         verdicts = await asyncio.gather(*programs)
         assert {verdict.outcome for verdict in verdicts} == {Outcome.PASSED}
         assert pool._restarts == 0
+        await pool.close()
+
+    asyncio.run(run())
+
+
+def test_programs_of_an_executor_that_ray_kills_for_memory_are_judged_elsewhere(
+    pool: ExecutorPool,
+):
+    async def run() -> None:
+        pool._config = pool._config.model_copy(update={"attempts": 2})
+        await pool.start()
+        Actor.killed_for_memory.add("sandbox-0")
+        programs = (pool.judge("", SUITE, problem_id="double") for _ in range(2))
+        verdicts = await asyncio.gather(*programs)
+        assert {verdict.executor for verdict in verdicts} == {"sandbox-1"}
         await pool.close()
 
     asyncio.run(run())
