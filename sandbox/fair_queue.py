@@ -3,23 +3,93 @@
 Among equals the problem whose turn was longest ago, and within a problem first come, first
 served. So a thousand slow programs of one problem leave room for the one program of another, and
 a program waits for no other than those that run.
+
+Of several free places the one is taken of which the fewest are taken (an executor has several), and
+of equals the one that was free first.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-Place = TypeVar("Place")
+Place = TypeVar("Place", bound=Hashable)
 
 
 @dataclass(slots=True, eq=False)
 class _Waiting(Generic[Place]):
     place: asyncio.Future[Place]
-    rank: Callable[[Place], Any]
+    against: Callable[[Place], int]
+
+
+class FreePlaces(Generic[Place]):
+    """The free places, least busy first. The same place may be added several times."""
+
+    def __init__(self) -> None:
+        self._free: Counter[Place] = Counter()
+        self._taken: Counter[Place] = Counter()
+        self._numbers = itertools.count()
+        self._heap: list[tuple[int, int, Place]] = []
+        """How many were taken when it was added, in which order, and the place. Where more were
+        taken since, the entry is put right when it comes up. Where fewer are, a place that ended
+        was added since, with an entry of its own that comes up before. So none is overlooked."""
+
+    def __bool__(self) -> bool:
+        return bool(self._free)
+
+    def add(self, place: Place) -> None:
+        self._free[place] += 1
+        heapq.heappush(self._heap, (self._taken[place], next(self._numbers), place))
+
+    def ended(self, place: Place) -> None:
+        """Count a place that is not taken any more. `add` it if it is free."""
+        self._taken[place] -= 1
+        if not self._taken[place]:
+            del self._taken[place]
+
+    def withdraw(self, place: Place) -> bool:
+        """Take a free place away for good; False if it is not free."""
+        if not self._free[place]:
+            del self._free[place]
+            return False
+        self._forget(place)
+        self._heap.remove(next(entry for entry in self._heap if entry[2] == place))
+        heapq.heapify(self._heap)
+        return True
+
+    def take(self, against: Callable[[Place], int]) -> Place:
+        """Take the least busy place that nothing speaks against; else the one with the least.
+
+        Raises `IndexError` where none is free.
+        """
+        passed_over: list[tuple[int, int, Place]] = []
+        while self._heap:
+            taken, number, place = heapq.heappop(self._heap)
+            if self._taken[place] > taken:
+                heapq.heappush(self._heap, (self._taken[place], number, place))
+            elif against(place):
+                passed_over.append((taken, number, place))
+            else:
+                break
+        else:
+            entry = min(passed_over, key=lambda each: (against(each[2]), each))
+            passed_over.remove(entry)
+            place = entry[2]
+        for entry in passed_over:
+            heapq.heappush(self._heap, entry)
+        self._forget(place)
+        self._taken[place] += 1
+        return place
+
+    def _forget(self, place: Place) -> None:
+        self._free[place] -= 1
+        if not self._free[place]:
+            del self._free[place]
 
 
 class FairQueue(Generic[Place]):
@@ -34,7 +104,7 @@ class FairQueue(Generic[Place]):
         of `add`, for a place whose program was cancelled before it could take it."""
         self._changed = changed
         self._returned = returned or self.add
-        self._free: list[Place] = []
+        self._free: FreePlaces[Place] = FreePlaces()
         self._waiting: OrderedDict[Hashable, deque[_Waiting[Place]]] = OrderedDict()
         self._running: Counter[Hashable] = Counter()
         self._closed: Exception | None = None
@@ -43,21 +113,23 @@ class FairQueue(Generic[Place]):
 
     def add(self, place: Place) -> None:
         """Add a place that is free, for the first time or again."""
-        self._free.append(place)
+        self._free.add(place)
         self._hand_out()
 
     def withdraw(self, place: Place) -> bool:
         """Take a free place away; False if it is not free."""
-        if place not in self._free:
-            return False
-        self._free.remove(place)
-        return True
+        return self._free.withdraw(place)
 
-    async def get(self, key: Hashable, rank: Callable[[Place], Any] = lambda _: 0) -> Place:
-        """Wait for a place; of several free ones the lowest in `rank`. Call `done` afterwards."""
+    async def get(self, key: Hashable, against: Callable[[Place], int] = lambda _: 0) -> Place:
+        """Wait for a place. Call `done` afterwards.
+
+        `against`: how much speaks against a place, 0 for nothing. It is asked when one is free.
+        """
         if self._closed is not None:
             raise self._closed
-        waiting = _Waiting[Place](asyncio.get_running_loop().create_future(), rank)
+        if self._free and not self._waiting:
+            return self._take(key, against)
+        waiting = _Waiting[Place](asyncio.get_running_loop().create_future(), against)
         self._waiting.setdefault(key, deque()).append(waiting)
         self.waiting += 1
         self._hand_out()
@@ -65,14 +137,15 @@ class FairQueue(Generic[Place]):
             return await waiting.place
         except asyncio.CancelledError:
             if waiting.place.done() and not waiting.place.cancelled():  # it came too late
-                self.done(key)
+                self.done(key, waiting.place.result())
                 self._returned(waiting.place.result())
             else:
                 self._forget(key, waiting)
             raise
 
-    def done(self, key: Hashable) -> None:
-        """Record that a program which got a place has ended."""
+    def done(self, key: Hashable, place: Place) -> None:
+        """Record that a program which got a place has ended. `add` the place if it is free."""
+        self._free.ended(place)
         self.running -= 1
         self._running[key] -= 1
         if not self._running[key]:
@@ -100,12 +173,15 @@ class FairQueue(Generic[Place]):
                 self._waiting[key] = line  # to the end: the others' turn comes first
             if waiting.place.done():  # cancelled a moment ago
                 continue
-            place = min(self._free, key=waiting.rank)
-            self._free.remove(place)
-            self._running[key] += 1
-            self.running += 1
-            waiting.place.set_result(place)
+            waiting.place.set_result(self._take(key, waiting.against))
         self._changed()
+
+    def _take(self, key: Hashable, against: Callable[[Place], int]) -> Place:
+        place = self._free.take(against)
+        self._running[key] += 1
+        self.running += 1
+        self._changed()
+        return place
 
     def _next(self) -> Hashable:
         fewest, chosen = None, None

@@ -171,7 +171,7 @@ class WorkerPool:
             raise
         finally:
             seat.working = not work.done()
-            self._queue.done(problem_id)
+            self._queue.done(problem_id, seat)
             self._behind(self._give_back(seat, work))
 
     async def _give_back(self, seat: Seat, work: asyncio.Future[Verdict]) -> None:

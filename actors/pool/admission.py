@@ -57,6 +57,8 @@ class Admission:
         self._cap = cap
         self._patience_s = patience_s
         self._queue: list[_Waiting] = []
+        self._by_load: list[tuple[int, int, int, Slot]] = []
+        """A heap with an entry for each slot at its load of now; others are out of date."""
         self._numbers = itertools.count()
 
     @property
@@ -71,8 +73,10 @@ class Admission:
         """
         first = min(request.ticket.sample_id for request in share)
         placed: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
+        behind_others = self._anyone_waits()
         heapq.heappush(self._queue, _Waiting(first, next(self._numbers), len(share), placed))
-        self.dispatch()
+        if not behind_others:  # else no slot has room
+            self._place_waiting()
         try:
             while not placed.done():
                 await asyncio.wait({placed}, timeout=self._patience_s)
@@ -89,6 +93,7 @@ class Admission:
     def release(self, slot: Slot, samples: int) -> None:
         """Take samples off a slot's load: they ended or were given up."""
         slot.release(samples)
+        self._note(slot)
         self._fill(slot)
 
     def dispatch(self) -> None:
@@ -97,10 +102,29 @@ class Admission:
         if slots and all(slot.place is Place.FAILED for slot in slots):
             self._fail(not_started(slots))
             return
-        while ready := [slot for slot in slots if slot.takes_work]:
-            least = min(ready, key=lambda slot: slot.load)
-            if not self._give(least):
+        self._by_load.clear()  # slots became ready
+        self._place_waiting()
+
+    def _place_waiting(self) -> None:
+        """Give shares to the least loaded slots, while one has room."""
+        while self._anyone_waits():
+            least = self._least_loaded()
+            if least is None or not self._give(least):
                 return
+
+    def _least_loaded(self) -> Slot | None:
+        while self._by_load:
+            load, _, _, slot = self._by_load[0]
+            if load == slot.load and slot.takes_work:
+                return slot
+            heapq.heappop(self._by_load)
+        self._by_load = [
+            (slot.load, slot.index, next(self._numbers), slot)
+            for slot in self._slots()
+            if slot.takes_work
+        ]
+        heapq.heapify(self._by_load)
+        return self._by_load[0][-1] if self._by_load else None
 
     def _fill(self, slot: Slot) -> None:
         """Give a slot that has room again what is next."""
@@ -109,14 +133,25 @@ class Admission:
 
     def _give(self, slot: Slot) -> bool:
         """Give the oldest share to the slot; False if it has no room or nothing waits."""
-        while self._queue and self._queue[0].placed.done():
-            heapq.heappop(self._queue)  # its caller has gone
-        if not self._queue or (self._cap is not None and slot.load >= self._cap):
+        if not self._anyone_waits() or (self._cap is not None and slot.load >= self._cap):
             return False
         share = heapq.heappop(self._queue)
         slot.load += share.size
+        self._note(slot)
         share.placed.set_result(slot)
         return True
+
+    def _anyone_waits(self) -> bool:
+        while self._queue and self._queue[0].placed.done():
+            heapq.heappop(self._queue)  # its caller has gone
+        return bool(self._queue)
+
+    def _note(self, slot: Slot) -> None:
+        """Enter a slot whose load has changed."""
+        if len(self._by_load) > 4 * len(self._slots()) + 64:
+            self._by_load.clear()  # most are out of date; all are entered again when one is asked
+        elif self._by_load:
+            heapq.heappush(self._by_load, (slot.load, slot.index, next(self._numbers), slot))
 
     def _check_ready(self) -> None:
         slots = self._slots()

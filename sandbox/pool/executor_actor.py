@@ -7,7 +7,7 @@ needs neither it nor an engine.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 import ray
@@ -85,7 +85,8 @@ class ExecutorActor:
         """Judge as `ports.Sandbox` does. Raises `SandboxFault` or `ProblemError`."""
         pool = self._started()
         try:
-            return await pool.judge(source, tests, problem_id=problem_id)
+            verdict = await pool.judge(source, tests, problem_id=problem_id)
+            return replace(verdict, executor=self._name)  # here, where executors do it in parallel
         finally:
             self._metrics.show(pool.stats)
 

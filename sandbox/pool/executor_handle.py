@@ -89,6 +89,8 @@ class ExecutorHandle:
             starting = self._in_time(self._process().start.remote(backend))
             self._ready = asyncio.ensure_future(starting)
         ready = self._ready
+        if ready.done() and not ready.cancelled() and ready.exception() is None:
+            return  # as for nearly every program
         try:
             await asyncio.shield(ready)
         except (StepcoderError, RayError) as error:

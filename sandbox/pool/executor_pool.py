@@ -54,8 +54,8 @@ class ExecutorPool:
         self._chosen: list[ExecutorHandle] = []
         """Their processes are up and have looked at their nodes; they have no containers yet."""
         self._executors: list[ExecutorHandle] = []
-        self._metrics = ProgramMetrics()
-        self._queue: FairQueue[ExecutorHandle] = FairQueue(self._show, self._seat_back)
+        self._metrics = ProgramMetrics(self._gauges)
+        self._queue: FairQueue[ExecutorHandle] = FairQueue(self._metrics.changed, self._seat_back)
         self._suites = SuiteStore()
         self._restarts = 0
         self._closed = False
@@ -119,7 +119,8 @@ class ExecutorPool:
         self._queue.close(SandboxFault("the sandbox is closed"))
         await asyncio.gather(*(e.end() for e in (*self._chosen, *self._executors)))
         self._suites.clear()
-        self._metrics.show(executors=0)
+        self._executors = []
+        self._metrics.hand_over()
 
     async def judge(self, source: str, tests: TestSuite, *, problem_id: str) -> Verdict:
         """Judge where there is least to do, elsewhere after a fault.
@@ -150,13 +151,13 @@ class ExecutorPool:
     async def _try(
         self, source: str, tests: TestSuite, problem_id: str, tried: set[str]
     ) -> Verdict:
-        executor = await self._queue.get(problem_id, lambda e: (e.name in tried, not e.up, e.load))
+        executor = await self._queue.get(problem_id, lambda e: 2 * (e.name in tried) + (not e.up))
         tried.add(executor.name)
         executor.load += 1
         try:
             suite = self._suites.reference(problem_id, tests)
             verdict = await executor.judge(self.backend, source, suite, problem_id)
-            return replace(verdict, executor=executor.name)
+            return verdict if verdict.executor else replace(verdict, executor=executor.name)
         except ObjectLostError as error:
             self._suites.forget(problem_id)
             raise SandboxFault(
@@ -164,7 +165,7 @@ class ExecutorPool:
             ) from error
         finally:
             executor.load -= 1
-            self._queue.done(problem_id)
+            self._queue.done(problem_id, executor)
             self._seat_back(executor)
 
     def _seat_back(self, executor: ExecutorHandle) -> None:
@@ -252,14 +253,14 @@ class ExecutorPool:
                 logger.warning("%s goes with %d programs unfinished", executor.name, executor.load)
         await executor.end()
         self._executors = [e for e in self._executors if e is not executor]
-        self._show()
+        self._metrics.changed()
 
-    def _show(self) -> None:
-        self._metrics.show(
-            waiting=self._queue.waiting,
-            in_flight=self._queue.running,
-            executors=len(self._executors),
-        )
+    def _gauges(self) -> dict[str, float]:
+        return {
+            "waiting": self._queue.waiting,
+            "in_flight": self._queue.running,
+            "executors": len(self._executors),
+        }
 
     async def status(self) -> PoolStatus:
         """Return how the pool is now."""
@@ -286,7 +287,7 @@ class ExecutorPool:
         for name in {name for answer in figures for name in answer}:
             total[name] = sum(answer[name] for answer in figures)
         total |= {"waiting": self._queue.waiting, "in_flight": self._queue.running}
-        return total | self._metrics.latest
+        return total | self._metrics.percentiles()
 
 
 def agreed(choices: Sequence[NodeBackend]) -> Backend:

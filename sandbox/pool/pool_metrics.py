@@ -5,7 +5,9 @@ The driver's pool counts programs, since the queue is there; an executor counts 
 
 from __future__ import annotations
 
-from collections import deque
+import asyncio
+from collections import Counter as Counted, deque
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray.util.metrics import Counter, Gauge, Histogram
@@ -17,6 +19,9 @@ LATENCY_MS = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 30000, 6000
 PERCENTILES = (50, 95, 99)
 _WINDOW = 500
 """Programs that the percentiles are about: the last so many."""
+SHOW_S = 1.0
+"""Ray exports metrics every few seconds; each call of its own would cost a program more than the
+rest of the driver's work on it."""
 
 
 class Latencies:
@@ -38,11 +43,19 @@ class Latencies:
 
 
 class ProgramMetrics:
-    """The metrics of the entire pool, kept in the driver."""
+    """The metrics of the entire pool, kept in the driver.
 
-    def __init__(self) -> None:
+    They are handed to Ray `SHOW_S` after the first change, all together. Use it on one event loop.
+    """
+
+    def __init__(self, gauges: Callable[[], Mapping[str, float]]) -> None:
+        """`gauges` returns the values of `waiting`, `in_flight` and `executors` at the time."""
+        self._now = gauges
         self._latencies = Latencies()
-        self.latest = self._latencies.percentiles()
+        self._outcomes: Counted[str] = Counted()
+        """Not handed over yet; so are the observations."""
+        self._observed: list[float] = []
+        self._due: asyncio.TimerHandle | None = None
         self._verdicts = Counter(
             "stepcoder_sandbox_verdicts", "Verdicts, by outcome.", tag_keys=("outcome",)
         )
@@ -62,16 +75,18 @@ class ProgramMetrics:
                 ("waiting", "Programs in the queue."),
                 ("in_flight", "Programs that are being judged."),
                 ("executors", "Executors in the pool."),
-                *((name, f"Of the last {_WINDOW} programs.") for name in self.latest),
+                *(
+                    (name, f"Of the last {_WINDOW} programs.")
+                    for name in self._latencies.percentiles()
+                ),
             )
         }
 
     def verdict(self, outcome: Outcome, milliseconds: float) -> None:
-        self._verdicts.inc(tags={"outcome": outcome.value})
-        self._latency.observe(milliseconds)
+        self._outcomes[outcome.value] += 1
+        self._observed.append(milliseconds)
         self._latencies.add(milliseconds)
-        self.latest = self._latencies.percentiles()
-        self.show(**self.latest)
+        self.changed()
 
     def fault(self) -> None:
         self._faults.inc()
@@ -79,9 +94,26 @@ class ProgramMetrics:
     def restart(self) -> None:
         self._restarts.inc()
 
-    def show(self, **values: float) -> None:
-        """Set gauges by name."""
-        for name, value in values.items():
+    def percentiles(self) -> dict[str, float]:
+        return self._latencies.percentiles()
+
+    def changed(self) -> None:
+        """Have the figures of now handed over soon."""
+        if self._due is None:
+            self._due = asyncio.get_running_loop().call_later(SHOW_S, self.hand_over)
+
+    def hand_over(self) -> None:
+        """Hand everything to Ray now."""
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+        outcomes, self._outcomes = self._outcomes, Counted()
+        for outcome, number in outcomes.items():
+            self._verdicts.inc(number, tags={"outcome": outcome})
+        observed, self._observed = self._observed, []
+        for milliseconds in observed:
+            self._latency.observe(milliseconds)
+        for name, value in (*self._now().items(), *self._latencies.percentiles().items()):
             self._gauges[name].set(value)
 
 

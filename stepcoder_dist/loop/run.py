@@ -113,12 +113,18 @@ class Run:
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint of the last finished step holds, as plain JSON data."""
-        return {
+        return self.frozen()()
+
+    def frozen(self) -> Callable[[], dict[str, Any]]:
+        """Return what makes the `state` of now, whenever it is called."""
+        book, curriculum = self.book.frozen(), self.curriculum.frozen()
+        planner = self.planner.state_dict()
+        return lambda: {
             "config": self.config.model_dump(mode="json"),
             "sources": dict(self.sources),
-            "curriculum": self.curriculum.state_dict(),
-            "planner": self.planner.state_dict(),
-            **self.book.snapshot(),
+            "curriculum": curriculum(),
+            "planner": planner,
+            **book(),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:

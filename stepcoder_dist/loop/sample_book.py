@@ -410,16 +410,30 @@ class SampleBook:
 
         Take it between two awaits: every sample then has its fate or is on its way.
         """
-        tickets = sorted((s.ticket for s in self._samples.values()), key=lambda t: t.sample_id)
-        steps = {ticket.planned_step for ticket in tickets}
+        return self.frozen()()
+
+    def frozen(self) -> Callable[[], dict[str, Any]]:
+        """Return what makes the `snapshot` of now, whenever it is called.
+
+        Every step is frozen, and few steps have a checkpoint that is made from it.
+        """
+        version, planned_steps, fates = self.version, self.planned_steps, self.fates.copy()
+        open_tickets = [sample.ticket for sample in self._samples.values()]
+        steps = {ticket.planned_step for ticket in open_tickets}
         fills = {"fills": self.fills.snapshot(steps)} if self.fills_steps else {}
-        return fills | {
-            "version": self.version,
-            "planned_steps": self.planned_steps,
-            "on_their_way": [asdict(ticket) for ticket in tickets],
-            "groups": {group: dict(passed) for group, passed in self._passed.items()},
-            "samples": {fate.value: number for fate, number in self.fates.items()},
-        }
+        passed_by_group = [(group, passed.copy()) for group, passed in self._passed.items()]
+
+        def snapshot() -> dict[str, Any]:
+            tickets = sorted(open_tickets, key=lambda ticket: ticket.sample_id)
+            return fills | {
+                "version": version,
+                "planned_steps": planned_steps,
+                "on_their_way": [asdict(ticket) for ticket in tickets],
+                "groups": dict(passed_by_group),
+                "samples": {fate.value: number for fate, number in fates.items()},
+            }
+
+        return snapshot
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         """Continue where `snapshot` was taken; call it before the loops start."""

@@ -6,15 +6,18 @@ program ran (`records.LineStructure`). Which lines count is `credit.py`'s choice
 
 from __future__ import annotations
 
-import re
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from stepcoder_dist.records import BoolArray, Completion, LineStructure
 from stepcoder_dist.text.program import Program, line_of, line_starts
 
-_VISIBLE = re.compile(r"\S")
+IntArray = npt.NDArray[np.int64]
+
+_VISIBLE = np.array([not chr(code).isspace() for code in range(0x3002)])
+"""By code point; U+3000 is the last white space, and the last entry is of everything above it."""
 
 
 def kept_lines(
@@ -54,47 +57,43 @@ def token_mask(
     the next visible character, or to the last one where none follows. Tokens that end the answer
     (closing fence, end of sequence) are always kept; prose after the fence is not.
     """
-    by_char = _CharMask(completion.text, program, lines, keep_prose=keep_prose)
-    mask = np.fromiter(
-        (by_char.keeps(int(start), int(end)) for start, end in completion.char_spans),
-        dtype=np.bool_,
-        count=len(completion.token_ids),
-    )
+    starts, ends = completion.char_spans[:, 0], completion.char_spans[:, 1]
+    visible = _visible(completion.text)
+    if len(visible):
+        # behind the last visible character: as that one
+        first = np.minimum(visible.searchsorted(starts), len(visible) - 1)
+        mask = _kept_chars(visible[first], program, lines, keep_prose=keep_prose)
+    else:
+        given = len(program.source.rstrip())
+        line = line_of(line_starts(program.source), max(given - 1, 0))
+        mask = np.full(len(starts), line in lines)
+    fence_start, fence_end = program.fence_chars
+    # any token with a piece of the closing fence ends the answer
+    mask |= (starts < fence_end) & (ends > fence_start)
     if completion.ended:
         mask[-1] = True
     return mask
 
 
-class _CharMask:
-    """Decides which spans of a completion's text are kept."""
+def _visible(text: str) -> IntArray:
+    """Return the offsets of a text's visible characters, ascending."""
+    if text.isascii():
+        codes: npt.NDArray[Any] = np.frombuffer(text.encode("ascii"), dtype=np.uint8)
+    else:
+        every = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+        codes = np.minimum(every, len(_VISIBLE) - 1)
+    visible: IntArray = _VISIBLE[codes].nonzero()[0]
+    return visible
 
-    def __init__(
-        self, text: str, program: Program, lines: frozenset[int], *, keep_prose: bool
-    ) -> None:
-        self._text = text
-        self._program = program
-        self._lines = lines
-        self._starts = line_starts(program.source)
-        self._keep_prose = keep_prose
-        self._trailing = self._keeps_trailing()
 
-    def keeps(self, start: int, end: int) -> bool:
-        fence_start, fence_end = self._program.fence_chars
-        if start < fence_end and end > fence_start:
-            return True  # any token with a piece of the closing fence ends the answer
-        visible = _VISIBLE.search(self._text, start)
-        return self._trailing if visible is None else self._char(visible.start())
-
-    def _keeps_trailing(self) -> bool:
-        """Whether white space at the end is kept: as the last visible character before it."""
-        last = len(self._text.rstrip()) - 1
-        if last >= 0:
-            return self._char(last)
-        given = len(self._program.source.rstrip())
-        return line_of(self._starts, max(given - 1, 0)) in self._lines
-
-    def _char(self, offset: int) -> bool:
-        """Whether the visible character at `offset` is kept."""
-        if offset >= self._program.code_chars:
-            return offset < self._program.fence_chars[1] or self._keep_prose
-        return line_of(self._starts, self._program.given_chars + offset) in self._lines
+def _kept_chars(
+    offsets: IntArray, program: Program, lines: frozenset[int], *, keep_prose: bool
+) -> BoolArray:
+    """Return bool, of the shape of `offsets`: which visible characters of a completion are kept."""
+    starts = np.array(line_starts(program.source))
+    kept_line = np.zeros(len(starts) + 1, dtype=np.bool_)
+    kept_line[[line for line in lines if line <= len(starts)]] = True
+    line_numbers = starts.searchsorted(program.given_chars + offsets, side="right")
+    after_code = (offsets < program.fence_chars[1]) | keep_prose
+    kept: BoolArray = np.where(offsets < program.code_chars, kept_line[line_numbers], after_code)
+    return kept

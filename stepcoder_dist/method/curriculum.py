@@ -14,7 +14,7 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,7 +140,12 @@ class Curriculum:
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain JSON data: part of every checkpoint."""
-        return {key: [p.stage, p.average] for key, p in self._progress.items()}
+        return self.frozen()()
+
+    def frozen(self) -> Callable[[], dict[str, Any]]:
+        """Return what makes the `state_dict` of now, whenever it is called."""
+        progress = self._progress.copy()
+        return lambda: {key: [p.stage, p.average] for key, p in progress.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore a checkpoint's progress.

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
+import numpy as np
+
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.host.even_choice import evenly
 from stepcoder_dist.loop.judged_sample import JudgedSample
@@ -40,11 +42,14 @@ def keeps_detail(step: int) -> bool:
 
 def _chosen(step: int, batch: Sequence[JudgedSample], config: RunConfig) -> set[str]:
     number = config.train.detailed_samples if keeps_detail(step) else 0
+    if not number:
+        return set()
     by_outcome = evenly(batch, lambda judged: judged.trajectory.outcome)
     return {judged.sample_id for judged in by_outcome[:number]}
 
 
 def _short(trajectory: Trajectory) -> dict[str, Any]:
+    carriers = trajectory.carriers
     return {
         "sample_id": trajectory.ticket.sample_id,
         "problem_id": trajectory.ticket.problem_id,
@@ -54,7 +59,7 @@ def _short(trajectory: Trajectory) -> dict[str, Any]:
         "reward": trajectory.reward,
         "weights": [trajectory.oldest_weights, trajectory.newest_weights],
         "tokens": len(trajectory.completion_ids),
-        "kept_share": float(trajectory.carriers.mean()),
+        "kept_share": int(np.count_nonzero(carriers)) / len(carriers),
     }
 
 
@@ -91,9 +96,10 @@ def _lengths(spans: Int32Array) -> list[int]:
 
     Spans leave no gaps, so the lengths determine them: their sums are the spans' ends.
     """
-    lengths, printed = [], 0
-    for index, (_, end) in enumerate(spans.tolist()):
-        shares = index + 1 < len(spans) and bool((spans[index] == spans[index + 1]).all())
+    lengths: list[int] = []
+    printed = 0
+    shared = [*(spans[:-1] == spans[1:]).all(axis=1).tolist(), False]
+    for (_, end), shares in zip(spans.tolist(), shared, strict=True):
         lengths.append(0 if shares else end - printed)
         printed += lengths[-1]
     return lengths

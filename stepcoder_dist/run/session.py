@@ -144,7 +144,7 @@ class _Records:
         self._sinks = sinks
         self._phase = phase
         self._after_step = after_step
-        self._state = run.state()
+        self._version, self._state = run.book.version, run.frozen()
         self._write: asyncio.Task[None] | None = None
         """Writes a checkpoint, and makes it visible when the rows of its step are there."""
         self._rows: asyncio.Future[Sequence[JudgedSample]]
@@ -156,15 +156,15 @@ class _Records:
         self._trace = TraceFile(folder.path, run.trace)
 
     def remember(self, version: WeightVersion) -> None:
-        self._state = self._run.state()
+        self._version, self._state = version, self._run.frozen()
         self._ledger.remember(version, self._run.book.account.take())
 
     async def draft(self) -> None:
         await self.settle()  # one at a time: each is a copy in the host's memory
-        draft = await asyncio.to_thread(self._folder.begin_checkpoint, self._state["version"])
+        draft = await asyncio.to_thread(self._folder.begin_checkpoint, self._version)
         writing = await self._run.learner.begin_save(str(draft / "learner"))
         self._rows = asyncio.get_running_loop().create_future()
-        self._write = asyncio.create_task(self._finish(writing, draft, self._state, self._rows))
+        self._write = asyncio.create_task(self._finish(writing, draft, self._state(), self._rows))
 
     async def _finish(
         self,
@@ -204,7 +204,7 @@ class _Records:
             await asyncio.gather(write, return_exceptions=True)
 
     async def save_hf(self) -> None:
-        await _save_hf(self._run, self._folder, self._state["version"])
+        await _save_hf(self._run, self._folder, self._version)
 
     def commit(
         self,
@@ -247,7 +247,7 @@ class _Records:
             return f"not written ({error})"
 
     async def keep(self, ahead: Sequence[JudgedSample] = ()) -> None:
-        version = self._state["version"]
+        version = self._version
         await self.settle()
         done = [path.name for path in checkpoints(self._folder.path)]
         if version > 0 and f"step_{version:06d}" not in done:
@@ -257,7 +257,7 @@ class _Records:
 
     async def keep_last_step(self) -> str:
         """Write the last finished step's checkpoint if it has none; return a line for the user."""
-        version = self._state["version"]
+        version = self._version
         await self.keep()
         if version == 0:
             return "no step was finished, so there is no checkpoint"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,9 @@ from stepcoder_dist.text.prompt_templates import STYLES, TASKS, Frame, Task, fil
 OPENING_FENCE = "```python\n"
 CLOSING_FENCE = "```"
 
+MOST_PROMPTS = 16_384
+"""Prompts that a writer keeps: 20 MB of tokens where each has 300."""
+
 # Python's own line ends. str.splitlines() also breaks at form feeds and Unicode separators,
 # which Python's parser does not.
 _LINE_END = re.compile(r"\r\n|\r|\n")
@@ -41,7 +45,13 @@ _FENCE = re.compile(r"(?:^|(?<=\n)|(?<=\r))[ \t]*(```+)")
 
 def line_starts(source: str) -> tuple[int, ...]:
     """Return the offset of every line's first character; a final line end opens no further line."""
-    starts = [0, *(end.end() for end in _LINE_END.finditer(source))]
+    if "\r" in source:
+        starts = [0, *(end.end() for end in _LINE_END.finditer(source))]
+    else:  # the usual case, five times as fast
+        starts, end = [0], source.find("\n")
+        while end >= 0:
+            starts.append(end + 1)
+            end = source.find("\n", end + 1)
     if len(starts) > 1 and starts[-1] == len(source):
         starts.pop()
     return tuple(starts)
@@ -92,6 +102,9 @@ class PromptWriter:
         ends = tokenizer.encode(self._frame.end)[0][:1].tolist() if self._frame.end else []
         # the turn's own end, where it is a token that ends a sampled answer too
         self._end_id = next((i for i in ends if i in tokenizer.eos_ids), tokenizer.eos_id)
+        self._written: OrderedDict[tuple[str, StartPoint | None], tuple[Int32Array, str]]
+        self._written = OrderedDict()
+        """What `encode` returned, by its arguments, for `requests`."""
 
     @property
     def stop(self) -> tuple[str, ...]:
@@ -179,8 +192,16 @@ class PromptWriter:
         top_p: float,
         max_new_tokens: int,
     ) -> list[RolloutRequest]:
-        """Return the requests for a group's tickets: they share one prompt, encoded once."""
-        prompt_ids, given = self.encode(problem, start)
+        """Return the requests for a group's tickets: they share one prompt, encoded once.
+
+        It is kept for the problem's next turn, where that begins at the same place.
+        """
+        key = problem.problem_id, start
+        if key not in self._written:
+            while len(self._written) >= MOST_PROMPTS:
+                self._written.popitem(last=False)
+            self._written[key] = self.encode(problem, start)
+        prompt_ids, given = self._written[key]
         return [
             RolloutRequest(
                 ticket=ticket,
@@ -223,7 +244,7 @@ def assemble(given: str, text: str, stop: Sequence[str] = ()) -> Program:
     `stop` strings.
     """
     # a fence must open its line: the completion's first line may continue a given one
-    on_new_line = not given[line_starts(given + " ")[-1] :].strip(" \t")
+    on_new_line = not given[max(given.rfind("\n"), given.rfind("\r")) + 1 :].strip(" \t")
     for fence in _FENCE.finditer(text):
         opens_line = fence.start() > 0 or on_new_line
         if opens_line and not ends_in_string(given + text[: fence.start()]):

@@ -74,7 +74,7 @@ def test_slow_programs_of_one_problem_do_not_fill_up_all_places():
             place = running[-1] if running else served[-1][1]
             key = "fast" if running else "slow"
             served.remove((key, place))
-            queue.done(key)
+            queue.done(key, place)
             queue.add(place)
             await settle()
         assert max(seen[1:]) < 4, seen
@@ -111,13 +111,41 @@ def test_a_program_that_is_cancelled_as_its_place_comes_gives_it_back():
     play(script)
 
 
-def test_of_several_free_places_the_lowest_in_rank_is_taken():
+def test_of_several_free_places_the_one_with_the_fewest_taken_is_next_and_the_first_of_equals():
     async def script():
         queue = FairQueue()
-        for place in (3, 1, 2):
+        for place in ("x", "x", "x", "y", "y", "z"):
             queue.add(place)
-        assert await queue.get("a", rank=lambda place: place) == 1
-        assert await queue.get("a", rank=lambda place: -place) == 3
+        assert [await queue.get("a") for _ in range(4)] == ["x", "y", "z", "x"]
+        queue.done("a", "y")
+        queue.add("y")  # of y none is taken, of x two
+        assert [await queue.get("a") for _ in range(3)] == ["y", "y", "x"]
+
+    play(script)
+
+
+def test_a_place_that_something_speaks_against_is_taken_when_there_is_no_other():
+    async def script():
+        queue = FairQueue()
+        for place in ("tried", "down", "good"):
+            queue.add(place)
+        against = {"tried": 2, "down": 1, "good": 0}
+        taken = [await queue.get("a", against.__getitem__) for _ in range(3)]
+        assert taken == ["good", "down", "tried"]
+        queue.done("a", "tried")
+        queue.add("tried")
+        assert await queue.get("a") == "tried"
+
+    play(script)
+
+
+def test_of_a_withdrawn_place_the_rest_stays_free():
+    async def script():
+        queue = FairQueue()
+        for place in ("x", "y", "x"):
+            queue.add(place)
+        assert queue.withdraw("x")
+        assert [await queue.get("a") for _ in range(2)] == ["y", "x"]
 
     play(script)
 

@@ -1,0 +1,371 @@
+"""Engines, executors and a learner that take time and compute nothing, for `scale_simulation.py`.
+
+They answer as the processes do that the driver's pools talk to, in this process or as Ray actors.
+A sample and a judgement take a time that follows from a seed: log-normal, the 99th percentile at
+8 times the median.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from actors.actor_pool import ActorPool
+from actors.pool.pool_slot import Slot
+from actors.pool.slot_keeper import SlotKeeper
+from learner.push.delivery import Deliveries
+from sandbox.pool.executor_actor import NodeBackend
+from sandbox.pool.executor_handle import ExecutorHandle
+from sandbox.pool.executor_pool import ExecutorPool
+from stepcoder_dist.config import RunConfig
+from stepcoder_dist.records import (
+    Completion,
+    LineStructure,
+    Outcome,
+    Problem,
+    RolloutRequest,
+    StepReport,
+    TakenUpdate,
+    TestResult,
+    TestSuite,
+    Trajectory,
+    Verdict,
+    WeightSnapshot,
+    WeightVersion,
+)
+
+SIGMA = math.log(8.0) / 2.326
+BUCKETS = 4
+"""Calls of a push between its start and its commit."""
+REFERENCE = """import sys
+
+def solve(rows, limit):
+    best = 0
+    for row in rows:
+        if sum(row) > limit:
+            continue
+        left, right = 0, len(row) - 1
+        while left < right:
+            width = right - left
+            best = max(best, width * min(row[left], row[right]))
+            if row[left] < row[right]:
+                left += 1
+            else:
+                right -= 1
+    return best
+
+def main():
+    data = sys.stdin.read().split("\\n")
+    limit = int(data[0])
+    rows = [list(map(int, line.split())) for line in data[1:] if line.strip()]
+    print(solve(rows, limit))
+
+main()
+"""
+_LINES = len(REFERENCE.splitlines())
+_STRUCTURE = LineStructure(
+    code_lines=frozenset(n for n in range(1, _LINES + 1) if REFERENCE.splitlines()[n - 1].strip()),
+    follows=tuple((n,) for n in range(1, _LINES + 1)),
+    comment_lines=frozenset(),
+)
+_SHARES = {
+    Outcome.PASSED: 0.08,
+    Outcome.WRONG_ANSWER: 0.42,
+    Outcome.RUNTIME_ERROR: 0.43,
+    Outcome.COMPILE_ERROR: 0.05,
+    Outcome.TIMEOUT: 0.02,
+}
+"""Of an early policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How long the parts take, in seconds: means."""
+
+    sample_s: float
+    judge_s: float
+    step_s: float
+
+
+class Times:
+    """Log-normal seconds by seed, from a table that is drawn once."""
+
+    def __init__(self, mean_s: float) -> None:
+        median = mean_s / math.exp(SIGMA**2 / 2)
+        drawn = np.random.default_rng(11).lognormal(math.log(median), SIGMA, 4096)
+        self._seconds = (drawn * (mean_s / drawn.mean())).tolist()
+
+    def of(self, seed: int) -> float:
+        return float(self._seconds[seed % 4096])
+
+
+@cache
+def _written_after(given: int) -> tuple[str, Any, Any, Any]:
+    """Return text, ids int32 [T], spans int32 [T, 2] and log-probs of what every engine writes."""
+    text = (REFERENCE + "```")[given:]
+    spans = [match.span() for match in re.finditer(r"\s*(?:\w{1,5}|[^\w\s])", text)]
+    spans.append((len(text), len(text)))
+    ids = np.arange(len(spans), dtype=np.int32)
+    return text, ids, np.array(spans, dtype=np.int32), np.full(len(ids), -0.7, dtype=np.float32)
+
+
+class Engine:
+    """A rollout actor that decodes everything it is given together."""
+
+    def __init__(self, name: str, load: Load) -> None:
+        self._name = name
+        self._times = Times(load.sample_s)
+        self._version: WeightVersion = 0
+
+    async def sample(self, share: Sequence[RolloutRequest]) -> AsyncIterator[Completion]:
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Queue[tuple[RolloutRequest, float, WeightVersion]] = asyncio.Queue()
+        for request in share:
+            seconds = self._times.of(request.ticket.seed)
+            loop.call_later(seconds, ended.put_nowait, (request, seconds, self._version))
+        for _ in share:
+            request, seconds, oldest = await ended.get()
+            text, ids, spans, logprobs = _written_after(len(request.given))
+            yield Completion(
+                sample_id=request.ticket.sample_id,
+                text=text,
+                token_ids=ids,
+                char_spans=spans,
+                logprobs=logprobs,
+                ended=True,
+                oldest_weights=oldest,
+                newest_weights=self._version,
+                actor=self._name,
+                seconds=seconds,
+            )
+
+    async def start_update(self, version: WeightVersion) -> None:
+        """Take nothing: weights are swapped between two steps."""
+
+    async def load_bucket(self, bucket: Any) -> None:
+        """Load nothing."""
+
+    async def finish_update(self, version: WeightVersion, buckets: int) -> TakenUpdate:
+        del buckets
+        self._version = version
+        return TakenUpdate(actor=self._name, paused_s=0.0)
+
+    async def abort_update(self, version: WeightVersion) -> None:
+        """Nothing is open."""
+
+    async def stats(self) -> None:
+        """Answer: the process is up."""
+
+    async def until_the_end(self) -> None:
+        await asyncio.Event().wait()
+
+    async def wait_until_complete(self) -> WeightVersion:
+        return self._version
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+
+class Executor:
+    """An executor that has as many containers as it is asked for."""
+
+    def __init__(self, name: str, load: Load) -> None:
+        self._name = name
+        self._times = Times(load.judge_s)
+        self._verdicts = [replace(verdict, executor=name) for verdict in _verdicts()]
+        self._judged = 0
+
+    async def choose(self) -> NodeBackend:
+        return NodeBackend(node="simulated", backend="process")
+
+    async def start(self, backend: str) -> None:
+        """Nothing to start."""
+
+    async def judge(self, source: str, tests: TestSuite, problem_id: str) -> Verdict:
+        del source, tests, problem_id
+        self._judged += 1
+        seed = self._judged * 2654435761
+        await asyncio.sleep(self._times.of(seed))
+        return self._verdicts[(seed >> 12) % len(self._verdicts)]
+
+    async def stats(self) -> dict[str, float]:
+        return {}
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+
+def _verdicts() -> Iterator[Verdict]:
+    """Yield a hundred verdicts with the outcomes of an early policy, three tests each."""
+    for outcome, share in _SHARES.items():
+        compiled = outcome is not Outcome.COMPILE_ERROR
+        ran = frozenset(range(1, _LINES + 1)) - {11, 14}
+        test = TestResult(outcome=outcome, executed_lines=ran, cpu_ms=5.0)
+        for _ in range(round(share * 100)):
+            yield Verdict(
+                outcome=outcome,
+                tests=(test,) * 3 if compiled else (),
+                structure=_STRUCTURE if compiled else None,
+                coverage_trusted=True,
+                wall_ms=20.0,
+            )
+
+
+class _Ready:
+    """An answer that is there: what Ray gives for an item of a stream."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __await__(self) -> Iterator[Any]:
+        return self._value
+        yield  # a generator that never waits
+
+
+class _Method:
+    """A method of an object in this process, called as Ray's are."""
+
+    def __init__(self, method: Callable[..., Any]) -> None:
+        self._method = method
+
+    def options(self, *, num_returns: str) -> _Method:
+        del num_returns  # a stream
+        return _Method(self._stream)
+
+    def remote(self, *arguments: Any) -> Any:
+        return self._method(*arguments)
+
+    async def _stream(self, *arguments: Any) -> AsyncIterator[_Ready]:
+        async for item in self._method(*arguments):
+            yield _Ready(item)
+
+
+class Here:
+    """A handle of an object in this process."""
+
+    def __init__(self, object_: Any) -> None:
+        self._object = object_
+
+    def __getattr__(self, name: str) -> _Method:
+        method = _Method(getattr(self._object, name))
+        setattr(self, name, method)
+        return method
+
+
+class _Suites:
+    """Hands the suite itself over: there is no object store."""
+
+    def reference(self, problem_id: str, tests: TestSuite) -> TestSuite:
+        del problem_id
+        return tests
+
+    def clear(self) -> None:
+        """Nothing is held."""
+
+
+def rollout_pool(config: RunConfig, load: Load) -> ActorPool:
+    """Return the real pool, whose engines are in this process."""
+
+    class Keeper(SlotKeeper):
+        async def _replace_process(self, slot: Slot) -> None:
+            slot.handle = Here(Engine(slot.name, load))
+
+        async def _end(self, slot: Slot) -> None:
+            slot.handle = None
+
+    return ActorPool(config, "a-model/of-the-hub", keeper=Keeper)
+
+
+def executor_pool(config: RunConfig, load: Load) -> ExecutorPool:
+    """Return the real pool, whose executors are in this process."""
+
+    class Handle(ExecutorHandle):
+        def _process(self) -> Any:
+            self.actor = self.actor or Here(Executor(self.name, load))
+            return self.actor
+
+        async def end(self) -> None:
+            self.actor = None
+
+    class Pool(ExecutorPool):
+        def _made(self, number: int) -> list[ExecutorHandle]:
+            names = [f"sandbox-{self._named + i}" for i in range(number)]
+            self._named += number
+            return [Handle(name, self._config, self._lost) for name in names]
+
+    pool = Pool(config)
+    pool._suites = _Suites()  # type: ignore[assignment] # noqa: SLF001
+    return pool
+
+
+class Learner:
+    """A learner whose step is a wait, with the real deliveries."""
+
+    can_snapshot = True
+
+    def __init__(self, load: Load, bucket: Any, ended: Callable[[int], None]) -> None:
+        """`ended` is called with the samples of every step."""
+        self._load = load
+        self._bucket = bucket
+        self._ended = ended
+        self._version: WeightVersion = 0
+        self._deliveries = Deliveries()
+
+    async def step(self, batch: Sequence[Trajectory]) -> StepReport:
+        await asyncio.sleep(self._load.step_s)
+        self._version += 1
+        self._ended(len(batch))
+        return StepReport(version=self._version, skipped=False)
+
+    async def snapshot(self) -> WeightSnapshot:
+        buckets = (self._bucket,) * BUCKETS
+        return WeightSnapshot(version=self._version, buckets=buckets, probe_logprobs=())
+
+    async def deliver(
+        self, snapshot: WeightSnapshot, targets: Sequence[Any], *, deadline_s: float
+    ) -> None:
+        await self._deliveries.deliver(snapshot, targets, None, deadline_s)
+
+    def hear_of_updates(self, hear: Callable[[TakenUpdate, WeightVersion], None]) -> None:
+        self._deliveries.hear = hear
+
+    async def publish(self, targets: Sequence[Any], *, deadline_s: float) -> WeightVersion:
+        snapshot = await self.snapshot()
+        await self.deliver(snapshot, targets, deadline_s=deadline_s)
+        return snapshot.version
+
+    async def begin_save(self, folder: str) -> Coroutine[Any, Any, None]:
+        async def write() -> None:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            (Path(folder) / "simulated").touch()
+
+        return write()
+
+    async def load(self, folder: str) -> WeightVersion:
+        raise NotImplementedError(folder)
+
+    async def save_hf(self, folder: str) -> None:
+        raise NotImplementedError(folder)
+
+
+def problems(number: int) -> list[Problem]:
+    """Return problems with one reference and statements of a usual length."""
+    tests = TestSuite(inputs=("10\n1 2 3\n",) * 3, outputs=("4\n",) * 3)
+    return [
+        Problem(
+            problem_id=f"simulated/{index}",
+            statement=f"Problem {index}. " + "Print the largest area that two bars hold. " * 12,
+            reference=REFERENCE,
+            level="interview",
+            tests=tests,
+        )
+        for index in range(number)
+    ]
