@@ -70,8 +70,8 @@ test-gpu: ## run what needs GPUs: one, and two of a node for NCCL (docs/gpu.md)
 	@$(MAKE) --no-print-directory setup GPU=1
 	@$(BIN)/pytest -m gpu -rs $(PYTEST_ARGS)
 
-test-faults: setup ## kill and stop parts of real runs, the long ones too (docs/faults.md)
-	@$(BIN)/pytest -m faults $(PYTEST_ARGS)
+test-faults: setup ## kill and stop parts of real runs, the long ones too (SEED=n; docs/faults.md)
+	@STORM_SEED=$(SEED) $(BIN)/pytest -m faults $(PYTEST_ARGS)
 
 test-long: setup ## run the long suites: soak, overload, large corpora
 	@$(BIN)/pytest -m long $(PYTEST_ARGS)
