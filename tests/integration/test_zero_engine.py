@@ -406,18 +406,30 @@ def around_a_bad_update(stage: int, dtype: str, how: str) -> tuple[bool, float, 
     return same, norm, norms + two_updates(spoil=False)[2]
 
 
-@pytest.mark.parametrize("how", ["loss", "gradient"])
+def around_bad_updates(stage: int, dtype: str) -> list[tuple[bool, float, list[float]]]:
+    """Do so for a loss and for a gradient: processes are started once for both."""
+    return [around_a_bad_update(stage, dtype, how) for how in ("loss", "gradient")]
+
+
 @pytest.mark.parametrize(
     ("stage", "dtype"),
-    [*((stage, "bfloat16") for stage in (1, 2, 3)), (0, "float32"), (2, "float32"), (3, "float32")],
+    [
+        *((stage, "bfloat16") for stage in (2, 3)),
+        (3, "float32"),
+        *(
+            pytest.param(stage, dtype, marks=pytest.mark.long)
+            for stage, dtype in ((1, "bfloat16"), (0, "float32"), (2, "float32"))
+        ),
+    ],
 )
 def test_an_update_that_one_rank_spoils_leaves_every_rank_as_it_was(
-    ranks: Run, stage: int, dtype: str, how: str
+    ranks: Run, stage: int, dtype: str
 ) -> None:
-    for same, norm, norms in ranks(around_a_bad_update, stage, dtype, how):
-        assert same
-        assert not np.isfinite(norm)
-        assert norms[:2] == norms[2:]
+    for answers in ranks(around_bad_updates, stage, dtype):
+        for same, norm, norms in answers:
+            assert same
+            assert not np.isfinite(norm)
+            assert norms[:2] == norms[2:]
 
 
 def a_step_that_rank_1_spoils(stage: int) -> tuple[list[str], tuple[int, ...], bool, list[float]]:
