@@ -8,10 +8,18 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 _PIPE_COLUMNS = 120
 """Width of output into a pipe or a file; rich's default of 80 would cut the tables."""
+_BEFORE_A_FORECAST_S = 30
 LINES_OF_A_PHASE = 10
 """Lines that a phase prints where no bar can be drawn."""
 
@@ -41,6 +49,8 @@ class Phase:
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
             TextColumn("{task.fields[status]}"),
             console=console,
             disable=not console.is_terminal,
@@ -63,7 +73,14 @@ class Phase:
         after = self._done * self._lines // max(self._total, 1)
         if not self._console.is_terminal and after > before and self._done < self._total:
             line = f"{self._title}: {self._done}/{self._total} {self._status}"
-            self._console.print(line, soft_wrap=True)
+            self._console.print(line + self._left(), soft_wrap=True)
+
+    def _left(self) -> str:
+        """Say how long the rest takes at the pace so far; nothing in the first half minute."""
+        elapsed = time.monotonic() - self._start
+        if elapsed < _BEFORE_A_FORECAST_S:
+            return ""
+        return f"  {in_words(elapsed / self._done * (self._total - self._done))} left"
 
     def note(self, line: str) -> None:
         """Print a line above the bar."""
@@ -84,3 +101,12 @@ class Phase:
             highlight=False,
             soft_wrap=True,
         )
+
+
+def in_words(seconds: float) -> str:
+    """Return a time in one unit or two, rounded: `40 s`, `12 min`, `2 h 5 min`."""
+    minutes = round(seconds / 60)
+    if minutes < 2:  # noqa: PLR2004 (a minute and a half is 90 s)
+        return f"{seconds:.0f} s"
+    hours, rest = divmod(minutes, 60)
+    return f"{hours} h {rest} min" if hours else f"{minutes} min"
