@@ -22,10 +22,11 @@ Where to look:
                                   line_structure.py (what comes)
     a container and its flags     containers/: container.py, attached_channel.py, orphans.py,
                                   program_users.py, image_check.py
-    the same without an engine    bubblewrap/
-    what both are confined by     confinement/: bounds.py, seccomp_filter.py; seccomp.json
+    the same without an engine    bubblewrap/; guests of a pod: attached/
+    what all are confined by      confinement/: bounds.py, seccomp_filter.py; seccomp.json
     N places, retries, resizing   worker_pool.py, seat.py → containers/container_pool.py,
-                                  bubblewrap/bubblewrap_pool.py, process_pool.py
+                                  bubblewrap/bubblewrap_pool.py,
+                                  attached/attached_pool.py, process_pool.py
     engines that go away          absence.py, containers/orphans.py
     time-outs of a busy machine   quiet_time.py (decision 0018)
     who is next                   fair_queue.py

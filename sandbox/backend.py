@@ -6,8 +6,11 @@ orders, a `WorkerPool` of them made in `make_pool`, its name in stepcoder_dist/c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from sandbox.attached import attached_pool
+from sandbox.attached.attached_pool import AttachedPool
 from sandbox.bubblewrap import bubblewrap_pool
 from sandbox.bubblewrap.bubblewrap_pool import BubblewrapPool
 from sandbox.containers.container import check_image, connect
@@ -27,6 +30,9 @@ def choose(config: SandboxConfig) -> Backend:
     """
     if config.backend == "process":
         return "process"
+    if config.backend == "attached":
+        attached_pool.check(config, wait_s=config.engine_wait_s)
+        return "attached"
     if config.backend == "bubblewrap":
         bubblewrap_pool.check(config.root)
         return "bubblewrap"
@@ -53,9 +59,13 @@ def _without_an_engine(config: SandboxConfig) -> Backend:
 
 def make_pool(config: SandboxConfig, backend: Backend) -> WorkerPool:
     """Return a pool that is not started yet."""
-    if backend == "docker":
-        return ContainerPool(config)
-    return BubblewrapPool(config) if backend == "bubblewrap" else ProcessPool(config)
+    pools: dict[Backend, Callable[[SandboxConfig], WorkerPool]] = {
+        "docker": ContainerPool,
+        "bubblewrap": BubblewrapPool,
+        "attached": AttachedPool,
+        "process": ProcessPool,
+    }
+    return pools[backend](config)
 
 
 def open_pool(**settings: Any) -> WorkerPool:

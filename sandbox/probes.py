@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sandbox.attached import attached_pool
+from sandbox.attached.attached_pool import AttachedPool
 from sandbox.bubblewrap import bubblewrap_pool
 from sandbox.bubblewrap.bubblewrap_pool import BubblewrapWorker
 from sandbox.containers import image_check
@@ -14,6 +16,7 @@ from sandbox.guest_link import RunReport
 from sandbox.judging import judge
 from sandbox.process_pool import ProcessWorker
 from sandbox.seat import Worker
+from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.doctor.examination import Finding, Mark
 from stepcoder_dist.errors import MissingEngine, SandboxFault
 from stepcoder_dist.records import Limits, Outcome, TestSuite
@@ -25,7 +28,9 @@ EXECUTED = frozenset({1, 2, 5})
 LIMITS = Limits(cpu_s=4, wall_s=10, memory_bytes=256 * 2**20, output_bytes=2**20, processes=16)
 
 
-def docker(image: str, *, auto: bool, packages: Sequence[str] = ()) -> list[Finding]:
+def docker(
+    image: str, *, auto: bool, packages: Sequence[str] = (), runtime: str | None = None
+) -> list[Finding]:
     """Engine, image and guest; each only where the one before works.
 
     `auto`: a run goes without an engine where none answers.
@@ -47,7 +52,11 @@ def docker(image: str, *, auto: bool, packages: Sequence[str] = ()) -> list[Find
             seen = f"{image}: {trouble.seen}"
             return [*findings, Finding("sandbox image", Mark.FAILS, seen, trouble.fix)]
         findings.append(Finding("sandbox image", Mark.WORKS, f"{image}: {trouble}"))
-        worker = Container(client, image, LIMITS)
+        try:
+            worker = Container(client, image, LIMITS, runtime=runtime)
+        except SandboxFault as fault:
+            fix = "docker info lists the runtimes that the engine has (sandbox.runtime)"
+            return [*findings, Finding("sandbox", Mark.FAILS, str(fault)[:300], fix)]
         # the engine took our seccomp profile, or the container would not have started
         return [*findings, _judged(worker, f"{image}, with our seccomp profile")]
     finally:
@@ -66,6 +75,21 @@ def bubblewrap(root: str | None, *, auto: bool) -> list[Finding]:
     memory = "a control group" if worker.groups is not None else "the zygote's watch"
     where = f"{bubblewrap_pool.described(root)}; memory limited by {memory}"
     return [_judged(worker, where, "bubblewrap")]
+
+
+def attached(sockets: str | None) -> list[Finding]:
+    """Whether a guest serves one of the sockets, here and now."""
+    config = SandboxConfig(backend="attached", sockets=sockets)
+    try:
+        hello = attached_pool.check(config)
+        # it was only looked at: it listens again in a moment
+        worker = AttachedPool(config.model_copy(update={"engine_wait_s": 10.0})).attach()
+    except (MissingEngine, SandboxFault) as error:
+        seen, _, fix = str(error).partition("; ")
+        return [Finding("guests", Mark.FAILS, seen, fix or "docs/sandbox.md")]
+    python = ".".join(map(str, hello.python))
+    where = f"a guest at {worker.path}, Python {python}, user {hello.user}"
+    return [_judged(worker, where, "guests")]
 
 
 def process() -> list[Finding]:

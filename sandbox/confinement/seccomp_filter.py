@@ -153,6 +153,16 @@ def _conditional(rule: _Rule) -> list[Step]:
     return [*steps, (_RETURN, 0, 0, rule.action), (_LOAD, 0, 0, _NUMBER)]
 
 
+NO_SOCKETS_BUT_PAIRS: tuple[dict[str, Any], ...] = (
+    {"names": ["socket"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1, "args": []},
+    {
+        "names": ["socketpair"],
+        "action": "SCMP_ACT_ALLOW",
+        "args": [{"index": 0, "value": 1, "valueTwo": 0, "op": "SCMP_CMP_EQ"}],
+    },
+)
+"""For a place whose network is not its own: nothing but pairs of Unix sockets."""
+
 ONLY_OF_ITSELF: tuple[dict[str, Any], ...] = tuple(
     {
         "names": names,

@@ -27,7 +27,7 @@ class ContainerPool(WorkerPool):
         self._image = config.image
         self._container_limits = config.limits
         self._hash_seed, self._int_digits = config.hash_seed, config.int_digits
-        self._sysctls = SYSCTLS
+        self._sysctls, self._runtime = SYSCTLS, config.runtime
         self._was_away = False
         check_image(self._client, config.image)
         super().__init__(
@@ -58,6 +58,7 @@ class ContainerPool(WorkerPool):
                 hash_seed=self._hash_seed,
                 int_digits=self._int_digits,
                 sysctls=self._sysctls,
+                runtime=self._runtime,
             )
         except EngineAway:
             self._was_away = True

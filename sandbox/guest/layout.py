@@ -126,6 +126,10 @@ class Settings:
     zygote's."""
     watch_memory: bool = False
     """Whether the zygote adds up the memory of a run: no control group limits it."""
+    own_network: bool = True
+    """Whether nobody else has sockets in its network."""
+    again: list[str] | None = None
+    """A command that takes its place when the host has left, if nothing of a run is left."""
 
 
 @dataclass(frozen=True, slots=True)

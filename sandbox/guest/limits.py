@@ -73,9 +73,11 @@ def give_up_rights(uid: int | None, order: RunOrder, settings: Settings) -> None
     """
     counted = uid is not None or settings.own_users
     os.setsid()
-    score = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
-    os.write(score, b"1000")
-    os.close(score)
+    with contextlib.nullcontext() if uid is not None else contextlib.suppress(PermissionError):
+        # a child that is hidden from its own user (`confining.hide`) may not
+        score = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+        os.write(score, b"1000")
+        os.close(score)
     _limit_resources(
         order.cpu_s * order.tests,
         order.memory_bytes,

@@ -61,6 +61,7 @@ def main(settings_json: str) -> NoReturn:
     for descriptor in (0, 1, 2):
         os.dup2(nothing, descriptor)
     staging = Staging(source, sink)
+    clean = True
     wake, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -68,6 +69,8 @@ def main(settings_json: str) -> NoReturn:
         # a child that is our user could interrupt us; other signals do not reach process 1
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         sweeping.stay_in_memory()
+        if settings.uid is None:
+            confining.hide()
     else:
         sweeping.become_subreaper()
     if settings.uid is None or settings.own_users or settings.call_filter:
@@ -84,10 +87,13 @@ def main(settings_json: str) -> NoReturn:
     try:
         while True:
             order = RunOrder(**staging.numbers())
-            _Run(settings, order, staging, wake, waker, nothing, sockets).serve()
-    except (Gone, BrokenPipeError):
+            run = _Run(settings, order, staging, wake, waker, nothing, sockets)
+            clean = run.serve() and clean
+    except (Gone, BrokenPipeError, ConnectionResetError):
         sweeping.kill_everything(contained=settings.contained)
-        sweeping.empty(settings.folders)
+        clean = sweeping.empty(settings.folders) and clean
+        if settings.again and clean:
+            os.execv(settings.again[0], settings.again)  # noqa: S606 - as it was started
         if not settings.contained:  # the host may have had no time for it
             with contextlib.suppress(OSError):
                 Path(settings.folders[0]).rmdir()
@@ -130,7 +136,8 @@ class _Run:
         self._asked: tuple[int, ...] = os.pipe2(os.O_CLOEXEC) if order.script else ()
         self._replied: tuple[int, ...] = os.pipe2(os.O_CLOEXEC) if order.script else ()
 
-    def serve(self) -> None:
+    def serve(self) -> bool:
+        """Return whether nothing of it is left."""
         order, files = self._order, self._files
         for file, size in zip([files.program, *files.inputs], order.sizes, strict=True):
             self._staging.receive(file, size)
@@ -151,13 +158,14 @@ class _Run:
         wall = time.monotonic_ns() - started
         sweeping.kill_everything(contained=contained)
         clean = sweeping.empty(self._settings.folders)
-        if contained:
+        if contained and self._settings.own_network:
             clean = clean and sweeping.sockets() == self._sockets
         kills = memory_kills() - kills_before + ended.over_memory
         self._report(ended, wall, max(kills, 0), clean=clean)
         self._close(*self._made)
         self._block.close()
         self._lines.close()
+        return clean
 
     # ── the children's last steps as root ────────────────────────────────────────────────────
 

@@ -10,10 +10,10 @@ from stepcoder_dist.config.counts import BITS, NO, NOTHING, TRAIN_AND_EVALUATION
 from stepcoder_dist.config.section import NonNegativeFloat, Positive, PositiveFloat, Section
 from stepcoder_dist.records import Limits
 
-Backend = Literal["docker", "bubblewrap", "process"]
-"""What may judge programs: warm containers, namespaces that bubblewrap makes, or plain processes of
-this machine, which are no security boundary. `sandbox/backend.py` makes each, and says how to add
-one."""
+Backend = Literal["docker", "bubblewrap", "attached", "process"]
+"""What may judge programs: warm containers, namespaces that bubblewrap makes, guests that somebody
+else started, or plain processes of this machine, which are no security boundary.
+`sandbox/backend.py` makes each, and says how to add one."""
 
 _FEWEST_DIGITS = 640
 """The least limit on the digits of integers that Python takes."""
@@ -139,17 +139,24 @@ class SandboxConfig(Elastic):
     number: Annotated[Positive, NOTHING] = 1
     resources: ProcessResources = ProcessResources()
     backend: Annotated[Literal[Backend, "auto"], NOTHING] = "docker"  # one contract holds for all
-    """`bubblewrap` needs no engine (docs/sandbox.md). `process` is no security boundary. `auto`:
+    """`bubblewrap` needs no engine, `attached` takes guests that somebody else starts (`sockets`);
+    docs/sandbox.md has both. `process` is no security boundary. `auto`:
     the strongest that works on the nodes: docker where an engine answers, else bubblewrap, else
     process."""
     image: Annotated[str, NOTHING] = "stepcoder-sandbox:latest"
     """Any image with Python 3.12 or newer as `python3`: nothing of ours is in it."""
+    runtime: Annotated[str | None, NOTHING] = None
+    """For docker: the engine's runtime for the containers, as it knows it by name (`"runsc"`:
+    gVisor, a kernel of its own). Unset: the engine's default."""
     packages: Annotated[tuple[str, ...], NOTHING] = ()
     """Modules that programs may import beyond the standard library (`["numpy"]`): `doctor` checks
     that the image has them."""
     root: Annotated[str | None, NOTHING] = None
     """For bubblewrap: a folder with the root file system that programs see; docs/sandbox.md says
     how to make one of an image. Unset: this machine's `/usr` and Python, read-only."""
+    sockets: Annotated[str | None, NOTHING] = None
+    """For attached: a pattern of the sockets on which guests listen, each in a folder of its own
+    (`"/guests/*/guest.sock"`). `containers` of them are taken by each executor."""
     containers: Annotated[Positive, NOTHING] = 2
     """Warm containers of one executor."""
     cpu_limit_s: PositiveFloat = 4.0

@@ -115,6 +115,7 @@ def _sandbox(config: RunConfig) -> list[Probe]:
                 "image": config.sandbox.image,
                 "packages": list(config.sandbox.packages),
                 "auto": backend == "auto",
+                "runtime": config.sandbox.runtime,
             }
         },
         fix="make setup",
@@ -124,10 +125,16 @@ def _sandbox(config: RunConfig) -> list[Probe]:
         module="sandbox.probes",
         calls={"bubblewrap": {"root": config.sandbox.root, "auto": backend == "auto"}},
     )
+    attached = Probe(
+        subject="guests",
+        module="sandbox.probes",
+        calls={"attached": {"sockets": config.sandbox.sockets}},
+    )
     process = Probe(subject="without Docker", module="sandbox.probes", calls={"process": {}})
     return {
         "docker": [docker],
         "bubblewrap": [bubblewrap],
+        "attached": [attached],
         "process": [process],
         "auto": [docker, bubblewrap, process],
     }[backend]

@@ -47,6 +47,8 @@ def _judged_in(sandbox: SandboxConfig, backend: Backend) -> str:
     if backend == "bubblewrap":
         root = "this machine's Python" if sandbox.root is None else sandbox.root
         return f"bubblewrap, with {root}"
+    if backend == "attached":
+        return f"guests at {sandbox.sockets}"
     return f"Docker containers of {sandbox.image}"
 
 

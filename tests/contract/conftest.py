@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import warnings
 from collections.abc import Iterator
 
 import pytest
+from guest_containers import guests
 
 from sandbox.backend import choose, make_pool
 from sandbox.process_pool import ProcessPool
@@ -48,14 +50,23 @@ class Place:
     params=[
         pytest.param("docker", marks=pytest.mark.docker),
         pytest.param("bubblewrap", marks=pytest.mark.bubblewrap),
+        pytest.param("attached", marks=[pytest.mark.docker, pytest.mark.long]),
         "process",
     ],
 )
-def place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    with asyncio.Runner() as runner, warnings.catch_warnings():
+def place(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Place]:
+    with contextlib.ExitStack() as held:
+        runner = held.enter_context(asyncio.Runner())
+        held.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         try:
             config = CONFIG.model_copy(update={"backend": request.param})
+            if request.param == "attached":
+                folder = tmp_path_factory.mktemp("guests")
+                sockets = held.enter_context(guests(folder, config.containers))
+                config = config.model_copy(update={"sockets": sockets})
             pool = make_pool(config, choose(config))
         except MissingEngine as error:
             pytest.skip(str(error))

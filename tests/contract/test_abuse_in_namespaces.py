@@ -9,6 +9,7 @@ import pytest
 from hostile_corpus import CONFIG, CORPUS, LOOKING, SECRET, SLOW
 from hostile_system import ENDS_ITS_CONTAINER
 from sandbox_cases import stdin_tests
+from script_cases import DOUBLES, FINDS_THE_SCRIPT
 
 from sandbox.bubblewrap.bubblewrap_pool import BubblewrapPool
 from stepcoder_dist.errors import MissingEngine
@@ -19,7 +20,9 @@ pytestmark = pytest.mark.bubblewrap
 PLACES = 3
 COSTS_ITS_PLACE = ENDS_ITS_CONTAINER | {"leaves connections that linger"}
 """The kernel forgets a closed connection after a minute: no setting of a place's own changes it."""
-QUICK = sorted(CORPUS.keys() - SLOW)
+SCRIPTED = {f"finds the script {n}": (s, DOUBLES) for n, s in FINDS_THE_SCRIPT.items()}
+ALL = CORPUS | SCRIPTED
+QUICK = sorted(ALL.keys() - SLOW)
 
 
 @pytest.fixture(params=["users of their own", "one user for all"])
@@ -39,7 +42,7 @@ def together(pool: BubblewrapPool, names: Iterable[str]) -> dict[str, Verdict]:
         async with pool:
             looks = [(LOOKING, SECRET)] * PLACES
             clean = {v.detail for v in await all_of(looks)}
-            verdicts = await all_of([CORPUS[name] for name in names])
+            verdicts = await all_of([ALL[name] for name in names])
             after = ("print(int(input()) + 1)\n", stdin_tests(("1", "2"), ("2", "3")))
             assert [v.outcome for v in await all_of([after] * PLACES)] == [Outcome.PASSED] * PLACES
             assert {v.detail for v in await all_of(looks)} <= clean

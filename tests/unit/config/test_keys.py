@@ -97,8 +97,10 @@ sandbox.autoscale              no    no    no
 sandbox.silence_s              no    no    no
 sandbox.backend                no    no    no
 sandbox.image                  no    no    no
+sandbox.runtime                no    no    no
 sandbox.packages               no    no    no
 sandbox.root                   no    no    no
+sandbox.sockets                no    no    no
 sandbox.containers             no    no    no
 sandbox.cpu_limit_s            yes   no    yes
 sandbox.wall_limit_s           yes   no    yes
