@@ -47,6 +47,9 @@ def environment(config: RunConfig) -> dict[str, str]:
     if config.actors.resources.num_gpus == 0:
         # Without it the first sample waits 15 s for a C++ compiler to make one small kernel.
         variables["TORCHDYNAMO_DISABLE"] = "1"
+    if config.actors.threads is not None:
+        # As of a learner's rank: threads that spin for one without a core take it from that one.
+        variables["GOMP_SPINCOUNT"] = "1000"
     chosen = {name: os.environ.get(name, value) for name, value in variables.items()}
     if config.actors.threads is not None:
         # Ray has set it already, from the reservation; torch reads it when it is loaded.

@@ -2,6 +2,7 @@
 
     python benchmarks/learner_throughput.py [--model tiny|135m] [--groups 8 16] [--dtype float32]
         [--samples 32] [--rounds 5] [--threads 2] [--tokens 8192] [--steps NAME …] [--wall]
+        [--trl PYTHON]
 
 The bare passes are Hugging Face's own model: forward with its loss and backward, 8 samples at a
 time, every sample with its prompt, no optimizer, no reference, nothing else: the least that a
@@ -11,18 +12,26 @@ A step of ours is `PpoStep.run` on a DeepSpeed engine: GRPO with beta = 0 (one p
 KL as a loss (policy and reference), PPO with critic, reference and GAE. Epochs and minibatches: 1.
 Weights and token ids are random. All samples of a row of the table have the same lengths, so that
 the bare passes have no padding. In every round each is timed once, one after the other, so that
-whatever else the machine does meets all alike; the medians' ratios are shown. What counts is the
-processor time of this process, all its threads together, or wall-clock time with --wall: on a
-machine that others keep busy each of many short calls waits for its second thread.
+whatever else the machine does meets all alike; the medians' ratios are shown. With --trl, the
+Python of a venv that has TRL (end_to_end.py says how to make one), the training part of TRL's GRPO
+with beta = 0 is timed on random tokens of the same lengths, in a process of its own after each row,
+on the folder of this model (deploy/models/ladder-sft, or what `make model` makes).
+
+What counts is the processor time of this process, all its threads together, or wall-clock time with
+--wall: on a machine that others keep busy each of many short calls waits for its second thread.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 # as of a rank's process (decision 0025); read when torch is loaded
@@ -71,6 +80,9 @@ MODELS: dict[str, tuple[Any, int]] = {
     ),
 }
 """The demo's model, and SmolLM2-135M's shape; and the tokens of the shorter part of a sample."""
+ROOT = Path(__file__).parents[1]
+GROUP = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+FOLDERS = {"tiny": "deploy/models/ladder-sft", "135m": "models/SmolLM2-135M-Instruct"}
 STEPS: dict[str, dict[str, Any]] = {
     "GRPO, beta 0": {"advantage": "grpo", "kl_beta": 0.0},
     "GRPO": {"advantage": "grpo", "kl_beta": 0.05},
@@ -178,6 +190,70 @@ def step_of(given: argparse.Namespace, name: str) -> Callable[[list[Trajectory]]
     return lambda batch: step.run(batch, 0)
 
 
+def trl_seconds(given: argparse.Namespace, group: int, lengths: tuple[int, int]) -> float:
+    """Return the median seconds of the training part of a step of TRL's GRPO."""
+    folder = ROOT / FOLDERS[given.model]
+    # it is no rank of this process's group
+    alone = {name: value for name, value in os.environ.items() if not name.endswith(GROUP)}
+    with tempfile.TemporaryDirectory() as out:
+        settings = {
+            "model": str(folder),
+            "rows": [{"prompt": "a"}] * given.samples,
+            "lengths": lengths,
+            "vocabulary": json.loads((folder / "config.json").read_text())["vocab_size"],
+            "dtype": given.dtype,
+            "threads": given.threads,
+            "samples": given.samples,
+            "updates": 1,
+            "epochs": 1,
+            "group": group,
+            "max_new_tokens": lengths[1],
+            "beta": 0.0,
+            "learning_rate": 1e-6,
+            "steps": given.rounds + 1,
+            "seed": 0,
+            "out": out,
+        }
+        file = Path(out, "settings.json")
+        file.write_text(json.dumps(settings))
+        done = subprocess.run(
+            [given.trl, str(Path(__file__).with_name("trl_grpo.py")), str(file)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=alone | {"OMP_NUM_THREADS": str(given.threads), "HF_HUB_OFFLINE": "1"},
+        )
+    assert done.returncode == 0, done.stderr[-3000:]
+    steps = [
+        json.loads(line.removeprefix("STEP "))
+        for line in done.stdout.splitlines()
+        if line.startswith("STEP ")
+    ]
+    clock = "training_wall_s" if given.wall else "training_processor_s"
+    return statistics.median(step[clock] for step in steps[1:])
+
+
+def medians(
+    given: argparse.Namespace,
+    model: Any,
+    steps: dict[str, Callable[[list[Trajectory]], object]],
+    batch: list[Trajectory],
+) -> dict[str, float]:
+    """Return the median seconds of the bare passes and of each step."""
+    clock = time.perf_counter if given.wall else time.process_time
+    timed: dict[str, list[float]] = {name: [] for name in ("bare", *steps)}
+    for turn in range(given.rounds + 1):
+        for name, seconds in timed.items():
+            began = clock()
+            if name == "bare":
+                bare(model, batch)
+            else:
+                steps[name](batch)
+            if turn:  # the first warms
+                seconds.append(clock() - began)
+    return {name: statistics.median(seconds) for name, seconds in timed.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--model", choices=MODELS, default="tiny")
@@ -189,8 +265,8 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=8192)
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS))
     parser.add_argument("--wall", action="store_true")
+    parser.add_argument("--trl", metavar="PYTHON")
     given = parser.parse_args()
-    clock = time.perf_counter if given.wall else time.process_time
     store, _ = zero_engine.open_store("127.0.0.1", 1)
     zero_engine.join(store, 0, 1, threads=given.threads)
     model = causal_lm(given)
@@ -204,23 +280,17 @@ def main() -> None:
         table.add_column(column, justify="right")
     for name in given.steps:
         table.add_column(f"{name} / bare", justify="right")
+    if given.trl:
+        table.add_column("TRL / bare", justify="right")
     short = MODELS[given.model][1]
     for prompt, completion in ((2 * short, short), (short, 2 * short)):
         for group in given.groups:
             vocabulary = model.config.vocab_size
             batch = batch_of(given.samples, group, prompt, completion, vocabulary)
-            timed: dict[str, list[float]] = {name: [] for name in ("bare", *steps)}
-            for turn in range(given.rounds + 1):
-                for name, seconds in timed.items():
-                    began = clock()
-                    if name == "bare":
-                        bare(model, batch)
-                    else:
-                        steps[name](batch)
-                    if turn:  # the first warms
-                        seconds.append(clock() - began)
-            median = {name: statistics.median(seconds) for name, seconds in timed.items()}
+            median = medians(given, model, steps, batch)
             ratios = [median["bare"] * (2 if name == "PPO" else 1) / median[name] for name in steps]
+            if given.trl:
+                ratios.append(median["bare"] / trl_seconds(given, group, (prompt, completion)))
             table.add_row(
                 f"{prompt} + {completion}",
                 str(group),
