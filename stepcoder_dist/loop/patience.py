@@ -18,14 +18,16 @@ class Patience:
     something is awaited that has a deadline of its own.
     """
 
-    def __init__(self, limit_s: float) -> None:
+    def __init__(self, limit_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` is that of the event loop."""
         self._limit_s = limit_s
-        self._since = time.monotonic()
+        self._clock = clock
+        self._since = clock()
         self._working = 0
 
     def moved(self) -> None:
         """Record that something has changed: the time begins again."""
-        self._since = time.monotonic()
+        self._since = self._clock()
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -60,4 +62,4 @@ class Patience:
     def _left_s(self) -> float:
         if self._working:
             return self._limit_s
-        return self._since + self._limit_s - time.monotonic()
+        return self._since + self._limit_s - self._clock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import selectors
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
@@ -450,21 +451,51 @@ def test_a_wait_while_nothing_moves_ends_with_an_error_that_says_for_what(what: 
     asyncio.run(scenario())
 
 
+class JumpingSelector(selectors.DefaultSelector):
+    """Waits for nothing: where nothing is ready, the clock jumps to the next timer."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        ready = super().select(None if timeout is None else 0)
+        if not ready and timeout is not None:
+            self.now += max(timeout, 0.0)
+        return ready
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """An event loop whose waits take no time, so that they are as long on every machine."""
+
+    def __init__(self) -> None:
+        self._jumping = JumpingSelector()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        return self._jumping.now
+
+
 def test_a_wait_lasts_as_long_as_samples_move_or_the_learner_works():
     async def scenario() -> None:
-        opened = started(book(stall_s=0.1, samples_per_group=1), "a-0", "b-0")
+        opened = book(samples_per_group=1)
+        opened.patience = Patience(100, asyncio.get_running_loop().time)
+        started(opened, "a-0", "b-0")
         taking = asyncio.ensure_future(opened.take(2))
         with opened.patience.working():
-            ended, _ = await asyncio.wait({taking}, timeout=0.3)
+            ended, _ = await asyncio.wait({taking}, timeout=350)
         assert not ended
         for more in range(6):  # together far over the limit
-            await asyncio.wait({taking}, timeout=0.05)
+            await asyncio.wait({taking}, timeout=70)
             started(opened, f"c-{more}")
         await opened.buffer(judged("a-0"))
         await opened.buffer(judged("b-0"))
         assert ids(await taking) == ["a-0", "b-0"]
+        idle = asyncio.ensure_future(opened.take(2))
+        ended, _ = await asyncio.wait({idle}, timeout=101)
+        with pytest.raises(RunError, match="nothing has changed for 100 s"):
+            ended.pop().result()
 
-    asyncio.run(scenario())
+    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+        runner.run(scenario())
 
 
 def test_a_snapshot_keeps_open_samples_as_planned_groups_in_part_fates_and_versions():
