@@ -20,6 +20,7 @@ PYTHON = os.environ.get("STEPCODER_TRL_PYTHON", sys.executable)
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_trl_trains_two_steps_on_our_rewards(tiny_checkpoint: Path, tmp_path: Path):
     probe = subprocess.run([PYTHON, "-c", "import trl"], capture_output=True, check=False)
     if probe.returncode:
@@ -29,7 +30,7 @@ def test_trl_trains_two_steps_on_our_rewards(tiny_checkpoint: Path, tmp_path: Pa
         [PYTHON, str(script), str(tiny_checkpoint), str(tmp_path / "out")],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=800,
         env=os.environ | {"PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1"},
         check=False,
     )
