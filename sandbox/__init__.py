@@ -21,7 +21,7 @@ Where to look:
     host ↔ zygote                 orders.py (what is sent), guest_link.py (any channel),
                                   line_structure.py (what comes)
     a container and its flags     containers/: container.py, attached_channel.py, orphans.py,
-                                  program_users.py, image_check.py
+                                  program_users.py, image_check.py, engine_kinds.py
     the same without an engine    bubblewrap/; guests of a pod: attached/
     what all are confined by      confinement/: bounds.py, seccomp_filter.py; seccomp.json
     N places, retries, resizing   worker_pool.py, seat.py → containers/container_pool.py,

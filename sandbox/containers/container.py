@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
-import resource
 import time
 import uuid
 from collections.abc import Mapping
@@ -33,9 +31,9 @@ from sandbox.confinement.bounds import (
     SPARE_PROCESSES,
 )
 from sandbox.containers.attached_channel import AttachedChannel
+from sandbox.containers.engine_kinds import as_podman_takes_them, is_podman, settings_for
 from sandbox.containers.orphans import IN_USE, owner_labels
-from sandbox.containers.program_users import APART, next_user
-from sandbox.guest.layout import RunOrder, Settings
+from sandbox.guest.layout import RunOrder
 from sandbox.guest_link import BOOT, SPARE_INPUT_BYTES, GuestLink, RunReport
 from sandbox.orders import python_settings
 from stepcoder_dist.errors import EngineAway, MissingEngine, SandboxFault
@@ -44,7 +42,6 @@ from stepcoder_dist.records import Limits
 ENGINE_ERRORS = (DockerException, requests.exceptions.RequestException, HTTPError)
 ANSWER_S = 60.0
 """Seconds in which an engine has to answer, where no run file says so."""
-_PODMAN_FILES, _PODMAN_PROCESSES = 2**16, 2**12
 _LAST_EVENTS_S = 2.0
 """Seconds that the engine may take to report why a container has ended."""
 
@@ -113,32 +110,6 @@ def how_to_get(image: str) -> str:
     return f"docker pull {image}, or make sandbox-image IMAGE={image}"
 
 
-def is_podman(client: docker.DockerClient) -> bool:
-    """Whether Podman answers under Docker's API."""
-    components = client.version().get("Components") or ()
-    return any("Podman" in str(component.get("Name")) for component in components)
-
-
-def _as_podman_takes_them(flags: dict[str, Any]) -> dict[str, Any]:
-    """The same flags for Podman: no limit on inodes, and the profile by its path.
-
-    Podman reads the profile itself, so it has to be an engine of this machine.
-    """
-    tmpfs = {path: re.sub(r"nr_inodes=\d+,", "", o) for path, o in flags["tmpfs"].items()}
-    profile = f"seccomp={resources.files('sandbox').joinpath('seccomp.json')}"
-    # its own defaults are above what a machine may allow
-    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = _PODMAN_FILES if files == resource.RLIM_INFINITY else min(files, _PODMAN_FILES)
-    hard = {"nofile": files, "nproc": _PODMAN_PROCESSES}
-    own = [Ulimit(name=name, soft=most, hard=most) for name, most in hard.items()]
-    return {
-        **flags,
-        "tmpfs": tmpfs,
-        "security_opt": ["no-new-privileges", profile],
-        "ulimits": [*flags["ulimits"], *own],
-    }
-
-
 SYSCTLS: Mapping[str, str] = MappingProxyType({"net.ipv4.tcp_max_tw_buckets": "0"})
 """A closed connection is forgotten at once, not after a minute. Where an engine refuses it, a
 program that leaves one costs its container."""
@@ -171,13 +142,12 @@ class Container:
         IN_USE.add(self._name)
         try:
             flags = self._flags(image, limits) | ({"runtime": runtime} if runtime else {})
-            channel = self._begin(_as_podman_takes_them(flags) if is_podman(client) else flags)
+            channel = self._begin(as_podman_takes_them(flags) if is_podman(client) else flags)
         except ENGINE_ERRORS as error:
             self.close()
             raise engine_fault("a container cannot be started", error, client) from error
         self._link = GuestLink(channel)
-        uid = next_user()
-        settings = Settings(uid=uid, script_uid=uid + APART, folders=list(FOLDERS), contained=True)
+        settings = settings_for(client)
         try:
             version = self._link.start(settings)
         except SandboxFault as fault:

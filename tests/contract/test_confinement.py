@@ -16,7 +16,7 @@ from printed import printed
 from sandbox.confinement.bounds import CAPABILITIES, FOLDERS
 from sandbox.containers.container import Container, check_image, connect
 from stepcoder_dist.config import SandboxConfig
-from stepcoder_dist.errors import MissingEngine
+from stepcoder_dist.errors import MissingEngine, SandboxFault
 
 pytestmark = pytest.mark.docker
 
@@ -274,4 +274,14 @@ def test_an_engine_that_refuses_a_kernel_setting_starts_the_container_without_it
         assert made.sysctls == {}
     finally:
         made.close()
+        client.close()
+
+
+@pytest.mark.usefixtures("container")
+def test_the_engine_is_asked_for_the_runtime_that_the_run_file_names():
+    client = connect()
+    try:
+        with pytest.raises(SandboxFault, match=r"[Uu]nknown runtime specified no-such-runtime"):
+            Container(client, CONFIG.image, CONFIG.limits, runtime="no-such-runtime")
+    finally:
         client.close()

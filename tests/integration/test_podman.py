@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.long]
 
 IMAGE = "stepcoder-sandbox:latest"
 CONFIG = {"containers": 2, "cpu_limit_s": 0.5, "wall_limit_s": 2, "memory_limit_mib": 128}
+CONFIG |= {"output_limit_mib": 1, "attempts": 2}
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +52,9 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             subprocess.run([*command, "rmi", "--all", "--force"], check=True, capture_output=True)
 
 
-def judged(programs, **limits: float) -> tuple[list[Verdict], int]:
+def judged(programs) -> tuple[list[Verdict], int]:
     async def all_of_them() -> tuple[list[Verdict], int]:
-        async with open_pool(image=IMAGE, **(CONFIG | limits)) as pool:
+        async with open_pool(image=IMAGE, **CONFIG) as pool:
             judging = (pool.judge(s, t, problem_id=str(i)) for i, (s, t) in enumerate(programs))
             return await asyncio.gather(*judging), pool.stats.faults
 
@@ -68,6 +69,6 @@ def test_every_outcome_is_told_and_no_hostile_program_passes(podman, monkeypatch
     }
     assert faults == 0
     names = sorted(CORPUS.keys() - SLOW)
-    verdicts, _ = judged([CORPUS[name] for name in names], output_limit_mib=1)
+    verdicts, _ = judged([CORPUS[name] for name in names])
     shown = dict(zip(names, verdicts, strict=True))
     assert [n for n, v in shown.items() if v.outcome is Outcome.PASSED or v.tests_passed] == []
