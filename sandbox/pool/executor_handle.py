@@ -14,7 +14,7 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskErr
 from sandbox.pool.executor_actor import ExecutorActor, NodeBackend
 from stepcoder_dist.config import Backend, SandboxConfig
 from stepcoder_dist.errors import SandboxFault, StepcoderError, Unresponsive, last_line
-from stepcoder_dist.host.answering import while_answering
+from stepcoder_dist.host.answering import Watch
 from stepcoder_dist.host.lost_processes import LostProcesses
 from stepcoder_dist.ports import LastWords, unheard
 from stepcoder_dist.records import Verdict
@@ -56,6 +56,8 @@ class ExecutorHandle:
         self._lost = LostProcesses(last_words)
         self._ready: asyncio.Task[None] | None = None
         """Starts the containers; done while the executor works."""
+        self._watch: Watch
+        """Over the calls of the actor, from its start on."""
 
     @property
     def up(self) -> bool:
@@ -86,7 +88,9 @@ class ExecutorHandle:
         Raises `SandboxFault` and `MissingEngine`. Then the next call starts another process.
         """
         if self._ready is None:
-            starting = self._in_time(self._process().start.remote(backend))
+            actor = self._process()
+            self._watch = Watch(actor.stats.remote, self._config.silence_s, self.name)
+            starting = self._in_time(actor.start.remote(backend))
             self._ready = asyncio.ensure_future(starting)
         ready = self._ready
         if ready.done() and not ready.cancelled() and ready.exception() is None:
@@ -113,12 +117,8 @@ class ExecutorHandle:
         await self.start(backend)
         actor = self.actor
         try:
-            verdict: Verdict = await while_answering(
-                _said(actor.judge.remote(source, suite, problem_id)),
-                actor.stats.remote,
-                self._config.silence_s,
-                self.name,
-            )
+            with self._watch.over_call():
+                verdict: Verdict = await _said(actor.judge.remote(source, suite, problem_id))
         except (RayActorError, OutOfMemoryError, Unresponsive) as error:
             if self.actor is actor:  # else another program saw it first
                 logger.warning("%s is lost and replaced: %s", self.name, _first_line(error))

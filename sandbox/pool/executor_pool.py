@@ -57,6 +57,8 @@ class ExecutorPool:
         self._metrics = ProgramMetrics(self._gauges)
         self._queue: FairQueue[ExecutorHandle] = FairQueue(self._metrics.changed, self._seat_back)
         self._suites = SuiteStore()
+        self._unsettled = False
+        """Whether an executor may be lost: nearly every program finds that none is."""
         self._restarts = 0
         self._closed = False
 
@@ -178,11 +180,14 @@ class ExecutorPool:
             self._queue.add(executor)
         else:
             executor.parked += 1
-        self._settle()
+            self._unsettled = True
+        if self._unsettled:
+            self._settle()
 
     def _settle(self) -> None:
         """Park the places of lost executors while others work; hand them out where none does."""
         lost = [e for e in self._executors if e.seats and not e.up and not e.leaving]
+        self._unsettled = bool(lost)
         for executor in lost:
             if not self.number:
                 self._unpark(executor)
@@ -218,6 +223,7 @@ class ExecutorPool:
         return [ExecutorHandle(name, self._config, self._lost, self._last_words) for name in names]
 
     def _lost(self) -> None:
+        self._unsettled = True
         if not self._closed:
             self._restarts += 1
             self._metrics.restart()

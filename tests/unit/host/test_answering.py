@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from stepcoder_dist.errors import Unresponsive
-from stepcoder_dist.host.answering import while_answering
+from stepcoder_dist.host.answering import Watch, while_answering
 
 SILENCE_S = 0.2
 
@@ -97,3 +97,88 @@ def test_a_caller_who_goes_away_takes_the_wait_along():
 
     asyncio.run(scenario())
     assert cancelled == ["call"]
+
+
+def test_all_calls_of_a_process_that_hangs_end_and_those_of_the_next_are_watched_again():
+    async def one(watch: Watch) -> None:
+        with watch.over_call():
+            await never()
+
+    async def scenario() -> None:
+        watch = Watch(never, SILENCE_S, "sandbox-0")
+        async with asyncio.timeout(30):
+            for _ in range(2):
+                ends = await asyncio.gather(*(one(watch) for _ in range(3)), return_exceptions=True)
+                assert [str(end) for end in ends] == [
+                    "sandbox-0 has not answered for 0.2 s: it hangs"
+                ] * 3
+                assert all(isinstance(end, Unresponsive) for end in ends)
+        task = asyncio.current_task()
+        assert task is not None
+        assert not task.cancelling()
+
+    asyncio.run(scenario())
+
+
+def test_calls_under_one_watch_share_its_pings_and_last_as_long_as_these_are_answered():
+    pings = 0
+
+    async def scenario() -> list[int]:
+        enough = asyncio.Event()
+
+        async def ping() -> None:
+            nonlocal pings
+            pings += 1
+            if pings == 12:  # three times the silence that is allowed
+                enough.set()
+            raise ConnectionError("a ping that fails is an answer")
+
+        watch = Watch(ping, SILENCE_S, "sandbox-0")
+
+        async def call(number: int) -> int:
+            with watch.over_call():
+                await enough.wait()
+            return number
+
+        return await asyncio.gather(*map(call, range(50)))
+
+    assert asyncio.run(scenario()) == list(range(50))
+    assert pings == 12
+
+
+def test_under_a_watch_an_error_of_the_call_and_its_callers_cancellation_come_through():
+    async def scenario() -> None:
+        watch = Watch(at_once, SILENCE_S, "sandbox-0")
+        with pytest.raises(ValueError, match="its own"), watch.over_call():
+            raise ValueError("its own")
+
+        async def call() -> None:
+            with watch.over_call():
+                await never()
+
+        task = asyncio.ensure_future(call())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task})
+        assert task.cancelled()
+
+    asyncio.run(scenario())
+
+
+def test_who_goes_away_while_the_process_is_found_to_hang_is_cancelled():
+    async def scenario() -> None:
+        watch = Watch(at_once, SILENCE_S, "sandbox-0")
+
+        async def call() -> None:
+            with watch.over_call() as opened:
+                task = asyncio.current_task()
+                assert task is not None
+                opened.end()
+                task.cancel()
+                await never()
+
+        task = asyncio.ensure_future(call())
+        await asyncio.wait({task})
+        assert task.cancelled()
+
+    asyncio.run(scenario())
