@@ -36,7 +36,7 @@ def kept_lines(
     ran: dict[int, bool] = {}  # the lines of a block share one tuple, which can be long
     kept = set()
     for line, deciding in enumerate(structure.follows, start=1):
-        if line in structure.comment_lines and comments != "block":
+        if comments != "block" and line in structure.comment_lines:
             if comments == "keep":
                 kept.add(line)
             continue

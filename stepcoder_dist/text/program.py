@@ -40,7 +40,7 @@ MOST_PROMPTS = 16_384
 # Python's own line ends. str.splitlines() also breaks at form feeds and Unicode separators,
 # which Python's parser does not.
 _LINE_END = re.compile(r"\r\n|\r|\n")
-_FENCE = re.compile(r"(?:^|(?<=\n)|(?<=\r))[ \t]*(```+)")
+_FENCE = re.compile(r"```+")
 
 
 def line_starts(source: str) -> tuple[int, ...]:
@@ -246,9 +246,10 @@ def assemble(given: str, text: str, stop: Sequence[str] = ()) -> Program:
     # a fence must open its line: the completion's first line may continue a given one
     on_new_line = not given[max(given.rfind("\n"), given.rfind("\r")) + 1 :].strip(" \t")
     for fence in _FENCE.finditer(text):
-        opens_line = fence.start() > 0 or on_new_line
-        if opens_line and not ends_in_string(given + text[: fence.start()]):
-            code, span = fence.start(), fence.span(1)
+        begin = len(text[: fence.start()].rstrip(" \t"))
+        opens_line = text[begin - 1] in "\n\r" if begin else on_new_line
+        if opens_line and not ends_in_string(given + text[:begin]):
+            code, span = begin, fence.span()
             break
     else:
         code, span = len(text), (len(text), len(text))
