@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from stepcoder_dist.loop.sample_book import Fate
+from stepcoder_dist.loop.book.lines import Fate
 from stepcoder_dist.problems.levels import apps_level
 from stepcoder_dist.records import LEVELS, Outcome, Trajectory, WeightVersion
 

@@ -28,12 +28,12 @@ from contextlib import suppress
 from typing import Protocol
 
 from stepcoder_dist.errors import StepcoderError, StopAsked, first_error
+from stepcoder_dist.loop.book.lines import Fate
 from stepcoder_dist.loop.faults.nonfinite_steps import NonFiniteSteps
 from stepcoder_dist.loop.judged_sample import JudgedSample
 from stepcoder_dist.loop.metrics import PhaseClock, summarise
 from stepcoder_dist.loop.rollout_loop import RolloutLoop
 from stepcoder_dist.loop.run import Run
-from stepcoder_dist.loop.sample_book import Fate
 from stepcoder_dist.loop.weight_delivery import WeightDelivery
 from stepcoder_dist.records import RolloutRequest, StepReport, WeightVersion
 

@@ -113,16 +113,16 @@ class RolloutLoop:
         run, book = self._run, self._run.book
         if not book.fills_steps:
             return []
-        fill = book.fills.of(step)
-        while flat := (await book.flat_groups(step))[: max(len(fill.reserve) - fill.used, 0)]:
+        fill, refill = book.fills.of(step), book.refill
+        while flat := (await refill.flat_groups(step))[: max(len(fill.reserve) - fill.used, 0)]:
             groups = []
             for group in flat:
                 spare = run.planner.spare(step, fill.used, *fill.reserve[fill.used])
-                if book.replace_flat(step, group, spare):
+                if refill.replace_flat(step, group, spare):
                     groups.append([ticket for ticket in spare if book.is_planned(ticket)])
             if groups:
                 return groups
-        await book.is_full(step)
+        await refill.is_full(step)
         return []
 
     @property

@@ -11,7 +11,8 @@ from typing import Any
 
 from stepcoder_dist.errors import ConfigError, InUse, Malformed
 from stepcoder_dist.host.files import json_lines
-from stepcoder_dist.loop.sample_book import Fate, open_in
+from stepcoder_dist.loop.book.lines import Fate
+from stepcoder_dist.loop.book.saved import open_in
 from stepcoder_dist.run.account import ledger
 from stepcoder_dist.run.account.ledger_fold import Account, fold
 from stepcoder_dist.run.account.ledger_proof import (

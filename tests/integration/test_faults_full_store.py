@@ -25,9 +25,9 @@ from actors.actor_pool import ActorPool
 from sandbox.process_pool import ProcessPool
 from stepcoder_dist.config import RunConfig, SandboxConfig
 from stepcoder_dist.errors import WeightPushError
+from stepcoder_dist.loop.book.lines import Fate
 from stepcoder_dist.loop.fakes import FakeLearner
 from stepcoder_dist.loop.run import Run
-from stepcoder_dist.loop.sample_book import Fate
 from stepcoder_dist.records import StepReport, Trajectory, WeightSnapshot
 from stepcoder_dist.run import ledger_report, session
 from stepcoder_dist.run.run_folder import RunFolder

@@ -23,8 +23,8 @@ from test_lost_at_rest import LearnerOfARealModel, compose
 from actors.actor_pool import ActorPool
 from sandbox.process_pool import ProcessPool
 from stepcoder_dist.config import RunConfig, SandboxConfig
+from stepcoder_dist.loop.book.lines import Fate
 from stepcoder_dist.loop.fakes import FakeLearner
-from stepcoder_dist.loop.sample_book import Fate
 from stepcoder_dist.records import (
     Completion,
     RolloutRequest,

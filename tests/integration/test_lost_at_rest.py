@@ -32,9 +32,9 @@ from learner.push.snapshot import SnapshotTaker
 from sandbox.process_pool import ProcessPool
 from stepcoder_dist.config import RunConfig, SandboxConfig
 from stepcoder_dist.launch.cluster import placement
+from stepcoder_dist.loop.book.lines import Fate
 from stepcoder_dist.loop.fakes import FakeLearner
 from stepcoder_dist.loop.run import Run
-from stepcoder_dist.loop.sample_book import Fate
 from stepcoder_dist.records import (
     Problem,
     StepReport,

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stepcoder_dist.errors import Malformed
+from stepcoder_dist.loop.book.lines import NON_FINITE, Fate
 from stepcoder_dist.loop.planner import ProblemOrder, is_spare
-from stepcoder_dist.loop.sample_book import NON_FINITE, Fate
 
 Row = Mapping[str, Any]
 

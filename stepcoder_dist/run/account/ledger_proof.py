@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
+from stepcoder_dist.loop.book.lines import NON_FINITE, Fate
 from stepcoder_dist.loop.filling import flat_groups
 from stepcoder_dist.loop.planner import is_spare
-from stepcoder_dist.loop.sample_book import NON_FINITE, Fate
 from stepcoder_dist.run.account.ledger_fold import Account, Sample
 
 FINAL_REASONS = frozenset({"filtered", "quarantined", NON_FINITE, flat_groups.WHY})

@@ -16,10 +16,10 @@ from runs_for_tests import REFERENCE, Scene, problems, rows
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.loop import metrics
+from stepcoder_dist.loop.book.lines import Fate
 from stepcoder_dist.loop.fakes import ByteTokenizer, FakeLearner, FakeSampler
 from stepcoder_dist.loop.planner import ProblemOrder, is_spare, sample_seed
 from stepcoder_dist.loop.run import Run
-from stepcoder_dist.loop.sample_book import Fate
 from stepcoder_dist.records import (
     Outcome,
     RolloutRequest,

@@ -11,8 +11,8 @@ import pytest
 from runs_for_tests import Scene, config, rows
 
 from stepcoder_dist.errors import RunError
+from stepcoder_dist.loop.book.lines import Fate
 from stepcoder_dist.loop.fakes import FakeSampler
-from stepcoder_dist.loop.sample_book import Fate
 from stepcoder_dist.records import Completion, RolloutRequest
 from stepcoder_dist.run import ledger_report
 

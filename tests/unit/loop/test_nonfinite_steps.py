@@ -14,9 +14,9 @@ from runs_for_tests import Scene, config, problems, rows
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import RunError
+from stepcoder_dist.loop.book.lines import Fate
 from stepcoder_dist.loop.fakes import ByteTokenizer, FakeLearner, FakeSampler
 from stepcoder_dist.loop.run import Run
-from stepcoder_dist.loop.sample_book import Fate
 from stepcoder_dist.records import StepReport, Trajectory
 from stepcoder_dist.run import ledger_report, nonfinite_batches, session
 from stepcoder_dist.run.sinks.metric_sinks import JsonLines

@@ -17,9 +17,9 @@ from runs_for_tests import REFERENCE, config, problems, rows
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import Interrupted, SandboxFault, WeightPushError
+from stepcoder_dist.loop.book.lines import Fate
 from stepcoder_dist.loop.fakes import ByteTokenizer, FakeLearner, FakeSampler
 from stepcoder_dist.loop.metrics import OF_THE_MOMENT, WALL_CLOCK
-from stepcoder_dist.loop.sample_book import Fate
 from stepcoder_dist.records import (
     Completion,
     Outcome,

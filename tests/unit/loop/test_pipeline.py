@@ -18,10 +18,10 @@ from sandbox.process_pool import ProcessPool
 from stepcoder_dist.config import RunConfig, SandboxConfig
 from stepcoder_dist.errors import CheckerFault, RunError, SandboxFault, ShareLost
 from stepcoder_dist.loop import metrics
+from stepcoder_dist.loop.book.lines import Fate
 from stepcoder_dist.loop.fakes import ByteTokenizer, FakeLearner, FakeSampler
 from stepcoder_dist.loop.lost_samples import LostSamples
 from stepcoder_dist.loop.run import Run
-from stepcoder_dist.loop.sample_book import Fate
 from stepcoder_dist.method import credit
 from stepcoder_dist.ports import Sandbox
 from stepcoder_dist.records import Outcome, Problem, RolloutRequest, TestSuite, Ticket, Trajectory

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import selectors
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
@@ -16,9 +17,11 @@ from hypothesis import given, strategies as st
 
 from stepcoder_dist.errors import RunError
 from stepcoder_dist.loop.account import Ending, Page
+from stepcoder_dist.loop.book.groups import TrainedGroup
+from stepcoder_dist.loop.book.lines import Fate, State
 from stepcoder_dist.loop.judged_sample import JudgedSample
 from stepcoder_dist.loop.patience import Patience
-from stepcoder_dist.loop.sample_book import Fate, SampleBook, State, TrainedGroup
+from stepcoder_dist.loop.sample_book import SampleBook
 from stepcoder_dist.records import (
     Completion,
     Outcome,
@@ -33,13 +36,18 @@ ONE = np.ones(1, dtype=np.int32)
 
 
 def book(
-    *, capacity: int = 8, staleness: int = 0, samples_per_group: int = 2, stall_s: float = 60
+    *,
+    capacity: int = 8,
+    staleness: int = 0,
+    samples_per_group: int = 2,
+    stall_s: float = 60,
+    clock: Callable[[], float] = time.monotonic,
 ) -> SampleBook:
     return SampleBook(
         capacity=capacity,
         max_staleness=staleness,
         samples_per_group=samples_per_group,
-        patience=Patience(stall_s),
+        patience=Patience(stall_s, clock),
     )
 
 
@@ -476,8 +484,8 @@ class JumpingLoop(asyncio.SelectorEventLoop):
 
 def test_a_wait_lasts_as_long_as_samples_move_or_the_learner_works():
     async def scenario() -> None:
-        opened = book(samples_per_group=1)
-        opened.patience = Patience(100, asyncio.get_running_loop().time)
+        clock = asyncio.get_running_loop().time
+        opened = book(samples_per_group=1, stall_s=100, clock=clock)
         started(opened, "a-0", "b-0")
         taking = asyncio.ensure_future(opened.take(2))
         with opened.patience.working():

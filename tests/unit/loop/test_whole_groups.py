@@ -16,10 +16,11 @@ from test_sample_book import ids, judged, request, started
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import SandboxFault
+from stepcoder_dist.loop.book.lines import Fate
 from stepcoder_dist.loop.fakes import ByteTokenizer, FakeLearner, FakeSampler
 from stepcoder_dist.loop.patience import Patience
 from stepcoder_dist.loop.run import Run
-from stepcoder_dist.loop.sample_book import Fate, SampleBook
+from stepcoder_dist.loop.sample_book import SampleBook
 from stepcoder_dist.records import TestSuite, Trajectory, Verdict
 from stepcoder_dist.run import ledger_report, session
 from stepcoder_dist.run.sinks.metric_sinks import JsonLines
