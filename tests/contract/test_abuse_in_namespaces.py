@@ -18,8 +18,14 @@ from stepcoder_dist.records import Outcome, Verdict
 pytestmark = pytest.mark.bubblewrap
 
 PLACES = 3
-COSTS_ITS_PLACE = ENDS_ITS_CONTAINER | {"leaves connections that linger"}
-"""The kernel forgets a closed connection after a minute: no setting of a place's own changes it."""
+COSTS_ITS_PLACE = ENDS_ITS_CONTAINER | {
+    "leaves connections that linger",
+    "keeps its memory in files in memory",
+    "keeps its memory in sockets",
+    "keeps its memory in pipes",
+}
+"""The kernel forgets a closed connection after a minute. With one user for all, a program has no
+mark by which the kernel prefers it to its zygote when memory runs out."""
 SCRIPTED = {f"finds the script {n}": (s, DOUBLES) for n, s in FINDS_THE_SCRIPT.items()}
 ALL = CORPUS | SCRIPTED
 QUICK = sorted(ALL.keys() - SLOW)
