@@ -8,6 +8,9 @@ SEED ?= 0
 SOURCE ?= auto
 BASE ?= auto
 IMAGE ?= stepcoder-sandbox:latest
+IMAGES ?= driver rollout learner sandbox-executor guest
+# a folder of wheels that images are built from; where pip has wheels of its own, it is filled from them
+WHEELS ?= $(if $(PIP_FIND_LINKS),wheels)
 WORKERS ?= 2
 LOCK := deploy/locks/$(if $(GPU),gpu,cpu).txt
 
@@ -27,7 +30,7 @@ endif
 
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo demo-sft demo-real model test test-gpu test-faults test-long lint check format docs dashboard lock sandbox-image clean
+.PHONY: setup demo demo-sft demo-real model test test-gpu test-faults test-long test-deploy images wheels lint check format docs dashboard lock sandbox-image clean
 .DEFAULT_GOAL := help
 
 help:
@@ -45,6 +48,13 @@ $(VENV)/.installed-%: deploy/locks/%.txt pyproject.toml
 
 sandbox-image: ## make the sandbox image (BASE=public|debian|auto, PACKAGES="numpy", IMAGE=name:tag)
 	@SANDBOX_PACKAGES="$(PACKAGES)" deploy/images/build_sandbox_image.sh $(BASE) $(IMAGE)
+
+images: ## make the images of a cluster's nodes (IMAGES="driver guest", BASE=public|debian|NAME, GPU=1, WHEELS=folder)
+	@test -z "$(WHEELS)" || test -n "$$(ls $(WHEELS)/*.whl 2>/dev/null)" || $(MAKE) --no-print-directory wheels
+	@BASE=$(BASE) WHEELS=$(WHEELS) GPU=$(GPU) deploy/images/build_images.sh $(IMAGES)
+
+wheels: setup ## fill WHEELS=folder for `make images` where there is no network
+	@GPU=$(GPU) deploy/images/wheel_folder.sh $(or $(WHEELS),wheels) $(filter-out guest,$(IMAGES))
 
 demo: setup ## evaluate a tiny model, train it by RL, evaluate it again; every part real (SEED=n)
 	@deploy/images/build_sandbox_image.sh auto $(IMAGE) || true
@@ -75,6 +85,9 @@ test-faults: setup ## kill and stop parts of real runs, the long ones too (SEED=
 
 test-long: setup ## run the long suites: soak, overload, large corpora
 	@$(BIN)/pytest -m long $(PYTEST_ARGS)
+
+test-deploy: setup images ## run a job on a cluster of containers, from outside (docs/images.md)
+	@$(BIN)/pytest -m deploy -rs $(PYTEST_ARGS)
 
 lint: setup ## run ruff, mypy and the import contracts
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
