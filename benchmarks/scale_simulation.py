@@ -3,6 +3,7 @@
     python benchmarks/scale_simulation.py [--actors 8 64 256 1024] [--seconds 10]
     python benchmarks/scale_simulation.py --actors 1024 --profile 20   where the driver's time goes
     python benchmarks/scale_simulation.py --actors 16 --hour           memory over an hour
+    python benchmarks/scale_simulation.py --actors 32 --ray            real Ray actors
 
 The driver is real: both loops, sample book, curriculum, planner, prompts, programs, masks, the
 pools with their admission and queue, deliveries of weights, ledger, rows and trace on disk.
@@ -12,7 +13,8 @@ Engines, executors and the learner are objects in the driver's process that wait
 
 `a core carries`: samples by the processor seconds of the driver's process, on a clock that jumps to
 the next event, where the driver never waits. `carried`: samples/s on the machine's clock, as far as
-`offered` asks for them; `core` is the share of a core that it took.
+`offered` asks for them; `core` is the share of a core that it took. With `--ray` engines and
+executors are Ray actors without a CPU, on the machine's clock only.
 """
 
 from __future__ import annotations
@@ -33,9 +35,12 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+import ray
+import simulated_on_ray
+import simulated_parts
 from rich.console import Console
 from rich.table import Table
-from simulated_parts import Learner, Load, executor_pool, problems, rollout_pool
+from simulated_parts import Learner, Load, problems
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.run import session
@@ -172,13 +177,16 @@ def settings(actors: int, steps: int) -> RunConfig:
     )
 
 
-async def drive(config: RunConfig, marks: Marks) -> None:
-    """Run the driver. Raises `SystemExit` where its ledger does not balance."""
+async def drive(config: RunConfig, marks: Marks, parts: Any = simulated_parts) -> None:
+    """Run the driver. Raises `SystemExit` where its ledger does not balance.
+
+    `parts` is the module that makes the pools.
+    """
     step = config.learner.samples_per_step
     offered = config.actors.number * OFFERED
     # a learner that is a little faster than the engines
     load = Load(sample_s=SAMPLE_S, judge_s=JUDGE_S, step_s=0.8 * step / offered)
-    rollouts, executors = rollout_pool(config, load), executor_pool(config, load)
+    rollouts, executors = parts.rollout_pool(config, load), parts.executor_pool(config, load)
     await asyncio.gather(rollouts.start(), executors.start())
     learner = Learner(load, None, marks.step_ended)
     writer = PromptWriter(load_tokenizer(TOKENIZER), config.prompt)
@@ -200,6 +208,7 @@ def measured(
     samples: float,
     loop: Callable[[], asyncio.AbstractEventLoop],
     profile: Sampler | None = None,
+    parts: Any = simulated_parts,
 ) -> Marks:
     """Drive so many actors until so many samples count.
 
@@ -214,7 +223,7 @@ def measured(
     marks = Marks(first, last, profile)
     gc.collect()
     with asyncio.Runner(loop_factory=loop) as runner:
-        runner.run(drive(settings(actors, last + STALENESS + 1), marks))
+        runner.run(drive(settings(actors, last + STALENESS + 1), marks, parts))
     return marks
 
 
@@ -288,6 +297,31 @@ def print_hour(actors: int, simulated_s: float) -> None:
         print(f"  {mark.simulated - begin.simulated:6.0f} s: {mark.rss_mb:.1f} MB resident")
 
 
+def print_ray(actors: int, seconds: float) -> None:
+    """Print what a driver carries whose engines and executors are Ray actors."""
+    ray.init(
+        num_cpus=1,
+        object_store_memory=200 * 2**20,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="warning",
+    )
+    try:
+        offered = actors * OFFERED
+        marks = measured(
+            actors, offered * seconds, asyncio.SelectorEventLoop, parts=simulated_on_ray
+        )
+    finally:
+        ray.shutdown()
+    wall, cpu, _ = rates(marks)
+    executors = settings(actors, 1).sandbox.number
+    print(
+        f"{actors} engines and {executors} executors on Ray: {offered:,.0f} samples/s offered, "
+        f"{wall:,.0f} carried by {wall / cpu:.0%} of a core: {1e6 / cpu:.0f} µs of the driver's "
+        f"process a sample, a core carries {cpu:,.0f}"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--actors", type=int, nargs="+", default=[8, 64, 256, 1024])
@@ -296,8 +330,11 @@ def main() -> None:
     parser.add_argument("--profile", type=int, metavar="N", help="print the N largest functions")
     parser.add_argument("--hour", action="store_true", help="print memory over simulated time")
     parser.add_argument("--simulated-s", type=float, default=3600, help="of --hour")
+    parser.add_argument("--ray", action="store_true", help="engines and executors as Ray actors")
     arguments = parser.parse_args()
-    if arguments.profile:
+    if arguments.ray:
+        print_ray(arguments.actors[-1], arguments.seconds)
+    elif arguments.profile:
         print_profile(arguments.actors[-1], arguments.samples, arguments.profile)
     elif arguments.hour:
         print_hour(arguments.actors[-1], arguments.simulated_s)
