@@ -34,6 +34,7 @@ Where to look:
     Ray, in the driver            pool/: executor_pool.py, executor_handle.py, suite_store.py
     Ray, on a node                pool/executor_actor.py; both: pool/pool_metrics.py
     `stepcoder judge`             judge_files/: batch.py, verdict_file.py
+    other trainers, HTTP          drop_in/
 
 Threat model; docs/threat-model.md has it with the tests of each line. The program is hostile: it
 wants to pass without solving, to learn expected values, to stay, to hurt its neighbours or the

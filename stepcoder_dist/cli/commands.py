@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from stepcoder_dist.cli import data_commands, missing_extra, run_commands
+from stepcoder_dist.cli import data_commands, missing_extra, run_commands, sandbox_commands
 from stepcoder_dist.cli.data_commands import EndDate, SandboxBackend, SandboxImage, StartDate
 from stepcoder_dist.cli.written import path_of, source_of
 from stepcoder_dist.errors import Interrupted, StepcoderError, UserError, notes
@@ -23,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_commands.app, name="data")
+app.add_typer(sandbox_commands.app, name="sandbox")
 app.add_typer(run_commands.app)
 
 RunFile = Annotated[

@@ -11,6 +11,8 @@ _EXTRAS = {
     "deepspeed": "learner",
     "transformers": "learner",
     "docker": "sandbox",
+    "aiohttp": "sandbox",
+    "prometheus_client": "sandbox",
     "datasketch": "data",
     "scipy": "report",
     "matplotlib": "report",
