@@ -123,7 +123,9 @@ class ActorPool:
         )
 
     async def weight_targets(self) -> Sequence[Any]:
-        """Handles of the actors whose process is up. Those that start are brought up to date later.
+        """Return the handles of the actors whose process is up.
+
+        Those that start are brought up to date later.
 
         Call it when the weights to push exist: a process that comes up after this call is
         refreshed by a push of its own, which must not be older.

@@ -36,7 +36,7 @@ def check_bytes(bucket: WeightBucket) -> None:
 
 
 def unpack(bucket: WeightBucket) -> Iterator[tuple[str, torch.Tensor]]:
-    """The bucket's tensors by name, as views into its bytes: to be read, never to be changed."""
+    """Yield the bucket's tensors by name, as views into its bytes, which must not be changed."""
     for name, dtype, shape, data in zip(
         bucket.names, bucket.dtypes, bucket.shapes, bucket.tensors, strict=True
     ):

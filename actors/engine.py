@@ -94,7 +94,7 @@ _SAID_BY = {
 
 
 def _fixed(checkpoint: Path, config: RunConfig, platform: Any) -> dict[str, Any]:
-    """Arguments that the loop depends on, or that another key of the run file decides."""
+    """Return the arguments that the loop depends on or another key of the run file decides."""
     arguments: dict[str, Any] = {
         "model": str(checkpoint),
         # Spans and text are made from ids (char_spans.py): vLLM needs no tokenizer.
@@ -128,7 +128,7 @@ def _fixed(checkpoint: Path, config: RunConfig, platform: Any) -> dict[str, Any]
 
 
 def _defaults(config: RunConfig, platform: Any) -> dict[str, Any]:
-    """Arguments that `actors.engine_args` may change."""
+    """Return the arguments that `actors.engine_args` may change."""
     arguments: dict[str, Any] = {
         "enable_prefix_caching": True,
         "disable_log_stats": True,

@@ -37,7 +37,7 @@ from stepcoder_dist.records import (
 
 
 def environment(config: RunConfig) -> dict[str, str]:
-    """What vLLM and torch read when they are imported; a user's own settings go first."""
+    """Return what vLLM and torch read when they are imported; a user's own settings go first."""
     variables = {
         # The engine in this process: `uni` executors need it, and completions skip a border.
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -114,7 +114,7 @@ class RolloutActor:
             self._whole.set()
 
     def __repr__(self) -> str:
-        """Its name: Ray shows it in the dashboard and before each line that the process prints."""
+        """Return its name: Ray shows it in the dashboard and before each line that it prints."""
         return self._name
 
     # ---- ports.Sampler, one engine of it ----
@@ -165,7 +165,7 @@ class RolloutActor:
     # ---- the extra steps of vLLM's own transport ----
 
     async def transfer_ranks(self) -> int:
-        """How many ranks this actor takes in an NCCL group: one for each engine worker."""
+        """Return how many ranks this actor takes in an NCCL group: one for each engine worker."""
         return self._transfer_ranks
 
     async def join_transfer(self, init_info: dict[str, Any]) -> None:
@@ -211,7 +211,7 @@ class RolloutActor:
 
 
 def _own_temporary_folder() -> Path:
-    """Where this process's libraries put temporary files: vLLM leaves one for each engine."""
+    """Return where this process's libraries put temporary files, one for each engine of vLLM."""
     # Kernels that torch compiled are worth keeping. By number: a container may have no user name.
     kept = Path(tempfile.gettempdir()) / f"torchinductor_{os.getuid()}"
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(kept))

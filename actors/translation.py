@@ -16,7 +16,7 @@ from stepcoder_dist.records import Completion, RolloutRequest, WeightProbe, Weig
 
 
 def sampling_params(request: RolloutRequest, eos_ids: Sequence[int]) -> SamplingParams:
-    """One sample, delivered once, with the log-prob of each sampled token and no other."""
+    """Return parameters for one sample, delivered once, with each sampled token's log-prob only."""
     return SamplingParams(
         temperature=request.temperature,
         top_p=request.top_p,
@@ -87,7 +87,7 @@ def completion_of(
 def probe_of(
     token_ids: Sequence[int], output: RequestOutput, version: WeightVersion
 ) -> WeightProbe:
-    """The log-probs of tokens 1…n−1, each given those before it."""
+    """Return the log-probs of tokens 1…n−1, each given those before it."""
     positions = zip(token_ids[1:], output.prompt_logprobs[1:], strict=True)
     return WeightProbe(
         version=version,

@@ -173,7 +173,7 @@ class VllmSampler:
                 )
 
     def _is_open(self) -> bool:
-        """Whether shares are looked at: not held until an update is over."""
+        """Return whether shares are looked at: not held until an update is over."""
         if self._continues and self._receiver.holds_one_version:
             return True
         return not self._drains and self._receiver.state is not State.UPDATING

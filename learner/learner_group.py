@@ -36,7 +36,7 @@ PUSH_GRACE_S = 30.0
 
 
 def _worker() -> type[LearnerWorker]:
-    """The class of a rank, in its own process: it needs torch and DeepSpeed."""
+    """Return the class of a rank, in its own process: it needs torch and DeepSpeed."""
     from learner.worker import LearnerWorker
 
     return LearnerWorker

@@ -108,7 +108,7 @@ def load_critic(
     lora: LoraConfig | None = None,
     seed: int = 0,
 ) -> Critic:
-    """The same checkpoint's backbone under a zero value head, which `lora` does not freeze."""
+    """Return the checkpoint's backbone under a zero value head, which `lora` does not freeze."""
     backbone = _load(AutoModel, folder, model)
     _prepare(backbone, gradient_checkpointing=gradient_checkpointing)
     if lora is not None:
@@ -118,7 +118,7 @@ def load_critic(
 
 
 def load_reference(folder: str, model: ModelConfig) -> Policy:
-    """The policy as it was at version 0; never trained."""
+    """Return the policy as it was at version 0; never trained."""
     reference = load_policy(folder, model).eval()
     reference.requires_grad_(requires_grad=False)
     return reference
@@ -127,7 +127,7 @@ def load_reference(folder: str, model: ModelConfig) -> Policy:
 def _hidden(
     backbone: Any, input_ids: Tensor, position_ids: Tensor | None, segments: Segments
 ) -> Tensor:
-    """The last layer's states [B, L, H]."""
+    """Return the last layer's states [B, L, H]."""
     packed = {"position_ids": position_ids, "segments": segments} if segments else {}
     if segments and not packed_attention.installed(backbone):
         raise ValueError("a packed row needs packed_attention.install on this model")

@@ -37,7 +37,10 @@ def deepspeed() -> list[Finding]:
 
 
 def nccl() -> list[Finding]:
-    """The trainer's half of vLLM's NCCL transfer, and NCCL's library. Raises what they raise."""
+    """Return the trainer's half of vLLM's NCCL transfer, and NCCL's library.
+
+    Raises what they raise.
+    """
     from learner.push.nccl_publisher import check_nccl
 
     check_nccl()
@@ -45,7 +48,7 @@ def nccl() -> list[Finding]:
 
 
 def ipc() -> list[Finding]:
-    """The trainer's half of vLLM's IPC transfer, and a GPU. Raises what it raises."""
+    """Return the trainer's half of vLLM's IPC transfer, and a GPU. Raises what it raises."""
     from learner.push.ipc_publisher import check_ipc
 
     check_ipc()

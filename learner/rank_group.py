@@ -58,7 +58,7 @@ class LearnerRank:
         self._worker = worker()(*arguments)
 
     def __repr__(self) -> str:
-        """Its name: Ray shows it in the dashboard and before each line that the process prints."""
+        """Return its name: Ray shows it in the dashboard and before each line that it prints."""
         return self._name
 
     def call(self, method: str, *arguments: Any) -> Any:

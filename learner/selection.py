@@ -23,12 +23,12 @@ Rule = Callable[[StepTensors], Tensor]
 
 
 def every(tensors: StepTensors) -> Tensor:
-    """Every sample."""
+    """Return every sample."""
     return torch.ones_like(tensors.truncated)
 
 
 def drop_flat(tensors: StepTensors) -> Tensor:
-    """Samples of groups whose scores differ (DAPO's dynamic sampling, arXiv 2503.14476, 3.2).
+    """Return the samples of groups whose scores differ (DAPO, arXiv 2503.14476, 3.2).
 
     The paper samples others until the step is full: `learner.flat_groups = "replace"`.
 
@@ -38,7 +38,7 @@ def drop_flat(tensors: StepTensors) -> Tensor:
 
 
 def drop_overlong(tensors: StepTensors) -> Tensor:
-    """Samples that ended by themselves (DAPO's overlong filtering, arXiv 2503.14476, 3.4).
+    """Return samples that ended by themselves (DAPO's overlong filtering, arXiv 2503.14476, 3.4).
 
     A sample that was cut off at the limit says little about the tokens that it has.
     """

@@ -75,7 +75,7 @@ def before_update(
 
 
 def _corrections(tensors: StepTensors, known: Recomputed, learner: LearnerConfig) -> Tensor:
-    """The correction weights of the tokens that a pass saw, by sample: float32 [N]."""
+    """Return the correction weights of the tokens that a pass saw, by sample: float32 [N]."""
     parts = []
     for first in range(0, len(known.seen), _TOGETHER):
         rows = slice(first, first + _TOGETHER)

@@ -17,7 +17,7 @@ LONGEST_PAUSE_S = 5.0
 
 
 def pauses() -> Iterator[float]:
-    """Seconds between tries: twice as long each time, up to `LONGEST_PAUSE_S`."""
+    """Yield seconds between tries: twice as long each time, up to `LONGEST_PAUSE_S`."""
     pause_s = FIRST_PAUSE_S
     while True:
         yield pause_s
@@ -38,7 +38,7 @@ class Absence:
         self._since = None
 
     def now(self) -> float:
-        """The time by the clock that `wait` compares with."""
+        """Return the time by the clock that `wait` compares with."""
         return self._clock()
 
     async def wait(self, away: EngineAway, pause_s: float, looked: float) -> None:

@@ -69,7 +69,7 @@ def make_pool(config: SandboxConfig, backend: Backend) -> WorkerPool:
 
 
 def open_pool(**settings: Any) -> WorkerPool:
-    """A pool for `async with`, by the keys of `[sandbox]` in a run file: `containers=4`.
+    """Return a pool for `async with`, by the keys of `[sandbox]` in a run file: `containers=4`.
 
     Raises `MissingEngine` without an engine or the image, and pydantic's `ValidationError`.
     """

@@ -21,7 +21,7 @@ _ROOMY_SHARE = 0.5
 def decided_next_to_others(
     report: RunReport, place: int, result: TestResult, limits: Limits
 ) -> bool:
-    """Whether a test that was not the first of its child needs no process of its own."""
+    """Return whether a test that was not the first of its child needs no process of its own."""
     if result.outcome is Outcome.PASSED:
         return True
     last = place == report.last_begun

@@ -74,7 +74,7 @@ def ending(report: RunReport, place: int, limits: Limits, *, called: bool) -> En
 
 
 def script_outcome(verdict: bytes) -> tuple[Outcome, str]:
-    """What an assert script says of a program that came to its end.
+    """Return what an assert script says of a program that came to its end.
 
     Raises `ProblemError` for a script that no program can pass.
     """
@@ -89,7 +89,7 @@ def script_outcome(verdict: bytes) -> tuple[Outcome, str]:
 
 
 def _exceeded(report: RunReport, limits: Limits) -> Ending | None:
-    """Memory, as the kernel counted it."""
+    """Return the ending for memory, as the kernel counted it."""
     if report.memory_kills:
         return Ending(Outcome.OUT_OF_MEMORY, "killed for memory")
     if report.peak_bytes > limits.memory_bytes + _PEAK_SLACK_BYTES:
@@ -98,7 +98,7 @@ def _exceeded(report: RunReport, limits: Limits) -> Ending | None:
 
 
 def _cut_off(report: RunReport, limits: Limits, *, called: bool) -> Ending:
-    """How a child that ended in the middle of a test ended it."""
+    """Return how a child that ended in the middle of a test ended it."""
     status = report.status
     if status == 0:
         if called:

@@ -196,7 +196,7 @@ class _Judge:
         return [results[i] for i in range(len(self._tests))]
 
     def _next(self, left: list[int]) -> tuple[list[int], bool]:
-        """The tests of the next child, and whether it needs quiet."""
+        """Return the tests of the next child, and whether it needs quiet."""
         for some in (self._quiet, self._alone):
             if waiting := [i for i in left if i in some]:
                 return waiting[:1], some is self._quiet
@@ -286,7 +286,7 @@ class _Judge:
         )
 
     def _shown(self, answer: bytes) -> Any:
-        """An answer as a checker or a reader sees it. Raises `Unreadable` and `TooLarge`."""
+        """Return an answer as a checker or a reader sees it. Raises `Unreadable` and `TooLarge`."""
         if self._tests.fn_name is None:
             return answer.decode("utf-8", "replace")
         return plain_data.decode(answer)

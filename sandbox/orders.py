@@ -20,8 +20,10 @@ def order_for(
     large_stacks: bool = False,
     script: bool = False,
 ) -> RunOrder:
-    """One run under these limits. `blobs`: the program, then one input a test; `lines`: how many of
-    the program to trace."""
+    """Return one run under these limits.
+
+    `blobs`: the program, then one input a test; `lines`: how many of the program to trace.
+    """
     return RunOrder(
         sizes=[len(blob) for blob in blobs],
         lines=lines,
@@ -50,8 +52,11 @@ def pack_program(
     share: bool,
     pause_s: float = math.inf,
 ) -> bytes:
-    """The first blob of an order. `describe`: "fully", "simply" or "" for not at all; `pause_s`:
-    processor seconds after which no further test is begun."""
+    """Return the first blob of an order.
+
+    `describe`: "fully", "simply" or "" for not at all; `pause_s`: processor seconds after which no
+    further test is begun.
+    """
     spec: dict[str, Any] = {
         "source": source,
         "setup_code": setup_code,
@@ -77,5 +82,5 @@ def pack_inputs(tests: TestSuite) -> list[bytes]:
 
 
 def python_settings(hash_seed: int, int_digits: int) -> dict[str, str]:
-    """The environment of a zygote's Python, which its children inherit."""
+    """Return the environment of a zygote's Python, which its children inherit."""
     return {"PYTHONHASHSEED": str(hash_seed), "PYTHONINTMAXSTRDIGITS": str(int_digits)}

@@ -64,7 +64,7 @@ def docker(
 
 
 def bubblewrap(root: str | None, *, auto: bool) -> list[Finding]:
-    """Whether bubblewrap works here, and who limits the memory of a place."""
+    """Return whether bubblewrap works here, and who limits the memory of a place."""
     try:
         bubblewrap_pool.check(root)
         worker = BubblewrapWorker(LIMITS, root=root)
@@ -78,7 +78,7 @@ def bubblewrap(root: str | None, *, auto: bool) -> list[Finding]:
 
 
 def attached(sockets: str | None) -> list[Finding]:
-    """Whether a guest serves one of the sockets, here and now."""
+    """Return whether a guest serves one of the sockets, here and now."""
     config = SandboxConfig(backend="attached", sockets=sockets)
     try:
         hello = attached_pool.check(config)
@@ -93,7 +93,7 @@ def attached(sockets: str | None) -> list[Finding]:
 
 
 def process() -> list[Finding]:
-    """The backend without an engine."""
+    """Return the findings about the backend without an engine."""
     where = "plain processes, NO security boundary"
     return [_judged(ProcessWorker(), where, "without Docker")]
 
@@ -111,7 +111,7 @@ def _engine(client: Any) -> Finding:
 
 
 def _judged(worker: Worker, where: str, subject: str = "sandbox") -> Finding:
-    """One program through the guest: its verdict and its executed lines have to be right."""
+    """Return whether one program's verdict and executed lines from the guest are right."""
 
     def run(order: RunOrder, blobs: list[bytes], *, quiet: bool = False) -> RunReport:  # noqa: ARG001 - it is alone
         return worker.run(order, blobs)

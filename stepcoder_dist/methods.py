@@ -240,7 +240,9 @@ def preset(method: object) -> Mapping[str, str]:
 
 
 def filled_in(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """A run file's tree with the keys that its method sets and it does not. Copies what it changes.
+    """Return a run file's tree with the keys that its method sets and it does not.
+
+    Copies what it changes.
 
     A section that is no table is left as it is: the config's own check refuses it.
     """

@@ -103,7 +103,10 @@ class Sampler(Protocol):
         ...
 
     async def weight_targets(self) -> Sequence[Any]:
-        """The handles that a `WeightPublisher` sends to; each answers as a `WeightTarget`."""
+        """Return the handles that a `WeightPublisher` sends to.
+
+        Each answers as a `WeightTarget`.
+        """
         ...
 
     def refresh_with(self, refresh: Callable[[Sequence[Any]], Awaitable[object]]) -> None:
@@ -229,5 +232,5 @@ class WeightTarget(Protocol):
         ...
 
     def probe(self, token_ids: Sequence[int]) -> WeightProbe:
-        """Log-probs (temperature 1) of the given tokens under the weights in use."""
+        """Return the log-probs (temperature 1) of the given tokens under the weights in use."""
         ...

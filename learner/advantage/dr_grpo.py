@@ -11,7 +11,7 @@ from stepcoder_dist.config import LearnerConfig
 
 
 def targets(tensors: StepTensors, known: Recomputed, learner: LearnerConfig) -> Targets:
-    """The score less its group's mean, on every token (Dr. GRPO, arXiv 2503.20783, section 3.2).
+    """Return the score less its group's mean, on every token (Dr. GRPO, arXiv 2503.20783, 3.2).
 
     Without the deviation a problem that is nearly always or nearly never solved does not weigh
     more. The other half of the paper is `learner.normaliser = "constant"`.

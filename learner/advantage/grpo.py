@@ -13,7 +13,7 @@ STD_EPSILON = 1e-6
 
 
 def targets(tensors: StepTensors, known: Recomputed, learner: LearnerConfig) -> Targets:
-    """The group-normalised score on every token (DeepSeekMath, arXiv 2402.03300, section 4.1.2).
+    """Return the group-normalised score on every token (DeepSeekMath, arXiv 2402.03300, 4.1.2).
 
     No whitening on top. The KL to the reference is not in the reward but a loss of its own,
     weighted by `kl_beta` (their Eq. 4; learner/loss/kl.py), unless `learner.kl_in` has it else.

@@ -11,7 +11,7 @@ from stepcoder_dist.config import LearnerConfig
 
 
 def targets(tensors: StepTensors, known: Recomputed, learner: LearnerConfig) -> Targets:
-    """The answer's return minus the mean of its group's others, on every token (arXiv 2402.14740).
+    """Return each answer's return less the mean of its group's others (arXiv 2402.14740).
 
     No whitening; the KL is inside the return. The paper's is a REINFORCE step with the entire
     answer as the action. Here each token has its own clipped ratio, as under the other rules; it

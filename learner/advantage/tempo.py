@@ -26,7 +26,7 @@ def targets(tensors: StepTensors, known: Recomputed, learner: LearnerConfig) -> 
 
 
 def tree_advantages(scores: Tensor, groups: Tensor, token_ids: Tensor, mask: Tensor) -> Tensor:
-    """The formula above over each sample's group: float32 [S, T], zero where masked.
+    """Return the formula above over each sample's group: float32 [S, T], zero where masked.
 
     `scores` float32 [S], `groups` int64 [S], `token_ids` int64 [S, T]. ε = 1e-6 is added to the
     deviation, as for `grpo`.

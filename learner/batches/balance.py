@@ -130,7 +130,7 @@ class _Row:
         return self._costs.prompt[some[0]] == self._costs.prompt[others[0]]
 
     def samples(self) -> Indices:
-        """Those of one prompt next to each other, otherwise in the order of the batch."""
+        """Return the order that keeps samples of a prompt together, and otherwise the batch's."""
         groups = sorted(sorted(group) for group in self.groups.values())
         return tuple(i for group in groups for i in group)
 
@@ -192,7 +192,7 @@ def _planned(
 
 
 def _blocks(costs: _Costs, budget: Budget) -> list[list[int]]:
-    """The samples of each prompt, in as few pieces as the budget allows; most work first."""
+    """Return the samples of each prompt, in as few pieces as the budget allows; most work first."""
     groups: dict[bytes, list[int]] = defaultdict(list)
     for sample in sorted(costs.prompt, key=lambda i: (-costs.of_sample[i][0], i)):
         groups[costs.prompt[sample]].append(sample)

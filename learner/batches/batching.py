@@ -146,7 +146,7 @@ def pack(samples: Indices, batch: Sequence[TokenPair], pad_id: int) -> MicroBatc
 
 
 def lengths(batch: Sequence[TokenPair]) -> list[int]:
-    """Prompt and completion tokens of each sample."""
+    """Return the prompt and completion tokens of each sample."""
     return [_length(sample) for sample in batch]
 
 

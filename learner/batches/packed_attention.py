@@ -128,7 +128,7 @@ def cannot_pack(folder: str, reason: str, key: str) -> ConfigError:
 def _piece(
     query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None
 ) -> Tensor:
-    """Causal attention of n tokens to the m ≥ n keys that end with their own: [B, heads, n, d]."""
+    """Return causal attention of n tokens to m ≥ n keys that end with theirs: [B, heads, n, d]."""
     length, keys = query.shape[2], key.shape[2]
     plain = length == keys and (window is None or length <= window)
     mask = None if plain else _mask(length, keys, window, query.device)
@@ -139,7 +139,7 @@ def _piece(
 
 @lru_cache(maxsize=64)
 def _mask(length: int, keys: int, window: int | None, device: torch.device) -> Tensor:
-    """Which key each of the last `length` tokens of `keys` sees: bool [length, keys].
+    """Return which key each of the last `length` tokens of `keys` sees: bool [length, keys].
 
     Every layer asks for the same ones.
     """
@@ -157,7 +157,7 @@ def _varlen(
     scaling: float | None,
     window: int | None,
 ) -> Tensor:
-    """All pieces in one call of the flash kernel, which aligns queries with the last keys.
+    """Return all pieces in one call of the flash kernel, which aligns queries with the last keys.
 
     Keys and values of a prompt are copied in front of each completion's own: small next to the
     layer's activations where few heads have keys, and it leaves one kernel and torch's own backward

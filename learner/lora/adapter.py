@@ -95,7 +95,7 @@ def adapters_off(module: nn.Module) -> Iterator[None]:
 
 
 def _chosen(network: Any, lora: LoraConfig, folder: str) -> list[str]:
-    """Names of the layers that get an adapter, in the module's order."""
+    """Return the names of the layers that get an adapter, in the module's order."""
     linear = [name for name, part in network.named_modules() if isinstance(part, nn.Linear)]
     for target in lora.targets:
         if any(_matches(name, target) for name in linear):
@@ -120,7 +120,10 @@ def _chosen(network: Any, lora: LoraConfig, folder: str) -> list[str]:
 
 
 def _matches(name: str, target: str) -> bool:
-    """Whether one of both is the other, or its last parts: a critic lacks the name's first."""
+    """Return whether one of both is the other, or its last parts.
+
+    A critic lacks the name's first.
+    """
     return name == target or name.endswith(f".{target}") or target.endswith(f".{name}")
 
 

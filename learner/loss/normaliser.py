@@ -40,7 +40,7 @@ def kept_tokens(kept: Tensor, update: Tensor, learner: LearnerConfig) -> Normali
 
 
 def sequence(kept: Tensor, update: Tensor, learner: LearnerConfig) -> Normaliser:
-    """The mean of the samples' means over their kept tokens (GRPO, arXiv 2402.03300, Eq. 3).
+    """Return the mean of the samples' means over their kept tokens (GRPO, arXiv 2402.03300, Eq. 3).
 
     Every sample with a kept token counts the same, its tokens less the more of them are kept.
 

@@ -58,7 +58,7 @@ class ArrivalCheck:
             )
 
     def _apart(self, differences: Float64Array) -> tuple[float, str]:
-        """How far two engines with the same weights are apart, of |differences| [tokens].
+        """Return how far two engines with the same weights are apart, of |differences| [tokens].
 
         In float32 no token may be. A bfloat16 logit of 8 to 16 is rounded to 1/16, one of 16 to 32
         to 1/8, by each kernel in its own way: single tokens are off by as much, their mean is not.

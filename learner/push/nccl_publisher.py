@@ -182,7 +182,7 @@ class _TransferClient:
 
 
 def zero_source(module: torch.nn.Module, bucket_bytes: int) -> Any:
-    """A `WeightSource` of vLLM's over a module that ZeRO may have split, at any stage."""
+    """Return a `WeightSource` of vLLM's over a module that ZeRO may have split, at any stage."""
     from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
 
     class ZeroSource(WeightSource):

@@ -128,7 +128,7 @@ def read(folder: Path) -> Manifest:
 
 
 def _identity(config: RunConfig) -> dict[str, Any]:
-    """What the stored state depends on, by dotted key: all that RL needs, also of a warm start's.
+    """Return what the stored state depends on, by dotted key: all of RL, also of a warm start's.
 
     Of the sections that a rank alone acts on; run.json has the others.
     """

@@ -65,7 +65,7 @@ def _export_adapted(weights: dict[str, Tensor], base: str, config: RunConfig, ou
 
 
 def _merged(folder: Path) -> dict[str, Tensor]:
-    """The module's trained parameters, complete: its own, or at stage 3 the ranks' masters.
+    """Return the module's trained parameters, complete: its own, or at stage 3 the ranks' masters.
 
     Below stage 3 rank 0 has written the module, each parameter rounded from its master.
     """

@@ -24,11 +24,11 @@ class SavingRank(Rank):
         """By folder; of those that are written the sums alone."""
 
     def engines(self) -> Mapping[str, ZeroEngine]:
-        """The networks that a checkpoint holds, by name."""
+        """Return the networks that a checkpoint holds, by name."""
         raise NotImplementedError
 
     def progress(self) -> tuple[WeightVersion, dict[str, int]]:
-        """How far the rank is, and what it counts."""
+        """Return how far the rank is, and what it counts."""
         raise NotImplementedError
 
     def take_checkpoint(self, folder: str, copied: bool) -> None:

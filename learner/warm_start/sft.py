@@ -59,7 +59,7 @@ class SftReport:
 
 
 def _worker() -> type[SftWorker]:
-    """The class of a rank, in its own process: it needs torch."""
+    """Return the class of a rank, in its own process: it needs torch."""
     from learner.warm_start.sft_worker import SftWorker
 
     return SftWorker

@@ -29,13 +29,16 @@ class Phase:
     seed: int
 
     def learning_rate_at(self, step: int) -> float:
-        """Linear warm-up, then linear decay. `step` counts from 0 within the phase."""
+        """Return the rate: linear warm-up, then linear decay.
+
+        `step` counts from 0 within the phase.
+        """
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
         return self.learning_rate * (self.steps - step) / max(self.steps - self.warmup_steps, 1)
 
     def samples_at(self, step: int, examples: int) -> tuple[int, ...]:
-        """Which examples the step trains: a new shuffle for each pass, cut where batches end."""
+        """Return the examples of a step: a new shuffle for each pass, cut where batches end."""
         first = step * self.batch_samples
         wanted = range(first, first + self.batch_samples)
         passes = {i // examples for i in wanted}
@@ -59,7 +62,7 @@ class SftStep:
 
 
 def plan(config: SftConfig, examples: Sequence[int], seed: int) -> tuple[Phase, ...]:
-    """The phases as updates. `examples`: how many each phase has.
+    """Return the phases as updates. `examples`: how many each phase has.
 
     Without `sft.phases` there is one phase of `sft.epochs` passes. Raises `ConfigError` when the
     numbers of phases differ or a phase has no examples.
@@ -94,7 +97,7 @@ def plan(config: SftConfig, examples: Sequence[int], seed: int) -> tuple[Phase, 
 
 
 def measured_after(config: SftConfig, legs: Sequence[Phase], examples: int) -> tuple[int, ...]:
-    """The updates after which the held-out loss is measured: each pass, or each of `sft.phases`.
+    """Return the updates after which held-out loss is measured: each pass, or each of `sft.phases`.
 
     `examples`: how many a pass has, where there are no phases. 0 and the last update are in it.
     """

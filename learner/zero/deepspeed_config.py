@@ -68,7 +68,7 @@ def zero_stage(learner: LearnerConfig, model: ModelConfig) -> int:
 
 
 def on_gpu() -> bool:
-    """Whether the ranks compute on GPUs."""
+    """Return whether the ranks compute on GPUs."""
     return os.environ.get("DS_ACCELERATOR") != "cpu" and torch.cuda.is_available()
 
 
@@ -155,7 +155,7 @@ class _Noted(dict[str, Any]):
         self.read: set[str] = set()
 
     def unread(self, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], set[str]]]:
-        """Each key that nobody asked for, with those that somebody did."""
+        """Yield each key that nobody asked for, with those that somebody did."""
         for key, value in super().items():
             if key not in self.read:
                 yield (*above, key), self.read

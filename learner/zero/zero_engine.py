@@ -101,7 +101,7 @@ class ZeroEngine:
         """What only an update needs, which can be on the host meanwhile."""
 
     def __call__(self, **inputs: Any) -> Any:
-        """The module's forward pass; under ZeRO-3 every rank has to make the same calls."""
+        """Return the module's forward pass; under ZeRO-3 every rank has to make the same calls."""
         return self._engine(**inputs)
 
     @property
@@ -193,7 +193,7 @@ class WithoutAdapters:
 
 
 def freeze_sharded(module: nn.Module, learner: LearnerConfig, model: ModelConfig) -> Any:
-    """A module for inference only whose parameters are partitioned over the ranks (ZeRO-3)."""
+    """Return a module for inference only, its parameters partitioned over the ranks (ZeRO-3)."""
     _split(module, learner, model)
     engine, *_ = _deepspeed().initialize(
         model=module, config=engine_config(module, learner, model), dist_init_required=False

@@ -44,7 +44,7 @@ class Piece:
     """Where it is in the group's vectors."""
 
     def within(self, begin: int, end: int, vector: Tensor) -> Tensor:
-        """Elements begin … end−1 of the flat parameter, in a vector of the group: a view."""
+        """Return elements begin … end−1 of the flat parameter, in a vector of the group: a view."""
         return vector[self.offset + begin - self.begin : self.offset + end - self.begin]
 
 
@@ -60,7 +60,7 @@ class _Shard:
 
 
 def fits(engine: Any, folder: Path) -> bool:
-    """Whether DeepSpeed itself reads the files: they are of as many ranks, and of this stage.
+    """Return whether DeepSpeed itself reads the files: of as many ranks, and of this stage.
 
     Raises `LearnerError` where they do not fit and one side is DeepSpeed's `BF16_Optimizer`, of
     stages 0 and 1 in bfloat16: its files do not say which rank has what.
@@ -134,14 +134,17 @@ class _Found:
                 self._places.setdefault(piece.name, []).append((piece, shard))
 
     def vectors(self, key: str, pieces: list[Piece], sizes: list[int]) -> list[Tensor]:
-        """What belongs into vectors of these sizes, by group: float32, zeros where they end."""
+        """Return what belongs into vectors of these sizes, by group.
+
+        They are float32, with zeros at the end.
+        """
         made = [torch.zeros(size) for size in sizes]
         for piece in pieces:
             self._copy(key, piece, made[piece.group])
         return made
 
     def adam(self, pieces: list[Piece], sizes: list[int]) -> dict[int, dict[str, Any]]:
-        """The optimizer's state by group, as `torch.optim.AdamW` takes it."""
+        """Return the optimizer's state by group, as `torch.optim.AdamW` takes it."""
         steps = [step for shard in self._shards for step in shard.steps]
         if not steps:
             return {}
@@ -191,7 +194,7 @@ class _Found:
 
 
 def _pieces_below(optimizer: Any) -> Iterator[Piece]:
-    """What this rank holds at stages 1 and 2: a share of each group, which may cut a parameter."""
+    """Yield what this rank holds at stages 1 and 2: shares of groups, which may cut parameters."""
     for group, parameters in enumerate(optimizer.bit16_groups):
         for parameter in parameters:
             mapping = parameter._hp_mapping  # noqa: SLF001 (DeepSpeed's own name for it)
@@ -202,7 +205,7 @@ def _pieces_below(optimizer: Any) -> Iterator[Piece]:
 
 
 def _pieces_split(optimizer: Any) -> Iterator[Piece]:
-    """What this rank holds at stage 3: its share of every parameter."""
+    """Yield what this rank holds at stage 3: its share of every parameter."""
     rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
     for group, parameters in enumerate(optimizer.fp16_groups):
         sizes = {optimizer.param_names[p]: p.ds_numel for p in parameters}
@@ -210,7 +213,7 @@ def _pieces_split(optimizer: Any) -> Iterator[Piece]:
 
 
 def _shares(sizes: dict[str, int], group: int, rank: int, ranks: int) -> Iterator[Piece]:
-    """Equal shares of each parameter; the last are filled up, or are nothing but filling."""
+    """Yield equal shares of each parameter; the last are filled up, or are nothing but filling."""
     offset = 0
     for name, size in sizes.items():
         share = -(-size // ranks)
@@ -229,6 +232,6 @@ def _mapped(file: Path) -> Any:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The shards in the order of their ranks."""
+    """Return the shards in the order of their ranks."""
     ranks = {int(m[1]): path for path in folder.iterdir() if (m := _SHARD.search(path.name))}
     return [ranks[rank] for rank in sorted(ranks)]

@@ -66,8 +66,10 @@ def asks_for_large_stacks(source: str) -> bool:
 
 
 def own_limits(limits: Limits, tests: TestSuite) -> Limits:
-    """A problem's limits, the run's where it has none; those of wall time and of the program grow
-    with the CPU's."""
+    """Return a problem's limits, the run's where it has none.
+
+    Those of wall time and of the program grow with the CPU's.
+    """
     cpu_s = tests.cpu_limit_s or limits.cpu_s
     growth = max(1.0, cpu_s / limits.cpu_s)
     return dataclasses.replace(

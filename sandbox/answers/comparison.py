@@ -82,7 +82,7 @@ def _unordered_lines(wanted: bytes, actual: bytes) -> bool:
 
 
 def _trimmed(wanted: bytes, actual: bytes) -> tuple[bytes, bytes]:
-    """Both without what counts for nothing at their ends.
+    """Return both texts without what counts for nothing at their ends.
 
     Outputs copied from a contest's page begin with a line end that no solution prints; one that
     prints it is right as well. Where none is expected a blank first line is a line.
@@ -99,7 +99,7 @@ def _lines(text: bytes) -> list[Line]:
 
 
 def _as_many_lines(wanted: bytes, actual: bytes) -> Iterator[Line]:
-    """Lines of `actual`, none where they are not as many as are wanted.
+    """Yield the lines of `actual`, none where they are not as many as are wanted.
 
     Sixteen megabytes of line ends, or of tokens in one line, would take gigabytes when they are
     split: neither is ever split further than the comparison needs.
@@ -148,7 +148,10 @@ def _close(wanted: bytes, actual: bytes) -> bool:
 
 
 def _shape(line: Line) -> tuple[Any, list[float]]:
-    """A line without its numbers, and its numbers: lines that may be the same have one shape."""
+    """Return a line without its numbers, and its numbers.
+
+    Lines that may be the same have one shape.
+    """
     numbers = [len(t) <= _LONGEST_NUMBER and bool(_NUMBER.fullmatch(t)) for t in line]
     shape = tuple(None if number else t for t, number in zip(line, numbers, strict=True))
     return shape, [float(t) for t, number in zip(line, numbers, strict=True) if number]

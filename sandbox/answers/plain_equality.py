@@ -66,7 +66,7 @@ def equal_in_any_order(expected: list[Any], actual: Any, terms: Terms) -> bool:
 
 
 def _work(values: list[Any]) -> int:
-    """Items that are looked at when each value is compared with as many others."""
+    """Return the items that are looked at when each value is compared with as many others."""
     return len(values) * sum(map(_size, values))
 
 
@@ -83,7 +83,7 @@ def _size(value: Any) -> int:
 
 
 def _without_equals(left: list[Any], right: list[Any], terms: Terms) -> tuple[list[Any], list[Any]]:
-    """What remains when those that are written alike have been paired."""
+    """Return what remains when those that are written alike have been paired."""
     written: dict[str, list[Any]] = {}
     for other in right:
         written.setdefault(_text(other), []).append(other)
@@ -162,7 +162,7 @@ def _equal_dict(expected: dict[Any, Any], actual: dict[Any, Any], terms: Terms) 
 
 
 def _json_key(key: Any) -> Any:
-    """The text that JSON makes of a key."""
+    """Return the text that JSON makes of a key."""
     if isinstance(key, bool):
         return "true" if key else "false"
     if key is None:

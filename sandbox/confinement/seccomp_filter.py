@@ -77,7 +77,7 @@ def _without(rules: Sequence[dict[str, Any]], names: set[str]) -> Iterator[dict[
 
 
 def _rules(rule: dict[str, Any], numbers: dict[str, int]) -> Iterator[_Rule]:
-    """One for each call of the rule that this processor has."""
+    """Yield a rule for each of its calls that this processor has."""
     allowed = rule["action"] == "SCMP_ACT_ALLOW"
     action = _ALLOW if allowed else _ERROR | rule.get("errnoRet", 1)
     conditions = tuple(_condition(argument) for argument in rule.get("args", ()))

@@ -78,7 +78,7 @@ def _client(answer_s: float) -> docker.DockerClient:
 
 
 def engine_fault(what: str, error: Exception, client: docker.DockerClient) -> SandboxFault:
-    """What went wrong: an engine that is away, or one that is there and failed.
+    """Return what went wrong: an engine that is away, or one that is there and failed.
 
     `client` is what found it out.
     """
@@ -203,7 +203,7 @@ class Container:
             raise engine_fault("a run was cut off", fault, self._client) from fault
 
     def _ended_for_memory(self, begun: float) -> bool:
-        """Whether the kernel has ended it for memory since then (`time.monotonic`).
+        """Return whether the kernel has ended it for memory since then (`time.monotonic`).
 
         A program that takes back the mark by which the kernel prefers it, and keeps its memory in
         files, makes the zygote the largest process: a failure of the program's, not of ours.

@@ -18,7 +18,7 @@ _PODMAN_FILES, _PODMAN_PROCESSES = 2**16, 2**12
 
 
 def is_podman(client: docker.DockerClient) -> bool:
-    """Whether Podman answers under Docker's API."""
+    """Return whether Podman answers under Docker's API."""
     components = client.version().get("Components") or ()
     return any("Podman" in str(component.get("Name")) for component in components)
 
@@ -41,7 +41,7 @@ def settings_for(client: docker.DockerClient) -> Settings:
 
 
 def as_podman_takes_them(flags: dict[str, Any]) -> dict[str, Any]:
-    """The same flags for Podman: no limit on inodes, and the profile by its path.
+    """Return the same flags for Podman: no limit on inodes, and the profile by its path.
 
     Podman reads the profile itself, so it has to be an engine of this machine.
     """

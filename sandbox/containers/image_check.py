@@ -57,7 +57,7 @@ class Trouble:
 def examine(
     client: docker.DockerClient, image: str, packages: Sequence[str], limits: Limits
 ) -> str | Trouble:
-    """What the image has, in words, or what is wrong with it."""
+    """Return what the image has, in words, or what is wrong with it."""
     declared = client.images.get(image).attrs
     trouble = _from_outside(declared, str(client.info().get("Architecture", "")))
     if trouble is not None:
@@ -98,7 +98,7 @@ def _not_started(reason: str) -> Trouble:
 
 
 def _shortened(reason: str) -> str:
-    """An engine's error without the address that it was asked at."""
+    """Return an engine's error without the address that it was asked at."""
     quoted = re.search(r'\("(.*)"\)$', reason)
     return (quoted[1] if quoted else reason)[:200]
 

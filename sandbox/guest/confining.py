@@ -88,7 +88,7 @@ class MemoryWatch:
 
 
 def _private_bytes(pid: int) -> int:
-    """What a process has in memory of its own; 0 for one that has ended."""
+    """Return what a process has in memory of its own; 0 for one that has ended."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         file = os.open(f"/proc/{pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
         try:

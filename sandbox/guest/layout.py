@@ -165,17 +165,17 @@ def read_all(descriptor: int) -> bytes:
 
 
 def block_bytes(tests: int) -> int:
-    """Size of the status block, in bytes."""
+    """Return the size of the status block, in bytes."""
     return BLOCK_BYTES + tests * RECORD.size
 
 
 def record_offset(test: int) -> int:
-    """The offset of a test's record in the status block."""
+    """Return the offset of a test's record in the status block."""
     return BLOCK_BYTES + test * RECORD.size
 
 
 def running_test(block: bytes | mmap.mmap, tests: int) -> int:
-    """The last test that was begun; −1 while the program is compiled."""
+    """Return the last test that was begun; −1 while the program is compiled."""
     latest = -1
     for test in range(tests):
         if not RECORD.unpack_from(block, record_offset(test))[0]:
@@ -185,7 +185,7 @@ def running_test(block: bytes | mmap.mmap, tests: int) -> int:
 
 
 def stride(lines: int) -> int:
-    """Bytes of one test in the shared lines: one for each 1-based line, and byte 0 unused."""
+    """Return the bytes of one test in the shared lines: one for a 1-based line, byte 0 unused."""
     return lines + 2
 
 
@@ -231,6 +231,6 @@ class Messages:
 
 
 def packed_type(value: object) -> list[Any] | None:
-    """A built-in type as its name; None for anything else."""
+    """Return a built-in type as its name; None for anything else."""
     name = _TYPE_NAMES.get(id(value))
     return None if name is None else ["y", name]

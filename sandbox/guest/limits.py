@@ -99,7 +99,7 @@ def give_up_rights(uid: int | None, order: RunOrder, settings: Settings) -> None
 
 
 def memory_kills() -> int:
-    """The number of processes in this container that the kernel has killed for memory."""
+    """Return the number of processes in this container that the kernel has killed for memory."""
     counter = _oom_counter()
     words = content(counter).split() if counter else []
     return int(words[words.index(b"oom_kill") + 1]) if b"oom_kill" in words else 0
@@ -107,7 +107,7 @@ def memory_kills() -> int:
 
 @cache
 def _oom_counter() -> str | None:
-    """The file that counts memory kills, if the kernel has one."""
+    """Return the file that counts memory kills, if the kernel has one."""
     for path in _OOM_COUNTERS:
         with contextlib.suppress(OSError):
             if b"oom_kill" in content(path).split():
@@ -117,7 +117,7 @@ def _oom_counter() -> str | None:
 
 @cache
 def data_bytes() -> int:
-    """Private writable memory of this process at the first call, as RLIMIT_DATA counts it.
+    """Return this process's private writable memory at the first call, as RLIMIT_DATA counts it.
 
     The zygote calls it before it has children, and they inherit the result.
     """

@@ -22,7 +22,7 @@ _monitoring: Any = getattr(sys, "monitoring", None)
 
 
 def code_objects(code: CodeType) -> Iterator[CodeType]:
-    """Every code object of a program, nested ones included."""
+    """Yield every code object of a program, nested ones included."""
     waiting = [code]
     while waiting:
         code = waiting.pop()
@@ -31,7 +31,7 @@ def code_objects(code: CodeType) -> Iterator[CodeType]:
 
 
 def lines_with_code(code: CodeType, lines: int) -> frozenset[int]:
-    """Physical lines 1…`lines` that have byte code."""
+    """Return the physical lines 1…`lines` that have byte code."""
     found = {line for c in code_objects(code) for _, _, line in c.co_lines()}
     return frozenset(line for line in found if line and line <= lines)
 

@@ -67,7 +67,10 @@ class Opaque:
 
 
 def _small(digits: str) -> int:
-    """An integer that is not sent in hex. Raises `ValueError`, whatever limit the process has."""
+    """Return an integer that is not sent in hex.
+
+    Raises `ValueError`, whatever limit the process has.
+    """
     if len(digits) > _MOST_SMALL_DIGITS:
         raise ValueError("an integer with too many digits")
     return int(digits)
@@ -77,7 +80,7 @@ _from_json = json.JSONDecoder(parse_int=_small).decode
 
 
 def left_behind(value: object) -> list[Any]:
-    """The encoding of an object that is no plain data: an exact number, or its type's name."""
+    """Return what encodes an object that is no plain data: an exact number, or its type's name."""
     for module, name in (("fractions", "Fraction"), ("decimal", "Decimal")):
         theirs = getattr(sys.modules.get(module), name, None)
         if isinstance(theirs, type) and issubclass(type(value), theirs):

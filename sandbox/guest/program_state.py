@@ -211,13 +211,13 @@ def _restore_builtins() -> None:
 
 
 def ended_by(error: BaseException) -> tuple[Claim, str]:
-    """The claim and the text that a test ends with for an exception."""
+    """Return the claim and the text that a test ends with for an exception."""
     claim = Claim.OUT_OF_MEMORY if isinstance(error, MemoryError) else Claim.FAILED
     return claim, describe(error)
 
 
 def describe(error: BaseException, file_name: str = FILE_NAME, source: str = "") -> str:
-    """One line, `ValueError: no such thing (line 3)`, whatever the error's own methods do.
+    """Return one line, `ValueError: no such thing (line 3)`, whatever the error's own methods do.
 
     With `source` it also has the text of that line.
     """
@@ -234,7 +234,7 @@ def describe(error: BaseException, file_name: str = FILE_NAME, source: str = "")
 
 
 def text_of(error: BaseException) -> str:
-    """The exception's own text; empty where asking for it raises."""
+    """Return the exception's own text; empty where asking for it raises."""
     try:
         return str(error)[:_MOST_CHARS]
     except BaseException:
@@ -242,7 +242,7 @@ def text_of(error: BaseException) -> str:
 
 
 def threads_left() -> bool:
-    """Whether a thread has outlived the program."""
+    """Return whether a thread has outlived the program."""
     return bool(_thread._count())  # noqa: SLF001
 
 

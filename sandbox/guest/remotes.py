@@ -32,7 +32,7 @@ _TELLING = _ORDER | words("sub rsub isub truediv rtruediv itruediv xor rxor ixor
 
 
 def _next(value: Any) -> list[Any]:
-    """The next item in a list, which is empty at the end: `StopIteration` is never sent."""
+    """Return the next item in a list, which is empty at the end: `StopIteration` is never sent."""
     end: list[Any] = []
     item = next(value, end)
     return end if item is end else [item]

@@ -246,7 +246,7 @@ class _Child:
 
 
 def _exit_code(code: object) -> int:
-    """The exit code that a shell would see of `sys.exit(code)`."""
+    """Return the exit code that a shell would see of `sys.exit(code)`."""
     if code is None:
         return 0
     if not isinstance(code, int):

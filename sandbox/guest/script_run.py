@@ -178,7 +178,7 @@ def _packed(value: object) -> list[Any]:
 
 
 def _as_builtin(kinds: list[str], arguments: tuple[Any, ...], detail: str) -> Exception:
-    """The nearest built-in exception; `RuntimeError` for any other."""
+    """Return the nearest built-in exception; `RuntimeError` for any other."""
     made: Exception = RuntimeError(detail)
     known = [] if not set(_SWALLOWED).isdisjoint(kinds) else kinds[:_MOST_KINDS]
     for name in known:

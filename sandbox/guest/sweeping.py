@@ -81,7 +81,9 @@ def kill_everything(*, contained: bool) -> None:
 
 
 def waited_ns(wall_ns: int, *, contained: bool) -> int:
-    """The ns that others have kept a run from a processor; −1 where the kernel does not report it.
+    """Return the ns that others have kept a run from a processor.
+
+    −1 where the kernel does not report it.
 
     It counts the main threads of the processes that still live: it is a hint, no clock.
     """
@@ -97,7 +99,7 @@ def waited_ns(wall_ns: int, *, contained: bool) -> int:
 
 
 def kept_waiting_ns(wall_ns: int, processes: list[tuple[int, int]]) -> int:
-    """The ns that others have kept one of these processes waiting, from their (ran, waited) in ns.
+    """Return the ns that others have kept one of these processes waiting, of (ran, waited) in ns.
 
     What they took from one another does not count: others had what they left of the wall time.
     """
@@ -117,7 +119,7 @@ def empty(folders: list[str]) -> bool:
 
 
 def sockets() -> bytes:
-    """The kernel's counts of sockets in this network, and of closed connections that linger.
+    """Return the kernel's counts of sockets in this network, and of closed connections that linger.
 
     A connection can outlive its processes by a minute. A socket that was sent to itself lives until
     the kernel happens to look for such sockets.
@@ -148,7 +150,7 @@ def _reap(*, block_once: bool = False) -> None:
 
 
 def descendants(ancestor: int) -> Iterator[int]:
-    """Children, grandchildren, …; orphans are among them, since this process is a subreaper."""
+    """Yield all descendants; orphans are among them, since this process is a subreaper."""
     waiting = [ancestor]
     while waiting:
         pid = waiting.pop()

@@ -50,7 +50,10 @@ class TreeClock:
         self._orphans_s = 0.0
 
     def seconds(self, pid: int, script: int | None, script_s: float) -> float:
-        """All of it so far; `script`: the process of an assert script, `script_s`: its time."""
+        """Return all time so far.
+
+        `script`: the process of an assert script, `script_s`: its time.
+        """
         if self._account is not None:
             return self._in_account() - self._before - script_s
         own = os.getpid()
@@ -65,7 +68,7 @@ class TreeClock:
         self._orphans_s += seconds
 
     def _in_account(self) -> float:
-        """What the account has without this process."""
+        """Return what the account has without this process."""
         if self._account is None:
             return 0.0
         return _total(*self._account) - time.process_time()
@@ -73,7 +76,7 @@ class TreeClock:
 
 @cache
 def account() -> tuple[str, float] | None:
-    """The kernel's account of this container's processor time, and its units in a second."""
+    """Return the kernel's account of this container's processor time, and its units in a second."""
     for path, units in _ACCOUNTS:
         with contextlib.suppress(OSError, ValueError, IndexError):
             if _total(path, units) < time.process_time() + _FOREIGN_S:
@@ -82,13 +85,13 @@ def account() -> tuple[str, float] | None:
 
 
 def _total(path: str, units: float) -> float:
-    """What an account has, in seconds. Raises `OSError`, `ValueError` and `IndexError`."""
+    """Return what an account has, in seconds. Raises `OSError`, `ValueError` and `IndexError`."""
     words = content(path).split()
     return int(words[1] if words[0] == b"usage_usec" else words[0]) / units
 
 
 def _waited_for(pid: int) -> float:
-    """What the children of a process used that it has waited for."""
+    """Return what the children of a process used that it has waited for."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         fields = content(f"/proc/{pid}/stat").rpartition(b")")[2].split()
         return (int(fields[13]) + int(fields[14])) / _TICKS

@@ -44,12 +44,12 @@ class Ended:
 
 
 def seconds(usage: Any) -> float:
-    """The processor time of a process that was reaped, and of the children that it waited for."""
+    """Return the processor time of a reaped process and of the children that it waited for."""
     return float(usage.ru_utime + usage.ru_stime)
 
 
 def sealed(structure: int) -> bool:
-    """Whether the child has described the program, and so begun to run it."""
+    """Return whether the child has described the program, and so begun to run it."""
     return fcntl.fcntl(structure, fcntl.F_GET_SEALS) == run_tests.SEALS
 
 
@@ -109,7 +109,7 @@ class Watch:
                 return self._ended
 
     def _left_s(self, pid: int, clock: CpuClock, script: int | None) -> float:
-        """Seconds in which no clock can run out; kill the program where one has."""
+        """Return seconds in which no clock can run out; kill the program where one has."""
         order, ended = self._order, self._ended
         going_on = not (ended.killed or ended.over_memory)
         if going_on and self._memory is not None and self._memory.over():
@@ -149,12 +149,12 @@ class Watch:
         return begun, cpu_before
 
     def _could_be_late(self) -> bool:
-        """Whether all processors together could have given a test its time by now."""
+        """Return whether all processors together could have given a test its time by now."""
         passed_s = (time.monotonic_ns() - self._started) / 1e9
         return passed_s * _PROCESSORS > self._order.cpu_s
 
     def _used_too_much(self, pid: int, script: int | None) -> bool:
-        """Whether processes of the first test, which all ended in time, used too much together."""
+        """Return whether processes of the first test, all ended in time, used too much together."""
         if not self._could_be_late() or not sealed(self._structure):
             return False
         if running_test(self._block, self._order.tests) > 0:

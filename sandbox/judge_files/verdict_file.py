@@ -60,7 +60,7 @@ class Standing:
 
 
 def refusal(verdict: dict[str, Any]) -> str:
-    """The identity of a row that cannot be judged."""
+    """Return the identity of a row that cannot be judged."""
     return json.dumps([verdict.get(key) for key in ("program_id", "problem_id", "detail")])
 
 

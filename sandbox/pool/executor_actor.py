@@ -44,7 +44,7 @@ class ExecutorActor:
         self._pool: WorkerPool | None = None
 
     def __repr__(self) -> str:
-        """Its name: Ray shows it in the dashboard and before each line that the process prints."""
+        """Return its name: Ray shows it in the dashboard and before each line that it prints."""
         return self._name
 
     async def choose(self) -> NodeBackend:

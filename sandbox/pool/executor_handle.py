@@ -184,7 +184,7 @@ class ExecutorHandle:
 
 
 async def _said(answer: Awaitable[Answer]) -> Answer:
-    """The answer, or the executor's own error without the traceback that Ray puts before it."""
+    """Return the answer. Raises the executor's own error without the traceback of Ray before it."""
     try:
         return await answer
     except RayTaskError as error:

@@ -59,7 +59,7 @@ def _of_level(
 
 
 def by_arm(plan: Plan, results: Sequence[Result]) -> list[ArmResults]:
-    """The arms that have a result, in the plan's order."""
+    """Return the arms that have a result, in the plan's order."""
     arms = []
     for name in plan.arms:
         found = sorted(
@@ -78,13 +78,13 @@ def by_arm(plan: Plan, results: Sequence[Result]) -> list[ArmResults]:
 
 
 def common_seeds(a: ArmResults, b: ArmResults) -> list[int]:
-    """The seeds that both arms have; SFT is compared with each."""
+    """Return the seeds that both arms have; SFT is compared with each."""
     if SFT in (a.arm, b.arm):
         return list(b.seeds if a.arm == SFT else a.seeds)
     return sorted(set(a.seeds) & set(b.seeds))
 
 
 def levels_of(arms: Sequence[ArmResults]) -> list[str]:
-    """The levels that occur, from the easiest; then all."""
+    """Return the levels that occur, from the easiest; then all."""
     present = {level for arm in arms for level in arm.levels}
     return [*ordered(present), ALL]

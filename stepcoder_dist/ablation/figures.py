@@ -22,7 +22,7 @@ Point = tuple[float, float]
 
 
 def figures(plan: Plan, results: Sequence[Result]) -> Iterator[tuple[str, str, str]]:
-    """File name without its end, title and SVG, of every figure that there is data for."""
+    """Yield file name without its end, title and SVG, of every figure that there is data for."""
     arms = by_arm(plan, results)
     start = next((arm for arm in arms if arm.arm == SFT), None)
     trained = [arm for arm in arms if arm.arm != SFT]
@@ -44,7 +44,7 @@ def _placed(plan: Plan, arms: Sequence[ArmResults]) -> list[ArmResults]:
 
 
 def _held_out(arm: ArmResults, start: ArmResults | None) -> list[list[Point]]:
-    """A curve for each seed, from the model before training."""
+    """Return a curve for each seed, from the model before training."""
     before = [e for r in (start.results if start else ()) for e in r.measured.evaluations]
     return [
         [(e.samples, e.pass_at_1) for e in (*before, *result.measured.evaluations)]
@@ -62,7 +62,7 @@ def _curves(arm: ArmResults, name: str) -> list[list[Point]]:
 
 
 def _line(name: str, curves: Sequence[Sequence[Point]]) -> Line:
-    """Mean and range over the seeds, where every seed has a value."""
+    """Return the mean and range over the seeds, where every seed has a value."""
     tables = [dict(curve) for curve in curves]
     common = sorted(set.intersection(*(set(table) for table in tables))) if tables else []
     values = [[table[x] for table in tables] for x in common]

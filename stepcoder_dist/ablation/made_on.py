@@ -10,7 +10,7 @@ from stepcoder_dist.ablation.result import Result
 
 
 def section(plan: Plan, results: Mapping[str, Sequence[Result]]) -> list[str]:
-    """The section with commands, commits, machines and versions."""
+    """Return the section with commands, commits, machines and versions."""
     found = [result for each in results.values() for result in each]
     setting, arm = plan.file.settings[0].name, plan.file.arms[0].name
     one = f"--setting {setting} --arm {arm} --seed {plan.file.seeds[0]}"

@@ -52,7 +52,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _with(plan: Plan, part: str) -> str:
-    """The page with its part replaced; only the part where there was no page."""
+    """Return the page with its part replaced; only the part where there was no page."""
     if not plan.page.exists():
         return f"# {plan.file.name}\n\n{part}\n"
     text = plan.page.read_text(encoding="utf-8")

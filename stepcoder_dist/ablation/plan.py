@@ -130,7 +130,7 @@ class Plan:
         return (SFT, *(arm.name for arm in self.file.arms))
 
     def pairs(self, setting: str) -> tuple[tuple[str, str], ...]:
-        """The comparisons (A, B) that are tested in this setting: B over A."""
+        """Return the comparisons (A, B) that are tested in this setting: B over A."""
         names = list(dict.fromkeys(c.arm for c in self.cells if c.setting.name == setting))
         trained = [name for name in names if name != SFT]
         every_two = tuple((a, b) for i, a in enumerate(trained) for b in trained[i + 1 :])

@@ -15,7 +15,9 @@ _ROOT = Path(__file__).parents[2]
 
 
 def here_and_now() -> dict[str, Any]:
-    """The present commit, versions and machine. Ask before measuring: the checkout may change.
+    """Return the present commit, versions and machine.
+
+    Ask before measuring: the checkout may change.
 
     `dirty`: tracked files outside docs/ differ from the commit; None outside a checkout.
     """
@@ -46,7 +48,7 @@ def _git(*arguments: str) -> str | None:
 
 
 def _processor() -> str:
-    """The processor's model, family and number, which decide how sums are rounded."""
+    """Return the processor's model, family and number, which decide how sums are rounded."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -74,7 +74,7 @@ _MADE_ON = frozenset(("wall_s", "commit", "dirty", "python", "versions", "proces
 
 
 def identity(cell: Cell, problems: Mapping[str, Sequence[Problem]]) -> dict[str, Any]:
-    """The inputs of a cell's measurement; `problems` by part: train, heldout, weak."""
+    """Return the inputs of a cell's measurement; `problems` by part: train, heldout, weak."""
     config = _config_of(cell)
     parts = problems if cell.arm != SFT else {k: v for k, v in problems.items() if k != "train"}
     return {
@@ -99,7 +99,7 @@ def _digest(text: str) -> str:
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The differences of two identities, a phrase for each.
+    """Return the differences of two identities, a phrase for each.
 
     A result stays valid when a new version of the software has another key, or finds that one does
     not count.
@@ -172,7 +172,9 @@ def _evaluation(row: Mapping[str, Any]) -> Evaluation:
 
 
 def not_the_same(one: Measured, other: Measured) -> list[str]:
-    """The names of what differs between two measurements; empty where they agree bit for bit.
+    """Return the names of what differs between two measurements.
+
+    Empty where they agree bit for bit.
 
     `one` is the kept one. A figure of the curve that only a later version records is no difference.
     """

@@ -57,7 +57,10 @@ class Comparison:
 
 
 def estimate(shares: Shares) -> Estimate:
-    """Mean over [S, P] and its percentile interval; fixed random numbers, so a table repeats."""
+    """Return the mean over [S, P] and its percentile interval.
+
+    Fixed random numbers, so a table repeats.
+    """
     seeds, problems = shares.shape
     rng = np.random.default_rng(0)
     drawn_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), BOOTSTRAP_DRAWS) / seeds
@@ -68,7 +71,7 @@ def estimate(shares: Shares) -> Estimate:
 
 
 def compare(a: Shares, b: Shares) -> Comparison:
-    """Both [S, P], with the same seed in a row and the same problem in a column."""
+    """Return the comparison of two [S, P] with the same seeds in rows and problems in columns."""
     gains = b - a
     # rounded: thirds and tenths that cancel leave 1e-17, which is neither a gain nor a loss
     by_seed, by_problem = (gains.mean(axis=axis).round(_DIGITS) for axis in (1, 0))

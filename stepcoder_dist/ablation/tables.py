@@ -50,7 +50,7 @@ PAIR_HEADS = ("B over A", "seeds", "gain", "seeds ±", "problems ±")
 
 
 def tables(plan: Plan, results: Sequence[Result]) -> list[str]:
-    """The tables of scores, of training, and of the paired tests."""
+    """Return the tables of scores, of training, and of the paired tests."""
     arms = by_arm(plan, results)
     return [*_scores(arms), *_training(plan, arms), *_pairs(plan, arms)]
 
@@ -140,7 +140,7 @@ def _p(value: float) -> str:
 
 
 def _wrongly_rewarded(weak: np.ndarray, strong: np.ndarray) -> str:
-    """The share, in %, of programs passed by the weak tests that the held-out tests refuse."""
+    """Return the share, in %, of programs that pass the weak tests and fail the held-out tests."""
     passed = weak.sum()
     return f"{100 * (1 - np.minimum(weak, strong).sum() / passed):.1f}" if passed else "–"
 

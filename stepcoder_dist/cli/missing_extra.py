@@ -23,7 +23,7 @@ _EXTRAS = {
 
 
 def message(error: ModuleNotFoundError) -> str | None:
-    """The line for the user; None where the module is no package of a role, and so a bug."""
+    """Return the line for the user; None where the module is no package of a role, and so a bug."""
     package = (error.name or "").partition(".")[0]
     extra = _EXTRAS.get(package)
     if extra is None:

@@ -83,5 +83,5 @@ def kept_with_trained(counts: Counts) -> bool:
 
 
 def kept_with_untrained(counts: Counts) -> bool:
-    """The same for the cell of the untrained model."""
+    """Return the same for the cell of the untrained model."""
     return counts.evaluation is not NO

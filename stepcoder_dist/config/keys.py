@@ -51,7 +51,7 @@ class Difference:
 def tables(
     section: type[Section] = RunConfig, path: str = "", *, repeated: bool = False
 ) -> Iterator[Table]:
-    """A section and those inside it, in the order of the file."""
+    """Yield a section and those inside it, in the order of the file."""
     keys, inside = [], []
     for name, field in section.model_fields.items():
         dotted = f"{path}.{name}" if path else name
@@ -67,7 +67,7 @@ def tables(
 
 
 def section_in(annotation: Any) -> type[Section] | None:
-    """The section class in an annotation: itself, optional, or repeated in an array."""
+    """Return the section class in an annotation: itself, optional, or repeated in an array."""
     for candidate in (annotation, *getattr(annotation, "__args__", ())):
         if isinstance(candidate, type) and issubclass(candidate, Section):
             return candidate
@@ -80,7 +80,7 @@ def _declared(field: FieldInfo, section: type[Section]) -> Counts:
 
 
 def flat(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """A tree of tables as one table of dotted keys."""
+    """Return a tree of tables as one table of dotted keys."""
     return dict(_flat(tree, ""))
 
 
@@ -93,12 +93,15 @@ def _flat(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def values(config: RunConfig) -> dict[str, Any]:
-    """A config by dotted key, as JSON would give it back."""
+    """Return a config by dotted key, as JSON would give it back."""
     return flat(config.model_dump(mode="json"))
 
 
 def counts(path: str) -> Counts:
-    """What a dotted key counts for; one that the tree does not know counts for everything."""
+    """Return what a dotted key counts for.
+
+    One that the tree does not know counts for everything.
+    """
     known = _by_path()
     while path and path not in known:
         path = path.rpartition(".")[0]  # `actors.resources.custom.<any name>`
@@ -111,14 +114,14 @@ def _by_path() -> dict[str, Counts]:
 
 
 def counting(flat_config: Mapping[str, Any], question: Callable[[Counts], bool]) -> dict[str, Any]:
-    """The keys that count for what `question` asks."""
+    """Return the keys that count for what `question` asks."""
     return {key: value for key, value in flat_config.items() if question(counts(key))}
 
 
 def differences(
     there: Mapping[str, Any], here: Mapping[str, Any], question: Callable[[Counts], bool]
 ) -> list[Difference]:
-    """Where two tables of dotted keys differ in what counts, by key.
+    """Return where two tables of dotted keys differ in what counts, by key.
 
     A key that one of them lacks counts as having had its default: it came with a later version.
     """

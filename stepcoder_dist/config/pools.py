@@ -20,8 +20,10 @@ _FEWEST_DIGITS = 640
 
 
 def splits_over(heads: int, kv_heads: int, parallel: int) -> bool:
-    """Whether vLLM can split attention over so many GPUs; it repeats key-value heads that are
-    fewer."""
+    """Return whether vLLM can split attention over so many GPUs.
+
+    It repeats key-value heads that are fewer.
+    """
     return heads % parallel == 0 and (kv_heads % parallel == 0 or parallel % kv_heads == 0)
 
 

@@ -233,7 +233,7 @@ class RunConfig(Section):
         return self.learner.samples_per_step // self.sampling.samples_per_problem
 
     def derived(self) -> dict[str, int]:
-        """The batch sizes that follow from the rest, for `--dry-run`."""
+        """Return the batch sizes that follow from the rest, for `--dry-run`."""
         learner = self.learner
         per_rank = -(-learner.minibatch_samples // learner.ranks)
         return {
@@ -249,7 +249,7 @@ class RunConfig(Section):
 
 
 def _with_normaliser_tokens(tree: dict[str, Any]) -> dict[str, Any]:
-    """A run file's tree in which a constant normaliser is the longest completion, unless given."""
+    """Return a run file's tree where a constant normaliser is the longest completion by default."""
     learner, sampling = tree.get("learner"), tree.get("sampling")
     most = sampling.get("max_new_tokens") if isinstance(sampling, dict) else None
     if not isinstance(learner, dict) or learner.get("normaliser") != "constant":
@@ -260,7 +260,7 @@ def _with_normaliser_tokens(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_transport(tree: dict[str, Any]) -> dict[str, Any]:
-    """A run file's tree with IPC where pairs share GPUs and it names no transport."""
+    """Return a run file's tree with IPC where pairs share GPUs and it names no transport."""
 
     def gpus(pool: str) -> float:
         section = tree.get(pool)

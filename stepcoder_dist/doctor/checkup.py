@@ -25,20 +25,23 @@ _RAY_LOGS_BYTES = 0.5 * GIB
 
 
 def demo_file() -> Path:
-    """The run file that is looked at when none is named. Raises `UserError` outside a checkout."""
+    """Return the run file that is looked at when none is named.
+
+    Raises `UserError` outside a checkout.
+    """
     if not DEMO.is_file():
         raise UserError(f"{DEMO} is not there; name a run file: stepcoder doctor RUN.toml")
     return DEMO
 
 
 def findings(config: RunConfig, run_file: Path) -> Iterator[Finding]:
-    """Every finding about this machine, or the cluster of `RAY_ADDRESS`, for this run."""
+    """Return every finding about this machine, or the cluster of `RAY_ADDRESS`, for this run."""
     local = not os.environ.get("RAY_ADDRESS")
     return chain(examine(probes(config, local=local)), run_needs.findings(config, run_file))
 
 
 def probes(config: RunConfig, *, local: bool) -> list[Probe]:
-    """The probes that this run needs. `local` False: the run's processes go to a cluster."""
+    """Return the probes that this run needs. `local` False: the run's processes go to a cluster."""
     on_gpu = config.learner.resources.num_gpus > 0 and local
     # a cluster's GPUs are its nodes' own business; here DeepSpeed need only import
     cpu = {} if on_gpu else {"DS_ACCELERATOR": "cpu"}

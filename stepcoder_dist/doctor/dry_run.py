@@ -17,7 +17,7 @@ from stepcoder_dist.run.run_file import describe
 
 
 def report(config: RunConfig) -> str:
-    """The resolved tree, derived sizes, the method, the files a run will read, its memory."""
+    """Return the resolved tree, derived sizes, the method, the files that are read, and memory."""
     method = methods.in_words(config.method, config.choices)
     sections = {
         "method": [method],
@@ -34,7 +34,7 @@ def report(config: RunConfig) -> str:
 
 
 def files(config: RunConfig) -> list[str]:
-    """A line for each file or folder that a run reads first."""
+    """Return a line for each file or folder that a run reads first."""
     sets = [f"{key}: {_problem_file(spec)}" for key, spec in config.problems.named.items()]
     return [*sets, _model(config)]
 
@@ -67,7 +67,7 @@ def _model(config: RunConfig) -> str:
 
 
 def memory(config: RunConfig) -> list[str]:
-    """The estimate, and whether it fits `gpu_memory_gib`."""
+    """Return the estimate, and whether it fits `gpu_memory_gib`."""
     known = model_shape.find(config.model, (config.sft_folder,))
     if known is None:
         where = f"config.json of {config.model.path} nor [model.shape]"
@@ -86,7 +86,7 @@ def memory(config: RunConfig) -> list[str]:
 
 
 def seconds(config: RunConfig) -> list[str]:
-    """The estimate of a step on GPUs."""
+    """Return the estimate of a step on GPUs."""
     if not (config.actors.resources.num_gpus and config.learner.resources.num_gpus):
         return ["not estimated: not all of the run is on GPUs"]
     known = model_shape.find(config.model, (config.sft_folder,))

@@ -76,7 +76,7 @@ def examine(probes: Sequence[Probe]) -> Iterator[Finding]:
 
 
 def run_probe(probe: Probe) -> list[Finding]:
-    """The findings of one probe, or one that says how its process ended."""
+    """Return the findings of one probe, or one that says how its process ended."""
     order = {
         "subject": probe.subject,
         "module": probe.module,
@@ -124,7 +124,7 @@ def answer() -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """An error in one line."""
+    """Return an error in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else repr(error)
     name = type(error).__name__
@@ -132,12 +132,12 @@ def first_line(error: BaseException) -> str:
 
 
 def works(findings: Iterable[Finding]) -> bool:
-    """Whether no finding fails."""
+    """Return whether no finding fails."""
     return all(finding.mark is not Mark.FAILS for finding in findings)
 
 
 def summary(findings: Sequence[Finding], run_file: str) -> str:
-    """The last line for a reader."""
+    """Return the last line for a reader."""
     failing = [finding.subject for finding in findings if finding.mark is Mark.FAILS]
     if failing:
         return f"{run_file} cannot work here: {', '.join(failing)}"

@@ -99,7 +99,7 @@ class ActorMemory:
 
 
 def rank_memory(config: RunConfig, shape: ModelShape) -> RankMemory:
-    """Memory of one of `learner.ranks`, on a GPU or on the CPU."""
+    """Return the memory of one of `learner.ranks`, on a GPU or on the CPU."""
     tokens = row_tokens(config, config.learner.microbatch_tokens)
     training = activation_bytes(config, shape)
     if config.learner.packing:
@@ -120,14 +120,14 @@ def rank_memory(config: RunConfig, shape: ModelShape) -> RankMemory:
 
 
 def row_tokens(config: RunConfig, budget: int) -> int:
-    """Most tokens of one of RL's passes with that budget."""
+    """Return the most tokens of one of RL's passes with that budget."""
     longest, samples = config.model.max_tokens, config.learner.microbatch_samples
     tokens = max(budget, longest)
     return min(tokens, samples * longest) if samples else tokens
 
 
 def sft_memory(config: RunConfig, shape: ModelShape) -> RankMemory:
-    """Memory of one of `learner.ranks` in `stepcoder sft`: no critic, no reference.
+    """Return the memory of one of `learner.ranks` in `stepcoder sft`: no critic, no reference.
 
     A packed row has at most as many tokens as a padded micro-batch. Its attention is computed piece
     by piece, so that each layer keeps its queries' size once more.
@@ -183,7 +183,7 @@ def _rank_memory(
 def _gradient_bytes(
     stage: int, ranks: int, size: int, networks: tuple[int, ...]
 ) -> tuple[int, int]:
-    """What gradients take always, and what more they take during a step."""
+    """Return what gradients take always, and what more they take during a step."""
     trained = sum(networks)
     if stage == 3:  # noqa: PLR2004 (ZeRO's)
         buckets = sum(4 * min(network, _LARGEST_BUCKET) for network in networks)
@@ -196,13 +196,13 @@ def _gradient_bytes(
 
 
 def _stage(config: RunConfig) -> int:
-    """The stage that DeepSpeed is given: `learner/zero/deepspeed_config.py`."""
+    """Return the stage that DeepSpeed is given: `learner/zero/deepspeed_config.py`."""
     stage = config.learner.zero_stage
     return max(stage, 1) if config.model.dtype == "bfloat16" else stage
 
 
 def _working(config: RunConfig, policy: NetworkSize) -> int:
-    """The largest size of DeepSpeed's temporary buffers around the larger network."""
+    """Return the largest size of DeepSpeed's temporary buffers around the larger network."""
     stage, ranks, size = _stage(config), config.learner.ranks, model_shape.bytes_each(config)
     if stage == 0:
         return 0
@@ -215,7 +215,7 @@ def _working(config: RunConfig, policy: NetworkSize) -> int:
 
 
 def activation_bytes(config: RunConfig, shape: ModelShape, *, tokens: int | None = None) -> int:
-    """Bytes saved for the backward pass of one micro-batch without what packing adds.
+    """Return the bytes saved for the backward pass of one micro-batch without what packing adds.
 
     `tokens`: those of the micro-batch; None: RL's.
     """
@@ -230,7 +230,7 @@ def activation_bytes(config: RunConfig, shape: ModelShape, *, tokens: int | None
 
 
 def _layer(config: RunConfig, shape: ModelShape) -> int:
-    """Bytes of one layer for a token."""
+    """Return the bytes of one layer for a token."""
     size, hidden = model_shape.bytes_each(config), shape.hidden_size
     lora = config.learner.lora
     return (
@@ -242,7 +242,7 @@ def _layer(config: RunConfig, shape: ModelShape) -> int:
 
 
 def _packed_layer(config: RunConfig, shape: ModelShape) -> int:
-    """Bytes that packing adds to one layer for a token: its answer, and copies of keys and values.
+    """Return what packing adds to one layer, in bytes a token: its answer, copies of keys, values.
 
     The copies are those of rows full of groups at the length limits. On a CPU they have as many
     heads as the queries.
@@ -256,7 +256,7 @@ def _packed_layer(config: RunConfig, shape: ModelShape) -> int:
 
 
 def actor_memory(config: RunConfig, shape: ModelShape) -> ActorMemory:
-    """Memory of one of `actors.tensor_parallel` GPUs of one engine."""
+    """Return the memory of one of `actors.tensor_parallel` GPUs of one engine."""
     size, parallel = model_shape.bytes_each(config), config.actors.tensor_parallel
     weights = size * model_shape.parameters(shape) // parallel
     # with fewer heads than GPUs, each GPU still holds one
@@ -270,7 +270,10 @@ def actor_memory(config: RunConfig, shape: ModelShape) -> ActorMemory:
 
 
 def kv_tokens(config: RunConfig, actor: ActorMemory, gpu_bytes: float) -> int:
-    """Tokens that an engine's cache holds in its share of a GPU of that size; may be negative."""
+    """Return the tokens that an engine's cache holds in its share of a GPU of that size.
+
+    May be negative.
+    """
     room = config.actors.gpu_memory_share * gpu_bytes - actor.weights - VLLM_WORKING_BYTES
     return int(room // actor.kv_per_token)
 
@@ -285,7 +288,7 @@ RAY_BYTES = int(1.4 * GIB)
 
 
 def host_bytes(config: RunConfig, shape: ModelShape) -> int:
-    """An upper bound of the host memory of all processes of a run on one machine.
+    """Return an upper bound of the host memory of all processes of a run on one machine.
 
     A process on a GPU holds on the host what it loads, once, and the optimiser states that are
     there; an engine that sleeps, its graphs too. At stage 3 a rank loads a layer at a time.
@@ -313,14 +316,14 @@ def host_bytes(config: RunConfig, shape: ModelShape) -> int:
 
 
 def _largest_part(shape: ModelShape) -> int:
-    """Parameters of the embedding or of a layer, whichever has more."""
+    """Return the parameters of the embedding or of a layer, whichever has more."""
     embedding = shape.vocabulary * shape.hidden_size
     layers = model_shape.backbone_parameters(shape) - embedding - shape.hidden_size
     return max(embedding, layers // shape.layers)
 
 
 def complaints(config: RunConfig, shape: ModelShape, gpu_gib: float) -> list[str]:
-    """A sentence for each thing that does not fit GPUs of `gpu_gib`, with what to change."""
+    """Return a sentence for each thing that does not fit GPUs of `gpu_gib`, with what to change."""
     gpu, actor, rank = gpu_gib * GIB, actor_memory(config, shape), rank_memory(config, shape)
     share = config.actors.gpu_memory_share * gpu
     push = push_memory(config, shape)
@@ -365,12 +368,12 @@ def complaints(config: RunConfig, shape: ModelShape, gpu_gib: float) -> list[str
 
 
 def gib(count: float) -> str:
-    """Bytes as text for a reader: `1.5 GiB`."""
+    """Return bytes as text for a reader: `1.5 GiB`."""
     return f"{count / GIB:.1f} GiB"
 
 
 def _logit_bytes(config: RunConfig, shape: ModelShape) -> int:
-    """Bytes of a chunk of float32 logits, and of the output layer's gradient in float32.
+    """Return the bytes of a chunk of float32 logits, and of the output layer's gradient in float32.
 
     Next to adapters the output layer is frozen.
     """

@@ -30,7 +30,7 @@ class Card:
 
 
 def cards() -> list[Card]:
-    """The GPUs of this machine, by NVIDIA's own tool; empty without it."""
+    """Return the GPUs of this machine, by NVIDIA's own tool; empty without it."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []
@@ -47,7 +47,7 @@ def cards() -> list[Card]:
 
 
 def too_old(found: Sequence[Card]) -> str:
-    """What is wrong with the driver of these GPUs; empty where it serves."""
+    """Return what is wrong with the driver of these GPUs; empty where it serves."""
     for card in found:
         major = card.driver.partition(".")[0]
         if major.isdecimal() and int(major) < OLDEST_DRIVER:

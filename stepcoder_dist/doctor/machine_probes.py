@@ -59,7 +59,7 @@ def _package(name: str, pins: dict[str, str]) -> Finding:
 
 
 def _pins() -> dict[str, str]:
-    """The project's requirements, extras included, by package."""
+    """Return the project's requirements, extras included, by package."""
     from packaging.requirements import Requirement
 
     requirements = map(Requirement, metadata.requires("stepcoder-dist") or [])
@@ -136,7 +136,7 @@ def _disk(folder: Path, needed: float) -> Finding:
 
 
 def _lacks(folder: Path) -> str:
-    """What a run needs of a file system and this folder's does not do; empty: nothing.
+    """Return what a run needs of a file system and this folder's does not do; empty: nothing.
 
     Locks say whose a run is, and a checkpoint appears by the rename of a folder.
     """

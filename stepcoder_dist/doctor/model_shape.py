@@ -33,7 +33,7 @@ class KnownShape:
 
 
 def find(model: ModelConfig, folders: tuple[str, ...] = ()) -> KnownShape | None:
-    """The dimensions of `model`, or None where nothing on this machine has them.
+    """Return the dimensions of `model`, or None where nothing on this machine has them.
 
     `folders`: checkpoint folders to look into first, for example the SFT checkpoint's.
     """
@@ -55,7 +55,7 @@ def find(model: ModelConfig, folders: tuple[str, ...] = ()) -> KnownShape | None
 
 
 def config_json(path_or_name: str) -> dict[str, Any] | None:
-    """The config.json of a folder, or of a hub name in this machine's Hugging Face cache."""
+    """Return the config.json of a folder, or of a hub name in this machine's Hugging Face cache."""
     source = model_source.find(path_or_name)
     if source.folder is not None:
         candidates = [source.folder / "config.json"]
@@ -73,7 +73,7 @@ def config_json(path_or_name: str) -> dict[str, Any] | None:
 
 
 def of_config(config: dict[str, Any]) -> ModelShape | None:
-    """The shape in a config.json; None for a model of another architecture."""
+    """Return the shape in a config.json; None for a model of another architecture."""
     if config.get("model_type") not in GATED_DECODERS or config.get("attention_bias"):
         return None
     try:
@@ -94,7 +94,7 @@ def of_config(config: dict[str, Any]) -> ModelShape | None:
 
 
 def of_tiny(tiny: TinyModel) -> ModelShape:
-    """The shape of the model that `learner/tiny_model.py` makes for the ladder's tokenizer."""
+    """Return the shape of the ladder's model, which `learner/tiny_model.py` makes."""
     from stepcoder_dist.problems import ladder
 
     with tempfile.TemporaryDirectory() as folder:
@@ -112,17 +112,17 @@ def of_tiny(tiny: TinyModel) -> ModelShape:
 
 
 def query_size(shape: ModelShape) -> int:
-    """Width of a layer's queries."""
+    """Return the width of a layer's queries."""
     return shape.heads * (shape.head_size or shape.hidden_size // shape.heads)
 
 
 def key_size(shape: ModelShape) -> int:
-    """Width of a layer's keys, and of its values."""
+    """Return the width of a layer's keys, and of its values."""
     return shape.kv_heads * (shape.head_size or shape.hidden_size // shape.heads)
 
 
 def backbone_parameters(shape: ModelShape) -> int:
-    """Parameters of all but the output layer: embedding, layers, last norm."""
+    """Return the parameters of all but the output layer: embedding, layers, last norm."""
     hidden, query, key = shape.hidden_size, query_size(shape), key_size(shape)
     attention = hidden * (query + 2 * key) + query * hidden
     if shape.attention_bias:
@@ -132,18 +132,18 @@ def backbone_parameters(shape: ModelShape) -> int:
 
 
 def parameters(shape: ModelShape) -> int:
-    """Parameters of the causal language model."""
+    """Return the parameters of the causal language model."""
     head = 0 if shape.tied_embeddings else shape.vocabulary * shape.hidden_size
     return backbone_parameters(shape) + head
 
 
 def critic_parameters(shape: ModelShape) -> int:
-    """Parameters of the backbone with a value head of one output (`learner/policy_critic.py`)."""
+    """Return the parameters of the backbone and a value head (`learner/policy_critic.py`)."""
     return backbone_parameters(shape) + shape.hidden_size + 1
 
 
 def _sizes(shape: ModelShape) -> tuple[int, int, int, int, int]:
-    """The sizes that memory depends on, however the shape was written."""
+    """Return the sizes that memory depends on, however the shape was written."""
     return (parameters(shape), shape.layers, shape.hidden_size, query_size(shape), key_size(shape))
 
 
@@ -153,5 +153,5 @@ def _hub_cache() -> Path:
 
 
 def bytes_each(config: RunConfig) -> int:
-    """Bytes of a parameter on the device."""
+    """Return the bytes of a parameter on the device."""
     return 2 if config.model.dtype == "bfloat16" else 4

@@ -21,12 +21,12 @@ class NetworkSize:
 
 
 def policy(config: RunConfig, shape: ModelShape) -> NetworkSize:
-    """The policy's."""
+    """Return the size of the policy."""
     return _size(config, shape, model_shape.parameters(shape), outside=0)
 
 
 def networks(config: RunConfig, shape: ModelShape) -> tuple[NetworkSize, ...]:
-    """The policy's, and the critic's where there is one."""
+    """Return the sizes of the policy and, where there is one, of the critic."""
     if not config.learner.has_critic:
         return (policy(config, shape),)
     head = shape.hidden_size + 1
@@ -35,18 +35,18 @@ def networks(config: RunConfig, shape: ModelShape) -> tuple[NetworkSize, ...]:
 
 
 def reference(config: RunConfig, shape: ModelShape) -> int:
-    """The reference's own parameters: none where it is the policy without its adapters."""
+    """Return the reference's own parameters: none where it is the policy without its adapters."""
     own = config.learner.has_reference and config.learner.lora is None
     return model_shape.parameters(shape) if own else 0
 
 
 def largest_adapted(shape: ModelShape) -> int:
-    """Elements of the largest weight that an adapter may be merged into."""
+    """Return the elements of the largest weight that an adapter may be merged into."""
     return shape.hidden_size * max(shape.intermediate_size, model_shape.query_size(shape))
 
 
 def adapter_ranks(lora: LoraConfig, shape: ModelShape) -> int:
-    """The ranks of a layer's adapters, added up: what they keep of a token."""
+    """Return the ranks of a layer's adapters, added up: what they keep of a token."""
     return lora.rank * len(_adapted(lora, shape))
 
 

@@ -25,7 +25,7 @@ class PushMemory:
 
 
 def push_memory(config: RunConfig, shape: ModelShape) -> PushMemory:
-    """The memory that a push needs on the GPU of rank 0 and on each GPU of an engine.
+    """Return the memory that a push needs on the GPU of rank 0 and on each GPU of an engine.
 
     A packed buffer is closed by the tensor that overfills it, so it holds up to a bucket and the
     largest tensor. A weight with an adapter is merged in float32, one at a time.

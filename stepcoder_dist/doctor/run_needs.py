@@ -14,7 +14,7 @@ from stepcoder_dist.problems import load
 
 
 def findings(config: RunConfig, run_file: Path) -> list[Finding]:
-    """Findings about the problem sets and the model."""
+    """Return findings about the problem sets and the model."""
     sets = [_problem_set(key, spec, config) for key, spec in config.problems.named.items()]
     return [*sets, _model(config, run_file)]
 
@@ -50,13 +50,19 @@ def _model(config: RunConfig, run_file: Path) -> Finding:
 
 
 def host_bytes(config: RunConfig) -> float:
-    """Memory of one machine that runs everything, in bytes; 0 where the model's size is unknown."""
+    """Return the memory of one machine that runs everything, in bytes.
+
+    0 where the model's size is unknown.
+    """
     known = model_shape.find(config.model, (config.sft_folder,))
     return float(gpu_memory.host_bytes(config, known.shape)) if known else 0.0
 
 
 def checkpoint_bytes(config: RunConfig) -> float:
-    """Disk space of one checkpoint, in bytes: networks and Adam's states; 1 GiB where unknown."""
+    """Return the disk space of one checkpoint, in bytes: networks and Adam's states.
+
+    1 GiB where unknown.
+    """
     known = model_shape.find(config.model, (config.sft_folder,))
     if known is None:
         return float(GIB)
@@ -65,7 +71,9 @@ def checkpoint_bytes(config: RunConfig) -> float:
 
 
 def shared_bytes(config: RunConfig) -> float:
-    """Shared memory of a push, in bytes: the policy, where it goes through the object store.
+    """Return the shared memory of a push, in bytes.
+
+    The policy, where it goes through the object store.
 
     Where rollouts run ahead, the version that the actors hold stays there for new ones, besides
     those on their way. Two buckets where the size of the policy is unknown.

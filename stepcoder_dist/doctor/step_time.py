@@ -98,7 +98,7 @@ class StepTime:
 
 
 def gpu(config: RunConfig) -> Gpu | None:
-    """The GPU of `[hardware]`; None where it does not say enough."""
+    """Return the GPU of `[hardware]`; None where it does not say enough."""
     hardware = config.hardware
     sheet: tuple[float | None, ...] = GPUS[hardware.gpu] if hardware.gpu else (None, None, None)
     given = (hardware.tflops, hardware.memory_gb_s, hardware.link_gb_s)
@@ -109,7 +109,7 @@ def gpu(config: RunConfig) -> Gpu | None:
 
 
 def estimate(config: RunConfig, shape: ModelShape, device: Gpu) -> StepTime:
-    """The phases of one step of this run file."""
+    """Return the phases of one step of this run file."""
     return StepTime(
         compute=_compute(config, shape, device),
         traffic=_traffic(config, shape, device),
@@ -122,7 +122,7 @@ def estimate(config: RunConfig, shape: ModelShape, device: Gpu) -> StepTime:
 
 
 def better_split(config: RunConfig, shape: ModelShape, device: Gpu) -> RunConfig | None:
-    """The same GPUs, divided otherwise, where that saves a tenth of a step and fits memory."""
+    """Return the run with its GPUs divided otherwise, if that saves a tenth of a step and fits."""
     if config.colocate:
         return None
     parallel = config.actors.tensor_parallel
@@ -142,14 +142,14 @@ def better_split(config: RunConfig, shape: ModelShape, device: Gpu) -> RunConfig
 
 
 def mean_tokens(config: RunConfig) -> tuple[int, int]:
-    """Prompt and completion tokens of a sample, as `[hardware]` says or by half of the most."""
+    """Return a sample's prompt and completion tokens: of `[hardware]`, or half of the most."""
     most_new = config.sampling.max_new_tokens
     prompt = config.hardware.prompt_tokens or (config.model.max_tokens - most_new) // 2
     return prompt, config.hardware.completion_tokens or most_new // 2
 
 
 def row_tokens(config: RunConfig, samples: int) -> int:
-    """Tokens of the learner's rows for so many samples."""
+    """Return the tokens of the learner's rows for so many samples."""
     prompt, completion = mean_tokens(config)
     return _prompts(config, samples) * prompt + samples * completion
 
@@ -160,7 +160,7 @@ def _prompts(config: RunConfig, samples: int) -> int:
 
 
 def _rows(config: RunConfig, samples: int, budget: int) -> int:
-    """Micro-batches of each rank for so many samples."""
+    """Return the micro-batches of each rank for so many samples."""
     return -(-row_tokens(config, samples) // (config.learner.ranks * budget))
 
 
@@ -178,7 +178,7 @@ def _compute(config: RunConfig, shape: ModelShape, device: Gpu) -> float:
 
 
 def _forward_equivalents(config: RunConfig) -> int:
-    """Forward passes that a step costs, a backward pass counting as two."""
+    """Return the forward passes that a step costs, a backward pass counting as two."""
     learner = config.learner
     trained = 2 if learner.has_critic else 1
     training = 4 if learner.gradient_checkpointing else 3
@@ -188,7 +188,7 @@ def _forward_equivalents(config: RunConfig) -> int:
 
 
 def _asked(config: RunConfig) -> int:
-    """Networks that a step asks before its updates: π_old, reference, values."""
+    """Return the networks that a step asks before its updates: π_old, reference, values."""
     learner = config.learner
     return (not learner.old_policy_in_training) + learner.has_reference + learner.has_critic
 

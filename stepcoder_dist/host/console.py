@@ -25,7 +25,10 @@ LINES_OF_A_PHASE = 10
 
 
 def open_console(*, stderr: bool = False) -> Console:
-    """A console as wide as the terminal; `stderr` is for what is not the command's answer."""
+    """Return a console as wide as the terminal.
+
+    `stderr` is for what is not the command's answer.
+    """
     stream = sys.stderr if stderr else sys.stdout
     return Console(stderr=stderr, width=None if stream.isatty() else _PIPE_COLUMNS)
 

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def spread(items: Sequence[T]) -> list[T]:
-    """All items, reordered so that any first few of them are spread over the sequence.
+    """Return all items, reordered so that any first few of them are spread over the sequence.
 
     First, last, middle, then the middles of the halves, and so on.
     """
@@ -26,7 +26,7 @@ def spread(items: Sequence[T]) -> list[T]:
 
 
 def evenly(items: Iterable[T], kind: Callable[[T], Hashable]) -> list[T]:
-    """All items, reordered so that any first few of them hold each kind equally often.
+    """Return all items, reordered so that any first few of them hold each kind equally often.
 
     Kinds take turns, in the order of `spread` over their first appearance; so do the members of
     each kind.

@@ -40,7 +40,7 @@ class ModelSource:
         return self
 
     def files(self, patterns: Sequence[str]) -> Path:
-        """The folder, or the hub's copy of those files that match, downloaded where necessary.
+        """Return the folder, or the hub's copy of matching files, downloaded where necessary.
 
         Raises `ConfigError` where there is no such folder and the hub does not give one.
         """
@@ -61,7 +61,7 @@ class ModelSource:
 
 
 def find(written: str | Path) -> ModelSource:
-    """The model that a run file, an option or another process names.
+    """Return the model that a run file, an option or another process names.
 
     A text is a hub name if it has the form of one, does not begin like a path, and is no folder
     here.
@@ -73,7 +73,7 @@ def find(written: str | Path) -> ModelSource:
 
 
 def holds_model(folder: str | Path) -> bool:
-    """Whether a folder has a model's config.json."""
+    """Return whether a folder has a model's config.json."""
     return (Path(folder) / "config.json").is_file()
 
 

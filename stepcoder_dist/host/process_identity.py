@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def started(pid: int) -> str:
-    """A process's start time in clock ticks, as text; empty where there is none."""
+    """Return a process's start time in clock ticks, as text; empty where there is none."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:

@@ -37,7 +37,7 @@ class ProblemOrder:
         self._problems_per_step = problems_per_step
 
     def of(self, step: int) -> list[str]:
-        """The step's problems, all different unless the set is smaller than a step.
+        """Return the step's problems, all different unless the set is smaller than a step.
 
         Where an epoch ends inside the step, the next one may begin with problems that the step
         already has: those after the step stand in for them, and come again in their own place.
@@ -55,7 +55,7 @@ class ProblemOrder:
         return different
 
     def spare(self, step: int, number: int) -> str:
-        """The problem of the group that takes the place of a step's `number`-th flat one.
+        """Return the problem of the group that takes the place of a step's `number`-th flat one.
 
         All other problems, in an order of the step's own, and then again; the step's own problems
         only where there are no others. They come in their own place of the epoch too.
@@ -67,7 +67,7 @@ class ProblemOrder:
         return others[number % len(others)]
 
     def _row(self, place: int) -> Iterator[str]:
-        """An endless sequence of epochs, each a permutation of all problems, from a position on."""
+        """Yield epochs without an end, each a permutation of all problems, from a position on."""
         epoch, position = divmod(place, len(self.problem_ids))
         while True:
             order = np.random.default_rng((self._seed, epoch)).permutation(len(self.problem_ids))

@@ -89,7 +89,7 @@ class Suspects:
         return self._losses[problem_id] >= SUSPECTED_AFTER or problem_id in self._lost.quarantined
 
     def _alone(self) -> bool:
-        """Whether nothing is sampled of a suspected problem without a turn."""
+        """Return whether nothing is sampled of a suspected problem without a turn."""
         return not any(n and self._suspected(problem) for problem, n in self._together.items())
 
     async def _tried_together(

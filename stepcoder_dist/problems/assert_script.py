@@ -140,7 +140,7 @@ def _asserted(body: list[ast.stmt]) -> Iterator[ast.expr]:
 
 
 def _inert(statement: ast.stmt) -> bool:
-    """Whether a statement (import, docstring, `pass`, name) changes no assert of plain data."""
+    """Return whether a statement (import, name, `pass`, …) changes no assert of plain data."""
     if isinstance(statement, ast.Expr):
         return isinstance(statement.value, ast.Constant | ast.Name)
     return isinstance(statement, ast.Import | ast.ImportFrom | ast.Pass)
@@ -266,7 +266,7 @@ def _binary(op: ast.operator, left: Any, right: Any) -> Any:
 
 
 def called_name(script: str) -> str | None:
-    """The function that an assert script tests: the first that its asserts call.
+    """Return the function that an assert script tests: the first that its asserts call.
 
     None where they call only parameters of the script's own functions: `check(candidate)` does not
     name the function.

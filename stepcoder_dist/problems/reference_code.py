@@ -23,7 +23,7 @@ _ARITHMETIC = ast.Sub | ast.Div | ast.FloorDiv | ast.Mod | ast.Pow | ast.BitAnd 
 
 
 def complaint(source: str) -> str | None:
-    """Why Python refuses the source, as `line 3: invalid syntax`; None where it compiles."""
+    """Return why Python refuses the source, as `line 3: invalid syntax`; None where it compiles."""
     try:
         tree = parse(source)
         with warnings.catch_warnings():
@@ -37,7 +37,7 @@ def complaint(source: str) -> str | None:
 
 
 def defines(source: str, name: str) -> bool:
-    """Whether a source that compiles binds the name to a function, or imports it."""
+    """Return whether a source that compiles binds the name to a function, or imports it."""
     found = parse(source).body
     functions = {n.name for n in found if isinstance(n, ast.FunctionDef)}
     imported = {
@@ -103,7 +103,7 @@ def methods_in_class(source: str, fn_name: str) -> str:
 
 
 def returns_list(source: str, fn_name: str) -> bool | None:
-    """Whether the function returns a list, by its annotation or its return statements.
+    """Return whether the function returns a list, by its annotation or its return statements.
 
     None where they do not show it, or show both.
     """
@@ -121,7 +121,7 @@ def returns_list(source: str, fn_name: str) -> bool | None:
 
 
 def imports_for(source: str, script: str) -> str:
-    """The module-level imports of `source` that bind a name which `script` uses and lacks."""
+    """Return the module-level imports of `source` whose names `script` uses and lacks."""
     try:
         tree = parse(script)
         body = parse(source).body
@@ -153,7 +153,7 @@ def _parameters(node: ast.FunctionDef) -> list[str]:
 
 
 def _strings(source: str) -> list[str]:
-    """Every text in the source but its docstrings, sorted."""
+    """Return every text in the source but its docstrings, sorted."""
     tree = parse(source)
     docstrings = {
         id(node.body[0].value)
@@ -172,7 +172,7 @@ def _strings(source: str) -> list[str]:
 
 
 def _returned(function: ast.FunctionDef) -> Iterator[ast.expr]:
-    """The values of the function's own return statements, not of functions inside it."""
+    """Yield the values of the function's own return statements, not of functions inside it."""
     waiting: list[ast.AST] = list(function.body)
     while waiting:
         node = waiting.pop()

@@ -47,7 +47,10 @@ class Source:
     """The last day."""
 
     def holds(self, row: Any, where: str) -> bool:
-        """Whether the row is within the dates. Raises `ProblemError` for one without a date."""
+        """Return whether the row is within the dates.
+
+        Raises `ProblemError` for one without a date.
+        """
         if not (self.start or self.end) or not isinstance(row, Mapping):
             return True
         day = next((str(row[key])[:10] for key in _DATE_KEYS if row.get(key)), "")
@@ -91,7 +94,7 @@ def _parted(path: Path) -> tuple[Path, str]:
 
 
 def on_hub(spec: str) -> bool:
-    """Whether a set is a dataset of the hub."""
+    """Return whether a set is a dataset of the hub."""
     return _HUB.fullmatch(_QUERY.sub("", spec)) is not None
 
 

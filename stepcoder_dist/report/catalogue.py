@@ -111,7 +111,7 @@ GROUPS: tuple[tuple[str, tuple[Chart, ...]], ...] = (
 
 
 def groups_for(names: Collection[str]) -> list[tuple[str, list[Chart]]]:
-    """The groups with the figures that a run has; figures without a group come last."""
+    """Return the groups with the figures that a run has; figures without a group come last."""
     drawn = {name for _, charts in GROUPS for chart in charts for name in chart.names}
     drawn |= {
         "step",

@@ -15,7 +15,10 @@ Row = Mapping[str, Any]
 
 
 def heldout(evaluations: Mapping[str, Sequence[Row]], config: Mapping[str, Any]) -> dict[str, Any]:
-    """The page's object about held-out scores; its tables are empty where nothing was evaluated."""
+    """Return the page's object about held-out scores.
+
+    Its tables are empty where nothing was evaluated.
+    """
     samples = {
         label: parsed
         for label, rows in evaluations.items()
@@ -45,7 +48,7 @@ def heldout(evaluations: Mapping[str, Sequence[Row]], config: Mapping[str, Any])
 
 
 def _sample(row: Row) -> EvaluatedSample | None:
-    """The sample of a row; None for a row that is not of the expected kind."""
+    """Return the sample of a row; None for a row that is not of the expected kind."""
     try:
         return sample_of(row)
     except (KeyError, ValueError):
@@ -53,7 +56,7 @@ def _sample(row: Row) -> EvaluatedSample | None:
 
 
 def _ks(samples: Sequence[EvaluatedSample], config: Mapping[str, Any]) -> list[int]:
-    """The k of the run for which every problem has enough judged samples; 1 always."""
+    """Return the k of the run for which every problem has enough judged samples; 1 always."""
     judged = Counter(s.problem_id for s in samples if s.outcome is not None)
     section = config.get("evaluation")
     asked = section.get("k", [1]) if isinstance(section, Mapping) else [1]
@@ -75,7 +78,7 @@ def _row(score: LevelScore) -> dict[str, Any]:
 def _gain(
     before: Sequence[EvaluatedSample], after: Sequence[EvaluatedSample], level: str
 ) -> dict[str, Any] | None:
-    """The mean difference of pass@1 over the problems of both, with its 95% interval."""
+    """Return the mean difference of pass@1 over the problems of both, with its 95% interval."""
     found = paired_gain(_of_level(before, level), _of_level(after, level))
     if not found.problems:
         return None

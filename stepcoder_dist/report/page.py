@@ -31,7 +31,7 @@ SCRIPTS = (
 
 
 def render(data: dict[str, Any]) -> str:
-    """The HTML of a page over `page_data`'s object."""
+    """Return the HTML of a page over `page_data`'s object."""
     style = _asset("page.css")
     script = '"use strict";\n(() => {\n' + "\n".join(map(_asset, SCRIPTS)) + "})();\n"
     parts = {

@@ -95,7 +95,10 @@ def _summary(run: RunRecord) -> dict[str, Any]:
 def _curves(
     metrics: Sequence[Mapping[str, float]],
 ) -> tuple[list[int], dict[str, list[float | None]]]:
-    """The last step of each bin, and the mean of each figure over it; None where it has none."""
+    """Return the last step of each bin, and the mean of each figure over it.
+
+    None where it has none.
+    """
     size = max(1, -(-len(metrics) // MAX_POINTS))
     bins = [metrics[start : start + size] for start in range(0, len(metrics), size)]
     names = {name for figures in metrics for name in figures} - {"step"}
@@ -114,7 +117,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def curriculum_map(index: SampleIndex) -> dict[str, Any]:
-    """Problems by the stages at which they were sampled.
+    """Return problems by the stages at which they were sampled.
 
     Problems that began with more given come first, then those that advanced sooner, so that the map
     looks like a stair.
@@ -154,7 +157,7 @@ def _by_stage(visits: Sequence[Sequence[int]]) -> list[list[int]]:
 
 
 def _samples(run: RunRecord) -> dict[str, Any]:
-    """Samples chosen evenly over steps and outcomes, in the order of the steps."""
+    """Return samples chosen evenly over steps and outcomes, in the order of the steps."""
     detailed = run.samples.detailed
     fitting = [place for place in detailed if place.size <= MAX_ONE_SAMPLE_BYTES]
     chosen = evenly(fitting, lambda place: (place.step, place.outcome))[:MAX_SAMPLES]

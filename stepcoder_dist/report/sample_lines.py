@@ -21,7 +21,7 @@ Piece = tuple[int, str]
 
 
 def drawn(row: dict[str, Any]) -> dict[str, Any]:
-    """The page's object for one detailed row of samples.jsonl.
+    """Return the page's object for one detailed row of samples.jsonl.
 
     Raises `KeyError`, `TypeError` or `ValueError` for a row that does not fit together.
     """
@@ -52,7 +52,7 @@ def drawn(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lines(row: dict[str, Any], text: str, lengths: list[int]) -> list[list[Any]]:
-    """The lines, each as [fate, was executed, pieces]."""
+    """Return the lines, each as [fate, was executed, pieces]."""
     given, code = int(row["given_chars"]), len(str(row["source"]))
     executed, kept = set(row["executed_lines"]), set(row["kept_lines"])
     ends = list(accumulate(lengths, initial=given))
@@ -90,6 +90,6 @@ def _pieces(text: str, start: int, end: int, given: int, ends: list[int]) -> lis
 
 
 def _flags(runs: list[int]) -> list[bool]:
-    """The inverse of `sample_rows._runs`."""
+    """Return the inverse of `sample_rows._runs`."""
     alternating = cycle((True, False))
     return list(chain.from_iterable(repeat(next(alternating), int(run)) for run in runs))

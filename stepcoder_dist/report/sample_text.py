@@ -50,7 +50,7 @@ def listed(run_dir: Path) -> Iterator[str]:
 
 
 def show(run_dir: Path, sample_id: str, *, tokens: bool) -> Iterator[str]:
-    """The lines of one sample; with `tokens` each line's tokens below it.
+    """Return the lines of one sample; with `tokens` each line's tokens below it.
 
     Raises `UserError` where the run has no such sample or did not keep it in full.
     """
@@ -107,7 +107,7 @@ def _token(sample: dict[str, Any], token: int, texts: dict[int, str]) -> str:
 
 
 def _title(row: Row) -> str:
-    """The title of a sample, even of a row with odd fields, so that a listing continues."""
+    """Return the title of a sample, even of a row with odd fields, so that a listing continues."""
     outcome = str(row.get("outcome"))
     kept = row.get("kept_share")
     share = f"  {kept:.0%} of tokens trained" if isinstance(kept, float) else ""

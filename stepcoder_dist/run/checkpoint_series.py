@@ -25,11 +25,14 @@ class CheckpointSeries:
     """The key of the run file that says where the folder is."""
 
     def complete(self) -> list[Path]:
-        """Those that can be resumed, oldest first."""
+        """Return those that can be resumed, oldest first."""
         return sorted(path.parent for path in self.folder.glob(f"step_*/{self.state}"))
 
     def begin(self, step: int) -> Path:
-        """An empty folder for the ranks to write `learner/` into; invisible until `commit`."""
+        """Return an empty folder for the ranks to write `learner/` into.
+
+        Invisible until `commit`.
+        """
         return draft_folder.begin(self.folder / f"step_{step:06d}")
 
     def commit(self, draft: Path, state: str) -> Path:

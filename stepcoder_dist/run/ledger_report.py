@@ -100,7 +100,7 @@ def _notes(account: Account, *, live: bool) -> Iterator[str]:
 
 
 def _is_live(run_dir: Path) -> bool:
-    """Whether a process holds the folder."""
+    """Return whether a process holds the folder."""
     lock = run_dir / ".lock"
     if not lock.exists():
         return False

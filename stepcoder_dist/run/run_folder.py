@@ -150,7 +150,7 @@ class RunFolder:
                 draft_folder.remove(policy)
 
     def hf_folder(self, version: WeightVersion) -> Path:
-        """Where the policy of a step lies as a Hugging Face folder, where it was asked for."""
+        """Return where a step's policy lies as a Hugging Face folder, if it was asked for."""
         return self.path / "hf" / f"step_{version:06d}"
 
     def write_evaluation(self, label: str, samples: Sequence[EvaluatedSample]) -> Path:

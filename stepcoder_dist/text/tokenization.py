@@ -38,7 +38,7 @@ _IN_FRONT = "\n.=)0aé"
 
 
 def _puts_blank(part: Any) -> bool:
-    """Whether a part of a tokenizer.json puts a blank in front of a text."""
+    """Return whether a part of a tokenizer.json puts a blank in front of a text."""
     if isinstance(part, list):
         return any(map(_puts_blank, part))
     if not isinstance(part, dict):

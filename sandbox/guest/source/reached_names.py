@@ -69,7 +69,7 @@ _BY_NAME = words("attrgetter getattr hasattr methodcaller")
 
 
 def _attributes(kind: type, found: tuple[type, ...]) -> set[str]:
-    """The attributes of a class whose value in the class is one of these."""
+    """Return the attributes of a class whose value in the class is one of these."""
     return {
         name
         for base in kind.__mro__
@@ -95,7 +95,7 @@ _WATCHED = _KEEPING_BUILTINS | {"type"}
 
 
 def reaches_lasting(nodes: list[ast.AST], imported: dict[str, Any]) -> bool:
-    """Whether something may be reached that keeps what is done to it."""
+    """Return whether something may be reached that keeps what is done to it."""
     named = [n for n in nodes if isinstance(n, ast.Name) and n.id in _WATCHED]
     if named:
         parents = {id(c): node for node in nodes for c in ast.iter_child_nodes(node)}
@@ -111,7 +111,7 @@ def reaches_lasting(nodes: list[ast.AST], imported: dict[str, Any]) -> bool:
 
 
 def _names(node: ast.AST) -> tuple[str, ...]:
-    """The attributes that are read at a node of the tree."""
+    """Return the attributes that are read at a node of the tree."""
     match node:
         case ast.Attribute(attr=name, ctx=ast.Load()):
             return (name,)
@@ -125,7 +125,7 @@ def _names(node: ast.AST) -> tuple[str, ...]:
 
 
 def _hands_on(node: ast.Name, parents: dict[int, ast.AST]) -> bool:
-    """Whether one of the watched names is used other than by a call, or what `type` gives goes
+    """Return whether a watched name is used other than by a call, or what `type` gives goes
     anywhere but into a comparison, a text or a call of it."""
     parent = parents.get(id(node))
     called = isinstance(parent, ast.Call) and parent.func is node
@@ -143,7 +143,7 @@ def _hands_on(node: ast.Name, parents: dict[int, ast.AST]) -> bool:
 
 
 def _is_kept(made: ast.Call, outer: ast.AST | None) -> bool:
-    """Whether the type of an object goes somewhere from where it could be reached again."""
+    """Return whether the type of an object goes somewhere from where it could be reached again."""
     match outer:
         case ast.Compare() | ast.FormattedValue() | ast.Expr():
             return False
@@ -160,7 +160,7 @@ def _shows(call: ast.Call) -> bool:
 
 
 def _own(nodes: list[ast.AST]) -> frozenset[str]:
-    """The attributes that the program defines: set, in a class body, or fields of a named tuple."""
+    """Return the attributes that a program sets, or defines in class bodies or named tuples."""
     own: set[str] = set()
     for node in nodes:
         match node:
@@ -181,7 +181,7 @@ def _own(nodes: list[ast.AST]) -> frozenset[str]:
 
 
 def _bound_by(statement: ast.AST) -> set[str]:
-    """Names that a statement of a class body binds."""
+    """Return the names that a statement of a class body binds."""
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return {statement.name}
     return {
@@ -200,7 +200,7 @@ def _bound_by(statement: ast.AST) -> set[str]:
 
 
 def _of_imported(imported: dict[str, Any]) -> frozenset[str]:
-    """Methods of the classes that are imported, and of those of a module that is."""
+    """Return the methods of the classes that are imported, and of those of a module that is."""
     kinds: set[type] = set()
     for value in imported.values():
         if isinstance(value, type):
@@ -215,7 +215,7 @@ def _of_imported(imported: dict[str, Any]) -> frozenset[str]:
 
 
 def _of_an_import(node: ast.AST, imported: AbstractSet[str]) -> bool:
-    """Whether an attribute is one of an imported object, which is looked at elsewhere."""
+    """Return whether an attribute is one of an imported object, which is looked at elsewhere."""
     if not isinstance(node, ast.Attribute):
         return False
     while isinstance(node, ast.Attribute):

@@ -48,7 +48,7 @@ _OWN_DESCRIPTORS = frozenset({0, 1, 2})
 
 
 def leaves_state(source: str, tree: ast.Module) -> bool:
-    """Whether one test could change what the next one finds in the same process."""
+    """Return whether one test could change what the next one finds in the same process."""
     if _LASTING.search(source):
         return True
     imported: dict[str, Any] = {}
@@ -119,7 +119,7 @@ def _changes_what_is_imported(node: ast.AST, imported: dict[str, Any]) -> bool:
 
 
 def _opens_by_another_name(nodes: list[ast.AST]) -> bool:
-    """Whether `open` or `eval` is used other than by a call, so that its arguments are unknown."""
+    """Return whether `open` or `eval` is used other than by a call: its arguments are unknown."""
     called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
     for node in nodes:
         match node:
@@ -133,7 +133,7 @@ def _opens_by_another_name(nodes: list[ast.AST]) -> bool:
 
 
 def _keeps_what_is_imported(nodes: list[ast.AST], imported: dict[str, Any]) -> bool:
-    """Whether something imported that can keep state is held in a way that cannot be followed.
+    """Return whether something imported that keeps state is held where it cannot be followed.
 
     That is a container anywhere, and a module that is passed on. Where attributes are set, it is
     also a class, a function or a type of `typing` that is passed on.
@@ -163,7 +163,7 @@ def _keeps_what_is_imported(nodes: list[ast.AST], imported: dict[str, Any]) -> b
 
 
 def _inner_and_used(nodes: list[ast.AST]) -> tuple[set[int], set[int]]:
-    """Nodes whose attribute is taken, and those that are called or name a type."""
+    """Return the nodes whose attribute is taken, and those that are called or name a type."""
     inner: set[int] = set()
     used: set[int] = set()
     for node in nodes:
@@ -192,7 +192,7 @@ def _inner_and_used(nodes: list[ast.AST]) -> tuple[set[int], set[int]]:
 
 
 def _root(node: Any) -> str:
-    """The node that a chain of attributes and items begins with; of a call, what is called."""
+    """Return the node that a chain of attributes and items begins with, or that is called."""
     while isinstance(node, ast.Attribute | ast.Subscript):
         node = node.value
     if isinstance(node, ast.Call):
@@ -239,7 +239,7 @@ class _Unknown:
 
 
 def _bound(node: ast.Import | ast.ImportFrom) -> dict[str, Any]:
-    """The names that an import of a harmless module binds, with their objects."""
+    """Return the names that an import of a harmless module binds, with their objects."""
     if isinstance(node, ast.Import):
         return {
             (a.asname or a.name).partition(".")[0]: _module(a.name if a.asname else _top(a.name))
@@ -257,7 +257,7 @@ def _bound(node: ast.Import | ast.ImportFrom) -> dict[str, Any]:
 
 
 def _object_of(value: Any, attributes: list[str]) -> Any:
-    """The object that a chain of attributes leads to."""
+    """Return the object that a chain of attributes leads to."""
     for name in attributes:
         value = None if value is None else getattr(value, name, _Unknown)
     return value
@@ -273,7 +273,7 @@ def _chain(node: ast.AST) -> tuple[str, list[str]]:
 
 
 def _takes_attributes(value: Any) -> bool:
-    """Whether an attribute can be set on an object, or on what it makes and keeps."""
+    """Return whether an attribute can be set on an object, or on what it makes and keeps."""
     if type(value).__module__ == "typing":
         return True
     if isinstance(value, type):

@@ -32,7 +32,7 @@ def physical_lines(source: str) -> list[str]:
 
 
 def indent_of(line: str) -> int:
-    """The column of the first character, with tabs as Python counts them."""
+    """Return the column of the first character, with tabs as Python counts them."""
     return len((line[: len(line) - len(line.lstrip(" \t\f"))]).replace("\f", "").expandtabs(8))
 
 
@@ -43,7 +43,7 @@ def first_line(statement: Any) -> int:
 
 
 def header_end_of(node: Any) -> int:
-    """The last line of the expressions in a compound statement's header."""
+    """Return the last line of the expressions in a compound statement's header."""
     last = int(getattr(node, "lineno", 0))
     waiting = [
         child

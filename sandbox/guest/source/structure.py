@@ -47,7 +47,7 @@ def describe(source: str, tree: ast.Module, code_lines: frozenset[int]) -> dict[
 
 
 def simple(source: str, code_lines: frozenset[int]) -> dict[str, Any]:
-    """The fallback: a line with byte code follows itself, another the last such line before it."""
+    """Return the fallback: lines follow themselves, or the last line before with byte code."""
     follows: list[Lines] = []
     last: Lines = ()
     for line in range(1, len(physical_lines(source)) + 1):
@@ -215,7 +215,7 @@ class _Reader:
     # ── lines ────────────────────────────────────────────────────────────────────────────────
 
     def _find(self, start: int, end: int, word: str = "") -> int:
-        """The first line in start…end with code that begins with the word; `end` without one."""
+        """Return the first line in start…end whose code begins with the word; `end` without one."""
         for line in range(start, end):
             text = self._lines[line - 1].strip()
             if text and text[0] != "#" and text.startswith(word):
@@ -223,7 +223,7 @@ class _Reader:
         return end
 
     def _last_solid(self, start: int, end: int) -> int:
-        """The last line in start…end that is neither blank nor a comment; at least `start`."""
+        """Return the last line in start…end that is no blank and no comment; at least `start`."""
         for line in range(end, start, -1):
             text = self._lines[line - 1].strip()
             if text and text[0] != "#":

@@ -34,7 +34,7 @@ _TO_MODULES = words("_sys modules")
 
 
 def touches_tracing(source: str, tree: ast.Module) -> bool:
-    """Whether the program's own coverage cannot be trusted."""
+    """Return whether the program's own coverage cannot be trusted."""
     if _TRACING.search(source):
         return True
     nodes = list(ast.walk(tree))
@@ -68,7 +68,7 @@ def _names_tracing(name: str) -> bool:
 
 
 def _reaches_by_name(source: str, nodes: list[ast.AST]) -> bool:
-    """Whether an attribute is reached whose name is not in the source."""
+    """Return whether an attribute is reached whose name is not in the source."""
     if not any(name in source for name in _BY_NAME):
         return False
     named: set[int] = set()

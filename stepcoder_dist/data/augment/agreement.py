@@ -97,7 +97,7 @@ class Solutions:
         return reach is Reach.SEEN and agreeing >= max(FEWEST_AGAINST_DISSENT, dissenting)
 
     async def _answers(self, inputs: Sequence[Any]) -> list[tuple[Any, Any]]:
-        """The inputs with the reference's answer, where that can be an expected value."""
+        """Return the inputs with the reference's answer, where that can be an expected value."""
         expected = self._problem.tests.outputs
         asked = dataclasses.replace(
             self._careful(),
@@ -117,7 +117,7 @@ class Solutions:
         return pairs
 
     def _careful(self) -> TestSuite:
-        """The tests without the assert script, and with at most half of the time.
+        """Return the tests without the assert script, and with at most half of the time.
 
         No right program may be cut off for an input that took the reference nearly all of its time.
         There is less time where the present tests take less: beyond what was seen some solutions

@@ -188,7 +188,7 @@ class _Augmenting:
         return [source for source in alive if source not in noticed]
 
     async def _killed(self, tests: TestSuite, alive: Sequence[str]) -> dict[str, set[int]]:
-        """The mutants that do not pass, each with tests of its last slice that notice it.
+        """Return the mutants that do not pass, each with tests of its last slice that notice it.
 
         Mutants that the guest cannot compile are forgotten.
         """
@@ -222,7 +222,7 @@ class _Augmenting:
 
 
 def _with(tests: TestSuite, answered: Sequence[Answered]) -> TestSuite:
-    """The suite with these tests instead of its own."""
+    """Return the suite with these tests instead of its own."""
     return dataclasses.replace(
         tests,
         inputs=tuple(one.input for one in answered),
@@ -232,7 +232,7 @@ def _with(tests: TestSuite, answered: Sequence[Answered]) -> TestSuite:
 
 
 def _part(tests: TestSuite, start: int, end: int) -> TestSuite:
-    """The suite with some of its tests; the assert script is the last of them."""
+    """Return the suite with some of its tests; the assert script is the last of them."""
     return dataclasses.replace(
         tests,
         inputs=tests.inputs[start:end],

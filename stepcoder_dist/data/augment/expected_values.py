@@ -16,7 +16,7 @@ _LONGEST = 20_000
 
 
 def expected_value(answer: Any, seen: Sequence[Any]) -> Any | None:
-    """The answer as an expected value; None where it is of another kind than those seen."""
+    """Return the answer as an expected value; None where it is of another kind than those seen."""
     if isinstance(answer, str) and all(isinstance(one, str) for one in seen):
         return _text(answer, seen)
     if not any(map(_has_tuple, seen)):
@@ -29,7 +29,7 @@ def expected_value(answer: Any, seen: Sequence[Any]) -> Any | None:
 
 
 def is_json(value: Any) -> bool:
-    """Whether JSON preserves the value."""
+    """Return whether JSON preserves the value."""
     try:
         return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
     except (TypeError, ValueError, RecursionError):
@@ -61,7 +61,7 @@ def _has_tuple(value: Any) -> bool:
 
 
 def _lists(value: Any) -> Any:
-    """The value with tuples as lists, as a JSON file has them."""
+    """Return the value with tuples as lists, as a JSON file has them."""
     if isinstance(value, list | tuple):
         return [_lists(item) for item in value]
     if isinstance(value, dict):

@@ -37,7 +37,7 @@ _LONG = 6
 
 
 def infer(texts: Sequence[str]) -> Format | None:
-    """The format of these inputs; None where none is found."""
+    """Return the format of these inputs; None where none is found."""
     try:
         inputs = [split(text) for text in texts]
     except Unlike:
@@ -53,7 +53,7 @@ def infer(texts: Sequence[str]) -> Format | None:
 
 
 def _tree(inputs: list[Lines]) -> bool:
-    """Whether these are a tree's edges or parents (n and n−1 lines), which a change would break."""
+    """Return whether these are a tree's edges or parents (n and n−1 lines); a change breaks it."""
     counts = [value_of(lines[0][0]) for lines in inputs]
     widths = {len(line) for lines in inputs for line in lines[1:]}
     return (
@@ -222,7 +222,7 @@ def _cuts(inputs: list[Lines]) -> Iterator[Any]:
 
 
 def _without_counts(segments: tuple[Segment, ...]) -> Format:
-    """The segments with rows that know which of their tokens count something."""
+    """Return the segments with rows that know which of their tokens count something."""
     counting: set[Place] = set()
     for segment in segments:
         line = segment.line if isinstance(segment, Rows) else segment

@@ -230,14 +230,17 @@ def split(text: str) -> Lines:
 
 
 def value_of(token: str) -> Any:
-    """The token as a number if Python would write the number so; else the token."""
+    """Return the token as a number if Python would write the number so; else the token."""
     if _INTEGER.fullmatch(token):
         return token if int(token) == 0 and token[0] == "-" else int(token)
     return float(token) if _FLOAT.fullmatch(token) else token
 
 
 def decimals_of(tokens: Sequence[str]) -> int | None:
-    """The decimals of floats that are all written with as many; None where they are no floats."""
+    """Return the decimals of floats that are all written with as many.
+
+    None where they are no floats.
+    """
     found = {len(t.partition(".")[2]) if _FLOAT.fullmatch(t) else -1 for t in tokens}
     return found.pop() if len(found) == 1 and -1 not in found else None
 

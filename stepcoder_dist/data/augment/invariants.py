@@ -33,7 +33,7 @@ def distinct(items: Sequence[Any]) -> bool:
 
 
 def rectangular(items: Sequence[Any]) -> bool:
-    """Whether all items are sized, and of one size."""
+    """Return whether all items are sized, and of one size."""
     return bool(items) and all(_sized(i) for i in items) and len({len(i) for i in items}) == 1
 
 
@@ -42,7 +42,7 @@ def square(items: Sequence[Any]) -> bool:
 
 
 def permutation(items: Sequence[Any]) -> bool:
-    """Whether the items are a permutation of 0…n−1 or of 1…n."""
+    """Return whether the items are a permutation of 0…n−1 or of 1…n."""
     if not all(type(item) is int for item in items):
         return False
     return sorted(items) in (list(range(len(items))), list(range(1, len(items) + 1)))
@@ -60,7 +60,7 @@ SequenceProperty = Callable[[Sequence[Any]], bool]
 
 
 def properties(seen: Sequence[Sequence[Any]]) -> tuple[SequenceProperty, ...]:
-    """The properties of all sequences, where there are enough of them."""
+    """Return the properties of all sequences, where there are enough of them."""
     filled = [items for items in seen if items]
     if sum(map(len, filled)) < _ENOUGH:
         return ()
@@ -112,7 +112,7 @@ def at_most(number: Any, other: Any) -> bool:
 
 
 def bounds(number: Any, items: Any) -> bool:
-    """Whether no number in the items, however deep, is greater."""
+    """Return whether no number in the items, however deep, is greater."""
     if not _number(number) or not isinstance(items, list | tuple) or not items:
         return False
     numbers = list(_numbers(items))
@@ -130,7 +130,10 @@ RECORD = (
 
 
 def relations(seen: Sequence[Sequence[Any]]) -> tuple[Relation, ...]:
-    """The relations that hold in every record; all records have the same number of fields."""
+    """Return the relations that hold in every record.
+
+    All records have the same number of fields.
+    """
     pairs = itertools.permutations(range(len(seen[0])), 2)
     return tuple(
         Relation(left, right, holds)

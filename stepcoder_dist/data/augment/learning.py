@@ -30,7 +30,7 @@ _FEW_FIELDS = 4
 
 
 def learn(seen: Sequence[Any], reach: Reach) -> Shape:
-    """The shape of all these values. Raises `ValueError` for none."""
+    """Return the shape of all these values. Raises `ValueError` for none."""
     kinds: dict[type, list[Any]] = {}
     for value in seen:
         kinds.setdefault(type(value), []).append(value)
@@ -65,7 +65,7 @@ def _decimals(value: float) -> int:
 
 
 def _sequence(kind: type, seen: list[Any], reach: Reach) -> Shape:
-    """The shape of these values, all of this kind."""
+    """Return the shape of these values, all of this kind."""
     sizes = {len(value) for value in seen}
     if len(sizes) == 1 and sizes != {0}:
         often = kind is list and len(seen) >= _OFTEN and max(sizes) <= _FEW_FIELDS
@@ -81,11 +81,14 @@ def _sequence(kind: type, seen: list[Any], reach: Reach) -> Shape:
 
 
 def record(kind: type, seen: Sequence[Any], reach: Reach) -> Record:
-    """The shape of these records, which all have the same number of fields."""
+    """Return the shape of these records, which all have the same number of fields."""
     fields = tuple(learn(column, reach) for column in zip(*seen, strict=True))
     return Record(kind, fields, invariants.relations(seen))
 
 
 def _as_fields(seen: list[Any]) -> bool:
-    """Whether the fields are plain: a short list of lists is a small matrix, not a record."""
+    """Return whether the fields are plain.
+
+    A short list of lists is a small matrix, not a record.
+    """
     return not any(isinstance(field, list | dict) for value in seen for field in value)

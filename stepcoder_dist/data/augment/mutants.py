@@ -113,7 +113,7 @@ def _compiled(source: str | None) -> CodeType | None:
 
 
 def _untouched(node: ast.AST) -> Iterator[ast.AST]:
-    """Nodes below this one that do not change what the program does."""
+    """Yield the nodes below this one that do not change what the program does."""
     untouched: list[ast.AST | None] = []
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         arguments = node.args
@@ -177,7 +177,7 @@ def _flow_edits(place: int, node: ast.AST) -> Iterator[_Edit]:
 
 
 def _has_opposite(test: ast.expr) -> bool:
-    """Whether a comparison's operator has an opposite: its negation is then made already."""
+    """Return whether a comparison's operator has an opposite: its negation is then made already."""
     opposite = (ast.Eq, ast.NotEq, ast.In, ast.NotIn, ast.Is, ast.IsNot)
     return isinstance(test, ast.Compare) and isinstance(test.ops[0], opposite)
 

@@ -63,7 +63,7 @@ class AugmentScores:
             self.reasons[str(figures["not_tried"]).partition(":")[0]] += 1
 
     def by_level(self) -> list[AugmentScore]:
-        """The levels that were seen, in their order, and all of them together."""
+        """Return the levels that were seen, in their order, and all of them together."""
         return [
             AugmentScore(level=level, **self._sums[level])
             for level in (*ordered(self._sums.keys() - {ALL}), ALL)
@@ -71,7 +71,7 @@ class AugmentScores:
         ]
 
     def as_json(self) -> dict[str, Any]:
-        """The figures by level and the reasons, for a report."""
+        """Return the figures by level and the reasons, for a report."""
         rows = {
             score.level: asdict(score)
             | {"score_before": score.score_before, "score_after": score.score_after}
@@ -81,7 +81,7 @@ class AugmentScores:
 
 
 def figures(one: Augmented) -> dict[str, Any]:
-    """The figures of one problem as JSON, by the names of `AugmentScore`."""
+    """Return the figures of one problem as JSON, by the names of `AugmentScore`."""
     why = {"not_tried": one.why} if one.why else {}
     return why | {
         "problems": 1,
@@ -101,7 +101,7 @@ def figures(one: Augmented) -> dict[str, Any]:
 
 
 def scores_table(scores: Iterable[AugmentScore]) -> Table:
-    """The scores as a table, one line a level."""
+    """Return the scores as a table, one line a level."""
     table = Table(title="test augmentation: share of the reference's mutants that tests notice")
     table.add_column("level")
     for column in (

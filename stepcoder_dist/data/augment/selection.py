@@ -8,7 +8,7 @@ from collections.abc import Collection, Hashable, Sequence
 def covering(
     shown: Sequence[frozenset[Hashable]], missing: Collection[Hashable], most: int
 ) -> list[int]:
-    """Places of up to `most` tests, in the order of choice.
+    """Return the places of up to `most` tests, in the order of choice.
 
     `shown[i]` is what test i shows: mutants, solutions or lines. `missing` is what no test shows
     yet. Each choice shows the most of what is still missing, the earliest of equals. The choice

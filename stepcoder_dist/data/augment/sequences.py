@@ -23,7 +23,7 @@ _MOST_NEW_ITEMS = 12
 
 
 def items_of(value: Any) -> list[Any]:
-    """The items in an order that does not depend on hashes."""
+    """Return the items in an order that does not depend on hashes."""
     if isinstance(value, dict):
         return list(value.items())
     return sorted(value, key=repr) if isinstance(value, set | frozenset) else list(value)
@@ -74,7 +74,7 @@ class Items:
         return self._made(items, rng)
 
     def resized(self, value: Any, length: int, rng: Random) -> Any:
-        """The items cut, or filled up with fresh ones, to a length."""
+        """Return the items cut, or filled up with fresh ones, to a length."""
         items = items_of(value)[:length]
         if self.item is not None:
             items += [self.item.fresh(rng) for _ in range(length - len(items))]
@@ -126,7 +126,7 @@ class Record:
         return self._made(fields, rng)
 
     def crossed(self, value: Any, other: Any, rng: Random) -> Any:
-        """A mixture of two records: each field is of the one or of the other."""
+        """Return a mixture of two records: each field is of the one or of the other."""
         return self._made([rng.choice(pair) for pair in zip(value, other, strict=True)], rng)
 
     def _made(self, fields: list[Any], rng: Random) -> Any:

@@ -31,12 +31,12 @@ class Shape(Protocol):
     def fresh(self, rng: Random) -> Any: ...
 
     def varied(self, value: Any, rng: Random) -> Any:
-        """A small change of a value that fits."""
+        """Return a small change of a value that fits."""
         ...
 
 
 def span(low: Number, high: Number, reach: Reach) -> tuple[Number, Number]:
-    """The least and greatest number that may be made, from those seen."""
+    """Return the least and greatest number that may be made, from those seen."""
     kind = type(low)
     if reach is Reach.SEEN:
         return low, high
@@ -46,7 +46,7 @@ def span(low: Number, high: Number, reach: Reach) -> tuple[Number, Number]:
 
 
 def lengths(shortest: int, longest: int, reach: Reach) -> tuple[int, int]:
-    """The least and greatest length that may be made, from those seen."""
+    """Return the least and greatest length that may be made, from those seen."""
     if reach is Reach.SEEN:
         return shortest, longest
     if reach is Reach.SMALLER:

@@ -112,7 +112,7 @@ def _padded(runs: list[str]) -> bool:
 
 
 def learn(seen: Sequence[str], reach: Reach) -> Shape:
-    """The shape of these texts."""
+    """Return the shape of these texts."""
     if any(" " in text for text in seen):
         words = [text.split(" ") for text in seen]
         vocabulary = tuple(dict.fromkeys(word for text in words for word in text))
@@ -129,12 +129,12 @@ def learn(seen: Sequence[str], reach: Reach) -> Shape:
 
 
 def skeleton(text: str) -> str:
-    """The text with one sign for each run: that of `12-31-1999` is `0-0-0`."""
+    """Return the text with one sign for each run: that of `12-31-1999` is `0-0-0`."""
     return _RUN.sub(lambda found: "0" if found.group().isdigit() else "a", text)
 
 
 def balanced(text: str) -> bool:
-    """Whether every bracket has its partner, properly nested."""
+    """Return whether every bracket has its partner, properly nested."""
     is_open: list[str] = []
     for character in text:
         if character in _PAIRS.values():

@@ -23,14 +23,14 @@ REFERENCE_ONLY = ("reference_lines", "reference_tokens")
 
 
 def kind(tests: TestSuite) -> str:
-    """How a problem is tested: one of `KINDS`."""
+    """Return how a problem is tested: one of `KINDS`."""
     if tests.test_code:
         return "script"
     return "stdin" if tests.fn_name is None else "call"
 
 
 def numbers(problem: Problem, count_tokens: Callable[[str], int] | None) -> dict[str, int]:
-    """The numbers of one problem, by the names of the table's rows."""
+    """Return the numbers of one problem, by the names of the table's rows."""
     stages = Stages(conditional_lines(problem.reference))
     found = {
         "tests": len(problem.tests),
@@ -77,7 +77,7 @@ class Spread:
         return (self._ranked((total - 1) // 2) + self._ranked(total // 2)) / 2
 
     def _ranked(self, rank: int) -> float:
-        """The value at a 0-based rank."""
+        """Return the value at a 0-based rank."""
         for value in sorted(self.counts):
             rank -= self.counts[value]
             if rank < 0:
@@ -85,7 +85,7 @@ class Spread:
         return math.nan
 
     def as_json(self) -> dict[str, float] | None:
-        """The spread as JSON; None without a value."""
+        """Return the spread as JSON; None without a value."""
         if not self.counts:
             return None
         return {
@@ -134,13 +134,13 @@ class SetSummary:
                 level.spreads.setdefault(name, Spread()).add(value)
 
     def levels(self) -> dict[str, LevelSummary]:
-        """The levels that occur, easiest first, and `all`."""
+        """Return the levels that occur, easiest first, and `all`."""
         found = {name: self._levels[name] for name in ordered(self._levels)}
         return {**found, "all": self.all}
 
 
 def curriculum_row(problem: Problem) -> dict[str, Any]:
-    """A problem's start points; `start_lines[c]` is where the policy starts at stage c.
+    """Return a problem's start points; `start_lines[c]` is where the policy starts at stage c.
 
     Lines are 1-based, 0 means that nothing is given; at least `[0]`, also without conditionals.
     """
@@ -166,5 +166,5 @@ def curriculum_lines(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
 
 
 def start_lines(stages: Stages) -> list[int]:
-    """The start line of every stage, stage 0 first."""
+    """Return the start line of every stage, stage 0 first."""
     return [stages.start_line(stage) for stage in range(stages.first + 1)]

@@ -16,7 +16,10 @@ _SHOWN_CHARS = 200
 
 
 def show(problem: Problem, run: ReferenceRun | None = None) -> str:
-    """The complete view. With `run`: the outcome of the reference, and its unexecuted lines."""
+    """Return the complete view.
+
+    With `run`: the outcome of the reference, and its unexecuted lines.
+    """
     tests = problem.tests
     parts = [
         f"{problem.problem_id}  {problem.level}  {kind(tests)}  {_count(len(tests), 'test')}",
@@ -46,7 +49,7 @@ def show(problem: Problem, run: ReferenceRun | None = None) -> str:
 
 
 def marked(reference: str, unexecuted: Collection[int] = ()) -> str:
-    """The reference with line numbers.
+    """Return the reference with line numbers.
 
     `▶` marks the line a stage starts at, `?` conditionals, `✕` lines that no test executes.
     """

@@ -72,7 +72,7 @@ class ReferenceRun:
         return self.outcome == Outcome.PASSED
 
     def summary(self) -> str:
-        """The run as one line of text."""
+        """Return the run as one line of text."""
         share = self.executed_share
         covered = "coverage unknown" if share is None else f"{share:.0%} of its lines executed"
         detail = f": {self.detail}" if self.detail else ""
@@ -160,7 +160,7 @@ class SetRuns:
             self.uncovered.append(run)
 
     def levels(self) -> dict[str, LevelRuns]:
-        """The levels that occur, easiest first, and `all`."""
+        """Return the levels that occur, easiest first, and `all`."""
         found = {name: self._levels[name] for name in ordered(self._levels)}
         return {**found, "all": self.all}
 

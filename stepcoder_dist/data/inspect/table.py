@@ -41,7 +41,7 @@ _NAMED = 10
 def as_json(
     source: str, summary: SetSummary, account: Account, runs: SetRuns | None
 ) -> dict[str, Any]:
-    """Everything that the table shows, and every bad row."""
+    """Return everything that the table shows, and every bad row."""
     found = {
         "source": source,
         "levels": {name: level.as_json() for name, level in summary.levels().items()},

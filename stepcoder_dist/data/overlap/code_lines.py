@@ -60,7 +60,7 @@ def logical_lines(source: str) -> Iterator[Line]:
 
 
 def trivial(line: Line) -> bool:
-    """Whether a line could be in any program; see `TRIVIAL_BELOW_TOKENS`."""
+    """Return whether a line could be in any program; see `TRIVIAL_BELOW_TOKENS`."""
     return len(line) < TRIVIAL_BELOW_TOKENS or line[0] in ("import", "from")
 
 
@@ -73,6 +73,6 @@ def telling_lines(lines: Sequence[Line]) -> set[str]:
 
 
 def ngrams(lines: Sequence[Line], n: int) -> set[str]:
-    """Every run of n tokens, across lines; none in a program of fewer than n tokens."""
+    """Return every run of n tokens, across lines; none in a program of fewer than n tokens."""
     tokens = [token for line in lines for token in line]
     return {" ".join(tokens[at : at + n]) for at in range(len(tokens) - n + 1)}

@@ -28,7 +28,10 @@ Measure = Callable[[Sequence[Line]], set[str]]
 
 
 def measures(n: int = NGRAM_TOKENS) -> dict[str, Measure]:
-    """The measures by name. The paper counts every line, also those that are in any program."""
+    """Return the measures by name.
+
+    The paper counts every line, also those that are in any program.
+    """
     return {
         "telling lines": telling_lines,
         f"{n}-grams": partial(ngrams, n=n),
@@ -108,7 +111,7 @@ class Index:
                 entry.nearest, entry.nearest_found = problem_id, count
 
     def found(self) -> list[Found]:
-        """The results in the order in which the evaluated solutions were added."""
+        """Return the results in the order in which the evaluated solutions were added."""
         counts = Counter(holder for unit in self._found for holder in self._holders[unit])
         return [
             Found(

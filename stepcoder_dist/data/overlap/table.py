@@ -57,7 +57,7 @@ def compare(training: str, evaluated: str, *, n: int, max_bad_share: float) -> C
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """The complete comparison, problem by problem, in the evaluated set's order."""
+    """Return the complete comparison, problem by problem, in the evaluated set's order."""
     by_problem = zip(*comparison.found.values(), strict=True)
     return {
         "training": comparison.training,
@@ -124,7 +124,7 @@ def _distributions(comparison: Comparison) -> Table:
 
 
 def _worst(comparison: Comparison) -> Table:
-    """The sort key: share of n-grams, which are harder to share, then of telling lines."""
+    """Return the sort key: share of n-grams, which are harder to share, then of telling lines."""
     lines, grams, _ = comparison.found
     rows = zip(comparison.found[lines], comparison.found[grams], strict=True)
     table = Table(title="Most of it found", caption="nearest: the training problem with most of it")

@@ -57,7 +57,10 @@ class Likeness:
             self._near.append((name, signature))
 
     def seen(self, text: str) -> tuple[str, float] | None:
-        """The id of the most similar problem so far and its similarity; 1.0 is word for word."""
+        """Return the id of the most similar problem so far and its similarity.
+
+        1.0 is word for word.
+        """
         if not self._exact:
             return None
         words = _WORD.findall(text)
@@ -84,12 +87,12 @@ class Likeness:
 
 
 def text_of(problem: Problem) -> str:
-    """The statement; where a set has none, the reference."""
+    """Return the statement; where a set has none, the reference."""
     return problem.statement if problem.statement.strip() else problem.reference
 
 
 def _bands(threshold: float) -> tuple[int, int]:
-    """Number of bands of the index and rows of a band: the fewest bands that find enough."""
+    """Return how many bands the index has, and rows a band: the fewest bands that find enough."""
     for rows in range(PERMUTATIONS // 2, 1, -1):
         bands = PERMUTATIONS // rows
         if 1 - (1 - threshold**rows) ** bands >= _LEAST_FOUND:

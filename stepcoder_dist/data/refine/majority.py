@@ -70,7 +70,7 @@ class Majority:
         )
 
     async def _ask(self, problem: Problem) -> Verdict | None:
-        """The verdict; None for tests that cannot be run, which the stage itself reports."""
+        """Return the verdict; None for tests that cannot be run, which the stage itself reports."""
         tests = dataclasses.replace(problem.tests, keep_answers=True)
         try:
             return await self._executor.judge(
@@ -112,7 +112,10 @@ class _Votes:
             self._values.setdefault(key, result.answer.value)
 
     def _key(self, value: Any) -> str | None:
-        """A key that answers share if they agree; None for a value that cannot be written."""
+        """Return a key that answers share if they agree.
+
+        None for a value that cannot be written.
+        """
         if not self._called:  # white space is ignored, as by the judge
             return "\n".join(" ".join(line.split()) for line in value.strip().splitlines())
         try:
@@ -121,7 +124,7 @@ class _Votes:
             return None
 
     def file_stands(self) -> bool:
-        """Whether so many solutions passed every test that the file has a majority of its own."""
+        """Return whether enough solutions passed every test to give the file its own majority."""
         return self._passed >= LEAST_VOTES
 
     def corrections(self) -> dict[int, tuple[Any, int]]:
@@ -142,7 +145,7 @@ def _corrected(option: Reading, outputs: list[Any]) -> Reading:
 
 
 def _note(test: int, before: Any, after: Any, votes: int) -> dict[str, Any]:
-    """One entry of `mended_tests`: `test` counts from 0, values are Python text."""
+    """Return one entry of `mended_tests`: `test` counts from 0, values are Python text."""
     return {"test": test, "was": _shown(before), "is": _shown(after), "votes": votes}
 
 

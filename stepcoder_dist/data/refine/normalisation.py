@@ -23,7 +23,7 @@ LINE_ENDS = "line ends of Windows"
 
 
 def changes(found: Draft, solution: str, problem: Problem) -> tuple[str, ...]:
-    """Names of the changes from the row to the problem that was made of this solution."""
+    """Return the names of the changes from the row to the problem with this solution."""
     tests = problem.tests
     called = tests.fn_name is not None
     moved = problem.reference != solution

@@ -62,7 +62,7 @@ def prepare(out: Path, source: Path) -> None:
 
 
 def row_of(found: Candidate) -> dict[str, Any]:
-    """The row of a kept problem. Raises `ProblemError` where its tests cannot be written."""
+    """Return the row of a kept problem. Raises `ProblemError` where its tests cannot be written."""
     problem = found.problem
     row = row_from_problem(problem)
     row["tests_total"] = len(problem.tests)
@@ -73,7 +73,7 @@ def row_of(found: Candidate) -> dict[str, Any]:
 
 
 def conditionals(source: str) -> list[tuple[int, int]]:
-    """First and last line (1-based) of each statement that `curriculum.conditional_lines` names."""
+    """Return first and last line (1-based) of each statement in `curriculum.conditional_lines`."""
     ends: dict[int, int] = {}
     for node in ast.walk(parse(source)):
         if isinstance(node, ast.stmt):
@@ -105,7 +105,7 @@ def write(account: Account, source: str, settled: SettledFile, about: Mapping[st
 
 
 def table(account: Account) -> Table:
-    """The account as a table."""
+    """Return the account as a table."""
     shown = Table(title=f"{account.rows} rows: {account.kept} kept")
     shown.add_column("what became of them")
     shown.add_column("rows", justify="right")

@@ -75,7 +75,10 @@ def readings(found: Draft, fits: Fits = lambda _: None) -> Iterator[Reading | Re
 
 
 def distinct(source: str) -> str:
-    """A key that sources share if only white space and comments differ. Raises `SyntaxError`."""
+    """Return a key that sources share if only white space and comments differ.
+
+    Raises `SyntaxError`.
+    """
     parts: list[str] = []
     waiting: list[Any] = [parse(source)]
     while waiting:  # `ast.dump` calls itself: a few hundred `elif`s are too many for it
@@ -96,7 +99,10 @@ def without_place(error: ProblemError) -> str:
 
 
 def _one(found: Draft, solution: str, seen: set[str], fits: Fits) -> list[Reading] | Rejection:
-    """The readings of one solution: two where only running it shows how values are wrapped."""
+    """Return the readings of one solution.
+
+    Two where only running it shows how values are wrapped.
+    """
     complaint = reference_code.complaint(solution)
     if complaint is not None:
         outside = complaint.endswith("'return' outside function")
@@ -122,7 +128,10 @@ def _one(found: Draft, solution: str, seen: set[str], fits: Fits) -> list[Readin
 
 
 def _without_keys(row: Any, complaint: str) -> Rejection:
-    """The rejection of a row that no format knows; one that describes a problem lacks tests."""
+    """Return the rejection of a row that no format knows.
+
+    One that describes a problem lacks tests.
+    """
     keys = {"solution", "solutions", "canonical_solution", "reference", "question", "statement"}
     if isinstance(row, dict) and keys & row.keys() and "fit no known format" in complaint:
         return Rejection(reason=Reason.NO_INPUTS, detail="neither inputs nor outputs")
@@ -130,7 +139,7 @@ def _without_keys(row: Any, complaint: str) -> Rejection:
 
 
 def _missing(found: Draft) -> Rejection | None:
-    """The rejection for what APPS+'s first step removes: no inputs, outputs, solution or name."""
+    """Return the rejection for APPS+'s first step: no inputs, outputs, solution or name."""
     name = found.fn_name
     if name not in (None, "") and not _identifier(name):
         detail = f"fn_name {name!r} is no name of a function"
@@ -170,7 +179,7 @@ def _says_something(output: Any) -> bool:
 
 
 def _argument_list(value: Any, starts_function: bool) -> bool:
-    """Whether a list is one of arguments: texts are lines, unless a function is to be called."""
+    """Return whether a list is one of arguments; texts are lines, unless a function is called."""
     lines = isinstance(value, list) and all(isinstance(line, str) for line in value)
     return isinstance(value, list) and (starts_function or not lines)
 
@@ -180,7 +189,7 @@ def _identifier(name: Any) -> bool:
 
 
 def _binds(setup_code: str, source: str, name: str) -> bool:
-    """Whether the name is bound anywhere: a function, a method, an assignment, an import."""
+    """Return whether the name is bound anywhere: a function, a method, an assignment, an import."""
     for node in (*_nodes(setup_code), *_nodes(source)):
         match node:
             case ast.FunctionDef(name=bound) | ast.AsyncFunctionDef(name=bound):

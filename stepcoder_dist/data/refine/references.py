@@ -76,7 +76,7 @@ class ReferencePasses:
         return {} if self._majority is None else {"mended": len(mended), "mended_rows": mended}
 
     async def _failure(self, problem: Problem) -> Rejection | None:
-        """The reason why the problem's reference cannot be used; None where it can."""
+        """Return the reason why the problem's reference cannot be used; None where it can."""
         try:
             return await self._verdicts(problem)
         except ProblemError as error:

@@ -13,7 +13,7 @@ from stepcoder_dist.problems.source import data_files, find
 
 
 def digest(spec: str) -> dict[str, Any]:
-    """Bytes and SHA-256 of a file, or of a folder's files with their names, in order; dates.
+    """Return bytes and SHA-256 of a file, or of a folder's files with their names, in order; dates.
 
     Raises `ProblemError` for what is not there or cannot be read.
     """
@@ -36,12 +36,15 @@ def digest(spec: str) -> dict[str, Any]:
 
 
 def digest_of_set(spec: str) -> dict[str, Any]:
-    """The digest of a problem set: a file, a folder, or `ladder:<split>`, which is its own."""
+    """Return the digest of a problem set.
+
+    A file, a folder, or `ladder:<split>` (its own digest).
+    """
     return {"set": spec} if spec.startswith(ladder.PREFIX) else digest(spec)
 
 
 def count_rows(spec: str) -> int:
-    """The number of rows of a source, broken ones included.
+    """Return the number of rows of a source, broken ones included.
 
     Raises `ProblemError` where it has none, or cannot be read to its end.
     """

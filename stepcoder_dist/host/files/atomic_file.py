@@ -10,7 +10,7 @@ from typing import IO, Any
 
 
 def written(path: Path) -> AbstractContextManager[IO[str]]:
-    """A context that yields a draft of text next to `path`, which replaces `path` at its end.
+    """Return a context that yields a draft of text next to `path` and replaces `path` at its end.
 
     After an error `path` is as it was. Raises `OSError`.
     """
@@ -18,7 +18,7 @@ def written(path: Path) -> AbstractContextManager[IO[str]]:
 
 
 def written_bytes(path: Path) -> AbstractContextManager[IO[bytes]]:
-    """The same for bytes."""
+    """Return the same context for bytes."""
     return _written(path, "wb")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def draft_of(folder: Path) -> Path:
-    """Where the draft of a folder lies."""
+    """Return where the draft of a folder lies."""
     return folder.with_name(f".{folder.name}")
 
 

@@ -27,7 +27,7 @@ def update(digest: Any, file: Path, first_bytes: int | None = None) -> int:
 
 
 def of(file: Path, first_bytes: int | None = None) -> dict[str, Any]:
-    """Bytes and SHA-256 of a file, or of its beginning, as JSON. Raises `OSError`."""
+    """Return bytes and SHA-256 of a file, or of its beginning, as JSON. Raises `OSError`."""
     digest = hashlib.sha256()
     length = update(digest, file, first_bytes)
     return {"bytes": length, "sha256": digest.hexdigest()}

@@ -10,7 +10,7 @@ from stepcoder_dist.errors import ConfigError
 
 
 def read_object(file: Path) -> dict[str, Any]:
-    """The object in a file, empty where there is no such file.
+    """Return the object in a file, empty where there is no such file.
 
     Raises `ConfigError` for a file that cannot be read or holds something else.
     """

@@ -35,7 +35,7 @@ def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def complete(path: Path) -> Iterator[bytes]:
-    """The lines that have their end, one at a time; none of a file that is not there."""
+    """Yield the lines that have their end, one at a time; none of a file that is not there."""
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -46,7 +46,7 @@ def complete(path: Path) -> Iterator[bytes]:
 
 
 def rows(path: Path) -> Iterator[Any]:
-    """The value of every complete line. Raises `ValueError` for one that is no JSON."""
+    """Return the values of all complete lines. Raises `ValueError` for one that is no JSON."""
     return map(json.loads, complete(path))
 
 

@@ -135,7 +135,7 @@ def of_rank(config: RunConfig, index: int) -> dict[str, Any]:
 
 
 def _of_pairs(config: RunConfig, group: Any) -> bool:
-    """Whether bundle i is for rank i and actor i; a warm start has its ranks alone."""
+    """Return whether bundle i is for rank i and actor i; a warm start has its ranks alone."""
     return config.colocate and len(group.bundle_specs) == config.learner.ranks
 
 
@@ -201,7 +201,10 @@ def _count(node: Resources, process: Resources) -> int:
 
 
 def _filled(ranks: int, room: Sequence[int]) -> list[int]:
-    """Ranks for each node, the roomiest filled first; their sum is short where they do not fit."""
+    """Return ranks for each node, the roomiest filled first.
+
+    Their sum is short where they do not fit.
+    """
     split: list[int] = []
     for most in room:
         split.append(min(most, ranks - sum(split)))
@@ -209,7 +212,7 @@ def _filled(ranks: int, room: Sequence[int]) -> list[int]:
 
 
 def _even(ranks: int, room: Sequence[int]) -> list[int]:
-    """Ranks for each node, spread evenly, which can leave room for an engine on each node."""
+    """Return ranks for each node, spread evenly, which can leave room for engines on all."""
     split: list[int] = []
     for index, most in enumerate(room):
         split.append(min(most, -(-(ranks - sum(split)) // (len(room) - index))))

@@ -89,12 +89,12 @@ def connect(options: Mapping[str, Any]) -> None:
 
 
 def token_file() -> Path:
-    """Where Ray looks for the cluster's token."""
+    """Return where Ray looks for the cluster's token."""
     return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
 
 
 def has_token() -> bool:
-    """Whether this client has a token for a Ray cluster."""
+    """Return whether this client has a token for a Ray cluster."""
     return bool(os.environ.get("RAY_AUTH_TOKEN")) or token_file().is_file()
 
 

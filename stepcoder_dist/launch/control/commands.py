@@ -59,7 +59,7 @@ def _say(line: str) -> None:
 
 
 def lines(name: str, answer: Mapping[str, Any]) -> Iterator[str]:
-    """The status in sentences."""
+    """Yield the status in sentences."""
     yield f"run {name}: step {answer['step']} of {answer['steps']}, {answer['run_dir']}"
     for pool, status in answer["pools"].items():
         states = [member["state"] for member in status["members"]]
@@ -80,7 +80,7 @@ def lines(name: str, answer: Mapping[str, Any]) -> Iterator[str]:
 
 
 def members(pools: Mapping[str, Any]) -> Table:
-    """A row for each process."""
+    """Return a row for each process."""
     table = Table("process", "state", "now", "under way", "weights", box=None)
     for status in pools.values():
         for member in status["members"]:

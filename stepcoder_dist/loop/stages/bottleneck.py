@@ -82,7 +82,7 @@ def bottleneck(seconds: StageSeconds, sizes: Sizes) -> Bottleneck:
 
 
 def executors_wanted(seconds: StageSeconds, sizes: Sizes) -> int:
-    """How many executors would judge in the time in which engines decode, on a full queue.
+    """Return how many executors would judge in the time in which engines decode, on a full queue.
 
     No more than have a container for each program of the step at the same time.
     """
@@ -95,20 +95,20 @@ def executors_wanted(seconds: StageSeconds, sizes: Sizes) -> int:
 
 
 def rollouts_wanted(seconds: StageSeconds, sizes: Sizes) -> int:
-    """How many engines would make a step's samples in the time in which the learner is busy."""
+    """Return how many engines would make a step's samples in the time of a learner step."""
     waited = seconds.learner_waits_for_rollouts_s
     busy = seconds.step_s - waited
     return ceil(sizes.rollouts * seconds.step_s / busy) if busy > 0 else 2 * sizes.rollouts
 
 
 def rollouts_enough(seconds: StageSeconds, sizes: Sizes) -> int:
-    """How many engines would make the same samples in the same time if none were ever idle."""
+    """Return how many engines would make the same samples in the same time without idling."""
     busy = 1 - seconds.rollouts_wait_for_learner_s / seconds.step_s
     return max(ceil(sizes.rollouts * busy), 1)
 
 
 def queued(seconds: StageSeconds) -> bool:
-    """Whether programs waited for containers, rather than for one that is slow."""
+    """Return whether programs waited for containers, rather than for one that is slow."""
     total = seconds.queued_s + seconds.judged_s
     return total > 0 and seconds.queued_s / total >= _QUEUED
 

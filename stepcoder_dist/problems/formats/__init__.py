@@ -54,7 +54,7 @@ def draft(row: Any, where: str) -> Draft:
 
 
 def problem_id(row: Any, where: str) -> str | None:
-    """The id that the row would get, for an error about the row; None where it has none."""
+    """Return the id that the row would get, for an error about the row; None where it has none."""
     try:
         return draft(row, where).problem_id
     except (RowError, ValueError, RecursionError):

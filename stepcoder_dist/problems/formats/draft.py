@@ -66,7 +66,7 @@ class Format:
 
 
 def a_type(value: Any) -> str:
-    """The type in words (`a list`, `an int`), for an error about a value of the wrong type."""
+    """Return the type in words (`a list`, `an int`), for an error about a value's type."""
     name = type(value).__name__
     return f"an {name}" if name[0] in "aeiou" else f"a {name}"
 

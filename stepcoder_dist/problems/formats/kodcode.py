@@ -72,7 +72,7 @@ def _is_test(name: str) -> bool:
 
 
 def _plain(node: ast.stmt) -> bool:
-    """Whether a statement means the same outside of its function."""
+    """Return whether a statement means the same outside of its function."""
     match node:
         case ast.Assert() | ast.Import() | ast.ImportFrom():
             return not any(isinstance(n, ast.Name) and n.id == "pytest" for n in ast.walk(node))

@@ -58,7 +58,7 @@ def draw_inputs(
 def _leaving_out(
     task: Task, order: Sequence[int], rng: random.Random, tests: int, count: int
 ) -> list[int]:
-    """The inputs that take none of `count` branches, which are chosen so that enough inputs stay.
+    """Return the inputs that take none of `count` branches, chosen so that enough inputs stay.
 
     A branch counts where code of its own stays unexecuted. Where no branch leaves enough inputs for
     the tests, the one that leaves most is left out.
@@ -78,7 +78,7 @@ def _leaving_out(
 
 
 def _has_code(task: Task, branch: Branch) -> bool:
-    """Whether a branch has code; skipping a loop or an `if` without `else` has none."""
+    """Return whether a branch has code; skipping a loop or an `if` without `else` has none."""
     number, depth, way = branch
     step = task.steps[number]
     for _ in range(depth):
@@ -87,7 +87,10 @@ def _has_code(task: Task, branch: Branch) -> bool:
 
 
 def _cover(order: Sequence[int], seen: Mapping[int, set[object]]) -> list[int]:
-    """A few inputs that together see all that can be seen; the one that adds most comes first."""
+    """Return a few inputs that together see all that can be seen.
+
+    The one that adds most comes first.
+    """
     chosen: list[int] = []
     wanted = set().union(*seen.values())
     while wanted:

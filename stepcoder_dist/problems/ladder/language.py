@@ -39,7 +39,7 @@ class Step(Protocol):
     def english(self) -> str: ...
 
     def python(self, indent: str) -> list[str]:
-        """The lines of the step's code."""
+        """Return the lines of the step's code."""
         ...
 
     def run(self, n: int) -> int:
@@ -47,7 +47,7 @@ class Step(Protocol):
         ...
 
     def branches(self, n: int) -> Iterator[tuple[int, bool]]:
-        """The way of each `if` and `while` from n: its depth, and whether it is entered."""
+        """Return the way of each `if` and `while` from n: its depth, and whether it is entered."""
         ...
 
 
@@ -239,7 +239,7 @@ class Task:
         return n
 
     def branches(self, n: int) -> set[tuple[int, int, bool]]:
-        """Every (step, depth, way) that a run from n takes."""
+        """Return every (step, depth, way) that a run from n takes."""
         taken: set[tuple[int, int, bool]] = set()
         for number, step in enumerate(self.steps):
             taken.update((number, depth, way) for depth, way in step.branches(n))

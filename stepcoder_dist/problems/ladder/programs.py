@@ -114,7 +114,7 @@ def _condition(rng: random.Random, values: list[int]) -> Condition:
 
 
 def _threshold(rng: random.Random, values: list[int]) -> int:
-    """A number of one or two digits, near a value that reaches the step."""
+    """Return a number of one or two digits, near a value that reaches the step."""
     return min(max(rng.choice(values) + rng.randint(-2, 2), 0), 99)
 
 
@@ -124,7 +124,9 @@ def _action(rng: random.Random) -> Action:
 
 
 def _through(step: Step, values: list[int]) -> list[int] | None:
-    """The results of the step for the values that reach it; None where it does not suit them.
+    """Return the results of the step for the values that reach it.
+
+    None where it does not suit them.
 
     Both ways of every conditional are taken often enough, no value grows too large, and the
     values stay different enough for tests to distinguish programs.

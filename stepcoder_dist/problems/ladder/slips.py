@@ -17,12 +17,12 @@ from stepcoder_dist.problems.ladder.language import Condition, If, Repeat, Step,
 
 
 def careless(task: Task, rng: random.Random, share: float) -> Task:
-    """The task in which each comparison slips with probability `share`."""
+    """Return the task in which each comparison slips with probability `share`."""
     return _rewrite(task, lambda condition: _slip(condition) if rng.random() < share else condition)
 
 
 def single_slips(task: Task) -> Iterator[Task]:
-    """Every program that differs from the task by one slipped comparison."""
+    """Yield every program that differs from the task by one slipped comparison."""
     conditions: list[Condition] = []
 
     def note(condition: Condition) -> Condition:

@@ -95,7 +95,7 @@ def write(folder: Path) -> int:
 
 
 def byte_pair_merges(pieces: set[str]) -> list[Merge]:
-    """The merges that make every piece one token: the most frequent pair first, then by name."""
+    """Return the merges that make each piece one token, by frequency, then by name."""
     words = [list(piece) for piece in sorted(pieces)]
     merges: list[Merge] = []
     while any(len(word) > 1 for word in words):
@@ -122,7 +122,7 @@ def _special(text: str, number: int) -> dict[str, Any]:
 
 
 def _pieces() -> tuple[list[str], set[str]]:
-    """The names of the 256 bytes, and every piece of the language's texts, byte by byte."""
+    """Return the names of the 256 bytes, and every piece of the language's texts, byte by byte."""
     from tokenizers import Regex, pre_tokenizers
 
     split = pre_tokenizers.Split(Regex(QWEN2_PIECES), "isolated")
@@ -133,7 +133,7 @@ def _pieces() -> tuple[list[str], set[str]]:
 
 
 def _everything() -> list[str]:
-    """Texts that hold every piece of the language at least once."""
+    """Return texts that hold every piece of the language at least once."""
     add, subtract, multiply = (Action(verb, 2) for verb in ("add", "subtract", "multiply by"))
     conditions = [Condition(test, 3) for test in ("even", "odd", "above", "below", "divisible")]
     steps: list[Step] = [

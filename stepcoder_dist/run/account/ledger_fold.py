@@ -247,5 +247,8 @@ class Fold:
 
 
 def _own(row: Row) -> list[str]:
-    """The samples that the plan asks for; a replacement's id has a `+`, or is a spare group's."""
+    """Return the samples that the plan asks for.
+
+    A replacement's id has a `+`, or is a spare group's.
+    """
     return [each for each in row["samples"] if "+" not in each and not is_spare(each)]
