@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from stepcoder_dist import methods
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.doctor import gpu_memory, model_shape, step_time
+from stepcoder_dist.doctor import gpu_memory, memory_fit, model_shape, step_time
 from stepcoder_dist.doctor.gpu_memory import GIB, gib
 from stepcoder_dist.doctor.model_shape import KnownShape
 from stepcoder_dist.host import model_source
@@ -78,7 +78,7 @@ def memory(config: RunConfig) -> list[str]:
     lines += [_rank_line(config, known), _sft_line(config, known), _actor_line(config, known)]
     gpus = config.actors.resources.num_gpus or config.learner.resources.num_gpus
     if not gpus:
-        total = gib(gpu_memory.host_bytes(config, known.shape))
+        total = gib(memory_fit.host_bytes(config, known.shape))
         return [*lines, f"no GPU is asked for; all processes on one machine: up to {total} of RAM"]
     if config.gpu_memory_gib is None:
         return [*lines, "gpu_memory_gib is not set: not compared with a GPU"]
@@ -147,5 +147,5 @@ def _against(config: RunConfig, known: KnownShape, gpu_gib: float) -> list[str]:
             f"shared GPU: {gib(rank.peak + context + asleep)} while the learner steps and vLLM "
             f"sleeps, {gib(rank.stays + share + 2 * context)} while it samples"
         )
-    complaints = gpu_memory.complaints(config, known.shape, gpu_gib)
+    complaints = memory_fit.complaints(config, known.shape, gpu_gib)
     return lines + ([f"DOES NOT FIT: {text}" for text in complaints] or ["fits"])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.doctor import gpu_memory, model_shape
+from stepcoder_dist.doctor import memory_fit, model_shape
 from stepcoder_dist.doctor.examination import Finding, Mark
 from stepcoder_dist.run.reservations import demand
 
@@ -87,7 +87,7 @@ def _fits(config: RunConfig, gib_each: float) -> list[Finding]:
     if known is None:
         seen = "unknown what the run needs: the model is not here and [model.shape] is not set"
         return [Finding("GPU memory", Mark.CAUTION, seen)]
-    complaints = gpu_memory.complaints(config, known.shape, gib_each)
+    complaints = memory_fit.complaints(config, known.shape, gib_each)
     split = [text.partition("; ") for text in complaints]
     return [Finding("GPU memory", Mark.FAILS, seen, fix) for seen, _, fix in split] or [
         Finding("GPU memory", Mark.WORKS, f"the estimate fits {gib_each:.1f} GiB")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.doctor import gpu_memory, model_shape, network_sizes
+from stepcoder_dist.doctor import memory_fit, model_shape, network_sizes
 from stepcoder_dist.doctor.examination import Finding, Mark
 from stepcoder_dist.doctor.gpu_memory import GIB
 from stepcoder_dist.errors import UserError
@@ -55,7 +55,7 @@ def host_bytes(config: RunConfig) -> float:
     0 where the model's size is unknown.
     """
     known = model_shape.find(config.model, (config.sft_folder,))
-    return float(gpu_memory.host_bytes(config, known.shape)) if known else 0.0
+    return float(memory_fit.host_bytes(config, known.shape)) if known else 0.0
 
 
 def checkpoint_bytes(config: RunConfig) -> float:

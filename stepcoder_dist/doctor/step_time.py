@@ -28,7 +28,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stepcoder_dist.config import ModelShape, RunConfig
-from stepcoder_dist.doctor import gpu_memory, model_shape, network_sizes
+from stepcoder_dist.doctor import gpu_memory, memory_fit, model_shape, network_sizes
 
 GPUS: dict[str, tuple[float, float, float]] = {
     "A100-40GB": (312, 1555, 300),
@@ -134,7 +134,7 @@ def better_split(config: RunConfig, shape: ModelShape, device: Gpu) -> RunConfig
         actors = config.actors.model_copy(update={"number": engines})
         other = config.model_copy(update={"learner": learner, "actors": actors})
         gib = config.gpu_memory_gib
-        fits = gib is None or not gpu_memory.complaints(other, shape, gib)
+        fits = gib is None or not memory_fit.complaints(other, shape, gib)
         seconds = estimate(other, shape, device).step
         if fits and seconds < least:
             best, least = other, seconds

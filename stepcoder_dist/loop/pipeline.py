@@ -41,7 +41,7 @@ from stepcoder_dist.records import RolloutRequest, StepReport, WeightVersion
 class StepRecords(Protocol):
     """Writes what a step produced, so that a crash at any point loses and doubles nothing.
 
-    `run/session.py` has the implementation, and the order of writes that ensures this.
+    `run/step_records.py` has the implementation, and the order of writes that ensures this.
     """
 
     def remember(self, version: WeightVersion) -> None:

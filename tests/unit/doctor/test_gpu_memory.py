@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stepcoder_dist.config import ModelConfig, ModelShape, RunConfig, TinyModel
-from stepcoder_dist.doctor import gpu_memory, model_shape, push_memory
+from stepcoder_dist.doctor import gpu_memory, memory_fit, model_shape, push_memory
 from stepcoder_dist.run.run_file import load
 
 RUNS = Path(__file__).parents[3] / "deploy" / "runs"
@@ -214,17 +214,17 @@ def test_the_shipped_gpu_run_files_fit_the_gpu_they_name(run_file: str) -> None:
     run = load(RUNS / run_file)
     assert run.model.shape is not None
     assert run.gpu_memory_gib is not None
-    assert gpu_memory.complaints(run, run.model.shape, run.gpu_memory_gib) == []
+    assert memory_fit.complaints(run, run.model.shape, run.gpu_memory_gib) == []
 
 
 def test_a_gpu_that_is_too_small_is_told_with_what_to_change() -> None:
     run = load(RUNS / "one_gpu.toml")
     assert run.model.shape is not None
-    stepping, sampling = gpu_memory.complaints(run, run.model.shape, 16)
+    stepping, sampling = memory_fit.complaints(run, run.model.shape, 16)
     assert "a step of the learner needs 23.0 GiB of 16.0 GiB" in stepping
     assert "gpu_memory_share" in sampling
     tight = load(RUNS / "one_gpu.toml", ["actors.gpu_memory_share=0.05"])
-    (share,) = gpu_memory.complaints(tight, run.model.shape, 24)
+    (share,) = memory_fit.complaints(tight, run.model.shape, 24)
     assert share.startswith("actors.gpu_memory_share = 0.05 is 1.2 GiB")
 
 
@@ -368,7 +368,7 @@ def test_a_push_through_the_object_store_needs_a_gathered_bucket_at_stage_3_only
 def test_a_push_that_does_not_fit_names_the_bucket() -> None:
     nccl = {"weights__transport": "nccl", "weights__bucket_mib": 8192}
     on_gpus = config(learner__resources={"num_gpus": 1}, actors__resources={"num_gpus": 1}, **nccl)
-    told = " ".join(gpu_memory.complaints(on_gpus, SMALL, 16.0))
+    told = " ".join(memory_fit.complaints(on_gpus, SMALL, 16.0))
     assert "rank 0 needs" in told
     assert "an engine needs" in told
     assert told.count("weights.bucket_mib") == 2
@@ -382,7 +382,7 @@ def test_an_engine_that_sleeps_keeps_its_graphs_on_the_host() -> None:
     tree["learner"]["resources"] |= half["learner__resources"]
     tree["actors"]["resources"] |= half["actors__resources"]
     in_turns = RunConfig.model_validate(tree)
-    more = gpu_memory.host_bytes(in_turns, SMALL) - gpu_memory.host_bytes(apart, SMALL)
+    more = memory_fit.host_bytes(in_turns, SMALL) - memory_fit.host_bytes(apart, SMALL)
     assert more == 3 * GIB
 
 
@@ -409,7 +409,7 @@ def test_states_that_are_away_while_the_actor_samples_count_on_the_host_and_in_t
     assert (moved.away, kept.away) == (away, 0)
     assert moved.stays == kept.stays - away
     assert moved.peak == kept.peak
-    host = gpu_memory.host_bytes(moving, SMALL) - gpu_memory.host_bytes(staying, SMALL)
+    host = memory_fit.host_bytes(moving, SMALL) - memory_fit.host_bytes(staying, SMALL)
     assert host == away
     assert gpu_memory.sft_memory(moving, SMALL) == gpu_memory.sft_memory(staying, SMALL)
 
@@ -417,9 +417,9 @@ def test_states_that_are_away_while_the_actor_samples_count_on_the_host_and_in_t
 def test_a_rank_of_stage_3_loads_a_layer_at_a_time() -> None:
     whole = config(**ON_GPUS, learner__zero_stage=2, learner__ranks=4)
     split = config(**ON_GPUS, learner__zero_stage=3, learner__ranks=4)
-    saved = gpu_memory.host_bytes(whole, SMALL) - gpu_memory.host_bytes(split, SMALL)
+    saved = memory_fit.host_bytes(whole, SMALL) - memory_fit.host_bytes(split, SMALL)
     # a layer has 37,120 parameters, the embedding fewer
     assert saved == 4 * 2 * (80_704 - 37_120)
     large = SMALL.model_copy(update={"vocabulary": 1000})
-    saved = gpu_memory.host_bytes(whole, large) - gpu_memory.host_bytes(split, large)
+    saved = memory_fit.host_bytes(whole, large) - memory_fit.host_bytes(split, large)
     assert saved == 4 * 2 * (model_shape.parameters(large) - 64_000)
