@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hostile_corpus import SECRET, TWO_ITEMS
 from hostile_interpreter import FORGED_ANSWERS, FORGERS, answering
 from hostile_programs import HOSTILE, HOSTILE_VALUES
 from hostile_system import SYSTEM
 from mixed_programs import mixed
-from test_abuse import SECRET, TWO_ITEMS
 
 from sandbox.backend import open_pool
 from sandbox.containers.container import check_image, connect
