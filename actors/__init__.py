@@ -13,6 +13,7 @@ file says. Open, in this order:
     engine_thread.py    the one thread that drives vLLM's engine, and its inbox
     engine.py           how vLLM is set up, on the CPU and on GPUs
     weight_receiver.py  a push: buckets into the live model, versions, what happens on failure
+    weight_transfer.py    our backend for vLLM's weight-transfer API
     bucket_tensors.py     a bucket's bytes as tensors
     char_spans.py       token ids to text, with the place of every token in it
     checkpoint_folder.py  what a checkpoint says about itself, before anything loads it

@@ -18,7 +18,7 @@ from vllm.engine.arg_utils import EngineArgs
 from vllm.platforms import current_platform
 from vllm.v1.engine.llm_engine import LLMEngine
 
-from actors.weight_receiver import TRANSFER_BACKENDS, WORKER_EXTENSION
+from actors.weight_transfer import TRANSFER_BACKENDS, WORKER_EXTENSION
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
 

@@ -11,9 +11,9 @@ def vllm() -> list[Finding]:
     from vllm import __version__ as version
     from vllm.platforms import current_platform
 
-    from actors import weight_receiver
+    from actors import weight_transfer
 
-    weight_receiver.check_vllm()
+    weight_transfer.check_vllm()
     kind = "the CPU" if current_platform.is_cpu() else current_platform.device_name
     seen = f"{version} for {kind}; has every call of a push"
     return [Finding("vLLM", Mark.WORKS, seen)]

@@ -29,7 +29,8 @@ from actors.engine_load import EngineLoad, LoadReader
 from actors.engine_thread import EngineThread
 from actors.shares import HeldRequests, PauseClock, Share
 from actors.translation import completion_of, probe_of, probe_params, sampling_params
-from actors.weight_receiver import State, WeightReceiver, check_vllm
+from actors.weight_receiver import State, WeightReceiver
+from actors.weight_transfer import check_vllm
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import AwaitsWeights, RunError, WeightPushError
 from stepcoder_dist.host import model_source

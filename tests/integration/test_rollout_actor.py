@@ -189,7 +189,7 @@ def test_a_vllm_that_lacks_a_needed_call_is_named_with_its_version(
 ) -> None:
     def complaint(_: Any) -> str:
         # in an actor's process: vllm in the tests' process would slow down all others
-        from actors.weight_receiver import check_vllm
+        from actors.weight_transfer import check_vllm
 
         class OldEngine:
             def collective_rpc(self) -> None: ...
