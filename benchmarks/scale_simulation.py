@@ -89,6 +89,8 @@ class Mark:
     simulated: float
     wall: float
     cpu: float
+    thread: float
+    """Processor seconds of the event loop's thread; Ray has others in the process."""
     samples: int
     rss_mb: float
 
@@ -106,7 +108,8 @@ class Marks:
     def step_ended(self, samples: int) -> None:
         self.samples += samples
         now = asyncio.get_running_loop().time()
-        mark = Mark(now, time.monotonic(), time.process_time(), self.samples, rss_mb())
+        spent = time.process_time(), time.thread_time()
+        mark = Mark(now, time.monotonic(), *spent, self.samples, rss_mb())
         self.seen.append(mark)
         if self.profile is not None:
             if len(self.seen) == self.first + 1:
@@ -314,11 +317,13 @@ def print_ray(actors: int, seconds: float) -> None:
     finally:
         ray.shutdown()
     wall, cpu, _ = rates(marks)
+    begin, end = marks.ends
+    loop = (end.thread - begin.thread) / (end.samples - begin.samples)
     executors = settings(actors, 1).sandbox.number
     print(
         f"{actors} engines and {executors} executors on Ray: {offered:,.0f} samples/s offered, "
         f"{wall:,.0f} carried by {wall / cpu:.0%} of a core: {1e6 / cpu:.0f} µs of the driver's "
-        f"process a sample, a core carries {cpu:,.0f}"
+        f"process a sample, {1e6 * loop:.0f} of the loop's thread; a core carries {cpu:,.0f}"
     )
 
 
