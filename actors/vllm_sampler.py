@@ -11,6 +11,7 @@ Where rollouts run ahead without being repeatable, the engine gets only as many 
 decodes at once, and the rest is held here: an update does not wait for it, and it is sampled by the
 new weights.
 """
+# One file, though long: sampling and updates hold each other up, by the same few attributes.
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ The order is the order of one sample's life:
 
 Index t of an array over sampled tokens always speaks of token t.
 """
+# One file, though long: a reader follows one sample's life down the page.
 
 from __future__ import annotations
 
