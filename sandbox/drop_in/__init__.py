@@ -2,8 +2,9 @@
 
     a reward function        reward_function.py: TRL, verl, verifiers
     the pool behind it       background_pool.py: an event loop on a thread of its own
-    `stepcoder sandbox serve`   service.py: start, limits, drain; routes.py: paths, answers
-    what clients send        requests.py: our API; run_code.py: SandboxFusion's
+    stepcoder sandbox serve  service.py: start, limits, drain; routes.py: paths, answers
+    what clients send        judge_request.py: our API; run_code.py: SandboxFusion's
+    what Prometheus reads    service_metrics.py
 
 Nothing here needs Ray or torch: `pip install stepcoder-dist[sandbox]` is enough.
 """
