@@ -38,8 +38,8 @@ from actors.pool.slot_keeper import MAX_CALLS, SlotKeeper
 from learner.push.delivery import Deliveries
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.host.checksum import checksum
+from stepcoder_dist.loop.book.lines import Fate
 from stepcoder_dist.loop.fakes import ByteTokenizer
-from stepcoder_dist.loop.sample_book import Fate
 from stepcoder_dist.records import (
     Completion,
     Outcome,

@@ -28,7 +28,7 @@ _OWN_USERS_FROM = 100_000
 """A guest's user with such a number is taken for its own: the kernel counts processes by user."""
 
 
-class OtherPython(SandboxFault):
+class _OtherPython(SandboxFault):
     """A guest whose Python is too old."""
 
 
@@ -204,7 +204,7 @@ def _taken(pattern: str) -> tuple[str, SocketChannel, Hello]:
         channel = SocketChannel(connected)
         try:
             hello = _hello(channel, path)
-        except OtherPython:
+        except _OtherPython:
             channel.close()
             raise
         except SandboxFault:  # taken by somebody else at this moment
@@ -218,7 +218,10 @@ def _taken(pattern: str) -> tuple[str, SocketChannel, Hello]:
 
 
 def _hello(channel: SocketChannel, path: str) -> Hello:
-    """Raises `OtherPython`, and `SandboxFault` for what is no guest or goes away."""
+    """Read what the guest says of itself.
+
+    Raises `_OtherPython`, and `SandboxFault` for what is no guest or goes away.
+    """
     (length,) = LENGTH.unpack(channel.receive(LENGTH.size, _HELLO_S))
     if length > _MOST_HELLO_BYTES:
         raise SandboxFault(f"what serves {path} is no guest")
@@ -229,7 +232,7 @@ def _hello(channel: SocketChannel, path: str) -> Hello:
         raise SandboxFault(f"what serves {path} is no guest") from None
     if hello.python[:2] < LOWEST_PYTHON:
         seen, lowest = (".".join(map(str, v)) for v in (hello.python, LOWEST_PYTHON))
-        raise OtherPython(
+        raise _OtherPython(
             f"the guest at {path} has Python {seen}; give its container an image with Python "
             f"{lowest} or newer"
         )

@@ -28,9 +28,11 @@ PASSED = Verdict(
 class Answers:
     """A sandbox that runs nothing: every program passes, unless its source says otherwise."""
 
-    def __init__(self) -> None:
+    def __init__(self, out: Path) -> None:
+        self.out = out
         self.judged: list[str] = []
         self.most_at_once = 0
+        self.others = 2
         self._now = 0
 
     async def __aenter__(self):
@@ -47,8 +49,8 @@ class Answers:
         self._now -= 1
         self.judged.append(source)
         if source == "stop":
-            for _ in range(10):  # turns of the loop: the others are done and written by then
-                await asyncio.sleep(0)
+            while self.out.read_text().count("\n") < self.others:
+                await asyncio.sleep(0)  # the others are still to be written
             self.command.cancel()
             await asyncio.Event().wait()
         if source == "fault":
@@ -71,7 +73,7 @@ class Folder:
             file.writelines((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in rows)
 
     def judge(self, monkeypatch, *, resume: bool = False) -> Answers:
-        sandbox = Answers()
+        sandbox = Answers(self.out)
         monkeypatch.setattr(batch, "make_pool", lambda *_: sandbox)
         asyncio.run(
             batch.judge_files(
@@ -287,12 +289,12 @@ def test_a_folder_that_is_not_there_is_one_line(folder, monkeypatch):
         folder.judge(monkeypatch)
 
 
-def test_a_bad_problem_does_not_keep_the_programs_that_were_refused_for_it():
+def test_a_bad_problem_does_not_keep_the_programs_that_were_refused_for_it(tmp_path):
     bad = ProblemError("p.jsonl:1: no tests")
     programs = [{"program_id": str(n), "problem_id": "t/1", "source": "x" * 99} for n in range(3)]
 
     async def told() -> list[dict]:
-        judged = batch.judge_rows(programs, {"t/1": bad}, Answers(), in_flight=2)
+        judged = batch.judge_rows(programs, {"t/1": bad}, Answers(tmp_path), in_flight=2)
         return [verdict async for verdict in judged]
 
     assert [v["detail"] for v in asyncio.run(told())] == [str(bad)] * 3
