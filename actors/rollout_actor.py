@@ -87,9 +87,13 @@ class ActorStats:
 class RolloutActor:
     """Made by `ActorPool` through `ray.remote`; all methods are coroutines on one loop."""
 
+    _name = "rollout"
+    """Ray asks for `repr` after a constructor that raised, too."""
+
     def __init__(
         self, name: str, checkpoint: str, config: RunConfig, *, awaits_weights: bool
     ) -> None:
+        self._name = name
         visible_gpus.show_only(ray.get_gpu_ids())
         os.environ.update(environment(config))
         self._scratch = _own_temporary_folder()
@@ -98,7 +102,6 @@ class RolloutActor:
         with collector.resting():
             from actors.vllm_sampler import VllmSampler
 
-        self._name = name
         self._transfer_ranks = config.actors.tensor_parallel
         self._metrics = _ActorMetrics(name)
         self._sampler = VllmSampler(

@@ -86,6 +86,7 @@ LOCAL_RAY: dict[str, Any] = {
     "num_cpus": 8,
     "include_dashboard": False,
     "log_to_driver": True,
+    "_system_config": {"prestart_worker_first_driver": False},  # as in a run
 }
 CORPUS = [
     "n = int(input())\nif n % 2 == 0:\n    n = n + 3\nelse:\n    n = n - 4\nprint(n)\n",

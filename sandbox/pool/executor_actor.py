@@ -36,9 +36,9 @@ class ExecutorActor:
     """
 
     def __init__(self, name: str, config: SandboxConfig) -> None:
+        self._name = name
         # A program whose sandbox failed goes back to the pool of executors, which counts its tries.
         self._config = config.model_copy(update={"attempts": 1})
-        self._name = name
         self._metrics = ContainerMetrics(name)
         self._node = str(ray.util.get_node_ip_address())
         self._pool: WorkerPool | None = None

@@ -50,6 +50,8 @@ class Head:
             "HOME": str(self.home),
             "TMPDIR": str(self.temporary),
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            # what vLLM knows of a model's class: without it each engine imports itself twice
+            "VLLM_CACHE_ROOT": str(Path("~/.cache/vllm").expanduser()),
             "RAY_AUTH_MODE": "token",
             "RAY_metrics_report_interval_ms": "500",
         }

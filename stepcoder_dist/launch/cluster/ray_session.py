@@ -46,6 +46,8 @@ def ray_session(config: RunConfig, *, learner: bool = True, pools: bool = True) 
             "num_cpus": max(int(-(-most.get("CPU", 0) // 1)), os.cpu_count() or 1),
             "resources": custom,
             "include_dashboard": config.dashboard,
+            # A run's actors have environments of their own: workers made in advance are for nobody.
+            "_system_config": {"prestart_worker_first_driver": False},
         }
     try:
         connect(common)
