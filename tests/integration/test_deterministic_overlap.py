@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from commands import finish, read_until
-from test_resume import Place, checkpoints, rows, tensors
+from test_resume import Place, checkpoints, rows, tensors, with_warm_start
 
 from stepcoder_dist.loop.metrics import OF_THE_MOMENT, WALL_CLOCK
 
@@ -38,10 +38,7 @@ LAGGING = {
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """With an SFT checkpoint of a model of two layers."""
-    made = Place(tmp_path_factory.mktemp("lag"))
-    finish(made.start("sft"))
-    return made
+    return with_warm_start(tmp_path_factory, "lag")
 
 
 def start(place: Place, name: str, *arguments: str) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ from commands import (
     shared_memory,
     stepcoder,
 )
+from filelock import FileLock
 
 from stepcoder_dist.loop.metrics import WALL_CLOCK
 from stepcoder_dist.run import ledger_report
@@ -70,12 +72,26 @@ class Place:
         return sorted(name for name in names if not name.startswith("torchinductor_"))
 
 
+def with_warm_start(tmp_path_factory: pytest.TempPathFactory, name: str) -> Place:
+    """Make a place with an SFT checkpoint of a model of two layers.
+
+    The checkpoint is made once for all files of a test run, in whichever worker comes first.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with FileLock(shared / "warm-start.lock"):
+        once = shared / "warm-start"
+        if not (once / "sft").exists():
+            once.mkdir()
+            finish(Place(once).start("sft"))
+    made = Place(tmp_path_factory.mktemp(name))
+    shutil.copytree(once / "sft", made.folder / "sft")
+    return made
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """With an SFT checkpoint of a model of two layers."""
-    made = Place(tmp_path_factory.mktemp("resume"))
-    finish(made.start("sft"))
-    return made
+    return with_warm_start(tmp_path_factory, "resume")
 
 
 @pytest.fixture(scope="module")

@@ -145,7 +145,7 @@ def test_a_zygote_that_hangs_costs_a_try_and_no_verdict(backend, monkeypatch):
 
     async def run() -> None:
         async with open_pool(
-            backend=backend, containers=2, attempts=5, cpu_limit_s=2, wall_limit_s=5
+            backend=backend, containers=2, attempts=5, cpu_limit_s=1, wall_limit_s=3
         ) as pool:
             judged = Judged(pool, programs(16, 0.1))
             await judged.first(2)
