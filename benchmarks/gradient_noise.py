@@ -25,11 +25,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
+from standin_learner import StandinLearner
 from torch import Tensor
 
 from learner import policy_critic
@@ -38,11 +38,9 @@ from learner.advantage.groups import flat_share
 from learner.batches import balance, packed_attention, packing
 from learner.batches.balance import Budget, Work
 from learner.ppo_step import PAD_ID
-from learner.push.delivery import Deliveries
 from learner.push.snapshot import SnapshotTaker
 from learner.step_tensors import Recomputed, StepTensors
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import RunError
 from stepcoder_dist.host.console import Phase, open_console
 from stepcoder_dist.launch.cluster.ray_session import ray_session
 from stepcoder_dist.launch.processes import open_pools, open_sandbox
@@ -51,7 +49,6 @@ from stepcoder_dist.loop.judged_sample import JudgedSample
 from stepcoder_dist.records import (
     Outcome,
     StepReport,
-    TakenUpdate,
     Trajectory,
     WeightSnapshot,
     WeightVersion,
@@ -63,10 +60,11 @@ FIXED = ("learner.advantage=rloo", "credit.rule=executed", "train.max_staleness=
 """What the measurement rests on, over every case's own keys."""
 
 
-class StandingLearner:
+class StandingLearner(StandinLearner):
     """`ports.Learner` that takes gradients and keeps the weights as they are."""
 
     def __init__(self, config: RunConfig, checkpoint: str) -> None:
+        super().__init__()
         torch.set_num_threads(config.learner.threads or 1)
         self._config = config
         self._policy = policy_critic.load_policy(checkpoint, config.model)
@@ -74,7 +72,6 @@ class StandingLearner:
         self._snapshots = SnapshotTaker(
             self._policy.causal_lm, 0, 1, config.weights.bucket_mib * 2**20
         )
-        self._deliveries = Deliveries()
         self._version: WeightVersion = 0
         self.gradients: dict[str, list[Tensor]] = {"all": [], "executed": []}
         self.figures: list[dict[str, float]] = []
@@ -84,33 +81,9 @@ class StandingLearner:
         self._version += 1
         return StepReport(version=self._version, skipped=False, metrics={})
 
-    can_snapshot = True
-
     async def snapshot(self) -> WeightSnapshot:
         buckets = await asyncio.to_thread(self._snapshots.take, self._version)
         return WeightSnapshot(version=self._version, buckets=buckets, probe_logprobs=())
-
-    async def deliver(
-        self, snapshot: WeightSnapshot, targets: Sequence[Any], *, deadline_s: float
-    ) -> None:
-        await self._deliveries.deliver(snapshot, targets, None, deadline_s)
-
-    def hear_of_updates(self, hear: Callable[[TakenUpdate, WeightVersion], None]) -> None:
-        self._deliveries.hear = hear
-
-    async def publish(self, targets: Sequence[Any], *, deadline_s: float) -> WeightVersion:
-        snapshot = await self.snapshot()
-        await self.deliver(snapshot, targets, deadline_s=deadline_s)
-        return snapshot.version
-
-    async def save(self, folder: str) -> None:
-        del folder  # the pipeline's last step is a checkpoint; nothing here can be gone on with
-
-    async def save_hf(self, folder: str) -> None:
-        del folder
-
-    async def load(self, folder: str) -> WeightVersion:
-        raise RunError(f"{folder}: a learner that never moves keeps nothing to go on with")
 
     def _take(self, batch: Sequence[Trajectory]) -> None:
         tensors = StepTensors.of(batch, torch.device("cpu"))

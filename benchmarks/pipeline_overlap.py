@@ -22,20 +22,19 @@ import asyncio
 import math
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import ray
 from rich.console import Console
 from rich.table import Table
+from standin_learner import StandinLearner
 
 from actors.actor_pool import ActorPool
 from actors.pool.pool_slot import Slot
 from actors.pool.slot_keeper import MAX_CALLS, SlotKeeper
-from learner.push.delivery import Deliveries
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.host.checksum import checksum
 from stepcoder_dist.loop.book.lines import Fate
@@ -46,7 +45,6 @@ from stepcoder_dist.records import (
     Problem,
     RolloutRequest,
     StepReport,
-    TakenUpdate,
     TestResult,
     TestSuite,
     Trajectory,
@@ -220,15 +218,13 @@ class TimedRank:
         )
 
 
-class TimedLearner:
+class TimedLearner(StandinLearner):
     """`ports.Learner` on one `TimedRank`, with the real deliveries."""
 
-    can_snapshot = True
-
     def __init__(self, load: Load) -> None:
+        super().__init__()
         self._rank = ray.remote(TimedRank).options(num_cpus=0).remote(load)
         self._turn = asyncio.Lock()
-        self._deliveries = Deliveries()
         self.ended: list[float] = []
         self.batches: list[Sequence[Trajectory]] = []
 
@@ -243,32 +239,6 @@ class TimedLearner:
         async with self._turn:
             snapshot: WeightSnapshot = await self._rank.snapshot.remote()
         return snapshot
-
-    async def deliver(
-        self, snapshot: WeightSnapshot, targets: Sequence[Any], *, deadline_s: float
-    ) -> None:
-        await self._deliveries.deliver(snapshot, targets, None, deadline_s)
-
-    def hear_of_updates(self, hear: Callable[[TakenUpdate, WeightVersion], None]) -> None:
-        self._deliveries.hear = hear
-
-    async def publish(self, targets: Sequence[Any], *, deadline_s: float) -> WeightVersion:
-        snapshot = await self.snapshot()
-        await self.deliver(snapshot, targets, deadline_s=deadline_s)
-        return snapshot.version
-
-    async def begin_save(self, folder: str) -> Coroutine[Any, Any, None]:
-        async def write() -> None:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            (Path(folder) / "timed").touch()
-
-        return write()
-
-    async def load(self, folder: str) -> WeightVersion:
-        raise NotImplementedError(folder)
-
-    async def save_hf(self, folder: str) -> None:
-        raise NotImplementedError(folder)
 
     def close(self) -> None:
         ray.kill(self._rank)

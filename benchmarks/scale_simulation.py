@@ -23,7 +23,6 @@ import argparse
 import asyncio
 import gc
 import math
-import selectors
 import signal
 import sys
 import tempfile
@@ -40,6 +39,7 @@ import simulated_on_ray
 import simulated_parts
 from rich.console import Console
 from rich.table import Table
+from simulated_clock import SimulatedClockLoop
 from simulated_parts import Learner, Load, problems
 
 from stepcoder_dist.config import RunConfig
@@ -57,29 +57,6 @@ SAMPLE_S, JUDGE_S = 3.2, 0.5
 OFFERED = PLACES / SAMPLE_S
 """Samples/s of one engine."""
 PROBLEMS = 1000
-
-
-class JumpingSelector(selectors.DefaultSelector):
-    """Waits for nothing: where nothing is ready, the clock jumps to the next timer."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> Any:
-        ready = super().select(None if timeout is None else 0)
-        if not ready and timeout is not None:
-            self.now += max(timeout, 0.0)
-        return ready
-
-
-class SimulatedClockLoop(asyncio.SelectorEventLoop):
-    """An event loop in which waiting takes no time."""
-
-    def __init__(self) -> None:
-        self._jumping = JumpingSelector()
-        super().__init__(self._jumping)
-
-    def time(self) -> float:
-        return self._jumping.now
 
 
 @dataclass(frozen=True, slots=True)

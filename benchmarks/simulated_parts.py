@@ -10,18 +10,17 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from standin_learner import StandinLearner
 
 from actors.actor_pool import ActorPool
 from actors.pool.pool_slot import Slot
 from actors.pool.slot_keeper import SlotKeeper
-from learner.push.delivery import Deliveries
 from sandbox.pool.executor_actor import NodeBackend
 from sandbox.pool.executor_handle import ExecutorHandle
 from sandbox.pool.executor_pool import ExecutorPool
@@ -306,18 +305,16 @@ def executor_pool(config: RunConfig, load: Load) -> ExecutorPool:
     return pool
 
 
-class Learner:
+class Learner(StandinLearner):
     """A learner whose step is a wait, with the real deliveries."""
-
-    can_snapshot = True
 
     def __init__(self, load: Load, bucket: Any, ended: Callable[[int], None]) -> None:
         """`ended` is called with the samples of every step."""
+        super().__init__()
         self._load = load
         self._bucket = bucket
         self._ended = ended
         self._version: WeightVersion = 0
-        self._deliveries = Deliveries()
 
     async def step(self, batch: Sequence[Trajectory]) -> StepReport:
         await asyncio.sleep(self._load.step_s)
@@ -328,32 +325,6 @@ class Learner:
     async def snapshot(self) -> WeightSnapshot:
         buckets = (self._bucket,) * BUCKETS
         return WeightSnapshot(version=self._version, buckets=buckets, probe_logprobs=())
-
-    async def deliver(
-        self, snapshot: WeightSnapshot, targets: Sequence[Any], *, deadline_s: float
-    ) -> None:
-        await self._deliveries.deliver(snapshot, targets, None, deadline_s)
-
-    def hear_of_updates(self, hear: Callable[[TakenUpdate, WeightVersion], None]) -> None:
-        self._deliveries.hear = hear
-
-    async def publish(self, targets: Sequence[Any], *, deadline_s: float) -> WeightVersion:
-        snapshot = await self.snapshot()
-        await self.deliver(snapshot, targets, deadline_s=deadline_s)
-        return snapshot.version
-
-    async def begin_save(self, folder: str) -> Coroutine[Any, Any, None]:
-        async def write() -> None:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            (Path(folder) / "simulated").touch()
-
-        return write()
-
-    async def load(self, folder: str) -> WeightVersion:
-        raise NotImplementedError(folder)
-
-    async def save_hf(self, folder: str) -> None:
-        raise NotImplementedError(folder)
 
 
 def problems(number: int) -> list[Problem]:

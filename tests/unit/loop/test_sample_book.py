@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import selectors
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from benchmarks.simulated_clock import SimulatedClockLoop
 from stepcoder_dist.errors import RunError
 from stepcoder_dist.loop.account import Ending, Page
 from stepcoder_dist.loop.book.groups import TrainedGroup
@@ -459,29 +459,6 @@ def test_a_wait_while_nothing_moves_ends_with_an_error_that_says_for_what(what: 
     asyncio.run(scenario())
 
 
-class JumpingSelector(selectors.DefaultSelector):
-    """Waits for nothing: where nothing is ready, the clock jumps to the next timer."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> Any:
-        ready = super().select(None if timeout is None else 0)
-        if not ready and timeout is not None:
-            self.now += max(timeout, 0.0)
-        return ready
-
-
-class JumpingLoop(asyncio.SelectorEventLoop):
-    """An event loop whose waits take no time, so that they are as long on every machine."""
-
-    def __init__(self) -> None:
-        self._jumping = JumpingSelector()
-        super().__init__(self._jumping)
-
-    def time(self) -> float:
-        return self._jumping.now
-
-
 def test_a_wait_lasts_as_long_as_samples_move_or_the_learner_works():
     async def scenario() -> None:
         clock = asyncio.get_running_loop().time
@@ -502,7 +479,7 @@ def test_a_wait_lasts_as_long_as_samples_move_or_the_learner_works():
         with pytest.raises(RunError, match="nothing has changed for 100 s"):
             ended.pop().result()
 
-    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+    with asyncio.Runner(loop_factory=SimulatedClockLoop) as runner:
         runner.run(scenario())
 
 
