@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from compose_run import RUN_FILE, SETTINGS
+from room import fitting
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.run.reservations import reserved
@@ -37,10 +38,6 @@ def run() -> RunConfig:
 def offered(service: dict[str, Any]) -> dict[str, float]:
     options = dict(word.split("=", 1) for word in shlex.split(service["command"]) if "=" in word)
     return {"CPU": float(options["--num-cpus"]), **json.loads(options.get("--resources", "{}"))}
-
-
-def fitting(node: dict[str, float], process: dict[str, float]) -> int:
-    return min(int(node.get(name, 0) / amount) for name, amount in process.items())
 
 
 def test_the_processes_of_the_run_fit_the_nodes_of_their_pool_and_no_other() -> None:

@@ -16,6 +16,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from kube_schemas import check
+from room import fitting
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.run.reservations import reserved
@@ -114,10 +115,6 @@ def offered(group: dict[str, Any]) -> dict[str, float]:
         "GPU": float(limits.get("nvidia.com/gpu", 0)),
         **json.loads(json.loads(parameters["resources"])),
     }
-
-
-def fitting(pod: dict[str, float], process: dict[str, float]) -> int:
-    return min(int(pod.get(name, 0) / amount) for name, amount in process.items())
 
 
 def test_the_processes_of_the_run_fit_their_groups_and_no_other() -> None:
