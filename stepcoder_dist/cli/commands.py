@@ -15,6 +15,7 @@ from stepcoder_dist.cli.data_commands import EndDate, SandboxBackend, SandboxIma
 from stepcoder_dist.cli.written import path_of, source_of
 from stepcoder_dist.errors import Interrupted, StepcoderError, UserError, notes
 from stepcoder_dist.host import interruption
+from stepcoder_dist.host.files import disk_room
 
 app = typer.Typer(
     help="Reinforcement learning from unit tests for code models: CCCS, FGO, Ray, vLLM, DeepSpeed.",
@@ -28,9 +29,6 @@ app.add_typer(run_commands.app)
 
 RunFile = Annotated[
     Path, typer.Argument(parser=path_of, metavar="RUN.toml", help="A run file: deploy/runs/.")
-]
-RunFolder = Annotated[
-    Path, typer.Argument(parser=path_of, metavar="RUN_DIR", help="What `train` wrote.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume at the last checkpoint.")]
 Overrides = Annotated[
@@ -53,6 +51,11 @@ def run(arguments: Sequence[str]) -> int:
     except Interrupted as stopped:
         sys.stderr.write(f"stepcoder: {stopped}\n")
         return stopped.exit_code
+    except OSError as error:
+        if not disk_room.is_refusal(error):
+            raise
+        sys.stderr.write(f"stepcoder: {disk_room.refusal(error)}\n")
+        return StepcoderError.exit_code
     except ModuleNotFoundError as error:
         message = missing_extra.message(error)
         if message is None:
@@ -232,20 +235,6 @@ def judge(
 
 
 @app.command()
-def export(
-    run_dir: RunFolder,
-    step: Annotated[
-        int, typer.Argument(metavar="STEP", help="The number of one of its checkpoints.")
-    ],
-    out: Annotated[Path, typer.Argument(parser=path_of, metavar="OUT", help="A new folder.")],
-) -> None:
-    """Write a checkpoint's policy as a Hugging Face folder."""
-    from stepcoder_dist.launch import export as command
-
-    command.export(run_dir, step, out)
-
-
-@app.command()
 def doctor(
     run_file: Annotated[
         Path | None,
@@ -271,38 +260,3 @@ def doctor(
         typer.echo(frame.summary(found, str(run_file)))
     if run_file is not None and not frame.works(found):
         raise typer.Exit(1)
-
-
-@app.command()
-def report(
-    run_dir: RunFolder,
-    *,
-    out: Annotated[
-        Path | None,
-        typer.Option(parser=path_of, metavar="FILE", help="Default: RUN_DIR/report.html."),
-    ] = None,
-) -> None:
-    """Write one self-contained HTML page about a run, finished or not."""
-    from stepcoder_dist import report as pages
-
-    typer.echo(f"report: {pages.write(run_dir, out)}")
-
-
-@app.command()
-def samples(
-    run_dir: RunFolder,
-    sample_id: Annotated[
-        str,
-        typer.Argument(metavar="[SAMPLE_ID]", help="Default: list those that were kept in full."),
-    ] = "",
-    *,
-    tokens: Annotated[
-        bool, typer.Option("--tokens", help="Each token: trained or masked, its log-prob.")
-    ] = False,
-) -> None:
-    """Show one sample of a run: which lines were given, executed, masked; token by token."""
-    from stepcoder_dist.report import sample_text
-
-    shown = sample_text.show(run_dir, sample_id, tokens=tokens) if sample_id else None
-    for line in sample_text.listed(run_dir) if shown is None else shown:
-        typer.echo(line)

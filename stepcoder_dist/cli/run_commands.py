@@ -1,4 +1,4 @@
-"""The commands about a run that exists: `ledger`, `trace`; of a live one `scale` and `status`."""
+"""The commands about a run that exists: its folder, and a live one's `scale` and `status`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from stepcoder_dist.cli.written import path_of
 
 app = typer.Typer()
 
+RunFolder = Annotated[
+    Path, typer.Argument(parser=path_of, metavar="RUN_DIR", help="What `train` wrote.")
+]
 RunName = Annotated[
     str,
     typer.Option("--run", metavar="NAME", help="A run's folder name; needed where several live."),
@@ -25,9 +28,7 @@ Address = Annotated[
 
 @app.command()
 def ledger(
-    run_dir: Annotated[
-        Path, typer.Argument(parser=path_of, metavar="RUN_DIR", help="What `train` wrote.")
-    ],
+    run_dir: RunFolder,
 ) -> None:
     """Prove that every sample of a run has exactly one fate; 1 where it does not balance."""
     from stepcoder_dist.run import ledger_report
@@ -41,9 +42,7 @@ def ledger(
 
 @app.command()
 def trace(
-    run_dir: Annotated[
-        Path, typer.Argument(parser=path_of, metavar="RUN_DIR", help="What `train` wrote.")
-    ],
+    run_dir: RunFolder,
     *,
     out: Annotated[
         Path | None,
@@ -58,6 +57,55 @@ def trace(
 
     picture = trace_picture.write(run_dir, out, last=last)
     typer.echo(f"trace: {picture.path} ({picture.events} events; open it at ui.perfetto.dev)")
+
+
+@app.command()
+def export(
+    run_dir: RunFolder,
+    step: Annotated[
+        int, typer.Argument(metavar="STEP", help="The number of one of its checkpoints.")
+    ],
+    out: Annotated[Path, typer.Argument(parser=path_of, metavar="OUT", help="A new folder.")],
+) -> None:
+    """Write a checkpoint's policy as a Hugging Face folder."""
+    from stepcoder_dist.launch import export as command
+
+    command.export(run_dir, step, out)
+
+
+@app.command()
+def report(
+    run_dir: RunFolder,
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=path_of, metavar="FILE", help="Default: RUN_DIR/report.html."),
+    ] = None,
+) -> None:
+    """Write one self-contained HTML page about a run, finished or not."""
+    from stepcoder_dist import report as pages
+
+    typer.echo(f"report: {pages.write(run_dir, out)}")
+
+
+@app.command()
+def samples(
+    run_dir: RunFolder,
+    sample_id: Annotated[
+        str,
+        typer.Argument(metavar="[SAMPLE_ID]", help="Default: list those that were kept in full."),
+    ] = "",
+    *,
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="Each token: trained or masked, its log-prob.")
+    ] = False,
+) -> None:
+    """Show one sample of a run: which lines were given, executed, masked; token by token."""
+    from stepcoder_dist.report import sample_text
+
+    shown = sample_text.show(run_dir, sample_id, tokens=tokens) if sample_id else None
+    for line in sample_text.listed(run_dir) if shown is None else shown:
+        typer.echo(line)
 
 
 @app.command()

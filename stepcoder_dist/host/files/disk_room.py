@@ -22,9 +22,20 @@ def needed_by_run(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in REFUSED:
+        if not is_refusal(error):
             raise
         raise RunError(
             f"{folder}: the disk does not take what the run writes there ({error.strerror}); make "
             "room, then `stepcoder train --resume` continues at the newest checkpoint"
         ) from error
+
+
+def is_refusal(error: OSError) -> bool:
+    """Return whether a disk refused to take what was written."""
+    return error.errno in REFUSED
+
+
+def refusal(error: OSError) -> str:
+    """Say which file a disk did not take, in one line."""
+    where = error.filename or "a file"
+    return f"{where}: the disk does not take what is written there ({error.strerror}); make room"
