@@ -18,7 +18,7 @@ FULL = Path("/dev/full")
 def test_output_that_a_full_disk_does_not_take_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    def listed(run_dir: Path) -> list[str]:
+    def listed(_run_dir: Path) -> list[str]:
         with FULL.open("wb", buffering=0) as full:
             full.write(b"x")
         return []
@@ -26,12 +26,13 @@ def test_output_that_a_full_disk_does_not_take_is_one_line(
     monkeypatch.setattr(sample_text, "listed", listed)
     assert commands.run(["samples", "runs/any"]) == 1
     told = capsys.readouterr().err
-    assert told.startswith("stepcoder: ") and told.count("\n") == 1
+    assert told.startswith("stepcoder: ")
+    assert told.count("\n") == 1
     assert os.strerror(errno.ENOSPC) in told
 
 
 def test_another_error_of_the_system_is_not_taken_for_a_full_disk(monkeypatch: pytest.MonkeyPatch):
-    def listed(run_dir: Path) -> list[str]:
+    def listed(_run_dir: Path) -> list[str]:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
     monkeypatch.setattr(sample_text, "listed", listed)
