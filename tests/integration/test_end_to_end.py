@@ -111,6 +111,15 @@ def test_it_prints_each_phase_a_table_by_level_and_the_run_directory(demo: tuple
     assert f"run directory: {folder / 'run'}" in output
 
 
+def test_a_demo_that_is_done_does_nothing_again(demo: tuple[Path, str]):
+    folder, output = demo
+    again = finish(stepcoder("demo", "--resume", folder=folder))
+    for made in ("SFT", "eval SFT", "eval RL"):
+        assert re.search(rf"^{made}: .*, made before", again, re.MULTILINE)
+    assert "✓" not in again
+    assert output[output.index("RL over SFT") :] == again[again.index("RL over SFT") :]
+
+
 def test_three_steps_with_two_actors_and_two_executors_train_every_sample(
     demo: tuple[Path, str],
 ):

@@ -151,6 +151,20 @@ def test_a_run_that_is_done_says_so(tmp_path: Path):
         session.saved_state(config(steps=2), scene.folder, {})
 
 
+@pytest.mark.parametrize("max_staleness", [0, 1])
+def test_a_run_that_is_done_can_be_restored_to_evaluate_it(tmp_path: Path, max_staleness: int):
+    finished = config(steps=2, max_staleness=max_staleness)
+    scene = Scene(tmp_path, finished)
+    scene.train()
+    scene.close()
+    again = Scene(tmp_path, finished, resume=True)
+    again.train()
+    assert again.run.book.version == again.run.book.published == 2
+    assert again.learner.batches == []
+    again.close()
+    assert [row["step"] for row in rows(tmp_path / "metrics.jsonl")] == [1, 2]
+
+
 def test_a_run_goes_on_only_with_the_problems_that_it_was_made_from(tmp_path: Path):
     scene = Scene(tmp_path, config(steps=2))
     scene.run.sources = {"the training problems": "aa"}

@@ -62,6 +62,23 @@ def test_a_named_folder_with_a_run_in_it_is_not_written_over():
         RunFolder.fresh(config(run_dir="here"))
 
 
+def test_a_command_of_several_stages_goes_on_in_the_folder_of_its_last_stage():
+    first = RunFolder.begun(config())  # nothing was begun: as a new run
+    (first.path / "eval").mkdir()
+    (first.path / "eval" / "sft.jsonl").write_text("{}\n")
+    for lost in ("metrics.jsonl", "samples.jsonl", "ledger.jsonl"):
+        (first.path / lost).write_text('{"step": 1}\n')
+    first.close()
+    again = RunFolder.begun(config())
+    assert again.path == first.path
+    assert sorted(path.name for path in again.path.iterdir()) == [".lock", "eval"]
+    commit(again, 1)
+    (again.path / "metrics.jsonl").write_text('{"step": 1}\n')
+    again.close()
+    last = RunFolder.begun(config(run_dir=str(first.path)))
+    assert (last.path / "metrics.jsonl").exists()
+
+
 def test_a_run_dir_that_cannot_be_made_is_one_line():
     Path("file").write_text("")
     with pytest.raises(ConfigError, match="cannot be a run directory"):

@@ -123,3 +123,19 @@ def test_the_finished_folder_gets_the_rows(tmp_path: Path) -> None:
 
     assert json.loads((tmp_path / "sft/metrics.jsonl").read_text()) == {"step": 1, "loss": 1.0}
     assert [path.name for path in tmp_path.iterdir()] == ["sft"]
+
+
+def test_a_finished_warm_start_is_taken_again_only_as_it_was_made(tmp_path: Path) -> None:
+    settings = config(tmp_path)
+    sft_work.refuse_made_otherwise(settings, examples())  # a model from elsewhere has no record
+    work = SftWork(settings, examples())
+    work.begin()
+    work.record({"step": 1, "loss": 1.0})
+    Path(settings.sft_folder).mkdir()
+    work.finish(Path(settings.sft_folder))
+
+    sft_work.refuse_made_otherwise(settings, examples())
+    with pytest.raises(ConfigError, match=r"sft.learning_rate = 2e-05 there, 1.0 here; set it"):
+        sft_work.refuse_made_otherwise(config(tmp_path, learning_rate=1.0), examples())
+    with pytest.raises(ConfigError, match=r"examples \(SHA-256 of their tokens\)"):
+        sft_work.refuse_made_otherwise(settings, examples(token=8))
