@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from stepcoder_dist.config import Backend, RunConfig, SandboxConfig
 from stepcoder_dist.host.console import open_console
-from stepcoder_dist.launch.cluster import placement
+from stepcoder_dist.launch.cluster import node_models, placement
 from stepcoder_dist.launch.cluster.last_words import last_words
 from stepcoder_dist.run.session import Pools
 
@@ -58,10 +58,12 @@ async def open_pools(
 ) -> AsyncIterator[Pools]:
     """Start the rollout actors and the executors' containers together; close the actors at the end.
 
-    `sandbox` comes from `open_sandbox`, which closes it.
+    `sandbox` comes from `open_sandbox`, which closes it. Raises `ConfigError` for nodes of the run
+    that lack the checkpoint, those of the learner too.
     """
     from actors.actor_pool import ActorPool
 
+    await node_models.check(config, checkpoint)
     sampler = ActorPool(
         config,
         checkpoint,
@@ -82,6 +84,7 @@ async def open_learner(
     """Start the learner's ranks; close them whatever happens. `LearnerGroup` has the arguments."""
     from learner.learner_group import LearnerGroup
 
+    await node_models.check(config, checkpoint)  # a learner that starts again may have other nodes
     learner = LearnerGroup(
         config,
         checkpoint,

@@ -15,7 +15,7 @@ from stepcoder_dist.config import RunConfig
 from stepcoder_dist.host import model_source
 from stepcoder_dist.host.console import Phase
 from stepcoder_dist.host.interruption import StopRequest, run_until_done
-from stepcoder_dist.launch.cluster import placement
+from stepcoder_dist.launch.cluster import node_models, placement
 from stepcoder_dist.launch.cluster.last_words import last_words
 from stepcoder_dist.launch.cluster.ray_session import ray_session
 from stepcoder_dist.launch.processes import console
@@ -91,6 +91,8 @@ async def warm_start(
             highlight=False,
         )
 
+    if config.model.tiny is None:  # a tiny one is made by the ranks
+        await node_models.check(config, base)
     with closing(SftWork(config, examples)) as work:
         if resume:
             work.resume()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from ray.cluster_utils import Cluster
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.launch.cluster import placement
+from stepcoder_dist.launch.cluster import node_models, placement
 
 pytestmark = pytest.mark.ray
 
@@ -41,11 +43,20 @@ def config(
 
 
 @pytest.fixture(scope="module")
-def nodes(no_local_ray: None) -> Iterator[Cluster]:
+def homes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The home of each node: they share this machine's files, and `~/m` is a folder of each."""
+    first, second = tmp_path_factory.mktemp("first"), tmp_path_factory.mktemp("second")
+    return first, second
+
+
+@pytest.fixture(scope="module")
+def nodes(no_local_ray: None, homes: tuple[Path, Path]) -> Iterator[Cluster]:
     del no_local_ray
-    size = {"num_cpus": 32, "num_gpus": 4, "object_store_memory": 100_000_000}
-    cluster = Cluster(initialize_head=True, head_node_args={**size, "include_dashboard": False})
-    cluster.add_node(**size)
+    size: dict[str, Any] = {"num_cpus": 32, "num_gpus": 4, "object_store_memory": 100_000_000}
+    cluster = Cluster()
+    for home in homes:
+        variables = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+        cluster.add_node(**size, include_dashboard=False, env_vars=variables)
     yield cluster
     cluster.shutdown()
 
@@ -147,3 +158,25 @@ def test_what_other_jobs_hold_is_waited_for_and_then_named(
     monkeypatch.setattr(placement, "TIMEOUT_S", 1.0)
     with pytest.raises(ConfigError, match=r"room within 1 s for 4 CPU, 4 GPU.*2 GPU"):
         placement.reserve(config(ranks=4, engines=1), learner=True, pools=False)
+
+
+def put_model(home: Path, weights: bytes) -> None:
+    folder = home / "m"
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(weights)
+
+
+@pytest.mark.usefixtures("session")
+def test_a_node_that_lacks_the_model_or_has_another_is_named(homes: tuple[Path, Path]) -> None:
+    first, second = homes
+    run = config(ranks=4, engines=4)
+    placement.reserve(run, learner=True, pools=True)
+    put_model(first, b"the weights")
+    with pytest.raises(ConfigError, match=rf"1 of 2 nodes .*{second}/m: no model there"):
+        asyncio.run(node_models.check(run, "~/m"))
+    put_model(second, b"the weight!")
+    with pytest.raises(ConfigError, match=r"/m: model.safetensors has other content"):
+        asyncio.run(node_models.check(run, "~/m"))
+    put_model(second, b"the weights")
+    asyncio.run(node_models.check(run, "~/m"))

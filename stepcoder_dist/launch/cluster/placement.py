@@ -134,6 +134,23 @@ def of_rank(config: RunConfig, index: int) -> dict[str, Any]:
     raise IndexError(f"no bundle for learner rank {index}")
 
 
+def by_node() -> dict[str, dict[str, Any]]:
+    """Return Ray's options for a small task in a bundle of each node, by the node's id.
+
+    The learner's nodes come first. Empty where this session has no group.
+    """
+    from ray.util import placement_group_table
+
+    group = _group()
+    if group is None:
+        return {}
+    nodes = placement_group_table(group)["bundles_to_node_id"]
+    first: dict[str, int] = {}
+    for bundle in range(len(group.bundle_specs)):
+        first.setdefault(nodes[bundle], bundle)
+    return {node: _in_bundle(group, bundle) for node, bundle in first.items()}
+
+
 def _of_pairs(config: RunConfig, group: Any) -> bool:
     """Return whether bundle i is for rank i and actor i; a warm start has its ranks alone."""
     return config.colocate and len(group.bundle_specs) == config.learner.ranks
