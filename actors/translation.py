@@ -13,6 +13,8 @@ from vllm.sampling_params import RequestOutputKind
 from actors.char_spans import decode_with_spans
 from stepcoder_dist.errors import RunError
 from stepcoder_dist.records import Completion, RolloutRequest, WeightProbe, WeightVersion
+from stepcoder_dist.text.program import assemble
+from stepcoder_dist.text.token_lines import token_lines
 
 
 def sampling_params(request: RolloutRequest, eos_ids: Sequence[int]) -> SamplingParams:
@@ -69,6 +71,7 @@ def completion_of(
     text, spans = decode_with_spans(tokenizer, request.prompt_ids.tolist(), printed)
     if ended:
         spans = np.vstack([spans, np.full((1, 2), len(text), dtype=np.int32)])
+    program = assemble(request.given, text)
     versions = [added_under, *(int(span.version) for span in sampled.weight_versions)]
     return Completion(
         sample_id=request.ticket.sample_id,
@@ -76,6 +79,8 @@ def completion_of(
         token_ids=np.asarray(ids, dtype=np.int32),
         char_spans=spans,
         logprobs=np.asarray(sampled.logprobs.logprobs, dtype=np.float32),
+        program=program,
+        token_lines=token_lines(program, text, spans, ended=ended),
         ended=ended,
         oldest_weights=min(versions),
         newest_weights=max(versions),

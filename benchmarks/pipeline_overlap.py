@@ -56,7 +56,8 @@ from stepcoder_dist.records import (
 from stepcoder_dist.run import session
 from stepcoder_dist.run.run_folder import RunFolder
 from stepcoder_dist.run.sinks.metric_sinks import JsonLines
-from stepcoder_dist.text.program import PromptWriter
+from stepcoder_dist.text.program import PromptWriter, assemble
+from stepcoder_dist.text.token_lines import token_lines
 
 ENGINES, PLACES = 2, 16
 SAMPLES, GROUP = 256, 8
@@ -117,12 +118,15 @@ class TimedEngine:
                 self._changed.notify_all()
         self._busy_s += took
         ids, spans = ByteTokenizer().encode(ANSWER)
+        program = assemble(request.given, ANSWER)
         return Completion(
             sample_id=request.ticket.sample_id,
             text=ANSWER,
             token_ids=ids,
             char_spans=spans,
             logprobs=np.full(len(ids), -1.0, dtype=np.float32),
+            program=program,
+            token_lines=token_lines(program, ANSWER, spans, ended=False),
             ended=False,
             oldest_weights=oldest,
             newest_weights=self._version,

@@ -11,7 +11,7 @@ import asyncio
 import math
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -30,6 +30,7 @@ from stepcoder_dist.records import (
     LineStructure,
     Outcome,
     Problem,
+    Program,
     RolloutRequest,
     StepReport,
     TakenUpdate,
@@ -40,8 +41,11 @@ from stepcoder_dist.records import (
     WeightSnapshot,
     WeightVersion,
 )
+from stepcoder_dist.text.program import assemble
+from stepcoder_dist.text.token_lines import token_lines
 
 SIGMA = math.log(8.0) / 2.326
+TICK_S = 0.01
 BUCKETS = 4
 """Calls of a push between its start and its commit."""
 REFERENCE = """import sys
@@ -85,6 +89,29 @@ _SHARES = {
 """Of an early policy."""
 
 
+class Ticks:
+    """Waits that end together, every `TICK_S`: one timer for many, as a real process has them."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, list[asyncio.Future[None]]] = {}
+
+    def after(self, seconds: float) -> asyncio.Future[None]:
+        """Return what is done in so many seconds, or up to a tick later."""
+        loop = asyncio.get_running_loop()
+        tick = math.ceil((loop.time() + seconds) / TICK_S)
+        if tick not in self._waiting:
+            self._waiting[tick] = []
+            loop.call_at(tick * TICK_S, self._end, tick)
+        waiting = loop.create_future()
+        self._waiting[tick].append(waiting)
+        return waiting
+
+    def _end(self, tick: int) -> None:
+        for waiting in self._waiting.pop(tick):
+            if not waiting.done():
+                waiting.set_result(None)
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
     """How long the parts take, in seconds: means."""
@@ -92,6 +119,8 @@ class Load:
     sample_s: float
     judge_s: float
     step_s: float
+    ticks: Ticks = field(default_factory=Ticks)
+    """Of all parts in one process."""
 
 
 class Times:
@@ -107,13 +136,17 @@ class Times:
 
 
 @cache
-def _written_after(given: int) -> tuple[str, Any, Any, Any]:
-    """Return text, ids int32 [T], spans int32 [T, 2] and log-probs of what every engine writes."""
+def _written_after(given: int) -> tuple[str, Any, Any, Any, Program, Any]:
+    """Return what every engine writes: text, ids int32 [T], spans int32 [T, 2], log-probs, the
+    program, and the lines of its tokens int32 [T]."""
     text = (REFERENCE + "```")[given:]
     spans = [match.span() for match in re.finditer(r"\s*(?:\w{1,5}|[^\w\s])", text)]
     spans.append((len(text), len(text)))
     ids = np.arange(len(spans), dtype=np.int32)
-    return text, ids, np.array(spans, dtype=np.int32), np.full(len(ids), -0.7, dtype=np.float32)
+    of_chars = np.array(spans, dtype=np.int32)
+    program = assemble(REFERENCE[:given], text)
+    lines = token_lines(program, text, of_chars, ended=True)
+    return text, ids, of_chars, np.full(len(ids), -0.7, dtype=np.float32), program, lines
 
 
 class Engine:
@@ -121,24 +154,25 @@ class Engine:
 
     def __init__(self, name: str, load: Load) -> None:
         self._name = name
+        self._ticks = load.ticks
         self._times = Times(load.sample_s)
         self._version: WeightVersion = 0
 
     async def sample(self, share: Sequence[RolloutRequest]) -> AsyncIterator[Completion]:
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Queue[tuple[RolloutRequest, float, WeightVersion]] = asyncio.Queue()
-        for request in share:
-            seconds = self._times.of(request.ticket.seed)
-            loop.call_later(seconds, ended.put_nowait, (request, seconds, self._version))
-        for _ in share:
-            request, seconds, oldest = await ended.get()
-            text, ids, spans, logprobs = _written_after(len(request.given))
+        oldest, gone = self._version, 0.0
+        taking = ((self._times.of(request.ticket.seed), request) for request in share)
+        for seconds, request in sorted(taking, key=lambda each: each[0]):
+            await self._ticks.after(seconds - gone)
+            gone = seconds
+            text, ids, spans, logprobs, program, lines = _written_after(len(request.given))
             yield Completion(
                 sample_id=request.ticket.sample_id,
                 text=text,
                 token_ids=ids,
                 char_spans=spans,
                 logprobs=logprobs,
+                program=program,
+                token_lines=lines,
                 ended=True,
                 oldest_weights=oldest,
                 newest_weights=self._version,
@@ -178,6 +212,7 @@ class Executor:
 
     def __init__(self, name: str, load: Load) -> None:
         self._name = name
+        self._ticks = load.ticks
         self._times = Times(load.judge_s)
         self._verdicts = [replace(verdict, executor=name) for verdict in _verdicts()]
         self._judged = 0
@@ -192,7 +227,7 @@ class Executor:
         del source, tests, problem_id
         self._judged += 1
         seed = self._judged * 2654435761
-        await asyncio.sleep(self._times.of(seed))
+        await self._ticks.after(self._times.of(seed))
         return self._verdicts[(seed >> 12) % len(self._verdicts)]
 
     async def stats(self) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 The order is the order of one sample's life:
 
-    Problem ─ Ticket ─ RolloutRequest ─ Completion ─ Verdict ─ Trajectory ─ StepReport
+    Problem ─ Ticket ─ RolloutRequest ─ Program ─ Completion ─ Verdict ─ Trajectory ─ StepReport
 
 Index t of an array over sampled tokens always speaks of token t.
 """
@@ -139,6 +139,26 @@ class RolloutRequest:
     max_new_tokens: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """What the sandbox runs: given code and completion, joined."""
+
+    source: str
+    given_chars: int
+    """`source[:given_chars]` was given, the rest was written by the policy."""
+    code_chars: int
+    """The first `code_chars` characters of the completion's text are code. The closing fence and
+    prose follow."""
+    fence_chars: tuple[int, int]
+    """Half-open span of the closing fence in the completion's text; empty if there is none."""
+
+
+ANSWER_END = 0
+"""In `Completion.token_lines`: the token ends the answer, and carries loss wherever that is."""
+PROSE = -1
+"""The same: the token is after the closing fence."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Completion:
     """What one sampling of one request produced. T = number of sampled tokens, T ≥ 1."""
@@ -154,6 +174,11 @@ class Completion:
     span; the end-of-sequence token's span is empty, at the end of `text`."""
     logprobs: Float32Array
     """float32 [T], under the weights, temperature and nucleus that sampled them."""
+    program: Program
+    """What the sandbox runs, of the given code and this text."""
+    token_lines: Int32Array
+    """int32 [T]: the 1-based line of `program.source` that the token is on, `ANSWER_END` or
+    `PROSE`."""
     ended: bool
     """True: ended by an end-of-sequence token; False: cut at the length limit."""
     oldest_weights: WeightVersion

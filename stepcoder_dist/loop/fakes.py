@@ -25,6 +25,8 @@ from stepcoder_dist.records import (
     WeightSnapshot,
     WeightVersion,
 )
+from stepcoder_dist.text.program import assemble
+from stepcoder_dist.text.token_lines import token_lines
 
 EOS = 256
 
@@ -88,12 +90,15 @@ class FakeSampler:
         else:
             ids, spans = ids[: request.max_new_tokens], spans[: request.max_new_tokens]
             text = text[: int(spans[-1, 1])]
+        program = assemble(request.given, text)
         return Completion(
             sample_id=request.ticket.sample_id,
             text=text,
             token_ids=ids,
             char_spans=spans,
             logprobs=np.full(len(ids), -1.0, dtype=np.float32),
+            program=program,
+            token_lines=token_lines(program, text, spans, ended=ended),
             ended=ended,
             oldest_weights=self._version,
             newest_weights=self._version,

@@ -10,7 +10,6 @@ from stepcoder_dist.method.credit import CreditedLines, credited_tokens
 from stepcoder_dist.method.reward import reward
 from stepcoder_dist.ports import Sandbox
 from stepcoder_dist.records import Completion, Problem, RolloutRequest, Trajectory, Verdict
-from stepcoder_dist.text.program import Program, assemble
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -22,7 +21,6 @@ class JudgedSample:
     request: RolloutRequest
     """Sampled again if this sample is not trained."""
     completion: Completion
-    program: Program
     verdict: Verdict
     lines: CreditedLines | None
     """None means that every token carries loss."""
@@ -42,17 +40,16 @@ async def judge(
     config: RunConfig,
 ) -> JudgedSample:
     """Judge the completion's program in the sandbox and score it. Raises `SandboxFault`."""
-    program = assemble(request.given, completion.text)
+    source = completion.program.source
     begun = time.monotonic()
-    verdict = await sandbox.judge(program.source, problem.tests, problem_id=problem.problem_id)
+    verdict = await sandbox.judge(source, problem.tests, problem_id=problem.problem_id)
     judge_ms = (time.monotonic() - begun) * 1000
-    return scored(completion, request, program, problem, verdict, config, judge_ms=judge_ms)
+    return scored(completion, request, problem, verdict, config, judge_ms=judge_ms)
 
 
 def scored(
     completion: Completion,
     request: RolloutRequest,
-    program: Program,
     problem: Problem,
     verdict: Verdict,
     config: RunConfig,
@@ -60,7 +57,7 @@ def scored(
     judge_ms: float,
 ) -> JudgedSample:
     """Turn a verdict into a reward and masks. The same arguments give the same sample."""
-    credit = credited_tokens(completion, program, verdict, config.credit)
+    credit = credited_tokens(completion, verdict, config.credit)
     trajectory = Trajectory(
         ticket=request.ticket,
         level=problem.level,
@@ -81,7 +78,6 @@ def scored(
         trajectory=trajectory,
         request=request,
         completion=completion,
-        program=program,
         verdict=verdict,
         lines=credit.lines,
         tests_total=len(problem.tests),

@@ -1,4 +1,4 @@
-"""The deadline of the waits of the loops for each other."""
+"""The waits of the loops for each other, and their deadline."""
 
 from __future__ import annotations
 
@@ -8,6 +8,40 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from stepcoder_dist.errors import RunError
+
+
+class Changes:
+    """What waits for something to change, asked once in a turn of the event loop.
+
+    However much changes in a turn, each condition is looked at once, and only who has what it waits
+    for runs. Use it on one event loop.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[asyncio.Future[None], Callable[[], object]] = {}
+        self._due = False
+
+    def notify(self) -> None:
+        """Have the conditions looked at, after what runs now."""
+        if self._waiting and not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._look)
+
+    async def wait_for(self, there: Callable[[], object]) -> None:
+        """Wait until `there()` is true. It is still true when this returns."""
+        while not there():
+            woken = asyncio.get_running_loop().create_future()
+            self._waiting[woken] = there
+            try:
+                await woken
+            finally:
+                del self._waiting[woken]
+
+    def _look(self) -> None:
+        self._due = False
+        for woken, there in self._waiting.items():
+            if not woken.done() and there():
+                woken.set_result(None)
 
 
 class Patience:
@@ -40,17 +74,20 @@ class Patience:
             self.moved()
 
     async def until(
-        self, changed: asyncio.Condition, there: Callable[[], object], what: Callable[[], str]
+        self, changed: Changes, there: Callable[[], object], what: Callable[[], str]
     ) -> None:
-        """Wait, holding `changed`, until `there()` is true.
+        """Wait until `there()` is true. Every change that may make it so has to be notified.
 
         Raises `RunError` when nothing has changed for the limit; it says `what` was waited for.
         """
         self.moved()  # whoever begins to wait has done something
-        while not there():
+        if there():
+            return
+        while True:
             try:
                 async with asyncio.timeout(self._left_s):
                     await changed.wait_for(there)
+                    return
             except TimeoutError:
                 if self._left_s <= 0 and not there():
                     raise RunError(

@@ -120,7 +120,7 @@ class TrainLoop:
             report = await self._learn(batch)
         self._not_finite.hear(report, batch)
         untrained = {batch[place].sample_id for place in report.untrained}
-        for group in await book.trained(batch, report.version, untrained):
+        for group in book.trained(batch, report.version, untrained):
             run.curriculum.record(group.problem_id, group.stage, group.passed)
         # before the weights are handed over: nothing is planned yet that depends on this step
         self._records.remember(report.version)
@@ -135,7 +135,7 @@ class TrainLoop:
             with book.patience.working():
                 await run.stop.first(run.between_steps(report.version))
         if not self._weights.beside:
-            await book.publish(report.version)
+            book.publish(report.version)
         return stale
 
     async def _hand_over_and_record(
@@ -157,7 +157,7 @@ class TrainLoop:
                 with clock.phase("checkpoint"), run.book.patience.working():
                     await self._records.save_hf()
                 with clock.phase("publish"), run.book.patience.working():
-                    stale = await run.book.refuse_stale()
+                    stale = run.book.refuse_stale()
                     await self._weights.hand_over(report.version)
             if due and run.config.lags:
                 with clock.phase("checkpoint"):

@@ -122,7 +122,7 @@ class RolloutLoop:
                     groups.append([ticket for ticket in spare if book.is_planned(ticket)])
             if groups:
                 return groups
-        await refill.is_full(step)
+        refill.is_full(step)
         return []
 
     @property

@@ -19,8 +19,8 @@ keeps the number of samples of each fate.
 
 The book also holds the two weight versions that matter: that of the last finished learner step,
 which staleness is measured against, and the one that the rollout actors have. Every wait, for
-weights, room or a batch, is on one condition. Every change that may end a wait notifies it, and
-every wait ends with an error when nothing changes any more (`patience.py`).
+weights, room or a batch, hears of every change, and ends with an error when nothing changes any
+more (`patience.py`).
 """
 
 from __future__ import annotations
@@ -128,11 +128,10 @@ class SampleBook:
 
     async def turn_of(self, step: int) -> None:
         """Wait until the weights are published that the step's samples may be made with."""
-        async with self._lines.changed:
-            await self._lines.until(
-                lambda: self.published >= step - self._max_staleness,
-                f"weights of version {step - self._max_staleness}, to sample step {step + 1} with",
-            )
+        await self._lines.until(
+            lambda: self.published >= step - self._max_staleness,
+            f"weights of version {step - self._max_staleness}, to sample step {step + 1} with",
+        )
 
     def plan(self, step: int, groups: Iterable[Iterable[Ticket]], reserve: Reserve = ()) -> None:
         """Take in the tickets of the next step. Raises `RunError` for any other step.
@@ -177,23 +176,19 @@ class SampleBook:
         """
         sample_id = judged.sample_id
         self._lines.move(sample_id, State.JUDGED).judged = judged
-        async with self._lines.changed:
-            await self._lines.until(
-                lambda: (
-                    self.buffered < self._capacity
-                    or self._is_stale(judged)
-                    or sample_id not in self
-                ),
-                f"room in the buffer for sample {sample_id}",
-            )
-            if sample_id not in self:
-                return True
-            if self._is_stale(judged):
-                self._lines.move(sample_id, Fate.REJECTED, why="stale")
-                return False
-            self._lines.move(sample_id, State.BUFFERED)
-            self._lines.changed.notify_all()
+        await self._lines.until(
+            lambda: (
+                self.buffered < self._capacity or self._is_stale(judged) or sample_id not in self
+            ),
+            f"room in the buffer for sample {sample_id}",
+        )
+        if sample_id not in self:
             return True
+        if self._is_stale(judged):
+            self._lines.move(sample_id, Fate.REJECTED, why="stale")
+            return False
+        self._lines.move(sample_id, State.BUFFERED)
+        return True
 
     # ---- the training loop's transitions ----
 
@@ -207,16 +202,16 @@ class SampleBook:
         if count > self._capacity:
             raise ValueError(f"count = {count} exceeds the buffer's capacity of {self._capacity}")
 
-        async with self._lines.changed:
-            await self._lines.until(
-                lambda: self.buffered >= count and len(self._next(count, step)) == count,
-                f"the {count} samples of step {self.version + 1}",
-            )
-            chosen = self._next(count, step)
-            batch = sorted(chosen, key=lambda judged: judged.sample_id)
-            for judged in batch:
-                self._lines.move(judged.sample_id, State.IN_STEP)
-            self._lines.changed.notify_all()
+        chosen: list[JudgedSample] = []
+
+        def there() -> bool:
+            chosen[:] = self._next(count, step) if self.buffered >= count else ()
+            return len(chosen) == count
+
+        await self._lines.until(there, f"the {count} samples of step {self.version + 1}")
+        batch = sorted(chosen, key=lambda judged: judged.sample_id)
+        for judged in batch:
+            self._lines.move(judged.sample_id, State.IN_STEP)
         return batch
 
     async def ahead(self) -> list[JudgedSample]:
@@ -230,7 +225,7 @@ class SampleBook:
         filled = range(self.version, min(until, self.planned_steps))
         return await self._saved.ahead(until, filled)
 
-    async def trained(
+    def trained(
         self,
         batch: Sequence[JudgedSample],
         version: WeightVersion,
@@ -244,33 +239,29 @@ class SampleBook:
         """
         if version != self.version + 1:
             raise RunError(f"the learner made version {version} after version {self.version}")
-        async with self._lines.changed:
-            for judged in batch:
-                if judged.sample_id in untrained:
-                    self._lines.move(judged.sample_id, Fate.REJECTED, why=NON_FINITE)
-                else:
-                    self._lines.move(judged.sample_id, Fate.TRAINED)
-            self.version = version
-            self._lines.changed.notify_all()
+        for judged in batch:
+            if judged.sample_id in untrained:
+                self._lines.move(judged.sample_id, Fate.REJECTED, why=NON_FINITE)
+            else:
+                self._lines.move(judged.sample_id, Fate.TRAINED)
+        self.version = version
+        self._lines.changed.notify()
         dropped = [TrainedGroup(*outcome) for outcome in self.fills.trained(version)]
         return dropped + self._groups.completed_by(batch)
 
-    async def refuse_stale(self) -> list[RolloutRequest]:
+    def refuse_stale(self) -> list[RolloutRequest]:
         """Reject what is buffered and too old for the next step; return the requests for it."""
-        async with self._lines.changed:
-            stale = [judged for judged in self._lines.buffer() if self._is_stale(judged)]
-            for judged in stale:
-                self._lines.move(judged.sample_id, Fate.REJECTED, why="stale")
-            self._lines.changed.notify_all()
+        stale = [judged for judged in self._lines.buffer() if self._is_stale(judged)]
+        for judged in stale:
+            self._lines.move(judged.sample_id, Fate.REJECTED, why="stale")
         return [judged.request for judged in stale]
 
-    async def publish(self, version: WeightVersion) -> None:
+    def publish(self, version: WeightVersion) -> None:
         """Record that the rollout actors now hold `version`."""
         if version > self.version:
             raise RunError(f"version {version} was published after learner step {self.version}")
-        async with self._lines.changed:
-            self.published = version
-            self._lines.changed.notify_all()
+        self.published = version
+        self._lines.changed.notify()
 
     def cancel_open(self) -> None:
         """Cancel what has no fate yet, at the end of a run: it will not be trained."""

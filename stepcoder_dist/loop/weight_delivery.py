@@ -18,6 +18,7 @@ from typing import Any
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import RunError
+from stepcoder_dist.loop.patience import Changes
 from stepcoder_dist.loop.sample_book import SampleBook
 from stepcoder_dist.ports import Learner, Sampler
 from stepcoder_dist.records import WeightSnapshot, WeightVersion
@@ -38,7 +39,7 @@ class WeightDelivery:
         self.beside = config.train.max_staleness > 0 and learner.can_snapshot
         """True: the learner continues while its weights are on their way. False: `hand_over`
         returns when every actor has them."""
-        self._changed = asyncio.Condition()
+        self._changed = Changes()
         self._waiting: dict[WeightVersion, WeightSnapshot] = {}
         """Snapshots that no delivery has begun with."""
         self._current: WeightSnapshot | None = None
@@ -83,27 +84,24 @@ class WeightDelivery:
     async def run(self) -> None:
         """Deliver what is handed over until the run's last version is with the actors."""
         while self._book.published < self._steps:
-            async with self._changed:
-                await self._until(lambda: self._waiting, "the weights of the next step")
+            await self._until(lambda: self._waiting, "the weights of the next step")
             await self._deliver()
 
     async def bring(self, version: WeightVersion) -> None:
         """Wait for the step that makes the version, then bring exactly that one to the actors."""
         if self._book.published == version:
             return
-        async with self._changed:
-            await self._until(
-                lambda: version in self._waiting, f"the weights that step {version} makes"
-            )
+        await self._until(
+            lambda: version in self._waiting, f"the weights that step {version} makes"
+        )
         await self._deliver(version)
 
     async def arrived(self, version: WeightVersion) -> None:
         """Wait until every actor holds the version, or a newer one."""
-        async with self._changed:
-            await self._until(
-                lambda: self._book.published >= version,
-                f"version {version} to arrive at the rollout actors",
-            )
+        await self._until(
+            lambda: self._book.published >= version,
+            f"version {version} to arrive at the rollout actors",
+        )
 
     async def _until(self, there: Callable[[], object], what: str) -> None:
         await self._book.patience.until(self._changed, there, lambda: what)
@@ -112,11 +110,10 @@ class WeightDelivery:
         snapshot = await self._learner.snapshot()
         if snapshot.version != version:
             raise RunError(f"the learner took a snapshot of {snapshot.version} after {version}")
-        async with self._changed:
-            if not self._lags:
-                self._waiting.clear()  # each is a complete model in memory
-            self._waiting[version] = snapshot
-            self._changed.notify_all()
+        if not self._lags:
+            self._waiting.clear()  # each is a complete model in memory
+        self._waiting[version] = snapshot
+        self._changed.notify()
 
     async def _deliver(self, version: WeightVersion | None = None) -> None:
         """Bring the version to every actor; by default the newest that waits at its turn."""
@@ -129,9 +126,8 @@ class WeightDelivery:
             targets = await self._sampler.weight_targets()
             await self._learner.deliver(snapshot, targets, deadline_s=self._deadline_s)
             self.seconds = time.monotonic() - begun
-        await self._book.publish(version)
-        async with self._changed:
-            self._changed.notify_all()
+        self._book.publish(version)
+        self._changed.notify()
 
     async def _push(self, targets: Sequence[Any]) -> WeightVersion:
         return await self._learner.publish(targets, deadline_s=self._deadline_s)

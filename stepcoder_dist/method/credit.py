@@ -23,7 +23,6 @@ from stepcoder_dist.records import (
     TestResult,
     Verdict,
 )
-from stepcoder_dist.text.program import Program
 
 Comments = Literal["block", "keep", "mask"]
 
@@ -116,7 +115,7 @@ def credited_lines(verdict: Verdict, config: CreditConfig) -> CreditedLines | No
 
 
 def credited_tokens(
-    completion: Completion, program: Program, verdict: Verdict, config: CreditConfig
+    completion: Completion, verdict: Verdict, config: CreditConfig
 ) -> CreditedTokens:
     """Return the two masks of a completion's tokens; one array where the lines are the same."""
     lines = credited_lines(verdict, config)
@@ -124,10 +123,10 @@ def credited_tokens(
         every = np.ones(len(completion.token_ids), dtype=np.bool_)
         return CreditedTokens(every, every, lines)
     keep_prose = config.prose == "keep"
-    rewarded = token_mask(completion, program, lines.rewarded, keep_prose=keep_prose)
+    rewarded = token_mask(completion.token_lines, lines.rewarded, keep_prose=keep_prose)
     if lines.blamed == lines.rewarded:
         return CreditedTokens(rewarded, rewarded, lines)
-    blamed = token_mask(completion, program, lines.blamed, keep_prose=keep_prose)
+    blamed = token_mask(completion.token_lines, lines.blamed, keep_prose=keep_prose)
     return CreditedTokens(rewarded, blamed, lines)
 
 

@@ -30,6 +30,7 @@ from stepcoder_dist.records import (
     Verdict,
 )
 from stepcoder_dist.text.program import assemble
+from stepcoder_dist.text.token_lines import token_lines
 
 _ROWS, _ARRAYS = "ahead.json", "ahead.npz"
 
@@ -164,13 +165,20 @@ def _sample_of(
 ) -> JudgedSample:
     ticket = Ticket(**row["ticket"])
     request = RolloutRequest(ticket=ticket, prompt_ids=arrays["prompt_ids"], **row["request"])
+    text, spans, ended = (
+        row["completion"]["text"],
+        arrays["char_spans"],
+        row["completion"]["ended"],
+    )
+    program = assemble(request.given, text)
     completion = Completion(
         sample_id=ticket.sample_id,
         token_ids=arrays["token_ids"],
-        char_spans=arrays["char_spans"],
+        char_spans=spans,
         logprobs=arrays["logprobs"],
+        program=program,
+        token_lines=token_lines(program, text, spans, ended=ended),
         **row["completion"],
     )
     problem, verdict = problems[ticket.problem_id], _verdict_of(row["verdict"])
-    program = assemble(request.given, completion.text)
-    return scored(completion, request, program, problem, verdict, config, judge_ms=row["judge_ms"])
+    return scored(completion, request, problem, verdict, config, judge_ms=row["judge_ms"])

@@ -55,6 +55,6 @@ def _arrays(report: StepReport, batch: Sequence[JudgedSample]) -> dict[str, Any]
             f"{index}/completion_ids": t.completion_ids,
             f"{index}/rollout_logprobs": t.rollout_logprobs,
             f"{index}/keep": t.keep,
-            f"{index}/text": np.array(judged.program.source),
+            f"{index}/text": np.array(judged.completion.program.source),
         }
     return arrays

@@ -64,7 +64,8 @@ def _short(trajectory: Trajectory) -> dict[str, Any]:
 
 
 def _detail(judged: JudgedSample) -> dict[str, Any]:
-    completion, program, verdict = judged.completion, judged.program, judged.verdict
+    completion, verdict = judged.completion, judged.verdict
+    program = completion.program
     trajectory, lines = judged.trajectory, judged.lines
     every = range(1, len(line_starts(program.source)) + 1)
     detail = {

@@ -24,6 +24,7 @@ from stepcoder_dist.ports import Tokenizer
 from stepcoder_dist.records import (
     Int32Array,
     Problem,
+    Program,
     RolloutRequest,
     SftExample,
     Ticket,
@@ -73,20 +74,6 @@ class StartPoint:
     """1-based line of the reference at which the policy starts; 0: nothing is given."""
     cut: int
     """Characters of the reference before that line; 0: nothing is given."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
-    """What the sandbox runs: given code and completion, joined."""
-
-    source: str
-    given_chars: int
-    """`source[:given_chars]` was given, the rest was written by the policy."""
-    code_chars: int
-    """The first `code_chars` characters of the completion's text are code. The closing fence and
-    prose follow."""
-    fence_chars: tuple[int, int]
-    """Half-open span of the closing fence in the completion's text; empty if there is none."""
 
 
 class PromptWriter:

@@ -15,7 +15,8 @@ from stepcoder_dist.config import CreditConfig
 from stepcoder_dist.errors import MissingEngine
 from stepcoder_dist.method.credit import credited_tokens
 from stepcoder_dist.records import Completion, Outcome, Verdict
-from stepcoder_dist.text.program import Program
+from stepcoder_dist.text.program import assemble
+from stepcoder_dist.text.token_lines import token_lines
 
 TRACED = """\
 import sys
@@ -73,18 +74,19 @@ def test_without_coverage_no_token_is_masked(backend):
     source = "def f(x):\n    if x:\n        return 1\n    return 2\n"
     (verdict,) = judged(backend, (source, call_tests("f", ([True], 1))))
     ids = np.arange(len(source), dtype=np.int32)
+    spans = np.stack([ids, ids + 1], axis=1)
+    program = assemble("", source)
     completion = Completion(
         sample_id="s",
         text=source,
         token_ids=ids,
-        char_spans=np.stack([ids, ids + 1], axis=1),
+        char_spans=spans,
+        program=program,
+        token_lines=token_lines(program, source, spans, ended=False),
         logprobs=np.zeros(len(ids), dtype=np.float32),
         ended=False,
         oldest_weights=0,
         newest_weights=0,
     )
-    program = Program(
-        source=source, given_chars=0, code_chars=len(source), fence_chars=(len(source),) * 2
-    )
     assert verdict.outcome is Outcome.PASSED
-    assert credited_tokens(completion, program, verdict, CreditConfig()).rewarded.all()
+    assert credited_tokens(completion, verdict, CreditConfig()).rewarded.all()

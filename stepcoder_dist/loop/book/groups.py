@@ -25,7 +25,8 @@ class Groups:
     def __init__(self, samples_per_group: int) -> None:
         self._samples_per_group = samples_per_group
         self._passed: dict[str, dict[str, bool]] = {}
-        """Whether each trained sample passed, by group and sample id, for incomplete groups."""
+        """Whether each trained sample passed, by group and sample id, for incomplete groups. A
+        group's own dictionary is replaced, never changed: what is `frozen` has it too."""
         self._sizes: dict[str, int] = {}
         """Of groups that an older version has left with fewer samples than planned."""
 
@@ -39,17 +40,18 @@ class Groups:
         completed = []
         for trajectory in (judged.trajectory for judged in batch):
             ticket = trajectory.ticket
-            passed = self._passed.setdefault(ticket.group, {})
-            passed[ticket.sample_id] = trajectory.outcome is Outcome.PASSED
+            before = self._passed.get(ticket.group, {})
+            passed = {**before, ticket.sample_id: trajectory.outcome is Outcome.PASSED}
+            self._passed[ticket.group] = passed
             if len(passed) == self._samples_per_group:
                 del self._passed[ticket.group]
                 in_order = tuple(passed[sample_id] for sample_id in sorted(passed))
                 completed.append(TrainedGroup(ticket.problem_id, ticket.stage, in_order))
         return completed
 
-    def frozen(self) -> list[tuple[str, dict[str, bool]]]:
-        """Return a copy of who passed, by group."""
-        return [(group, passed.copy()) for group, passed in self._passed.items()]
+    def frozen(self) -> dict[str, dict[str, bool]]:
+        """Return who passed, by group, as it is now."""
+        return self._passed.copy()
 
     def restore(
         self, passed_by_group: Mapping[str, Mapping[str, bool]], open_by_group: Counter[str]

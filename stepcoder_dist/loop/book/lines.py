@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from itertools import groupby
 from stepcoder_dist.errors import RunError
 from stepcoder_dist.loop.account import Account
 from stepcoder_dist.loop.judged_sample import JudgedSample
-from stepcoder_dist.loop.patience import Patience
+from stepcoder_dist.loop.patience import Changes, Patience
 from stepcoder_dist.records import RolloutRequest, Ticket
 
 NON_FINITE = "non_finite"
@@ -77,11 +76,11 @@ class Line:
 class Lines:
     """Every sample that has no fate yet, by id, and the number of samples of each fate.
 
-    Every wait is on `changed`.
+    Every wait is on `changed`, which hears of every move.
     """
 
     def __init__(self, patience: Patience) -> None:
-        self.changed = asyncio.Condition()
+        self.changed = Changes()
         self.account = Account()
         """Every plan and every fate since it was taken, for the run's ledger."""
         self.fates: Counter[Fate] = Counter()
@@ -157,6 +156,7 @@ class Lines:
             raise RunError(f"sample {sample_id} cannot be {to}: it {now}")
         self._in_state[line.state] -= 1
         self._patience.moved()
+        self.changed.notify()
         if isinstance(to, Fate):
             del self._lines[sample_id]
             self.fates[to] += 1
@@ -167,7 +167,7 @@ class Lines:
         return line
 
     async def until(self, there: Callable[[], object], what: str) -> None:
-        """Wait for a change, holding `changed`. Raises `RunError` at a halt."""
+        """Wait until `there()`. Raises `RunError` at a halt."""
 
         def words() -> str:
             states = ", ".join(f"{n} {state}" for state, n in self._in_state.items() if n)

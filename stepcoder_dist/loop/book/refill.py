@@ -36,19 +36,17 @@ class Refill:
         def of_step() -> list[Line]:
             return [line for line in self._lines.all() if line.ticket.planned_step == step]
 
-        async with self._lines.changed:
-            await self._lines.until(
-                lambda: all(line.is_judged for line in of_step()),
-                f"the samples of step {step + 1}",
-            )
+        await self._lines.until(
+            lambda: all(line.is_judged for line in of_step()),
+            f"the samples of step {step + 1}",
+        )
         groups = self._complete_groups(step)
         return sorted(group for group, have in groups.items() if is_flat(have))
 
-    async def is_full(self, step: int) -> None:
+    def is_full(self, step: int) -> None:
         """Record that no group of the step is replaced any more."""
-        async with self._lines.changed:
-            self._fills.of(step).full = True
-            self._lines.changed.notify_all()
+        self._fills.of(step).full = True
+        self._lines.changed.notify()
 
     def replace_flat(self, step: int, group: str, spare: Sequence[Ticket]) -> bool:
         """Reject a flat group and plan the next of the reserve; False where that is judged.

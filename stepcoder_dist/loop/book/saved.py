@@ -37,7 +37,7 @@ class SavedParts:
                 "version": version,
                 "planned_steps": planned_steps,
                 "on_their_way": [asdict(ticket) for ticket in tickets],
-                "groups": dict(passed_by_group),
+                "groups": passed_by_group,
                 "samples": {fate.value: number for fate, number in fates.items()},
             }
 
@@ -52,14 +52,13 @@ class SavedParts:
         def of_these_steps() -> list[Line]:
             return [line for line in self.lines.all() if line.ticket.planned_step < until]
 
-        async with self.lines.changed:
-            await self.lines.until(
-                lambda: (
-                    all(line.is_judged for line in of_these_steps())
-                    and (not self.fills_steps or self.fills.full(filled.start, filled.stop))
-                ),
-                f"the samples of the steps before {until + 1}, which the checkpoint holds",
-            )
+        await self.lines.until(
+            lambda: (
+                all(line.is_judged for line in of_these_steps())
+                and (not self.fills_steps or self.fills.full(filled.start, filled.stop))
+            ),
+            f"the samples of the steps before {until + 1}, which the checkpoint holds",
+        )
         found = [line.judged for line in of_these_steps() if line.judged is not None]
         found += self.fills.dropped(until)
         return sorted(found, key=lambda judged: judged.sample_id)

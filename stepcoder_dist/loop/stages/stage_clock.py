@@ -189,7 +189,11 @@ class _TimedSampler(_Timed):
 class _TimedSandbox(_Timed):
     async def judge(self, *arguments: Any, **named: Any) -> Verdict:
         begun = time.monotonic()
-        verdict: Verdict = await self._during(Stage.JUDGING, self._port.judge(*arguments, **named))
+        self._clock.change(Stage.JUDGING, 1)
+        try:
+            verdict: Verdict = await self._port.judge(*arguments, **named)
+        finally:
+            self._clock.change(Stage.JUDGING, -1)
         self._clock.judged(time.monotonic() - begun, verdict.wall_ms / 1000)
         return verdict
 

@@ -25,12 +25,12 @@ from stepcoder_dist.loop.sample_book import SampleBook
 from stepcoder_dist.records import (
     Completion,
     Outcome,
+    Program,
     RolloutRequest,
     Ticket,
     Trajectory,
     Verdict,
 )
-from stepcoder_dist.text.program import Program
 
 ONE = np.ones(1, dtype=np.int32)
 
@@ -90,6 +90,8 @@ def judged(sample_id: str, *, weights: int = 0, outcome: Outcome = Outcome.PASSE
         text="x",
         token_ids=ONE,
         char_spans=np.array([[0, 1]], dtype=np.int32),
+        program=Program(source="x", given_chars=0, code_chars=1, fence_chars=(1, 1)),
+        token_lines=ONE,
         logprobs=-np.ones(1, dtype=np.float32),
         ended=True,
         oldest_weights=weights,
@@ -99,7 +101,6 @@ def judged(sample_id: str, *, weights: int = 0, outcome: Outcome = Outcome.PASSE
         trajectory=trajectory,
         request=asked,
         completion=completion,
-        program=Program(source="x", given_chars=0, code_chars=1, fence_chars=(1, 1)),
         verdict=Verdict(
             outcome=outcome, tests=(), structure=None, coverage_trusted=True, wall_ms=1.0
         ),
@@ -164,7 +165,7 @@ def test_a_sample_is_planned_started_judged_taken_and_trained():
         batch = await opened.take(1)
         assert ids(batch) == ["a-0"]
         assert (opened.buffered, opened.open_ids) == (0, {"a-0"})
-        await opened.trained(batch, 1)
+        opened.trained(batch, 1)
         assert (opened.version, opened.open_ids) == (1, frozenset())
         assert opened.fates == {Fate.TRAINED: 1}
 
@@ -186,8 +187,8 @@ def test_a_sample_without_a_verdict_ends_as_a_fault_and_another_takes_its_place(
 def test_a_sample_older_than_the_bound_is_rejected_when_it_arrives():
     async def scenario() -> None:
         opened = started(book(staleness=1), "old-0", "new-0")
-        await opened.trained([], 1)
-        await opened.trained([], 2)
+        opened.trained([], 1)
+        opened.trained([], 2)
         assert not await opened.buffer(judged("old-0", weights=0))
         assert await opened.buffer(judged("new-0", weights=1))
         assert opened.fates == {Fate.REJECTED: 1}
@@ -201,11 +202,11 @@ def test_what_turns_stale_in_the_buffer_is_rejected_and_its_request_given_back()
         opened = started(book(), "a-0", "b-0")
         old = judged("a-0", weights=0)
         await opened.buffer(old)
-        await opened.trained([], 1)
+        opened.trained([], 1)
         await opened.buffer(judged("b-0", weights=1))
-        assert await opened.refuse_stale() == [old.request]
+        assert opened.refuse_stale() == [old.request]
         assert (opened.buffered, opened.open_ids) == (1, {"b-0"})
-        assert await opened.refuse_stale() == []
+        assert opened.refuse_stale() == []
 
     asyncio.run(scenario())
 
@@ -255,7 +256,7 @@ async def buffer(opened: SampleBook, sample_id: str) -> None:
 
 
 async def trained(opened: SampleBook, sample_id: str) -> None:
-    await opened.trained([judged(sample_id)], opened.version + 1)
+    opened.trained([judged(sample_id)], opened.version + 1)
 
 
 TRANSITIONS: Mapping[str, tuple[Transition, State]] = {
@@ -321,9 +322,9 @@ def test_versions_come_one_after_another_and_none_is_published_before_its_step()
     async def scenario() -> None:
         opened = book()
         with pytest.raises(RunError, match="the learner made version 2 after version 0"):
-            await opened.trained([], 2)
+            opened.trained([], 2)
         with pytest.raises(RunError, match="version 1 was published after learner step 0"):
-            await opened.publish(1)
+            opened.publish(1)
 
     asyncio.run(scenario())
 
@@ -342,10 +343,10 @@ def test_a_group_counts_once_all_its_samples_are_trained_in_the_order_of_their_i
         failed = Outcome.WRONG_ANSWER
         await opened.buffer(judged("b-0"))
         await opened.buffer(judged("a-1+0007", outcome=failed))
-        assert await opened.trained(await opened.take(2), 1) == []
+        assert opened.trained(await opened.take(2), 1) == []
         for sample_id in ("a-0", "b-1"):
             await opened.buffer(judged(sample_id, weights=1))
-        assert await opened.trained(await opened.take(2), 2) == [
+        assert opened.trained(await opened.take(2), 2) == [
             TrainedGroup("p/a", 1, (True, False)),
             TrainedGroup("p/b", 1, (True, True)),
         ]
@@ -394,7 +395,7 @@ def test_a_sample_that_turns_stale_while_it_waits_for_room_is_let_go():
         await opened.buffer(judged("a-0", weights=1))
         waiting = asyncio.create_task(opened.buffer(judged("b-0", weights=0)))
         await asyncio.sleep(0)
-        await opened.trained([], 1)
+        opened.trained([], 1)
         return await waiting
 
     assert asyncio.run(scenario()) is False
@@ -411,9 +412,9 @@ def test_a_step_has_its_turn_when_the_weights_that_it_may_be_made_with_are_publi
 
         turns = [asyncio.create_task(plan(step)) for step in (2, 1, 0)]
         await asyncio.gather(*turns[1:])
-        await opened.trained([], 1)
+        opened.trained([], 1)
         events.append("trained 1")
-        await opened.publish(1)
+        opened.publish(1)
         await turns[0]
         return events
 
@@ -492,7 +493,7 @@ def test_a_snapshot_keeps_open_samples_as_planned_groups_in_part_fates_and_versi
         opened.add(ticket("b-0+0001"))
         await opened.buffer(judged("a-1"))
         await opened.buffer(judged("a-0"))
-        await opened.trained(await opened.take(1), 1)
+        opened.trained(await opened.take(1), 1)
         return opened
 
     opened = asyncio.run(scenario())
@@ -547,9 +548,9 @@ def test_whatever_happens_every_sample_that_was_planned_has_one_place_or_one_fat
                 await opened.buffer(judged(under_way.pop(), weights=weights))
             elif move == 5 and opened.buffered >= 2:
                 batch = await opened.take(2)
-                groups += len(await opened.trained(batch, opened.version + 1))
+                groups += len(opened.trained(batch, opened.version + 1))
             elif move == 6:
-                await opened.refuse_stale()
+                opened.refuse_stale()
             assert len(opened.open_ids) + opened.fates.total() == planned
             assert opened.buffered == len(opened.open_ids) - len(under_way)
             again = book()

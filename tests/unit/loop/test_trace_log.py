@@ -7,7 +7,7 @@ import pytest
 
 from stepcoder_dist.loop.stages.stage_clock import Stage
 from stepcoder_dist.loop.trace_log import TraceLog, learner_waits_for, rollouts_wait_for
-from stepcoder_dist.records import Completion, TakenUpdate
+from stepcoder_dist.records import Completion, Program, TakenUpdate
 
 
 class Clock:
@@ -24,6 +24,8 @@ def completion(seconds: float) -> Completion:
         text="x",
         token_ids=np.zeros(3, np.int32),
         char_spans=np.zeros((3, 2), np.int32),
+        program=Program(source="x", given_chars=0, code_chars=1, fence_chars=(1, 1)),
+        token_lines=np.ones(3, np.int32),
         logprobs=np.zeros(3, np.float32),
         ended=True,
         oldest_weights=1,

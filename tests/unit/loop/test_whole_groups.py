@@ -73,7 +73,7 @@ def test_a_dropped_group_is_rejected_wherever_its_samples_are():
         await asyncio.sleep(0)
         gone = opened.drop_group("b", "group_lost")
         assert [ticket.sample_id for ticket in gone] == ["b-0", "b-1"]
-        await opened.publish(0)  # a change, on which waits look again
+        opened.publish(0)  # a change, on which waits look again
         assert await waiting, "nothing has to take its place"
         assert "b-1" not in opened
         assert opened.open_ids == {"a-0", "a-1"}
@@ -141,8 +141,8 @@ class History:
         if len(self.book._next(2, None)) == 2:
             batch = await self.book.take(2)
             assert len({each.request.ticket.group for each in batch}) == 1
-            assert len(await self.book.trained(batch, self.book.version + 1)) == 1
-            for stale in await self.book.refuse_stale():
+            assert len(self.book.trained(batch, self.book.version + 1)) == 1
+            for stale in self.book.refuse_stale():
                 self._again(stale.ticket.sample_id)
 
     def _again(self, sample_id: str) -> None:

@@ -25,6 +25,7 @@ from stepcoder_dist.records import (
     Verdict,
 )
 from stepcoder_dist.text.program import assemble
+from stepcoder_dist.text.token_lines import token_lines
 
 TICKET = Ticket(sample_id="s0-0-0", group="g", problem_id="p/1", stage=0, seed=7, planned_step=0)
 
@@ -38,7 +39,9 @@ def structure(follows: Iterable[Iterable[int]], comments: Iterable[int] = ()) ->
     )
 
 
-def sampled(tokens: str, *, ended: bool = True, spans: list[list[int]] | None = None) -> Completion:
+def sampled(
+    tokens: str, *, ended: bool = True, spans: list[list[int]] | None = None, given: str = ""
+) -> Completion:
     """A completion from its tokens, separated by `|`; an end of sequence follows if `ended`."""
     pieces = tokens.split("|")
     text = "".join(pieces)
@@ -47,11 +50,15 @@ def sampled(tokens: str, *, ended: bool = True, spans: list[list[int]] | None = 
         spans = [[end - len(piece), end] for piece, end in zip(pieces, ends, strict=True)]
     if ended:
         spans = [*spans, [len(text), len(text)]]
+    char_spans = np.array(spans, dtype=np.int32).reshape(-1, 2)
+    program = assemble(given, text)
     return Completion(
         sample_id="s",
         text=text,
         token_ids=np.arange(len(spans), dtype=np.int32),
-        char_spans=np.array(spans, dtype=np.int32).reshape(-1, 2),
+        char_spans=char_spans,
+        program=program,
+        token_lines=token_lines(program, text, char_spans, ended=ended),
         logprobs=np.zeros(len(spans), dtype=np.float32),
         ended=ended,
         oldest_weights=0,
@@ -77,14 +84,10 @@ def marks(
     completion: Completion,
     shape: LineStructure,
     *executed: Iterable[int],
-    given: str = "",
     **config: Any,
 ) -> str:
     """The mask as text: `+` kept, `-` masked."""
-    program = assemble(given, completion.text)
-    mask = credited_tokens(
-        completion, program, verdict(shape, *executed), CreditConfig(**config)
-    ).rewarded
+    mask = credited_tokens(completion, verdict(shape, *executed), CreditConfig(**config)).rewarded
     assert mask.dtype == np.bool_
     assert mask.shape == completion.token_ids.shape
     return "".join("+" if kept else "-" for kept in mask)
@@ -149,9 +152,9 @@ def test_white_space_at_the_end_of_a_cut_program_goes_with_what_was_written_last
 
 def test_white_space_alone_goes_with_the_given_code() -> None:
     shape = structure([[1], [2], [2]])
-    cut, given = sampled("\n|\n", ended=False), "if a:\n    b"
-    assert marks(cut, shape, [1], given=given) == "--"
-    assert marks(cut, shape, [1, 2], given=given) == "++"
+    cut = sampled("\n|\n", ended=False, given="if a:\n    b")
+    assert marks(cut, shape, [1]) == "--"
+    assert marks(cut, shape, [1, 2]) == "++"
 
 
 def test_the_end_of_sequence_is_kept_whatever_was_executed() -> None:
@@ -208,16 +211,14 @@ def test_a_comment_behind_code_is_part_of_its_statement_under_every_setting() ->
 
 def test_a_program_that_does_not_compile_keeps_every_token() -> None:
     completion = sampled("if|\n```|\nprose")
-    mask = credited_tokens(
-        completion, assemble("", completion.text), verdict(None), CreditConfig()
-    ).rewarded
+    mask = credited_tokens(completion, verdict(None), CreditConfig()).rewarded
     assert mask.tolist() == [True] * 4
 
 
 def test_untrusted_coverage_keeps_every_token() -> None:
     completion = sampled("import sys|\nb|\n```|\nprose")
     seen = verdict(structure([[1], [2]]), [1], trusted=False)
-    mask = credited_tokens(completion, assemble("", completion.text), seen, CreditConfig()).rewarded
+    mask = credited_tokens(completion, seen, CreditConfig()).rewarded
     assert mask.tolist() == [True] * 5
 
 
@@ -237,22 +238,22 @@ def test_executed_lines_without_byte_code_are_no_evidence() -> None:
 def test_given_code_that_ends_in_the_middle_of_a_block() -> None:
     given = "def f(x):\n    if x:\n"
     shape = structure([[1], [2], [3], [5], [5], [6]])
-    tokens = sampled("        return| 1|\n    else:|\n        return 2|\nf(|1)")
-    assert marks(tokens, shape, [1, 2, 3, 6], given=given) == "++--+++"
+    tokens = sampled("        return| 1|\n    else:|\n        return 2|\nf(|1)", given=given)
+    assert marks(tokens, shape, [1, 2, 3, 6]) == "++--+++"
 
 
 def test_given_code_that_ends_in_the_middle_of_a_line() -> None:
     shape = structure([[1], [2]])
-    tokens = sampled(" = 1|\n|y")
-    assert marks(tokens, shape, [1], given="x") == "+--+"
-    assert marks(tokens, shape, [2], given="x") == "-+++"
+    tokens = sampled(" = 1|\n|y", given="x")
+    assert marks(tokens, shape, [1]) == "+--+"
+    assert marks(tokens, shape, [2]) == "-+++"
 
 
 def test_given_code_that_ends_between_cr_and_lf() -> None:
     shape = structure([[1], [2]])
-    tokens = sampled("\n|y\r|\n")
-    assert marks(tokens, shape, [1], [], given="x\r") == "---+"
-    assert marks(tokens, shape, [2], given="x\r") == "++++"
+    tokens = sampled("\n|y\r|\n", given="x\r")
+    assert marks(tokens, shape, [1], []) == "---+"
+    assert marks(tokens, shape, [2]) == "++++"
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])

@@ -30,6 +30,7 @@ from stepcoder_dist.records import (
     Verdict,
 )
 from stepcoder_dist.text.program import assemble, line_starts
+from stepcoder_dist.text.token_lines import token_lines
 from stepcoder_dist.text.tokenization import FolderTokenizer
 
 TICKET = Ticket(sample_id="s0-0-0", group="g", problem_id="p/1", stage=0, seed=7, planned_step=0)
@@ -37,17 +38,20 @@ VISIBLE = re.compile(r"\S")
 PROSE = "\n\nIt works: 变.\n"
 
 
-def sampled(text: str, t: FolderTokenizer, *, ended: bool) -> Completion:
+def sampled(given_code: str, text: str, t: FolderTokenizer, *, ended: bool) -> Completion:
     """A completion as an engine would give it back, the end of sequence included."""
     ids, spans = t.encode(text)
     if ended:
         ids = np.append(ids, np.int32(t.eos_id))
         spans = np.append(spans, np.array([[len(text)] * 2], dtype=np.int32), axis=0)
+    program = assemble(given_code, text)
     return Completion(
         sample_id="s",
         text=text,
         token_ids=ids,
         char_spans=spans,
+        program=program,
+        token_lines=token_lines(program, text, spans, ended=ended),
         logprobs=np.zeros(len(ids), dtype=np.float32),
         ended=ended,
         oldest_weights=0,
@@ -133,15 +137,14 @@ def check(program: Generated, seen: Seen, draw: Callable[[int, int], int]) -> No
     text = program.source[cut:] + ending
     fence = len(program.source) - cut if ending else -1
     for family in FAMILIES:
-        completion = sampled(text, tokenizer(family), ended=bool(ending))
-        joined = assemble(program.source[:cut], text)
-        assert joined.source == program.source
-        mask = credited_tokens(completion, joined, verdict(seen), config).rewarded
+        completion = sampled(program.source[:cut], text, tokenizer(family), ended=bool(ending))
+        assert completion.program.source == program.source
+        mask = credited_tokens(completion, verdict(seen), config).rewarded
         assert mask.tolist() == expected_mask(program, cut, completion, fence, config), family
         # what switches the mask off keeps everything, and coverage never changes the reward
         for off in (CreditConfig(rule="all"), config):
             judged = verdict(seen, trusted=off.rule == "all")
-            assert credited_tokens(completion, joined, judged, off).rewarded.all()
+            assert credited_tokens(completion, judged, off).rewarded.all()
         assert reward(verdict(seen)) == reward(verdict(seen, trusted=False)) == -0.3
 
 

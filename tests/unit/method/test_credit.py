@@ -29,6 +29,7 @@ from stepcoder_dist.records import (
     Verdict,
 )
 from stepcoder_dist.text.program import assemble
+from stepcoder_dist.text.token_lines import token_lines
 
 STRUCTURE = LineStructure(
     code_lines=frozenset({1, 2, 3, 5, 6, 7, 8}),
@@ -131,11 +132,15 @@ def sampled(source: str) -> Completion:
     """One token a character, and the end of sequence."""
     ends = np.arange(1, len(source) + 1)
     spans = [*zip(ends - 1, ends, strict=True), (len(source), len(source))]
+    char_spans = np.array(spans, dtype=np.int32)
+    program = assemble("", source)
     return Completion(
         sample_id="s",
         text=source,
         token_ids=np.arange(len(spans), dtype=np.int32),
-        char_spans=np.array(spans, dtype=np.int32),
+        char_spans=char_spans,
+        program=program,
+        token_lines=token_lines(program, source, char_spans, ended=True),
         logprobs=np.zeros(len(spans), dtype=np.float32),
         ended=True,
         oldest_weights=0,
@@ -149,9 +154,7 @@ def test_the_two_masks_are_the_two_line_sets_and_the_answers_end_is_in_both() ->
         code_lines=frozenset({1, 2, 3}), follows=((1,), (2,), (3,)), comment_lines=frozenset()
     )
     seen = verdict((PASS, {1, 3}), (FAIL, {1, 2}), structure=structure)
-    credit = credited_tokens(
-        completion, assemble("", completion.text), seen, CreditConfig(rule="failing_tests")
-    )
+    credit = credited_tokens(completion, seen, CreditConfig(rule="failing_tests"))
     # a newline goes with the visible character after it
     marks = ["".join("-+"[int(kept)] for kept in mask) for mask in (credit.rewarded, credit.blamed)]
     assert marks == ["+--+++", "-++--+"]
@@ -165,7 +168,7 @@ def test_rules_that_do_not_look_at_the_sign_have_one_mask(rule: str) -> None:
     )
     seen = verdict((FAIL, {1}), structure=structure)
     config = CreditConfig.model_validate({"rule": rule})
-    credit = credited_tokens(completion, assemble("", completion.text), seen, config)
+    credit = credited_tokens(completion, seen, config)
     assert credit.rewarded is credit.blamed
 
 

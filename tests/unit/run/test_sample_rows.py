@@ -17,6 +17,7 @@ from stepcoder_dist.records import (
     Completion,
     LineStructure,
     Outcome,
+    Program,
     RolloutRequest,
     TestResult,
     Ticket,
@@ -26,7 +27,6 @@ from stepcoder_dist.records import (
 from stepcoder_dist.report import sample_lines
 from stepcoder_dist.run import sample_rows
 from stepcoder_dist.run.run_folder import RunFolder
-from stepcoder_dist.text.program import Program
 
 SHORT = {
     "step", "sample_id", "problem_id", "level", "stage", "outcome", "reward", "weights", "tokens",
@@ -54,12 +54,13 @@ def sample(index: int = 0, outcome: Outcome = Outcome.PASSED) -> JudgedSample:
         text=" b#🙂\n```",
         token_ids=ids,
         char_spans=np.array([[0, 3], [3, 4], [3, 4], [4, 8], [8, 8]], dtype=np.int32),
+        program=Program(source="if a:\n b#🙂\n", given_chars=6, code_chars=5, fence_chars=(5, 8)),
+        token_lines=np.array([2, 2, 2, 0, 0], dtype=np.int32),
         logprobs=logprobs,
         ended=True,
         oldest_weights=0,
         newest_weights=0,
     )
-    program = Program(source="if a:\n b#🙂\n", given_chars=6, code_chars=5, fence_chars=(5, 8))
     structure = LineStructure(
         code_lines=frozenset({1, 2}), follows=((1,), (2,)), comment_lines=frozenset()
     )
@@ -89,7 +90,6 @@ def sample(index: int = 0, outcome: Outcome = Outcome.PASSED) -> JudgedSample:
         trajectory=trajectory,
         request=request,
         completion=completion,
-        program=program,
         verdict=verdict,
         lines=CreditedLines(rewarded=first, blamed=first),
         tests_total=3,
