@@ -8,13 +8,12 @@ import warnings
 from collections.abc import Iterator
 
 import pytest
-from guest_containers import guests
+from guest_containers import BACKENDS, available
 
 from sandbox.backend import choose, make_pool
 from sandbox.process_pool import ProcessPool
 from sandbox.worker_pool import WorkerPool
 from stepcoder_dist.config import SandboxConfig
-from stepcoder_dist.errors import MissingEngine
 from stepcoder_dist.records import TestSuite, Verdict
 
 CONFIG = SandboxConfig(
@@ -45,15 +44,7 @@ class Place:
         return self.runner.run(together())
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param("docker", marks=pytest.mark.docker),
-        pytest.param("bubblewrap", marks=pytest.mark.bubblewrap),
-        pytest.param("attached", marks=[pytest.mark.docker, pytest.mark.long]),
-        "process",
-    ],
-)
+@pytest.fixture(scope="module", params=BACKENDS)
 def place(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Place]:
@@ -61,15 +52,10 @@ def place(
         runner = held.enter_context(asyncio.Runner())
         held.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        try:
-            config = CONFIG.model_copy(update={"backend": request.param})
-            if request.param == "attached":
-                folder = tmp_path_factory.mktemp("guests")
-                sockets = held.enter_context(guests(folder, config.containers))
-                config = config.model_copy(update={"sockets": sockets})
-            pool = make_pool(config, choose(config))
-        except MissingEngine as error:
-            pytest.skip(str(error))
+        folder = tmp_path_factory.mktemp("guests")
+        where = held.enter_context(available(request.param, folder, CONFIG.containers))
+        config = CONFIG.model_copy(update=where)
+        pool = make_pool(config, choose(config))
         runner.run(pool.start())
         yield Place(pool, runner)
         runner.run(pool.close())

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 
 import pytest
+from guest_containers import BACKENDS, available
 from sandbox_cases import call_tests, stdin_tests
 
 from sandbox.backend import open_pool
@@ -23,13 +24,19 @@ PASSED, WRONG, FAILED, LATE = (
 )
 
 
-@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.docker), "process"])
-def judge(request) -> Iterator[Judge]:
+@pytest.fixture(scope="module", params=BACKENDS)
+def where(request, tmp_path_factory) -> Iterator[dict[str, str]]:
+    with available(request.param, tmp_path_factory.mktemp("guests"), 1) as found:
+        yield found
+
+
+@pytest.fixture
+def judge(where) -> Iterator[Judge]:
     """Judge a program in a pool of its own, in which a busy machine hardly ends a test."""
 
     async def judged(source: str, tests: TestSuite, limits: dict[str, float]) -> Verdict:
         few = {"containers": 1, "cpu_limit_s": 0.5, "wall_limit_s": 20, "memory_limit_mib": 128}
-        async with open_pool(backend=request.param, **(few | limits)) as pool:
+        async with open_pool(**(few | where | limits)) as pool:
             return await pool.judge(source, tests, problem_id="failing")
 
     with warnings.catch_warnings():

@@ -12,25 +12,19 @@ from pathlib import Path
 
 import pytest
 from commands import REPOSITORY, finish, read_until
+from guest_containers import OWN, available
 
-from sandbox.backend import choose
 from sandbox.containers.container import connect
 from sandbox.containers.orphans import OWNER_LABEL, RUN_LABEL
-from stepcoder_dist.config import SandboxConfig
-from stepcoder_dist.errors import MissingEngine
 
 PROBLEM = {"problem_id": "t/1", "inputs": ["1\n"], "outputs": ["2\n"], "fn_name": None}
 RIGHT = "print(2 * int(input()))\n"
 
 
-@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.docker), "process"])
-def backend(request):
-    if request.param == "docker":
-        try:
-            choose(SandboxConfig())
-        except MissingEngine as error:
-            pytest.skip(str(error))
-    return request.param
+@pytest.fixture(params=OWN)
+def backend(request, tmp_path):
+    with available(request.param, tmp_path, 1) as where:
+        yield where["backend"]
 
 
 def judge(folder: Path, backend: str, *options: str) -> subprocess.Popen[str]:
@@ -66,8 +60,8 @@ def containers_of(pid: int) -> list[str]:
         client.close()
 
 
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_cleanly_and_resume_judges_the_rest(tmp_path, backend, by):
+def test_a_signal_ends_it_cleanly_and_resume_judges_the_rest(tmp_path, backend):
+    by = signal.SIGTERM if backend == "docker" else signal.SIGINT
     write(tmp_path / "p.jsonl", [PROBLEM])
     programs = [
         {"program_id": f"p{i}", "problem_id": "t/1", "source": f"# {i}\n{RIGHT}"}

@@ -6,6 +6,8 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
+import struct
 import time
 import warnings
 from collections import Counter
@@ -13,9 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from guest_containers import BACKENDS, available
 from own_engine import OwnEngine
 
+from sandbox.attached.attached_pool import AttachedPool
 from sandbox.backend import open_pool
+from sandbox.bubblewrap.bubblewrap_pool import BubblewrapPool
 from sandbox.containers.container import check_image, connect
 from sandbox.containers.container_pool import ContainerPool
 from sandbox.pool.executor_pool import ExecutorPool
@@ -69,22 +74,20 @@ class Judged:
         assert self.seen == Counter(self._expected.items())
 
 
-@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.docker), "process"])
-def backend(request: pytest.FixtureRequest) -> Iterator[str]:
-    needs_engine(request.param)
-    with warnings.catch_warnings():
+@pytest.fixture(params=BACKENDS)
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
+    with warnings.catch_warnings(), available(request.param, tmp_path, 2) as found:
         warnings.simplefilter("ignore")
-        yield request.param
+        yield found
 
 
-def needs_engine(backend: str = "docker") -> None:
-    if backend == "docker":
-        try:
-            client = connect()
-            check_image(client, IMAGE)
-            client.close()
-        except MissingEngine as error:
-            pytest.skip(str(error))
+def needs_engine() -> None:
+    try:
+        client = connect()
+        check_image(client, IMAGE)
+        client.close()
+    except MissingEngine as error:
+        pytest.skip(str(error))
 
 
 def has_ended(pid: int) -> bool:
@@ -107,26 +110,43 @@ def missed(pool: WorkerPool, more: int) -> None:
 def zygotes(pool: WorkerPool) -> list[int]:
     """Process ids, on this host, of the zygotes that live."""
     workers = [seat._worker for seat in pool._seats if seat._worker is not None]
-    if not isinstance(pool, ContainerPool):
-        return [worker._process.pid for worker in workers]
-    found = [pool._client.api.inspect_container(worker.name) for worker in workers]
-    return [pid for one in found if (pid := one["State"]["Pid"])]
+    if isinstance(pool, ContainerPool):
+        found = [pool._client.api.inspect_container(worker.name) for worker in workers]
+        return [pid for one in found if (pid := one["State"]["Pid"])]
+    if isinstance(pool, AttachedPool):
+        return [peer(worker._channel._socket) for worker in workers]
+    if isinstance(pool, BubblewrapPool):
+        return [child for worker in workers for child in children(worker.pid)]
+    return [worker._process.pid for worker in workers]
+
+
+def peer(connected: socket.socket) -> int:
+    """Return the process at the other end, as this host numbers it."""
+    found = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", found)[0])
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()]
+    except FileNotFoundError:
+        return []
 
 
 def asleep(zygote: int) -> int:
     """Wait until a zygote's child runs its program, which sleeps; return the child's id."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        for pid in Path(f"/proc/{zygote}/task/{zygote}/children").read_text("ascii").split():
+        for pid in children(zygote):
             if "nanosleep" in Path(f"/proc/{pid}/wchan").read_text("ascii"):
-                return int(pid)
+                return pid
         time.sleep(0.01)
     pytest.fail("no program sleeps")
 
 
-def test_killed_zygotes_cost_tries_and_no_verdict(backend):
+def test_killed_zygotes_cost_tries_and_no_verdict(where):
     async def run() -> None:
-        async with open_pool(backend=backend, containers=2, attempts=5) as pool:
+        async with open_pool(**where, containers=2, attempts=5) as pool:
             judged = Judged(pool, programs(24, 0.1))
             for count in (4, 12):
                 await judged.first(count)
@@ -140,12 +160,12 @@ def test_killed_zygotes_cost_tries_and_no_verdict(backend):
 
 
 @pytest.mark.faults
-def test_a_zygote_that_hangs_costs_a_try_and_no_verdict(backend, monkeypatch):
+def test_a_zygote_that_hangs_costs_a_try_and_no_verdict(where, monkeypatch):
     monkeypatch.setattr("sandbox.guest_link.GRACE_S", 2.0)
 
     async def run() -> None:
         async with open_pool(
-            backend=backend, containers=2, attempts=5, cpu_limit_s=1, wall_limit_s=3
+            **where, containers=2, attempts=5, cpu_limit_s=1, wall_limit_s=3
         ) as pool:
             judged = Judged(pool, programs(16, 0.1))
             await judged.first(2)
@@ -153,14 +173,15 @@ def test_a_zygote_that_hangs_costs_a_try_and_no_verdict(backend, monkeypatch):
             os.kill(hung, signal.SIGSTOP)
             await judged.all_right_and_once()
             assert pool.stats.faults >= 1
-            assert await asyncio.to_thread(has_ended, hung)
+            if where["backend"] != "attached":  # whose guests are for their supervisor to end
+                assert await asyncio.to_thread(has_ended, hung)
 
     asyncio.run(run())
 
 
-def test_a_program_ends_with_its_zygote(backend):
+def test_a_program_ends_with_its_zygote(where):
     async def run() -> None:
-        async with open_pool(backend=backend, containers=1, attempts=1) as pool:
+        async with open_pool(**where, containers=1, attempts=1) as pool:
             (zygote,) = zygotes(pool)
             endless = asyncio.ensure_future(
                 pool.judge("import time\ntime.sleep(9)\n", SUITE, problem_id="double")
@@ -195,10 +216,10 @@ def test_killed_containers_cost_tries_and_no_verdict():
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("local_ray")
-def test_killed_executors_cost_tries_and_no_verdict(backend):
+def test_killed_executors_cost_tries_and_no_verdict(where):
     import ray
 
-    section = {"backend": backend, "number": 2, "containers": 1, "resources": {"num_cpus": 0.5}}
+    section = where | {"number": 2, "containers": 1, "resources": {"num_cpus": 0.5}}
     config = RunConfig.model_validate(
         {
             "name": "test",

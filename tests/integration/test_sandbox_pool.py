@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from guest_containers import BACKENDS, available
 
 from sandbox import backend
 from sandbox.containers.container import connect
@@ -44,14 +45,11 @@ def config(kind: str) -> RunConfig:
     )
 
 
-@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.docker), "process"])
-def run_config(request: pytest.FixtureRequest) -> RunConfig:
-    made = config(request.param)
-    try:
-        backend.choose(made.sandbox)
-    except MissingEngine as error:
-        pytest.skip(str(error))
-    return made
+@pytest.fixture(params=BACKENDS)
+def run_config(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunConfig]:
+    made = config("process")
+    with available(request.param, tmp_path, made.sandbox.number) as where:
+        yield made.model_copy(update={"sandbox": made.sandbox.model_copy(update=where)})
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Guests in containers that a test starts by hand, with the flags that a pod's manifest gives."""
+"""Every backend for tests; guests in containers started by hand, with a pod's manifest's flags."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from sandbox.attached import guest_listener
+from sandbox.backend import choose
 from sandbox.containers.container import check_image, connect
+from stepcoder_dist.config import SandboxConfig
 from stepcoder_dist.errors import MissingEngine
 
 IMAGE = "stepcoder-sandbox:latest"
@@ -25,6 +27,30 @@ CONFINED = (
 )
 """readOnlyRootFilesystem, capabilities.drop, allowPrivilegeEscalation: false, limits, restartPolicy
 and an emptyDir. The profile on system calls is the engine's own (RuntimeDefault)."""
+
+
+OWN = [
+    pytest.param("docker", marks=pytest.mark.docker),
+    pytest.param("bubblewrap", marks=pytest.mark.bubblewrap),
+    "process",
+]
+"""The backends that start their guests, for a fixture's `params`."""
+BACKENDS = [*OWN, pytest.param("attached", marks=[pytest.mark.docker, pytest.mark.long])]
+"""All of them."""
+
+
+@contextlib.contextmanager
+def available(backend: str, folder: Path, places: int) -> Iterator[dict[str, str]]:
+    """Yield what `SandboxConfig` needs for so many places of this backend, or skip the test."""
+    try:
+        if backend == "attached":
+            with guests(folder, places) as sockets:
+                yield {"backend": backend, "sockets": sockets}
+            return
+        choose(SandboxConfig.model_validate({"backend": backend}))
+    except MissingEngine as error:
+        pytest.skip(str(error))
+    yield {"backend": backend}
 
 
 @contextlib.contextmanager
