@@ -271,6 +271,7 @@ class PpoStep:
             ),
             keep=step.targets.keep[place],
             samples=micro.samples,
+            weights=None if step.targets.weights is None else step.targets.weights[place],
         )
         objective = self._surrogate(tokens, self._learner)
         loss, clipped = policy_loss(tokens, objective, counts.normaliser)

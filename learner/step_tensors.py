@@ -39,6 +39,11 @@ class StepTensors:
     """float32 [S]."""
     temperatures: Tensor
     """float32 [S]."""
+    weights: Tensor | None = None
+    """float32 [S, T]: what a token's policy loss is multiplied by if its advantage is not
+    negative; None: no token of the step has a weight."""
+    blame_weights: Tensor | None = None
+    """float32 [S, T]: the same if it is; there where `weights` is."""
 
     @classmethod
     def of(cls, batch: Sequence[Trajectory], device: torch.device) -> StepTensors:
@@ -66,6 +71,7 @@ class StepTensors:
             temperatures=torch.tensor(
                 [t.temperature for t in batch], dtype=torch.float32, device=device
             ),
+            **_weights(batch, shape, device),
         )
 
 
@@ -106,6 +112,8 @@ class Targets:
     """float32: what the critic is to predict; None without a critic."""
     advantage_std: float
     """Over the response tokens, before whitening."""
+    weights: Tensor | None
+    """float32: what a token's policy loss is multiplied by; None: 1."""
 
     @classmethod
     def of(
@@ -116,16 +124,20 @@ class Targets:
         before_whitening: Tensor | None = None,
         returns: Tensor | None = None,
     ) -> Targets:
-        """Choose each token's mask by the sign of its advantage.
+        """Choose each token's mask and weight by the sign of its advantage.
 
         `before_whitening`: the advantages as they were; `advantages` themselves if not given.
         """
         raw = advantages if before_whitening is None else before_whitening
+        weights = tensors.weights
+        if weights is not None and tensors.blame_weights is not None:
+            weights = torch.where(advantages < 0, tensors.blame_weights, weights)
         return cls(
             advantages=advantages,
             keep=torch.where(advantages < 0, tensors.blame, tensors.keep),
             returns=returns,
             advantage_std=float(raw[tensors.mask].std(correction=0)),
+            weights=weights,
         )
 
 
@@ -138,6 +150,21 @@ def check_step_shape(first: Tensor, mask: Tensor, *others: Tensor) -> None:
             )
     if mask.dtype != torch.bool:
         raise TypeError(f"the mask is {mask.dtype}; give bool")
+
+
+def _weights(
+    batch: Sequence[Trajectory], shape: tuple[int, int], device: torch.device
+) -> dict[str, Tensor]:
+    """Return both weights of the tokens; nothing where no sample has any."""
+    if all(t.weights is None and t.blame_weights is None for t in batch):
+        return {}
+    found = {name: np.ones(shape, dtype=np.float32) for name in ("weights", "blame_weights")}
+    for row, trajectory in enumerate(batch):
+        for name, all_weights in found.items():
+            own = getattr(trajectory, name)
+            if own is not None:
+                all_weights[row, : len(own)] = own
+    return {name: torch.from_numpy(each).to(device) for name, each in found.items()}
 
 
 def _groups(batch: Sequence[Trajectory]) -> list[int]:

@@ -1,7 +1,8 @@
 """Methods and rules by name: each method is a preset of independent choices (docs/methods.md).
 
-    curriculum.kind      where the policy starts to write     method/start_rules.py
-    credit.rule          which tokens carry policy loss       method/credit.py
+    curriculum.kind      where the policy starts to write     method/start_rules
+    credit.rule          which tokens carry policy loss       method/credit_rules
+    reward.kind          what a verdict is worth              method/reward_rules
     learner.advantage    what a token's advantage is          learner/advantage
     learner.loss         what ratio and advantage are worth   learner/loss/surrogates.py
     learner.normaliser   what the sum is divided by           learner/loss/normaliser.py
@@ -127,12 +128,23 @@ START_RULES = {
     "none": Rule(about="nothing is given"),
     "fixed": Rule(about="every problem stays at curriculum.fixed_stage: a control"),
     "on_failure": Rule(about="a prefix only while all samples fail (arXiv 2506.17211, 2506.18110)"),
+    "adaback": Rule(about="as many of the reference's lines as are needed (arXiv 2506.18110)"),
+    "own_prefix": Rule(about="heads of an own program that passed (arXiv 2601.18795, 2601.18779)"),
 }
 
 CREDIT_RULES = {
     "executed": Rule(about="FGO: tokens of statements that a test executed (arXiv 2402.01391)"),
     "all": Rule(about="every completion token"),
     "failing_tests": Rule(about="blames lines that only failing tests executed (Tarantula, 2005)"),
+    "suspicion": Rule(about="blames lines by degrees: Ochiai's coefficient (Abreu et al. 2007)"),
+    "rltf": Rule(about="every line; blames the line of an error twice (arXiv 2307.04349)"),
+}
+
+REWARDS = {
+    "tiered": Rule(about="+1, -0.3, -0.6 or -1 by the worst test (arXiv 2402.01391, Eq. 3)"),
+    "binary": Rule(about="1 for a full pass, else 0"),
+    "pass_ratio": Rule(about="-0.3 + 1.3 times the share of tests passed (arXiv 2307.04349)"),
+    "verpo": Rule(about="tests weigh more, the fewer of a group pass (2601.03525)", groups=True),
 }
 
 ADVANTAGES = {
@@ -208,6 +220,7 @@ FLAT_GROUPS = {
 RULES: dict[str, dict[str, Rule]] = {
     "curriculum.kind": START_RULES,
     "credit.rule": CREDIT_RULES,
+    "reward.kind": REWARDS,
     "learner.advantage": ADVANTAGES,
     "learner.loss": LOSSES,
     "learner.normaliser": NORMALISERS,
@@ -220,12 +233,18 @@ RULES: dict[str, dict[str, Rule]] = {
 """Every rule, by the key that chooses it."""
 
 if TYPE_CHECKING:
+    StartRuleName = str
+    CreditRuleName = str
+    RewardName = str
     AdvantageName = str
     LossName = str
     NormaliserName = str
     CorrectionName = str
     SelectionName = str
 else:  # one list of names: what a run file may say is what the table has
+    StartRuleName = Literal[tuple(START_RULES)]
+    CreditRuleName = Literal[tuple(CREDIT_RULES)]
+    RewardName = Literal[tuple(REWARDS)]
     AdvantageName = Literal[tuple(ADVANTAGES)]
     LossName = Literal[tuple(LOSSES)]
     NormaliserName = Literal[tuple(NORMALISERS)]

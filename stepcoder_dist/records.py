@@ -278,6 +278,11 @@ class Trajectory:
     """bool [T]: tokens that carry it where their advantage is negative; None: `keep`."""
     truncated: bool = False
     """The completion was cut off at the length limit."""
+    weights: Float32Array | None = None
+    """float32 [T]: what a token's policy loss is multiplied by; where its advantage is negative,
+    `blame_weights` has it. None: 1."""
+    blame_weights: Float32Array | None = None
+    """float32 [T]; None: 1."""
 
     @property
     def carriers(self) -> BoolArray:

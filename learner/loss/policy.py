@@ -31,6 +31,8 @@ class PolicyTokens:
     samples: Tensor
     """int64 [N]: the token's sample. All tokens of a sample are here, so that an objective can be
     that of a sequence."""
+    weights: Tensor | None = None
+    """float32 [N]: what the credit rule multiplies a token's objective by; None: 1."""
 
     def __post_init__(self) -> None:
         check_tokens(
@@ -40,6 +42,7 @@ class PolicyTokens:
             self.corrections,
             self.keep,
             self.samples,
+            *(() if self.weights is None else (self.weights,)),
         )
 
 
@@ -56,12 +59,14 @@ class Objective:
 def policy_loss(
     tokens: PolicyTokens, objective: Objective, normaliser: Normaliser
 ) -> tuple[Tensor, Tensor]:
-    """−Σ keep · correction · objective / normaliser, and how many kept tokens are clipped.
+    """−Σ keep · correction · weight · objective / normaliser, and how many kept tokens are clipped.
 
     FGO's mask is that of arXiv 2402.01391, Eq. 5: a token that is not kept has exactly zero
     gradient. The normaliser's counts are those of the entire update, on all ranks.
     """
     terms = tokens.keep * tokens.corrections * objective.values
+    if tokens.weights is not None:
+        terms = terms * tokens.weights
     if normaliser.shares is not None:
         terms = terms * normaliser.shares[tokens.samples]
     return -terms.sum() / normaliser.total, (objective.clipped & tokens.keep).sum()

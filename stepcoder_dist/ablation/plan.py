@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -44,6 +45,13 @@ class Arm(Section):
     """A preset of the run file's `method`; the arm's own keys override it."""
     set: tuple[str, ...] = ()
     """Overrides `a.b=value`, applied last."""
+
+
+class Axis(Section):
+    """One key of a grid of arms, with the values that are compared."""
+
+    key: str
+    values: tuple[str, ...]
 
 
 class Setting(Section):
@@ -80,7 +88,9 @@ class AblationFile(Section):
     """The pass@1 for which the tables say how many samples it took."""
     compare: tuple[Pair, ...] = ()
     """Pairs of arms for the paired tests; empty: every two arms."""
-    arms: tuple[Arm, ...]
+    arms: tuple[Arm, ...] = ()
+    grid: tuple[Axis, ...] = ()
+    """One more arm for every combination of the axes' values, named after them."""
     settings: tuple[Setting, ...] = (Setting(name="main"),)
 
 
@@ -127,7 +137,7 @@ class Plan:
     @property
     def arms(self) -> tuple[str, ...]:
         """The names of the arms, SFT first."""
-        return (SFT, *(arm.name for arm in self.file.arms))
+        return (SFT, *(arm.name for arm in every_arm(self.file)))
 
     def pairs(self, setting: str) -> tuple[tuple[str, str], ...]:
         """Return the comparisons (A, B) that are tested in this setting: B over A."""
@@ -167,6 +177,18 @@ class Plan:
         return chosen
 
 
+def every_arm(file: AblationFile) -> tuple[Arm, ...]:
+    """Return the arms that are named, then those of the grid."""
+    combined = product(*(axis.values for axis in file.grid)) if file.grid else ()
+    return file.arms + tuple(
+        Arm(
+            name="-".join(values),
+            set=tuple(f"{axis.key}={v}" for axis, v in zip(file.grid, values, strict=True)),
+        )
+        for values in combined
+    )
+
+
 def load(path: Path) -> Plan:
     """Read an ablation file and resolve the run config of every cell.
 
@@ -203,7 +225,7 @@ def _read(path: Path) -> AblationFile:
 
 def _names_fit(path: Path, file: AblationFile) -> None:
     """Check that every name occurs once, and that compared arms exist. Raises `ConfigError`."""
-    arms = [arm.name for arm in file.arms]
+    arms = [arm.name for arm in every_arm(file)]
     for kind, values in (
         ("seeds", [str(seed) for seed in file.seeds]),
         ("arms", arms),
@@ -238,7 +260,7 @@ def _cells(path: Path, file: AblationFile, setting: Setting, out: Path) -> Itera
     base = path.parent / file.run
     folder = out / setting.name
     common: list[tuple[str, RunConfig]] = []
-    chosen = [arm for arm in file.arms if not setting.arms or arm.name in setting.arms]
+    chosen = [arm for arm in every_arm(file) if not setting.arms or arm.name in setting.arms]
     for arm in (Arm(name=SFT), *chosen):
         preset = (f"method={arm.method}",) if arm.method else ()
         for seed in setting.seeds or file.seeds if arm.name != SFT else (None,):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
 
@@ -25,6 +26,10 @@ ABOUT_SCORES = f"""\
 **pass@1** in % on the held-out problems (how many of each level) after the last step. In brackets
 the 95% interval: {BOOTSTRAP_DRAWS} bootstrap draws of seeds and, independently, of problems (they
 are crossed), so it covers other seeds and other problems of the kind.
+
+"""
+ABOUT_GRID = """\
+**Table of rules.** pass@1 in % over all held-out problems with its interval, as above.
 
 """
 ABOUT_TRAINING = """\
@@ -52,7 +57,7 @@ PAIR_HEADS = ("B over A", "seeds", "gain", "seeds ±", "problems ±")
 def tables(plan: Plan, results: Sequence[Result]) -> list[str]:
     """Return the tables of scores, of training, and of the paired tests."""
     arms = by_arm(plan, results)
-    return [*_scores(arms), *_training(plan, arms), *_pairs(plan, arms)]
+    return [*_scores(arms), *_grid(plan, arms), *_training(plan, arms), *_pairs(plan, arms)]
 
 
 def _scores(arms: Sequence[ArmResults]) -> list[str]:
@@ -68,6 +73,24 @@ def _scores(arms: Sequence[ArmResults]) -> list[str]:
         *ABOUT_SCORES.splitlines(),
         *_table(["arm", "seeds", *counted, f"all ({sum(problems)})"], rows),
     ]
+
+
+def _grid(plan: Plan, arms: Sequence[ArmResults]) -> list[str]:
+    """Return pass@1 of the grid's arms, with the last axis across.
+
+    Nothing without a grid of at least two axes, or where none of its arms has a result.
+    """
+    known = {arm.arm: _interval(estimate(arm.shares())) for arm in arms}
+    *down, across = [axis.values for axis in plan.file.grid] or [()]
+    rows = []
+    for row in product(*down) if down else ():
+        cells = [known.get("-".join((*row, value)), "–") for value in across]
+        if any(cell != "–" for cell in cells):
+            rows.append([*row, *cells])
+    if not rows:
+        return []
+    heads = [axis.key for axis in plan.file.grid[:-1]]
+    return [*ABOUT_GRID.splitlines(), *_table([*heads, *across], rows)]
 
 
 def _training(plan: Plan, arms: Sequence[ArmResults]) -> list[str]:

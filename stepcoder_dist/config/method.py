@@ -8,14 +8,15 @@ from pydantic import Field
 
 from stepcoder_dist.config.counts import TRAIN, TRAIN_AND_EVALUATION, Counts
 from stepcoder_dist.config.section import Positive, PositiveFloat, Section
+from stepcoder_dist.methods import CreditRuleName, RewardName, StartRuleName
 
 
 class CurriculumConfig(Section):
     counts: ClassVar[Counts] = TRAIN
 
-    kind: Literal["cccs", "none", "fixed", "on_failure"] = "cccs"
-    """Where the policy starts to write: after a prefix that shrinks as a problem is mastered; from
-    nothing; at `fixed_stage`; after a prefix only while all of a problem's samples fail."""
+    kind: StartRuleName = "cccs"
+    """Where the policy starts to write: after a prefix that shrinks as a problem is mastered
+    (`cccs`), … (docs/methods.md)."""
     fixed_stage: Annotated[int, Field(ge=0)] | None = None
     """Stage of kind `fixed`, or a problem's easiest where it has fewer; not set: the easiest."""
     alpha: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -29,10 +30,9 @@ class CurriculumConfig(Section):
 class CreditConfig(Section):
     counts: ClassVar[Counts] = TRAIN
 
-    rule: Literal["executed", "all", "failing_tests"] = "executed"
-    """Which completion tokens carry policy loss: those on executed lines (FGO); all; or, where
-    their advantage is negative, those on lines that only failing tests executed, else the others
-    that were executed."""
+    rule: CreditRuleName = "executed"
+    """Which completion tokens carry policy loss: those on executed lines (FGO), all, …
+    (docs/methods.md)."""
     comments: Literal["block", "keep", "mask"] = "block"
     """Comment and blank lines: follow the block that they are in, always kept, never kept."""
     prose: Literal["mask", "keep"] = "mask"
@@ -42,10 +42,9 @@ class CreditConfig(Section):
 class RewardConfig(Section):
     counts: ClassVar[Counts] = TRAIN
 
-    kind: Literal["tiered", "binary", "pass_ratio"] = "tiered"
-    """By outcome: passed +1, wrong answer −0.3, error or limit −0.6, does not compile −1 (the
-    paper's); 1 or 0; or by the share of tests passed, from −0.3 to 1 (decision
-    0006)."""
+    kind: RewardName = "tiered"
+    """By outcome: passed +1, wrong answer −0.3, error or limit −0.6, does not compile −1 (`tiered`,
+    the paper's), … (docs/methods.md)."""
 
 
 class SamplingConfig(Section):

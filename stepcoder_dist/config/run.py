@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
@@ -83,18 +84,24 @@ class RunConfig(Section):
                 "sandbox.coverage = false records no executed lines, and credit.rule = "
                 f'"{self.credit.rule}" is made from them; set it to true, or the rule to "all"'
             )
-        for name, then in (
-            ("advantage", "every advantage would be 0"),
-            ("selection", "no sample would carry loss"),
-            ("flat_groups", "every group would be flat"),
+        for key, then in (
+            ("learner.advantage", "every advantage would be 0"),
+            ("learner.selection", "no sample would carry loss"),
+            ("learner.flat_groups", "every group would be flat"),
+            ("reward.kind", "the weights would be its own"),
         ):
-            chosen = getattr(self.learner, name)
-            compares = methods.RULES[f"learner.{name}"][chosen].groups
+            chosen = attrgetter(key)(self)
+            compares = methods.RULES[key][chosen].groups
             if compares and self.sampling.samples_per_problem == 1:
                 raise ValueError(
-                    f'sampling.samples_per_problem = 1 leaves learner.{name} = "{chosen}" nothing '
+                    f'sampling.samples_per_problem = 1 leaves {key} = "{chosen}" nothing '
                     f"to compare a sample with: {then}; sample at least 2"
                 )
+        if methods.REWARDS[self.reward.kind].groups and self.learner.flat_groups == "replace":
+            raise ValueError(
+                'learner.flat_groups = "replace" looks for groups that scored alike before '
+                f'reward.kind = "{self.reward.kind}" compares them; set one of them otherwise'
+            )
         if self.sampling.max_new_tokens >= self.model.max_tokens:
             raise ValueError(
                 f"sampling.max_new_tokens = {self.sampling.max_new_tokens} leaves no room for a "
@@ -227,6 +234,16 @@ class RunConfig(Section):
             return self.model.sft_path
         made = runs_root() / f"{self.name}-sft"
         return str(made.resolve()) if self.model.tiny else self.model.path
+
+    @property
+    def prompt_room(self) -> int:
+        """Most tokens of a prompt with its given code, so that a completion has room after it."""
+        return self.model.max_tokens - self.sampling.max_new_tokens
+
+    @property
+    def compares_groups(self) -> bool:
+        """True: a rule compares the samples of a group, so a step takes complete groups only."""
+        return self.learner.compares_groups or methods.REWARDS[self.reward.kind].groups
 
     @property
     def problems_per_step(self) -> int:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.method.credit import CreditedLines, credited_tokens
+from stepcoder_dist.method.credit import credited_tokens
+from stepcoder_dist.method.credit_rules.credited_lines import CreditedLines
 from stepcoder_dist.method.reward import reward
+from stepcoder_dist.method.reward_rules import group_rule
 from stepcoder_dist.ports import Sandbox
 from stepcoder_dist.records import Completion, Problem, RolloutRequest, Trajectory, Verdict
 
@@ -47,6 +50,28 @@ async def judge(
     return scored(completion, request, problem, verdict, config, judge_ms=judge_ms)
 
 
+def with_group_rewards(batch: Sequence[JudgedSample], config: RunConfig) -> list[JudgedSample]:
+    """Return the samples of a step with the rewards of a rule that compares a group's samples.
+
+    Other rules change nothing. Groups are complete here (`RunConfig.compares_groups`).
+    """
+    rule = group_rule(config.reward.kind)
+    if rule is None:
+        return list(batch)
+    groups: dict[str, list[JudgedSample]] = {}
+    for judged in batch:
+        groups.setdefault(judged.trajectory.ticket.group, []).append(judged)
+    rewards: dict[str, float] = {}
+    for group in groups.values():
+        scores = rule.of_group([judged.verdict for judged in group])
+        ids = (judged.sample_id for judged in group)
+        rewards |= zip(ids, scores, strict=True)
+    return [
+        replace(judged, trajectory=replace(judged.trajectory, reward=rewards[judged.sample_id]))
+        for judged in batch
+    ]
+
+
 def scored(
     completion: Completion,
     request: RolloutRequest,
@@ -73,6 +98,8 @@ def scored(
         newest_weights=completion.newest_weights,
         judge_ms=judge_ms,
         truncated=not completion.ended,
+        weights=credit.reward_weights,
+        blame_weights=credit.blame_weights,
     )
     return JudgedSample(
         trajectory=trajectory,

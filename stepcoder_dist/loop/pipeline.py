@@ -30,7 +30,7 @@ from typing import Protocol
 from stepcoder_dist.errors import StepcoderError, StopAsked, first_error
 from stepcoder_dist.loop.book.lines import Fate
 from stepcoder_dist.loop.faults.nonfinite_steps import NonFiniteSteps
-from stepcoder_dist.loop.judged_sample import JudgedSample
+from stepcoder_dist.loop.judged_sample import JudgedSample, with_group_rewards
 from stepcoder_dist.loop.metrics import PhaseClock, summarise
 from stepcoder_dist.loop.rollout_loop import RolloutLoop
 from stepcoder_dist.loop.run import Run
@@ -115,13 +115,14 @@ class TrainLoop:
         clock = PhaseClock(run.trace.phase)
         with clock.phase("wait_for_rollouts"):
             step = book.version if config.lags else None
-            batch = await run.stop.first(book.take(config.learner.samples_per_step, step))
+            taken = await run.stop.first(book.take(config.learner.samples_per_step, step))
+        batch = with_group_rewards(taken, config)
         with clock.phase("learner"), book.patience.working():
             report = await self._learn(batch)
         self._not_finite.hear(report, batch)
         untrained = {batch[place].sample_id for place in report.untrained}
         for group in book.trained(batch, report.version, untrained):
-            run.curriculum.record(group.problem_id, group.stage, group.passed)
+            run.curriculum.record(group.problem_id, group.stage, group.passed, group.programs)
         # before the weights are handed over: nothing is planned yet that depends on this step
         self._records.remember(report.version)
         if config.lags:

@@ -93,8 +93,9 @@ class Run:
             max_staleness=staleness,
             samples_per_group=self.config.sampling.samples_per_problem,
             patience=Patience(self.config.train.stall_s),
-            whole_groups=self.config.learner.compares_groups,
+            whole_groups=self.config.compares_groups,
             fills_steps=self.config.learner.flat_groups == "replace",
+            program_room=self.config.prompt_room if self.curriculum.gives_own else 0,
         )
 
     def sizes(self) -> Sizes:

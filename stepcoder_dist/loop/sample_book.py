@@ -55,11 +55,13 @@ class SampleBook:
         patience: Patience,
         whole_groups: bool = False,
         fills_steps: bool = False,
+        program_room: int = 0,
     ) -> None:
         """`capacity` is that of the buffer, in samples; it holds what a run may plan ahead.
 
         `whole_groups`: take no part of a group. `fills_steps`: take no group whose samples scored
-        alike before its step is full (`flat_groups.py`).
+        alike before its step is full (`flat_groups.py`). `program_room`: completed groups come with
+        the sources that passed, of at most so many tokens with their prompts.
         """
         self.whole_groups = whole_groups or fills_steps
         self.fills_steps = fills_steps
@@ -69,7 +71,7 @@ class SampleBook:
         self._capacity = capacity
         self._max_staleness = max_staleness
         self._lines = Lines(patience)
-        self._groups = Groups(samples_per_group)
+        self._groups = Groups(samples_per_group, program_room=program_room)
         self._saved = SavedParts(self._lines, self._groups, self.fills, self.fills_steps)
         self.refill = Refill(self._lines, self.fills, self._saved, self._units)
         """How flat groups are replaced until a step is full."""

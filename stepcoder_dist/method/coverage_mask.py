@@ -7,11 +7,19 @@ token is on is in `text/token_lines.py`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 
-from stepcoder_dist.records import ANSWER_END, PROSE, BoolArray, Int32Array, LineStructure
+from stepcoder_dist.records import (
+    ANSWER_END,
+    PROSE,
+    BoolArray,
+    Float32Array,
+    Int32Array,
+    LineStructure,
+)
 
 
 def kept_lines(
@@ -57,3 +65,16 @@ def token_mask(
     kept[PROSE] = keep_prose  # from the end
     mask: BoolArray = np.frombuffer(kept, dtype=np.bool_)[token_lines]
     return mask
+
+
+def token_weights(token_lines: Int32Array, weights: Mapping[int, float]) -> Float32Array | None:
+    """Return float32 [T]: the weight of each token's line, and 1 outside of the program.
+
+    `token_lines` are `Completion.token_lines`. None where no line has a weight.
+    """
+    if not weights:
+        return None
+    of_line = np.ones(max(int(token_lines.max()), *weights) + 2, dtype=np.float32)
+    for line, weight in weights.items():
+        of_line[line] = weight
+    return of_line[token_lines]  # prose, from the end, is no line

@@ -1,44 +1,16 @@
-"""The rules for which tokens carry policy loss: one for each value of `credit.rule`.
-
-A rule turns the tests' executed lines into two sets of lines: those that a positive advantage may
-reward and those that a negative one may blame. The sign is the learner's, so a trajectory carries
-both masks. A new rule is a function here and a line in `RULES`.
-"""
+"""Which tokens of a completion carry policy loss, by the rule that `credit.rule` names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from stepcoder_dist.config import CreditConfig
-from stepcoder_dist.method.coverage_mask import kept_lines, token_mask
-from stepcoder_dist.records import (
-    BoolArray,
-    Completion,
-    LineStructure,
-    Outcome,
-    TestResult,
-    Verdict,
-)
-
-Comments = Literal["block", "keep", "mask"]
-
-
-@dataclass(frozen=True, slots=True)
-class CreditedLines:
-    """The 1-based lines of one program that carry loss, by the sign of the advantage."""
-
-    rewarded: frozenset[int]
-    """Kept where the advantage is not negative."""
-    blamed: frozenset[int]
-    """Kept where the advantage is negative."""
-
-    @property
-    def either(self) -> frozenset[int]:
-        return self.rewarded | self.blamed
+from stepcoder_dist.method import credit_rules
+from stepcoder_dist.method.coverage_mask import token_mask, token_weights
+from stepcoder_dist.method.credit_rules.credited_lines import CreditedLines
+from stepcoder_dist.records import BoolArray, Completion, Float32Array, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,58 +21,10 @@ class CreditedTokens:
     blamed: BoolArray
     lines: CreditedLines | None
     """None means that every token carries loss."""
-
-
-def executed(
-    structure: LineStructure, tests: Sequence[TestResult], comments: Comments
-) -> CreditedLines:
-    """FGO (StepCoder §4, arXiv 2402.01391, Eq. 5): what some test executed, for either sign.
-
-    Tests that executed lines {1, 2} and {1, 4} keep 1, 2 and 4.
-    """
-    lines = kept_lines(structure, _fired(tests), comments)
-    return CreditedLines(lines, lines)
-
-
-def failing_tests(
-    structure: LineStructure, tests: Sequence[TestResult], comments: Comments
-) -> CreditedLines:
-    """Blame the lines that only failing tests executed; credit those that a passing test executed.
-
-    Spectrum-based fault localisation (Tarantula: Jones and Harrold 2005,
-    doi.org/10.1145/1101908.1101949) cut down to its extreme: a line that only failing tests execute
-    is its most suspicious kind (1), one that only passing tests execute its least (0).
-
-    Three cases have no such line:
-
-    * Every line of the failing tests is also executed by a passing one. All of them are blamed, and
-      none loses its credit.
-    * Every test passes: there is nothing to localise, and the rule is FGO's.
-    * The failing tests executed nothing (a crash before the first line). Every executed line is
-      blamed, so that their reward is not lost.
-
-    Passing tests executed {1, 2}, failing ones {1, 4}: rewarded 1 and 2, blamed 4. Had the failing
-    ones executed {1}: rewarded 1 and 2, blamed 1.
-    """
-    failed = [test for test in tests if test.outcome is not Outcome.PASSED]
-    passed = [test for test in tests if test.outcome is Outcome.PASSED]
-    if not failed:
-        return executed(structure, tests, comments)
-    suspects = kept_lines(structure, _fired(failed), comments)
-    cleared = kept_lines(structure, _fired(passed), comments)
-    blamed = suspects - cleared
-    if not blamed:
-        ran = kept_lines(structure, _fired(tests), comments)
-        return CreditedLines(cleared, suspects or ran)
-    if comments == "keep":
-        blamed |= structure.comment_lines
-    return CreditedLines(cleared, blamed)
-
-
-LineRule = Callable[[LineStructure, Sequence[TestResult], Comments], CreditedLines]
-
-RULES: dict[str, LineRule] = {"executed": executed, "failing_tests": failing_tests}
-"""The rules by `credit.rule`. `all` has none: every token carries loss, prose included."""
+    reward_weights: Float32Array | None = None
+    """float32 [T]: what a rewarded token's loss is multiplied by; None: 1."""
+    blame_weights: Float32Array | None = None
+    """The same of a blamed token's."""
 
 
 def credited_lines(verdict: Verdict, config: CreditConfig) -> CreditedLines | None:
@@ -109,9 +33,10 @@ def credited_lines(verdict: Verdict, config: CreditConfig) -> CreditedLines | No
     It is None under the rule `all`, for a program that does not compile (nothing ran: an all-false
     mask would lose its reward of −1), and for one whose coverage cannot be trusted.
     """
-    if config.rule == "all" or verdict.structure is None or not verdict.coverage_trusted:
+    every = config.rule == credit_rules.WITHOUT_LINES
+    if every or verdict.structure is None or not verdict.coverage_trusted:
         return None
-    return RULES[config.rule](verdict.structure, verdict.tests, config.comments)
+    return credit_rules.rule(config.rule)(verdict.structure, verdict.tests, config.comments)
 
 
 def credited_tokens(
@@ -123,12 +48,14 @@ def credited_tokens(
         every = np.ones(len(completion.token_ids), dtype=np.bool_)
         return CreditedTokens(every, every, lines)
     keep_prose = config.prose == "keep"
-    rewarded = token_mask(completion.token_lines, lines.rewarded, keep_prose=keep_prose)
-    if lines.blamed == lines.rewarded:
-        return CreditedTokens(rewarded, rewarded, lines)
-    blamed = token_mask(completion.token_lines, lines.blamed, keep_prose=keep_prose)
-    return CreditedTokens(rewarded, blamed, lines)
-
-
-def _fired(tests: Sequence[TestResult]) -> frozenset[int]:
-    return frozenset().union(*(test.executed_lines for test in tests))
+    at = completion.token_lines
+    blamed = rewarded = token_mask(at, lines.rewarded, keep_prose=keep_prose)
+    if lines.blamed != lines.rewarded:
+        blamed = token_mask(at, lines.blamed, keep_prose=keep_prose)
+    return CreditedTokens(
+        rewarded,
+        blamed,
+        lines,
+        token_weights(at, lines.reward_weights),
+        token_weights(at, lines.blame_weights),
+    )

@@ -1,94 +1,24 @@
-"""CCCS: a curriculum of code-completion subtasks (StepCoder §3, arXiv 2402.01391, Algorithm 1).
+"""Where every problem starts: a curriculum of code-completion subtasks (StepCoder §3, CCCS).
 
-The policy is given the head of a reference solution and writes the rest. With E conditional
-statements a problem has ⌈√E⌉ stages; at stage c > 0 it starts at the line of conditional number
-⌈E/⌈√E⌉⌉·c (0-based), at stage 0 from nothing. A problem begins at its last stage and moves to
-the one before when a moving average of full passes exceeds a threshold. That is the paper's rule;
-`start_rules.py` has it and the others, over the same stages.
+The policy is given the head of a program, by default of the reference solution, and writes the
+rest. A problem has stages, each with a longer head than the one before; at stage 0 nothing is
+given. A rule of `start_rules` decides what the stages are and moves a problem between them. The
+paper's is arXiv 2402.01391, Algorithm 1 (`cccs.py`).
 
-Pure data: nothing here runs the reference, and all state goes through `state_dict`.
+Pure data: nothing here runs a program, and all state goes through `state_dict`.
 """
 
 from __future__ import annotations
 
-import ast
-import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from stepcoder_dist.config import CurriculumConfig
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.method.start_rules import RULES, Progress
+from stepcoder_dist.method import start_rules
+from stepcoder_dist.method.start_rules.progress import Progress
 from stepcoder_dist.records import Problem
 from stepcoder_dist.text.program import StartPoint, line_starts
-
-_CONDITIONALS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.Match)
-_ELIF = re.compile(r"[ \t\f]*elif\b")
-
-
-def conditional_lines(source: str) -> tuple[int, ...]:
-    """Return the 1-based first lines, ascending, of `if`, `for`, `while` and `match` statements.
-
-    Nested ones count; an `elif` belongs to its `if`; several on one line count once. Raises
-    `SyntaxError` or `ValueError` when the source does not parse.
-    """
-    lines: set[int] = set()
-    elifs: set[ast.AST] = set()
-    starts = line_starts(source)
-    # breadth first: an `if` is seen before the `elif` in its `orelse`
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, _CONDITIONALS) or node in elifs:
-            continue
-        lines.add(node.lineno)
-        branch = _elif_of(node, source, starts)
-        while branch is not None:
-            elifs.add(branch)
-            branch = _elif_of(branch, source, starts)
-    return tuple(sorted(lines))
-
-
-def _elif_of(node: ast.stmt, source: str, starts: tuple[int, ...]) -> ast.If | None:
-    """Return the `if` node that is this one's `elif`; in the tree it looks like `else:` + `if`."""
-    if isinstance(node, ast.If) and len(node.orelse) == 1:
-        branch = node.orelse[0]
-        if isinstance(branch, ast.If) and _ELIF.match(source, starts[branch.lineno - 1]):
-            return branch
-    return None
-
-
-@dataclass(frozen=True, slots=True)
-class Stages:
-    """The start points of one problem, by stage."""
-
-    conditional_lines: tuple[int, ...]
-
-    @property
-    def stages(self) -> int:
-        """⌈√E⌉, exact for any E."""
-        count = len(self.conditional_lines)
-        root = math.isqrt(count)
-        return root + (root * root < count)
-
-    @property
-    def stride(self) -> int:
-        """⌈E/⌈√E⌉⌉ conditional statements from one stage to the next; 0 where E = 0."""
-        return -(-len(self.conditional_lines) // self.stages) if self.stages else 0
-
-    @property
-    def first(self) -> int:
-        """The easiest stage, with the most given code: where CCCS begins."""
-        return max(self.stages - 1, 0)
-
-    def start_line(self, stage: int) -> int:
-        """Return the 1-based line at which the policy starts; 0 where nothing is given.
-
-        Raises `ValueError` for a stage that the problem does not have.
-        """
-        if not 0 <= stage <= self.first:
-            raise ValueError(f"stage {stage} of a problem with stages 0…{self.first}")
-        return self.conditional_lines[self.stride * stage] if stage else 0
 
 
 class Curriculum:
@@ -96,39 +26,59 @@ class Curriculum:
 
     def __init__(self, config: CurriculumConfig, problems: Iterable[Problem]) -> None:
         self._config = config
-        self._rule = RULES[config.kind]
+        self._rule = start_rules.rule(config.kind)
         self._references = {p.problem_id: p.reference for p in problems}
-        self._stages = {
-            problem_id: Stages(conditional_lines(source) if config.kind != "none" else ())
+        own = self._rule.gives_own
+        self._starts = {
+            problem_id: self._rule.starts("" if own else source)
             for problem_id, source in self._references.items()
         }
+        """The line of each stage, where what is given is the reference's."""
         self._progress = {
-            key: Progress(self._rule.first(stages.first, config))
-            for key, stages in self._stages.items()
+            key: Progress(self._rule.first(len(starts) - 1, config))
+            for key, starts in self._starts.items()
         }
 
     def start_point(self, problem_id: str, stage: int | None = None) -> StartPoint:
-        """Return where the policy starts on this problem, at its current or at a given stage."""
+        """Return where the policy starts on this problem, at its current or at a given stage.
+
+        Raises `ValueError` for a stage that the problem does not have.
+        """
+        progress = self._progress[problem_id]
         if stage is None:
-            stage = self._progress[problem_id].stage
-        line = self._stages[problem_id].start_line(stage)
-        cut = line_starts(self._references[problem_id])[line - 1] if line else 0
-        return StartPoint(problem_id=problem_id, stage=stage, line=line, cut=cut)
+            stage = progress.stage
+        starts = self._starts_of(problem_id, progress)
+        if not 0 <= stage < len(starts):
+            raise ValueError(f"stage {stage} of a problem with stages 0…{len(starts) - 1}")
+        line, own = starts[stage], progress.program
+        source = own or self._references[problem_id]
+        cut = line_starts(source)[line - 1] if line else 0
+        given_own = own if line else ""
+        return StartPoint(problem_id=problem_id, stage=stage, line=line, cut=cut, source=given_own)
 
     def longest_start(self, problem_id: str) -> StartPoint:
-        """Return the start point with the most given code that this problem can ever have."""
-        highest = self._rule.highest(self._stages[problem_id].first, self._config)
+        """Return the start point with the most code of the reference that can ever be given."""
+        highest = self._rule.highest(len(self._starts[problem_id]) - 1, self._config)
         return self.start_point(problem_id, highest)
 
-    def record(self, problem_id: str, stage: int, passed: Sequence[bool]) -> bool:
+    @property
+    def gives_own(self) -> bool:
+        """True: what is given are heads of programs that the policy wrote, not of references."""
+        return self._rule.gives_own
+
+    def record(
+        self, problem_id: str, stage: int, passed: Sequence[bool], programs: Sequence[str] = ()
+    ) -> bool:
         """Count a group's outcomes, sampled at `stage`; True when they changed the problem's stage.
 
-        Outcomes of another stage than the current one say nothing about it and are ignored.
+        `programs`: those that passed, where the rule gives heads of them. Outcomes of another stage
+        than the current one say nothing about it and are ignored.
         """
         progress = self._progress[problem_id]
         if progress.stage != stage:
             return False
-        easiest = self._stages[problem_id].first
+        progress = self._rule.remember(progress, programs)
+        easiest = len(self._starts_of(problem_id, progress)) - 1
         moved = self._rule.after(progress, passed, easiest, self._config)
         self._progress[problem_id] = moved
         return moved.stage != stage
@@ -145,7 +95,7 @@ class Curriculum:
     def frozen(self) -> Callable[[], dict[str, Any]]:
         """Return what makes the `state_dict` of now, whenever it is called."""
         progress = self._progress.copy()
-        return lambda: {key: [p.stage, p.average] for key, p in progress.items()}
+        return lambda: {key: p.saved() for key, p in progress.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore a checkpoint's progress.
@@ -158,13 +108,17 @@ class Curriculum:
                 f"the checkpoint's curriculum knows other problems than problems.train "
                 f"({len(odd)} differ, first {odd[0]}); resume with the run's own config"
             )
-        for key, (stage, average) in state.items():
-            if not 0 <= stage <= self._stages[key].first or not 0 <= average <= 1:
+        progress = {key: Progress.of(row) for key, row in state.items()}
+        for key, at in progress.items():
+            easiest = len(self._starts_of(key, at)) - 1
+            if not 0 <= at.stage <= easiest or not 0 <= at.average <= 1:
                 raise ConfigError(
-                    f"the checkpoint's curriculum has {key} at stage {stage}, average {average}; "
-                    f"its reference has stages 0…{self._stages[key].first}; resume with the run's "
+                    f"the checkpoint's curriculum has {key} at stage {at.stage}, average "
+                    f"{at.average}; its reference has stages 0…{easiest}; resume with the run's "
                     "own problems and curriculum"
                 )
-        self._progress = {
-            key: Progress(int(stage), float(average)) for key, (stage, average) in state.items()
-        }
+        self._progress = progress
+
+    def _starts_of(self, problem_id: str, progress: Progress) -> tuple[int, ...]:
+        own = progress.program
+        return self._rule.starts(own) if own else self._starts[problem_id]

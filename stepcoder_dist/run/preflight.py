@@ -42,7 +42,7 @@ def fitting(
     The room is `sampling.max_new_tokens`. The others are counted in a printed line. Raises
     `ConfigError` when none is left.
     """
-    room = config.model.max_tokens - config.sampling.max_new_tokens
+    room = config.prompt_room
     curriculum = Curriculum(config.curriculum, problems)
     starts = [curriculum.longest_start(problem.problem_id) for problem in problems]
     lengths = {

@@ -14,7 +14,7 @@ from rich.console import Console
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.host.even_choice import spread
-from stepcoder_dist.method.curriculum import conditional_lines
+from stepcoder_dist.method.conditionals import conditional_lines
 from stepcoder_dist.records import Problem, SftExample
 from stepcoder_dist.text.program import PromptWriter
 

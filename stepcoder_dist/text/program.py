@@ -65,15 +65,17 @@ def line_of(starts: tuple[int, ...], offset: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartPoint:
-    """Where the policy starts to write, in the reference solution of one problem."""
+    """Where the policy starts to write, in a program for one problem."""
 
     problem_id: str
     stage: int
     """0: nothing is given."""
     line: int
-    """1-based line of the reference at which the policy starts; 0: nothing is given."""
+    """1-based line of the program at which the policy starts; 0: nothing is given."""
     cut: int
-    """Characters of the reference before that line; 0: nothing is given."""
+    """Characters of the program before that line; 0: nothing is given."""
+    source: str = ""
+    """The program, one that the policy wrote; empty: the problem's reference."""
 
 
 class PromptWriter:
@@ -105,14 +107,14 @@ class PromptWriter:
     def encode(self, problem: Problem, start: StartPoint | None = None) -> tuple[Int32Array, str]:
         """Return prompt ids int32 [P] (prompt and given code) and the given code as text.
 
-        The given tokens are those of the encoding of prompt + reference that end at or before
+        The given tokens are those of the encoding of prompt + program that end at or before
         the start point's cut: a token that straddles it is left to the policy, so the boundary
         only ever moves back. Where the curriculum gives nothing, the task's opening is given.
         """
         opening, answer = self._opening(problem), self._answer(problem)
         cut = len(opening)
         if start is not None and start.cut > cut:
-            answer, cut = problem.reference, start.cut
+            answer, cut = start.source or problem.reference, start.cut
         elif not answer.startswith(opening):
             answer = opening
         if cut:

@@ -74,6 +74,8 @@ def test_the_worst_test_is_the_programs_outcome_and_all_tests_run(place):
     assert verdict.outcome is Outcome.TIMEOUT
     assert verdict.tests_passed == 2
     assert verdict.detail == "test 2: ZeroDivisionError: division by zero (line 3)"
+    # what credit.rule = "rltf" reads
+    assert verdict.tests[1].detail == "ZeroDivisionError: division by zero (line 3)"
 
 
 def test_executed_lines_are_told_for_each_test_and_survive_every_end(place):

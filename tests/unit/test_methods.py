@@ -15,7 +15,7 @@ from stepcoder_dist.cli.commands import run
 from stepcoder_dist.config import CreditConfig, CurriculumConfig, LearnerConfig, RunConfig
 from stepcoder_dist.doctor import dry_run
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.method import credit, start_rules
+from stepcoder_dist.method import credit_rules, reward_rules, start_rules
 from stepcoder_dist.run.run_file import describe, load
 
 TREE = {
@@ -78,12 +78,17 @@ def test_a_method_is_three_choices_and_the_learners_other_rules(
 
 def test_every_method_and_every_rule_can_be_named_in_a_run_file() -> None:
     assert set(methods.PRESETS) == set(get_args(methods.Method))
-    kinds = get_args(CurriculumConfig.model_fields["kind"].annotation)
-    assert set(start_rules.RULES) == set(kinds)
-    assert {"all", *credit.RULES} == set(get_args(CreditConfig.model_fields["rule"].annotation))
-    advantages = get_args(LearnerConfig.model_fields["advantage"].annotation)
-    assert set(methods.ADVANTAGES) == set(advantages)
     assert set(methods.PRESETS) == set(methods.ABOUT)
+    for name in methods.START_RULES:
+        assert start_rules.rule(name).first(0, CurriculumConfig()) == 0
+    for name in methods.CREDIT_RULES.keys() - {"all"}:
+        assert credit_rules.rule(name).__doc__
+    for name, rule in methods.REWARDS.items():
+        assert callable(reward_rules.rule(name).reward)
+        assert (reward_rules.group_rule(name) is not None) == rule.groups
+    for table in (start_rules, credit_rules, reward_rules):
+        with pytest.raises(KeyError):
+            table.rule("progress")
 
 
 @pytest.mark.parametrize("key", methods.RULES)
@@ -246,8 +251,8 @@ def test_the_dry_run_names_the_method_and_what_was_chosen_instead(run_file: Path
 
 @given(
     method=st.sampled_from(sorted(methods.PRESETS)),
-    kind=st.none() | st.sampled_from(sorted(start_rules.RULES)),
-    rule=st.none() | st.sampled_from(["all", *sorted(credit.RULES)]),
+    kind=st.none() | st.sampled_from(sorted(methods.START_RULES)),
+    rule=st.none() | st.sampled_from(sorted(methods.CREDIT_RULES)),
 )
 def test_what_the_dry_run_prints_is_the_same_run_again(
     method: str, kind: str | None, rule: str | None

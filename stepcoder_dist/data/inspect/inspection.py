@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from stepcoder_dist.method.curriculum import Stages, conditional_lines
+from stepcoder_dist.method.conditionals import Stages, conditional_lines
 from stepcoder_dist.problems.levels import ordered
 from stepcoder_dist.records import Problem, TestSuite
 from stepcoder_dist.text.program import line_starts

@@ -7,7 +7,7 @@ from typing import Any
 
 from stepcoder_dist.data.inspect.inspection import kind, start_lines
 from stepcoder_dist.data.inspect.reference_run import ReferenceRun
-from stepcoder_dist.method.curriculum import Stages, conditional_lines
+from stepcoder_dist.method.conditionals import Stages, conditional_lines
 from stepcoder_dist.records import Problem, TestSuite
 from stepcoder_dist.text.program import line_starts
 

@@ -26,7 +26,7 @@ from stepcoder_dist.data.refine.stages import Candidate, Reason, Stage
 from stepcoder_dist.errors import UserError
 from stepcoder_dist.host import installed
 from stepcoder_dist.host.files import atomic_file, output_file
-from stepcoder_dist.method.curriculum import conditional_lines
+from stepcoder_dist.method.conditionals import conditional_lines
 from stepcoder_dist.problems.assert_script import parse
 from stepcoder_dist.problems.own_format import row_from_problem
 
@@ -73,7 +73,7 @@ def row_of(found: Candidate) -> dict[str, Any]:
 
 
 def conditionals(source: str) -> list[tuple[int, int]]:
-    """Return first and last line (1-based) of each statement in `curriculum.conditional_lines`."""
+    """Return first and last line (1-based) of each statement of `conditional_lines`."""
     ends: dict[int, int] = {}
     for node in ast.walk(parse(source)):
         if isinstance(node, ast.stmt):

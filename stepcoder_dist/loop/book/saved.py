@@ -29,17 +29,20 @@ class SavedParts:
         open_tickets = [line.ticket for line in self.lines.all()]
         steps = {ticket.planned_step for ticket in open_tickets}
         fills = {"fills": self.fills.snapshot(steps)} if self.fills_steps else {}
-        passed_by_group = self.groups.frozen()
+        groups = self.groups.frozen()
 
         def snapshot() -> dict[str, Any]:
             tickets = sorted(open_tickets, key=lambda ticket: ticket.sample_id)
-            return fills | {
-                "version": version,
-                "planned_steps": planned_steps,
-                "on_their_way": [asdict(ticket) for ticket in tickets],
-                "groups": passed_by_group,
-                "samples": {fate.value: number for fate, number in fates.items()},
-            }
+            return (
+                fills
+                | groups
+                | {
+                    "version": version,
+                    "planned_steps": planned_steps,
+                    "on_their_way": [asdict(ticket) for ticket in tickets],
+                    "samples": {fate.value: number for fate, number in fates.items()},
+                }
+            )
 
         return snapshot
 
@@ -71,7 +74,7 @@ class SavedParts:
             group = fields["sample_id"].rpartition("-")[0]
             self.lines.take_in(Ticket(**{"group": group, **fields}))
         open_by_group = Counter(line.ticket.group for line in self.lines.all())
-        self.groups.restore(snapshot["groups"], open_by_group)
+        self.groups.restore(snapshot["groups"], open_by_group, snapshot.get("programs", {}))
         samples = snapshot["samples"].items()
         self.lines.fates.update({Fate(name): number for name, number in samples})
 

@@ -67,6 +67,25 @@ def test_arms_are_compared_pair_by_pair(plan: Plan):
     assert pair[3:] == ["2 / 0", "1 / 0", "–", "1.000", "1.000"]
 
 
+def test_a_grid_has_a_table_with_its_last_axis_across(tmp_path: Path):
+    grid = """
+    [[grid]]
+    key = "curriculum.kind"
+    values = ["none", "adaback"]
+    [[grid]]
+    key = "credit.rule"
+    values = ["all", "rltf"]
+    """
+    plan = load(tmp_path, ABLATION + grid)
+    results = [made("none-all", 0, evaluation(5, (1, 0, 0, 0)))]
+    page.write(plan, {"plain": [*some_results(plan), *results]})
+    text = plan.page.read_text()
+    assert "| curriculum.kind | all | rltf |" in text
+    ((_, every, rltf),) = rows(text, "none |")
+    assert (every.partition(" ")[0], rltf) == ("25.0", "–")
+    assert not rows(text, "adaback |")
+
+
 def test_two_seeds_that_get_there_at_different_times_have_the_median_between_them(plan: Plan):
     early = evaluation(5, (1, 1, 0, 0)), evaluation(10, (1, 1, 0, 0))
     late = evaluation(5, (1, 0, 0, 0)), evaluation(10, (1, 1, 0, 0))

@@ -192,3 +192,33 @@ def test_the_shipped_file_holds_as_many_samples_for_every_arm_of_a_setting():
     for setting in plan.file.settings:
         cells = [cell for cell in plan.select(setting.name) if cell.seed is not None]
         assert len({cell.config.derived()["samples_in_run"] for cell in cells}) == 1
+
+
+GRID = """
+[[grid]]
+key = "curriculum.kind"
+values = ["none", "adaback"]
+[[grid]]
+key = "credit.rule"
+values = ["all", "suspicion"]
+"""
+
+
+def test_a_grid_is_an_arm_for_every_combination_after_those_that_are_named(tmp_path: Path):
+    plan = load(tmp_path, ABLATION + GRID)
+    assert plan.arms[3:] == ("none-all", "none-suspicion", "adaback-all", "adaback-suspicion")
+    config = plan.select("plain", "adaback-suspicion", 1)[0].config
+    assert (config.curriculum.kind, config.credit.rule, config.seed) == ("adaback", "suspicion", 1)
+    alone = load(tmp_path / "alone", ABLATION[: ABLATION.index("[[arms]]")] + GRID)
+    assert alone.arms == ("sft", "none-all", "none-suspicion", "adaback-all", "adaback-suspicion")
+
+
+def test_a_grid_of_a_rule_that_there_is_not_is_refused_with_the_arm(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"plain / none-none: .*credit.rule = 'none'"):
+        load(tmp_path, ABLATION + GRID.replace('"suspicion"', '"none"'))
+
+
+def test_the_shipped_table_of_rules_resolves() -> None:
+    plan = plans.load(shipped_files.ABLATION_OF_RULES)
+    assert len(plan.arms) == 1 + 2 + 5 * 5 * 2
+    assert plan.pairs("sparse") == plan.file.compare

@@ -126,7 +126,7 @@ def test_every_shipped_run_file_loads(path: Path) -> None:
         ("name=5", "name = 5: input should be a valid string"),
         ("name=", "name = '': string should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]*$'"),
         ("name=a/b", "name = 'a/b': string should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]*$'"),
-        ("curriculum.kind=reverse", "curriculum.kind = 'reverse': input should be 'cccs', 'none', 'fixed' or 'on_failure'"),
+        ("credit.comments=drop", "credit.comments = 'drop': input should be 'block', 'keep' or 'mask'"),
         ("learner=3", "learner = 3: should be a section of keys"),
         ("sft.phases=3", "sft.phases = 3: should be an array, such as [1, 2]"),
         ("actors.resources.custom=3", "actors.resources.custom = 3: should be a table, such as { a = 1 }"),
@@ -394,7 +394,7 @@ def test_the_resolved_config_of_a_run_directory_reads_back_the_same(
 def test_the_documented_keys_are_the_keys_that_there_are():
     written = (Path(__file__).parents[3] / "docs" / "config.md").read_text(encoding="utf-8")
     assert written == document(), "run `make docs`"
-    assert 'One of `"tiered"`, `"binary"`, `"pass_ratio"`. |' in written
+    assert 'One of `"block"`, `"keep"`, `"mask"`. |' in written
     assert "| `limit` | not set | Use the first N problems only. |" in written
 
 

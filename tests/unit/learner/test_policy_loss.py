@@ -44,6 +44,16 @@ def test_where_nothing_has_moved_every_loss_has_the_gradient_of_reinforce(loss_n
     assert gradient == pytest.approx([-0.5, -0.5, 0.0])
 
 
+@pytest.mark.parametrize("loss_name", SURROGATES)
+def test_a_tokens_weight_multiplies_its_gradient_and_not_the_count(loss_name: str) -> None:
+    parameter = torch.zeros(3, requires_grad=True)
+    given = tokens(parameter, [True, True, False], weights=torch.tensor([0.25, 2.0, 2.0]))
+    objective = SURROGATES[loss_name](given, LEARNER)
+    policy_loss(given, objective, Normaliser(total=2))[0].backward()
+    assert parameter.grad is not None
+    assert parameter.grad.tolist() == pytest.approx([-0.125, -1.0, 0.0])
+
+
 def test_only_kept_tokens_are_counted_as_clipped() -> None:
     given = tokens(torch.tensor([0.3, 0.3]), [True, False])
     _, clipped = policy_loss(given, ppo(given, LEARNER), Normaliser(total=1))

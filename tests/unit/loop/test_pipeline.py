@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -117,7 +118,7 @@ def test_a_problem_that_a_step_draws_twice_is_two_groups_for_the_curriculum_and_
     run = make_run(config(steps=1), sandbox, problems=problems(1))
     recorded = []
     record = run.curriculum.record
-    run.curriculum.record = lambda *group: recorded.append(group) or record(*group)
+    run.curriculum.record = lambda *group: recorded.append(group[:3]) or record(*group)
     run_loops(run, tmp_path, sandbox)
     assert recorded == [("clamp/0", 1, (True, True)), ("clamp/0", 1, (True, True))]
     assert StepTensors.of(batches(run)[0], torch.device("cpu")).groups.tolist() == [0, 0, 1, 1]
@@ -271,6 +272,26 @@ def test_a_prompt_is_encoded_once_a_group_also_where_samples_are_replaced(
     run_loops(run, tmp_path, sandbox)
     # 8 groups; the fake sampler spells out each of its 19 samples
     assert len(encoded) == 8 + 19
+
+
+def test_a_reward_that_compares_a_groups_samples_is_that_of_the_complete_group(
+    sandbox: ProcessPool, tmp_path: Path
+):
+    def half_right(request: RolloutRequest) -> str:
+        text = right(request)
+        wrong = text.replace("print(n)", "print(max(n, 3))")
+        return wrong if request.ticket.sample_id.endswith("1") else text
+
+    settings = config(steps=1)
+    tree = settings.model_dump() | {"reward": {"kind": "verpo"}, "curriculum": {"kind": "none"}}
+    run = make_run(RunConfig.model_validate(tree), sandbox, policy=half_right)
+    assert run.book.whole_groups
+    run_loops(run, tmp_path, sandbox)
+    # 7 and 3 are passed by both, −1 by one: weights 1/3, 2/3, 1/3
+    found = [round(t.reward, 6) for t in batches(run)[0]]
+    assert found == [1.0, round(-0.3 + 1.3 * 0.5 / 2, 6)] * 2
+    rows = [json.loads(row) for row in (tmp_path / "samples.jsonl").read_text().splitlines()]
+    assert [round(row["reward"], 6) for row in rows] == found
 
 
 def test_the_lines_that_carry_loss_are_worked_out_once_a_program(

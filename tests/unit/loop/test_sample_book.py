@@ -42,12 +42,14 @@ def book(
     samples_per_group: int = 2,
     stall_s: float = 60,
     clock: Callable[[], float] = time.monotonic,
+    program_room: int = 0,
 ) -> SampleBook:
     return SampleBook(
         capacity=capacity,
         max_staleness=staleness,
         samples_per_group=samples_per_group,
         patience=Patience(stall_s, clock),
+        program_room=program_room,
     )
 
 
@@ -579,5 +581,35 @@ def test_the_account_has_each_plan_and_fate_once_and_the_reason_of_a_rejection()
         opened.lose("a-1")
         assert opened.account.take() == Page(ended=[Ending("a-1", "infrastructure_error")])
         assert opened.account.take() == Page()
+
+    asyncio.run(scenario())
+
+
+def test_a_group_that_is_spread_over_a_checkpoint_comes_with_the_programs_that_passed():
+    async def scenario() -> None:
+        opened = started(book(staleness=1, program_room=2), "a-0", "a-1")
+        await opened.buffer(judged("a-0"))
+        assert opened.trained(await opened.take(1), 1) == []
+        snapshot = json.loads(json.dumps(opened.snapshot()))
+        assert snapshot["programs"] == {"a-0": "x"}
+        again = book(staleness=1, program_room=2)
+        again.restore(snapshot)
+        again.start([request("a-1")])
+        await again.buffer(judged("a-1", weights=1, outcome=Outcome.WRONG_ANSWER))
+        group = TrainedGroup("p/a", 1, (True, False), ("x",))
+        assert again.trained(await again.take(1), 2) == [group]
+        assert again.snapshot()["programs"] == {}
+
+    asyncio.run(scenario())
+
+
+def test_a_program_that_would_leave_no_room_for_an_answer_is_not_kept():
+    async def scenario() -> None:
+        # prompt and answer have one token each
+        opened = started(book(program_room=1), "a-0", "a-1")
+        for sample_id in ("a-0", "a-1"):
+            await opened.buffer(judged(sample_id))
+        group = TrainedGroup("p/a", 1, (True, True))
+        assert opened.trained(await opened.take(2), 1) == [group]
 
     asyncio.run(scenario())

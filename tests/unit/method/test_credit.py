@@ -19,8 +19,11 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from stepcoder_dist import methods
 from stepcoder_dist.config import CreditConfig
-from stepcoder_dist.method.credit import RULES, CreditedLines, credited_lines, credited_tokens
+from stepcoder_dist.method.credit import credited_lines, credited_tokens
+from stepcoder_dist.method.credit_rules import executed, failing_tests, rltf, suspicion
+from stepcoder_dist.method.credit_rules.credited_lines import CreditedLines
 from stepcoder_dist.records import (
     Completion,
     LineStructure,
@@ -102,6 +105,70 @@ def test_failing_tests_that_executed_nothing_blame_what_was_executed_at_all() ->
     assert lines("failing_tests", (PASS, HIGH), crashed) == ([1, 2, 3, 6, 8],) * 2
 
 
+FOUR = LineStructure(
+    code_lines=frozenset({1, 2, 3, 4}),
+    follows=((1,), (2,), (3,), (4,)),
+    comment_lines=frozenset(),
+)
+
+
+def test_suspicion_weighs_lines_by_how_often_failing_and_passing_tests_execute_them() -> None:
+    found = suspicion.lines(FOUR, results_of((PASS, {1, 2}), (FAIL, {1, 4})), "block")
+    assert (found.rewarded, found.blamed) == ({1, 2}, {1, 4})
+    assert found.blame_weights == {1: pytest.approx(0.5**0.5)}  # 4: 1
+    assert found.reward_weights == {1: pytest.approx(1 - 0.5**0.5)}  # 2: 1
+
+
+def test_the_most_suspicious_line_is_blamed_in_full_where_passing_tests_execute_it_too() -> None:
+    tests = results_of((PASS, {1, 2}), (PASS, {1}), (FAIL, {1, 2}), (FAIL, {1}))
+    found = suspicion.lines(FOUR, tests, "block")
+    # s = 2/√(2·4) for 1, 1/√(2·2) = 0.5 for 2
+    assert found.blame_weights == {2: pytest.approx(0.5 / 0.5**0.5)}
+    assert found.reward_weights == {1: pytest.approx(1 - 0.5**0.5), 2: pytest.approx(0.5)}
+
+
+def test_suspicion_without_a_failing_test_or_its_lines_is_fgo() -> None:
+    assert lines("suspicion", (PASS, HIGH)) == ([1, 2, 3, 6, 8],) * 2
+    crashed: tuple[Outcome, set[int]] = (Outcome.RUNTIME_ERROR, set())
+    assert lines("suspicion", (PASS, HIGH), crashed) == ([1, 2, 3, 6, 8],) * 2
+
+
+def test_rltf_blames_the_line_that_an_error_came_out_of_twice_and_every_line_once() -> None:
+    tests = (
+        TestResult(outcome=PASS),
+        TestResult(outcome=Outcome.RUNTIME_ERROR, detail="ZeroDivisionError: by zero (line 2)"),
+        TestResult(outcome=FAIL, detail="expected 3, got (line 3)"),
+        TestResult(outcome=Outcome.RUNTIME_ERROR, detail="it left before (line 1) it returned"),
+        TestResult(outcome=Outcome.RUNTIME_ERROR, detail="KeyError: 5 (line 999)"),
+    )
+    found = rltf.lines(FOUR, tests, "block")
+    assert (found.rewarded, found.blamed) == ({1, 2, 3, 4}, {1, 2, 3, 4})
+    assert (found.reward_weights, found.blame_weights) == ({}, {2: 2.0})
+    without = rltf.lines(FOUR, tests[:1], "block")
+    assert without.blame_weights == {}
+
+
+def test_a_token_has_the_weight_of_its_line_and_what_is_no_code_has_none() -> None:
+    completion = sampled("a\n\nb\nc\n```\nok")
+    tests = (TestResult(outcome=Outcome.RUNTIME_ERROR, detail="E (line 3)"),)
+    three = LineStructure(
+        code_lines=frozenset({1, 3, 4}), follows=((1,), (1,), (3,), (4,)), comment_lines=frozenset()
+    )
+    seen = Verdict(
+        outcome=Outcome.RUNTIME_ERROR,
+        tests=tests,
+        structure=three,
+        coverage_trusted=True,
+        wall_ms=1.0,
+    )
+    config = CreditConfig(rule="rltf")
+    credit = credited_tokens(completion, seen, config)
+    assert credit.reward_weights is None
+    assert credit.blame_weights is not None
+    # both line ends before `b` belong to it, that after it to `c`
+    assert credit.blame_weights.tolist() == [1, 2, 2, 2] + [1] * 10
+
+
 @pytest.mark.parametrize(
     ("comments", "rewarded", "blamed"),
     # line 1 is code of both tests, line 2 a comment in the block of line 3, which only one runs
@@ -113,7 +180,7 @@ def test_comments_are_blamed_as_the_setting_for_comments_says(
     structure = LineStructure(
         code_lines=frozenset({1, 3}), follows=((1,), (3,), (3,)), comment_lines=frozenset({2})
     )
-    found = RULES["failing_tests"](
+    found = failing_tests.lines(
         structure,
         results_of((PASS, {1}), (FAIL, {1, 3})),
         comments,  # type: ignore[arg-type]
@@ -121,7 +188,7 @@ def test_comments_are_blamed_as_the_setting_for_comments_says(
     assert (sorted(found.rewarded), sorted(found.blamed)) == (rewarded, blamed)
 
 
-@pytest.mark.parametrize("rule", ["executed", "all", "failing_tests"])
+@pytest.mark.parametrize("rule", methods.CREDIT_RULES)
 def test_no_rule_masks_what_cannot_be_trusted_or_did_not_compile(rule: str) -> None:
     config = CreditConfig.model_validate({"rule": rule})
     assert credited_lines(verdict((FAIL, LOW), trusted=False), config) is None
@@ -182,10 +249,10 @@ results = st.lists(
 def test_both_signs_together_keep_what_fgo_keeps_and_the_order_of_tests_is_nothing(
     drawn: Sequence[tuple[Outcome, set[int]]],
 ) -> None:
-    whole = RULES["executed"](STRUCTURE, results_of(*drawn), "block")
-    found = RULES["failing_tests"](STRUCTURE, results_of(*drawn), "block")
+    whole = executed.lines(STRUCTURE, results_of(*drawn), "block")
+    found = failing_tests.lines(STRUCTURE, results_of(*drawn), "block")
     assert found.either == whole.either
-    assert found == RULES["failing_tests"](STRUCTURE, results_of(*reversed(drawn)), "block")
+    assert found == failing_tests.lines(STRUCTURE, results_of(*reversed(drawn)), "block")
     if all(outcome is PASS for outcome, _ in drawn):
         assert found == CreditedLines(whole.rewarded, whole.rewarded)
     if whole.either:

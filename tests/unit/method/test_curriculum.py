@@ -16,7 +16,8 @@ from hypothesis import given, strategies as st
 
 from stepcoder_dist.config import CurriculumConfig
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.method.curriculum import Curriculum, Stages, conditional_lines
+from stepcoder_dist.method.conditionals import Stages, conditional_lines
+from stepcoder_dist.method.curriculum import Curriculum
 from stepcoder_dist.records import Problem, TestSuite
 
 DATA = Path(__file__).parents[4] / "shared" / "data"

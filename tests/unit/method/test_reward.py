@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from stepcoder_dist.method.reward import reward, worst
+from stepcoder_dist.method.reward_rules import verpo
 from stepcoder_dist.records import LineStructure, Outcome, TestResult, Verdict
 
 TIERS = {
@@ -107,3 +108,23 @@ def test_reward_stays_in_bounds_and_depends_on_outcomes_only(
     assert -1 <= value <= 1
     assert (value == 1) == (set(outcomes) == {Outcome.PASSED})
     assert value == reward(verdict(*shuffled, executed=executed), kind)  # type: ignore[arg-type]
+
+
+def test_verpo_weighs_a_test_by_how_few_of_the_group_pass_it() -> None:
+    passed, wrong = Outcome.PASSED, Outcome.WRONG_ANSWER
+    group = [
+        verdict(passed, wrong, wrong),
+        verdict(passed, passed, wrong),
+        verdict(passed, wrong, wrong),
+        verdict(),
+    ]
+    # passes 3, 1, 0 of 4: weights 2/5, 4/5, 5/5
+    one, two = -0.3 + 1.3 * (2 / 11) / 2, -0.3 + 1.3 * (6 / 11) / 2
+    assert verpo.of_group(group) == pytest.approx([one, two, one, -1.0])
+
+
+def test_verpo_pays_a_full_pass_the_most_and_a_group_of_them_alike() -> None:
+    passed, wrong = Outcome.PASSED, Outcome.RUNTIME_ERROR
+    assert verpo.of_group([verdict(passed, passed)] * 2) == pytest.approx([1.0, 1.0])
+    assert verpo.of_group([verdict(wrong), verdict(passed)]) == pytest.approx([-0.3, 1.0])
+    assert verpo.of_group([verdict(), verdict()]) == [-1.0, -1.0]

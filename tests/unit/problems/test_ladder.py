@@ -15,7 +15,7 @@ from hypothesis import given, settings, strategies as st
 
 from stepcoder_dist import problems
 from stepcoder_dist.errors import ProblemError
-from stepcoder_dist.method.curriculum import conditional_lines
+from stepcoder_dist.method.conditionals import conditional_lines
 from stepcoder_dist.problems import ladder
 from stepcoder_dist.problems.ladder.language import Action, Condition, If, Repeat, Step, Task, While
 from stepcoder_dist.problems.ladder.programs import INPUTS, KINDS, programs

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from runs_for_tests import Scene, config, rows
 
+from stepcoder_dist.config import CurriculumConfig
 from stepcoder_dist.errors import ConfigError, RunError, WeightPushError
 from stepcoder_dist.host.files.json_lines import append_rows
 from stepcoder_dist.run import ledger_report, session
@@ -93,6 +94,36 @@ def test_a_crash_in_the_middle_of_the_writing_loses_and_doubles_no_row(
     assert checkpoints(tmp_path)[-1].name == f"step_{step - 1:06d}"
     finish(tmp_path)
     check_whole(tmp_path)
+
+
+def test_own_programs_that_are_given_are_the_same_after_a_crash(tmp_path: Path):
+    settings = config(checkpoint_every=1, steps=8)
+    curriculum = CurriculumConfig(kind="own_prefix")
+    settings = settings.model_copy(update={"curriculum": curriculum})
+
+    def given(scene: Scene) -> list[tuple[str, str]]:
+        learner = scene.learner
+        return [
+            (t.ticket.sample_id, bytes(t.prompt_ids.astype("uint8")).decode())
+            for batch in learner.batches
+            for t in batch
+        ]
+
+    straight = Scene(tmp_path / "straight", settings)
+    straight.train()
+    broken = Scene(tmp_path / "broken", settings)
+    broken.at("step 6", kill)
+    crash(broken)
+    resumed = Scene(tmp_path / "broken", settings, resume=True)
+    resumed.train()
+    whole, rest = given(straight), given(resumed)
+    assert 0 < len(rest) < len(whole)
+    assert whole[-len(rest) :] == rest
+    assert resumed.run.curriculum.state_dict() == straight.run.curriculum.state_dict()
+    # of each problem's four groups the second begins after four lines, the last after three
+    assert sum("n = 5" in prompt for _, prompt in whole) == 4 * 2 * 2
+    for scene in (straight, resumed):
+        scene.close()
 
 
 def test_a_failed_push_costs_neither_the_steps_rows_nor_its_checkpoint(tmp_path: Path):

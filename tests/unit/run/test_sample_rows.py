@@ -12,7 +12,7 @@ from run_for_tests import config, make_run, run_loops, write_run
 
 from stepcoder_dist.config import CreditConfig
 from stepcoder_dist.loop.judged_sample import JudgedSample
-from stepcoder_dist.method.credit import CreditedLines
+from stepcoder_dist.method.credit_rules.credited_lines import CreditedLines
 from stepcoder_dist.records import (
     Completion,
     LineStructure,
