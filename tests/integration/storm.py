@@ -181,11 +181,13 @@ class Storm:
                 if not running:
                     return False
                 chosen = self._random.choice(sorted(running, key=lambda c: str(c.id)))
-                process = client.api.inspect_container(chosen.id)["State"]["Pid"]
-                kill(int(process), by)
+                process = int(client.api.inspect_container(chosen.id)["State"]["Pid"])
+                if not process:  # it has just ended; 0 is the storm's own process group
+                    return False
+                kill(process, by)
         except (DockerException, ProcessLookupError):  # it has just ended
             return False
-        return process != 0
+        return True
 
     def _start_again(self) -> None:
         """Do what the error of a run that did not come up says."""
