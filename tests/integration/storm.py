@@ -80,6 +80,8 @@ class Storm:
         self._process: subprocess.Popen[str]
         self._lines: queue.SimpleQueue[str | None]
         self._reached = 0
+        self._trains = False
+        """Whether this driver has come to its steps: a start that fails ends it, and says so."""
 
     def run(self) -> None:
         """Return when the run has ended well and every fault was injected."""
@@ -88,10 +90,9 @@ class Storm:
             self._look(line)
             if line.startswith("stepcoder: Ray did not start"):
                 self._start_again()  # faults overload the machine
-            while self._due and self._due[0] <= self._reached:
+            while self._trains and self._due and self._due[0] <= self._reached:
                 self._due.popleft()
-                if self._inject():  # another driver: its first step is yet to come
-                    break
+                self._inject()
                 self._catch_up()
         code = self._process.wait(60)
         ended = (0, -signal.SIGKILL, _TERMINATED) if self._reached == self._steps else (0,)
@@ -106,6 +107,7 @@ class Storm:
                     kill(pid, signal.SIGKILL)
 
     def _start(self, *arguments: str) -> None:
+        self._trains = False
         self._process = stepcoder(
             "train",
             *arguments,
@@ -127,6 +129,7 @@ class Storm:
     def _look(self, line: str) -> None:
         """Take the step that the run has reached from a line of its output."""
         if done := _PROGRESS.match(line):
+            self._trains = True
             now = self._steps - int(done[2]) + int(done[1])
             self._reached = max(self._reached, now)
 
@@ -139,8 +142,8 @@ class Storm:
         self.output += line or ""
         return line
 
-    def _inject(self) -> bool:
-        """Inject one fault at a random moment; return whether the driver is another one now."""
+    def _inject(self) -> None:
+        """Inject one fault at a random moment."""
         if not self._due or self._due[0] >= self._reached:  # else the run is faster: make haste
             time.sleep(self._random.uniform(0, 1))  # the moment is what is drawn
         while True:  # what is not there now cannot be hit: another kind is drawn
@@ -151,7 +154,6 @@ class Storm:
                 break
         self.injected[kind] += 1
         self._log(f"after step {self._reached}: {kind}")
-        return victim == "driver"
 
     def _hit(self, verb: str, victim: str) -> bool:
         by = _SIGNALS[verb]
