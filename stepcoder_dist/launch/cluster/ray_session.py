@@ -14,7 +14,7 @@ from typing import Any
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError, Interrupted, RunError
 from stepcoder_dist.host import interruption, scratch
-from stepcoder_dist.launch.cluster import gpu_nodes, placement
+from stepcoder_dist.launch.cluster import gpu_nodes, head_watch, placement
 from stepcoder_dist.run.reservations import demand
 
 
@@ -24,10 +24,12 @@ def ray_session(config: RunConfig, *, learner: bool = True, pools: bool = True) 
 
     A Ray of its own reserves as many CPUs as the run file asks for with pools of their `max`, also
     where the machine has fewer: there the reservations are names, not cores. Raises `ConfigError`
-    when a cluster lacks what the run file asks for.
+    when a cluster lacks what the run file asks for. A command does not outlive the cluster's head
+    (`head_watch.py`).
     """
     import ray
 
+    watch: head_watch.HeadWatch | None = None
     needed = demand(config, learner=learner, pools=pools)
     # What the processes print is in the session's logs and in the dashboard; what they raise
     # comes here.
@@ -51,13 +53,19 @@ def ray_session(config: RunConfig, *, learner: bool = True, pools: bool = True) 
         }
     try:
         connect(common)
+        head = ray.get_runtime_context().gcs_address
+        watch = head_watch.HeadWatch(head, head_watch.limit_s())
         check_size(needed, ray.cluster_resources())
         if needed.get("GPU"):
             gpu_nodes.refuse_old_drivers()
         placement.reserve(config, learner=learner, pools=pools)
         yield
     finally:
+        if watch is not None and watch.head_answers():  # else it ends what waits for the head
+            watch.stop()
         ray.shutdown()
+        if watch is not None:
+            watch.stop()
         scratch.sweep()
 
 
