@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import LearnerError, RunError, notes
+from stepcoder_dist.errors import Interrupted, LearnerError, RunError, notes
 from stepcoder_dist.loop.run import Run
 from stepcoder_dist.run.run_folder import RunFolder, checkpoints
 
@@ -44,8 +44,9 @@ async def with_restarts(
 
     Progress is a step that no attempt has finished before: a step that always kills the learner
     ends the run, however many steps lie between it and the checkpoint. Raises the first
-    `LearnerError` of those without progress; also at once for a learner that has never worked, a
-    run that was asked to stop, and one without a checkpoint.
+    `LearnerError` of those without progress; also at once for a learner that has never worked, and
+    a run without a checkpoint. Raises `Interrupted` for a run that was asked to stop and lost its
+    learner on the way.
     """
     first: LearnerError | None = None
     furthest = failures = 0
@@ -58,11 +59,14 @@ async def with_restarts(
             error = refused.__cause__ if isinstance(refused.__cause__, LearnerError) else refused
             if now.run is None and first is None:
                 raise
+            if now.run is not None and now.run.stop.asked:
+                _log(notes(error))
+                raise Interrupted(now.run.stop.signal, str(error)) from None
             reached = now.run.book.version if now.run is not None else 0
             if first is None or reached > furthest:
                 first, failures, furthest = error, 0, max(reached, furthest)
             failures += 1
-            if not _may_restart(config, folder, now, failures):
+            if not _may_restart(config, folder, failures):
                 raise first from None
             newest = int(checkpoints(folder.path)[-1].name.removeprefix("step_"))
             pause_s = min(FIRST_PAUSE_S * 2 ** (failures - 1), LONGEST_PAUSE_S)
@@ -71,8 +75,7 @@ async def with_restarts(
                 f"{what}; starting the learner again in {pause_s:g} s from the checkpoint of step "
                 f"{newest} (restart {failures} of {config.learner.restarts})"
             )
-            for words in notes(error):
-                logger.warning("%s", words)
+            _log(notes(error))
             if now.run is not None:
                 now.run.sampler.refresh_with(_no_learner)
         else:
@@ -81,12 +84,15 @@ async def with_restarts(
         resume = True
 
 
-def _may_restart(config: RunConfig, folder: RunFolder, now: Attempt, failures: int) -> bool:
-    if now.run is not None and now.run.stop.asked:
-        return False
+def _may_restart(config: RunConfig, folder: RunFolder, failures: int) -> bool:
     there = checkpoints(folder.path)
     steps_left = there and int(there[-1].name.removeprefix("step_")) < config.train.steps
     return failures <= config.learner.restarts and bool(steps_left)
+
+
+def _log(words: Sequence[str]) -> None:
+    for each in words:
+        logger.warning("%s", each)
 
 
 async def _no_learner(_targets: Sequence[Any]) -> None:

@@ -43,8 +43,6 @@ KINDS: Mapping[str, int] = {
 }
 """How often each comes, of 33."""
 _TERMINATED = 128 + signal.SIGTERM
-_LAST_WORDS = 500
-"""Characters of the output in which a run says why it ended."""
 _PROGRESS = re.compile(r"(?:✗ )?RL:? +(\d+)/(\d+)")
 _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "terminate": signal.SIGTERM}
 _ACTORS = {
@@ -206,9 +204,7 @@ class Storm:
         while (line := self._next_line()) is not None:
             self._look(line)
         code = self._process.wait(60)
-        # a run that is asked to stop while its learner is lost does not start another
-        lost = code == 1 and "resume from the last checkpoint" in self.output[-_LAST_WORDS:]
-        assert lost or code in (-signal.SIGKILL, _TERMINATED), f"{code}\n{self.output[-6000:]}"
+        assert code in (-signal.SIGKILL, _TERMINATED), f"{code}\n{self.output[-6000:]}"
         wait_for_the_end_of(self._process.pid)
         checkpoints = Path(str(self._settings["run_dir"]), "checkpoints")
         if (checkpoints / f"step_{self._steps:06d}").exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import LearnerError
+from stepcoder_dist.errors import Interrupted, LearnerError
 from stepcoder_dist.host.interruption import StopRequest
 from stepcoder_dist.launch import learner_restarts
 from stepcoder_dist.launch.learner_restarts import Attempt, with_restarts
@@ -110,8 +111,9 @@ def test_after_the_last_steps_checkpoint_there_is_nothing_to_resume(tmp_path: Pa
 
 def test_a_run_that_was_asked_to_stop_starts_nothing(tmp_path: Path):
     stop = StopRequest()
-    stop.ask()
+    stop.ask(signal.SIGTERM)
     story = Story(tmp_path, 4, stop=stop)
-    with pytest.raises(LearnerError, match=r"^error 1$"):
+    with pytest.raises(Interrupted, match=r"^stopped by SIGTERM; error 1$") as ended:
         story.play()
+    assert ended.value.exit_code == 143
     assert story.resumed == [False]
