@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from stepcoder_dist.errors import ConfigError, RunError
@@ -86,15 +87,18 @@ def _connected(address: str) -> Iterator[None]:
     elif address := os.environ.get("RAY_ADDRESS", ""):
         check_answers(address)
     try:
-        connect(
-            {
-                "address": address or "auto",
-                "namespace": NAMESPACE,
-                "log_to_driver": False,
-                "logging_level": logging.ERROR,
-            }
-        )
-        yield
+        # Ray prints what happens in the cluster (a node died) to the standard output of all of its
+        # drivers; that of a question is its answer.
+        with redirect_stdout(sys.stderr):
+            connect(
+                {
+                    "address": address or "auto",
+                    "namespace": NAMESPACE,
+                    "log_to_driver": False,
+                    "logging_level": logging.ERROR,
+                }
+            )
+            yield
     except ConnectionError as error:
         raise ConfigError(
             f"no Ray cluster answers, or it refuses this client ({str(error).splitlines()[0]}); "
