@@ -27,7 +27,7 @@ from sandbox.guest import layout, plain_data
 from sandbox.guest.layout import Phase
 from sandbox.guest.source.statement_lines import physical_lines
 from sandbox.guest_link import SPARE_INPUT_BYTES, Runner, RunReport
-from sandbox.line_structure import marked_lines, read_structure
+from sandbox.line_structure import marked_lines, read_likeness, read_structure
 from sandbox.orders import order_for, pack_inputs, pack_program, pack_script
 from sandbox.wording import printable, short
 from stepcoder_dist.errors import ProblemError, SandboxFault
@@ -72,6 +72,7 @@ class _Judge:
         self._code_lines: frozenset[int] = frozenset()
         self._trusted = limits.coverage
         self._share = False
+        self._likeness: tuple[float, float] | None = None
         self._opinions: dict[int, checker.Opinion] = {}
         self._inputs = pack_inputs(tests)
         self._alone: set[int] = set()
@@ -104,6 +105,7 @@ class _Judge:
             coverage_trusted=self._trusted and structure is not None,
             wall_ms=(time.monotonic() - started) * 1e3,
             detail=printable(complaint),
+            likeness=self._likeness,
         )
 
     # ── runs ─────────────────────────────────────────────────────────────────────────────────
@@ -143,6 +145,7 @@ class _Judge:
                 describe=describe,
                 share=share,
                 pause_s=self._budget.total_s,
+                reference=tests.reference if describe else "",
             )
         ]
         if script:
@@ -179,6 +182,7 @@ class _Judge:
             raise ProblemError(f"its setup_code does not compile: {description['setup_error']}")
         self._trusted = self._trusted and bool(description.get("trusted")) and not report.meddled
         self._share = not description.get("alone", True)
+        self._likeness = read_likeness(description)
         return read_structure(description, self._lines)
 
     # ── results ──────────────────────────────────────────────────────────────────────────────

@@ -25,6 +25,23 @@ def read_structure(description: dict[str, Any], lines: int) -> LineStructure:
     return described
 
 
+def read_likeness(description: dict[str, Any]) -> tuple[float, float] | None:
+    """Read how alike a program and its reference are; None where nobody asked, or it is unknown.
+
+    Raises `SandboxFault` for nonsense.
+    """
+    found = description.get("likeness")
+    if found is None:
+        return None
+    try:
+        tree, flow = (float(share) for share in found)
+    except (TypeError, ValueError) as error:
+        raise SandboxFault(f"a program's likeness was described wrongly: {error}") from None
+    if not (0 <= tree <= 1 and 0 <= flow <= 1):
+        raise SandboxFault(f"a program's likeness to its reference is {tree}, {flow}")
+    return tree, flow
+
+
 def _lines(numbers: list[int], lines: int) -> list[int]:
     if not all(isinstance(n, int) and 1 <= n <= lines for n in numbers):
         raise ValueError("a line number is out of range")

@@ -51,11 +51,13 @@ def pack_program(
     describe: str,
     share: bool,
     pause_s: float = math.inf,
+    reference: str = "",
 ) -> bytes:
     """Return the first blob of an order.
 
     `describe`: "fully", "simply" or "" for not at all; `pause_s`: processor seconds after which no
-    further test is begun.
+    further test is begun; `reference`: a solution that the program is compared with, if it is
+    described fully.
     """
     spec: dict[str, Any] = {
         "source": source,
@@ -64,6 +66,7 @@ def pack_program(
         "describe": describe,
         "share": share,
         "pause_s": pause_s,
+        "reference": reference,
     }
     return json.dumps(spec).encode("ascii")
 

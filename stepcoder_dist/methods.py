@@ -114,13 +114,16 @@ class Rule:
     """A critic is built, trained and saved."""
     groups: bool = False
     """A sample is compared with the others of its group: alone its advantage would be 0."""
+    reference: bool = False
+    """The verdict has to say how alike program and reference are."""
     kl_in: Literal["reward", "loss"] = "reward"
     """Of an advantage: where its source has the KL to the reference."""
 
     @property
     def needs(self) -> str:
-        """`critic`, `groups`, or nothing."""
-        return ", ".join(name for name in ("critic", "groups") if getattr(self, name))
+        """`critic`, `groups`, `reference`, or nothing."""
+        needs = ("critic", "groups", "reference")
+        return ", ".join(name for name in needs if getattr(self, name))
 
 
 START_RULES = {
@@ -144,6 +147,9 @@ REWARDS = {
     "tiered": Rule(about="+1, -0.3, -0.6 or -1 by the worst test (arXiv 2402.01391, Eq. 3)"),
     "binary": Rule(about="1 for a full pass, else 0"),
     "pass_ratio": Rule(about="-0.3 + 1.3 times the share of tests passed (arXiv 2307.04349)"),
+    "ppocoder": Rule(
+        about="tiered, and likeness of syntax tree and data flow (2301.13816)", reference=True
+    ),
     "verpo": Rule(about="tests weigh more, the fewer of a group pass (2601.03525)", groups=True),
 }
 

@@ -88,6 +88,8 @@ class TestSuite:
     entry_point: str | None = None
     cpu_limit_s: float | None = None
     memory_limit_bytes: int | None = None
+    reference: str = ""
+    """A solution that the verdict compares the program with; empty: nothing is compared."""
     keep_answers: bool = False
     """Have each result hold the program's answer: to make or fix tests, not to judge."""
 
@@ -241,6 +243,9 @@ class Verdict:
     """For a reader: the first failing test's last error line."""
     executor: str = field(default="", compare=False)
     """Who judged, where a pool of executors did."""
+    likeness: tuple[float, float] | None = None
+    """Shares of the reference's syntax tree and data flow that the program has too, where the suite
+    has a `reference`; found before the program ran. None: not asked for, or it was not possible."""
 
     @property
     def tests_passed(self) -> int:

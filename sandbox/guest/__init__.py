@@ -20,6 +20,7 @@ but Python. The modules:
     source/          how a program's source is read:
       structure.py       which lines share a fate: the raw material of FGO
       statement_lines.py lines and columns of single statements
+      likeness.py        how alike a program and a reference are
       source_traits.py   state of a source that outlives a test
       reached_names.py   what of names and attributes keeps no state
       tracing_reach.py   whether a source touches tracing machinery
@@ -37,6 +38,7 @@ SENT_IN_ORDER = (
     "source.structure",
     "source.reached_names",
     "source.source_traits",
+    "source.likeness",
     "source.tracing_reach",
     "program_state",
     "sweeping",

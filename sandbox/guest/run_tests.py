@@ -41,7 +41,7 @@ from sandbox.guest.layout import (
     stride,
 )
 from sandbox.guest.line_tracer import LineTracer, lines_with_code
-from sandbox.guest.source import source_traits, structure, tracing_reach
+from sandbox.guest.source import likeness, source_traits, structure, tracing_reach
 from sandbox.guest.source.statement_lines import physical_lines
 
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
@@ -110,7 +110,7 @@ class _Child:
         alone = not spec["share"]
         if spec["describe"]:
             files.block[PHASE] = Phase.DESCRIBING
-            alone = self._describe(source, code, simply=spec["describe"] == "simply")
+            alone = self._describe(source, code, spec)
         else:
             self._seal({})  # shows the host that the program began, whatever it does to our memory
         pause_ns = spec["pause_s"] * 1e9
@@ -126,23 +126,25 @@ class _Child:
             if alone or program_state.threads_left() or _cpu_ns() > pause_ns:
                 break
 
-    def _describe(self, source: str, code: CodeType, *, simply: bool) -> bool:
+    def _describe(self, source: str, code: CodeType, spec: dict[str, Any]) -> bool:
         """Seal the structure; return whether each test needs a process of its own."""
         code_lines = lines_with_code(code, len(physical_lines(source)))
         trusted, alone = False, True
-        described = None
-        if not simply:
+        described, alike = None, {}
+        if spec["describe"] != "simply":
             try:
                 tree = ast.parse(source)
                 described = structure.describe(source, tree, code_lines)
                 trusted = not tracing_reach.touches_tracing(source, tree)
                 # a source that reaches our frames reaches what the next test would find there
                 alone = not trusted or source_traits.leaves_state(source, tree)
+                if spec["reference"]:
+                    alike = {"likeness": likeness.likeness(tree, spec["reference"])}
             except (SyntaxError, ValueError, RecursionError, MemoryError):
                 pass  # a tree needs more stack and memory than byte code
         described = described or structure.simple(source, code_lines)
         traits = {"code": sorted(code_lines), "trusted": trusted, "alone": alone}
-        self._seal({**described, **traits})
+        self._seal({**described, **traits, **alike})
         return alone
 
     def _test(self, test: int, setup: CodeType, code: CodeType, tracer: LineTracer | None) -> None:

@@ -112,6 +112,7 @@ def _verdict_row(verdict: Verdict) -> dict[str, Any]:
         "coverage_trusted": verdict.coverage_trusted,
         "wall_ms": verdict.wall_ms,
         "detail": verdict.detail,
+        "likeness": verdict.likeness,
         "tests": [
             {
                 "outcome": test.outcome,
@@ -154,6 +155,7 @@ def _verdict_of(row: Mapping[str, Any]) -> Verdict:
         coverage_trusted=row["coverage_trusted"],
         wall_ms=row["wall_ms"],
         detail=row["detail"],
+        likeness=row.get("likeness") and tuple(row["likeness"]),
     )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
 from rich.console import Console
 
+from stepcoder_dist import methods
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError, Interrupted, StepcoderError, StopAsked
 from stepcoder_dist.host.console import Phase
@@ -123,6 +124,10 @@ def compose(
     sources: Mapping[str, str] | None = None,
 ) -> Run:
     """Join the parts of one run, at its beginning. `sources` come from `run.digests`."""
+    if methods.REWARDS[config.reward.kind].reference:
+        problems = [
+            replace(each, tests=replace(each.tests, reference=each.reference)) for each in problems
+        ]
     curriculum = Curriculum(config.curriculum, problems)
     planner = Planner(
         [problem.problem_id for problem in problems],

@@ -1,6 +1,7 @@
 """The rules for what a verdict is worth: one file for each value of `reward.kind`.
 
     tiered.py, binary.py, pass_ratio.py    by the verdict alone
+    ppocoder.py                            by the program's likeness to the reference too
     verpo.py                               by those of the group's other samples too
 
 A rule is a pure function of verdicts and ignores coverage, which a program can forge. One that

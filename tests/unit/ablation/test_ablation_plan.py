@@ -220,5 +220,5 @@ def test_a_grid_of_a_rule_that_there_is_not_is_refused_with_the_arm(tmp_path: Pa
 
 def test_the_shipped_table_of_rules_resolves() -> None:
     plan = plans.load(shipped_files.ABLATION_OF_RULES)
-    assert len(plan.arms) == 1 + 2 + 5 * 5 * 2
+    assert len(plan.arms) == 1 + 3 + 5 * 5 * 2
     assert plan.pairs("sparse") == plan.file.compare

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, strategies as st
@@ -128,3 +129,13 @@ def test_verpo_pays_a_full_pass_the_most_and_a_group_of_them_alike() -> None:
     assert verpo.of_group([verdict(passed, passed)] * 2) == pytest.approx([1.0, 1.0])
     assert verpo.of_group([verdict(wrong), verdict(passed)]) == pytest.approx([-0.3, 1.0])
     assert verpo.of_group([verdict(), verdict()]) == [-1.0, -1.0]
+
+
+def test_ppocoder_adds_how_much_of_the_references_tree_and_flow_the_program_has() -> None:
+    def worth(outcome: Outcome, likeness: tuple[float, float] | None) -> float:
+        return reward(replace(verdict(outcome), likeness=likeness), "ppocoder")
+
+    assert worth(Outcome.WRONG_ANSWER, (0.5, 0.25)) == pytest.approx(0.45)
+    assert worth(Outcome.PASSED, (1.0, 1.0)) == 3.0
+    assert worth(Outcome.RUNTIME_ERROR, None) == -0.6
+    assert reward(verdict(), "ppocoder") == -1.0
