@@ -143,9 +143,13 @@ class Malformed(ValueError):
 
 
 def last_line(error: Exception) -> str:
-    """Return the last line of a Ray error, which prints the remote traceback before it."""
+    """Return the last line of a Ray error, which prints the remote traceback before it.
+
+    Of a process that Ray killed for memory it is the line that says so: the last one is advice.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else repr(error)
+    of_memory = [line for line in lines if "node running low on memory" in line]
+    return (of_memory or lines or [repr(error)])[-1]
 
 
 def notes(error: BaseException) -> list[str]:

@@ -65,3 +65,16 @@ def test_a_command_ends_with_2_for_the_users_mistake_and_1_for_what_broke(
     name: str, code: int
 ) -> None:
     assert CLASSES[name].exit_code == code
+
+
+def test_of_a_process_that_ray_killed_for_memory_the_line_that_says_so_is_told() -> None:
+    error = RuntimeError(
+        "1 worker(s) were killed due to the node running low on memory. Memory on the node (IP: "
+        "10.0.0.2, ID: b074) was 22.4GB used / 23.5GB limit (0.953)\n"
+        "Top 10 memory users: PID\tMEM(GB)\tCOMMAND\n"
+        "Refer to the documentation on how to address the out of memory issue: https://docs.ray.io"
+    )
+    assert errors.last_line(error).endswith("was 22.4GB used / 23.5GB limit (0.953)")
+    assert errors.last_line(RuntimeError("a traceback\n  of many lines\nValueError: 3")) == (
+        "ValueError: 3"
+    )
