@@ -29,6 +29,7 @@ ROWS: dict[str, list[tuple[str, str, list[Query]]]] = {
                 ("pass_rate_interview{}", "interview"),
                 ("pass_rate_competition{}", "competition"),
                 ("heldout_pass_at_1{}", "held-out pass@1"),
+                ("heldout_reward_gap{}", "above it by tests like the training ones"),
             ],
         ),
         (

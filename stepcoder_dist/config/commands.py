@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, model_validator
 
 from stepcoder_dist.config.counts import BITS, EVALUATION, NO, NOTHING, SFT, TRAIN, Counts
-from stepcoder_dist.config.section import NonNegativeFloat, Positive, PositiveFloat, Section
+from stepcoder_dist.config.section import NonNegativeFloat, Positive, PositiveFloat, Section, Share
 
 
 class TrainConfig(Section):
@@ -99,6 +99,9 @@ class EvalConfig(Section):
     one at its end; 0: none. `stepcoder ablate` has a key of its own for it."""
     during: Annotated[Positive, Counts(train=BITS, sft=NO, evaluation=NO)] = 100
     """Evaluations during training ask at most so many held-out problems, spread over the set."""
+    gap_alarm: Annotated[Share, NOTHING] = 0.1
+    """Warn when the share of programs that only the weak tests of `problems.heldout_weak` pass has
+    grown by more than this since the first evaluation."""
 
     @model_validator(mode="after")
     def _k_fits(self) -> EvalConfig:

@@ -17,6 +17,9 @@ class ProblemsConfig(Section):
     `ladder:<split>` for the shipped set (splits: sft, train, heldout)."""
     heldout: Annotated[WrittenPath, EVALUATION]
     """Problems that evaluations ask, never trained."""
+    heldout_weak: Annotated[WrittenPath, NOTHING] = ""  # judges the same programs once more
+    """The same problems with tests like those of `train`: evaluations during training then report
+    by how much a reward would overrate the policy (docs/evaluation.md). Empty: they do not."""
     sft: Annotated[WrittenPath, SFT] = ""
     """Problems for the warm start; empty: `train`."""
     sft_heldout: Annotated[WrittenPath, NOTHING] = ""  # measured, never trained
@@ -30,7 +33,8 @@ class ProblemsConfig(Section):
     @property
     def named(self) -> dict[str, str]:
         """Every set that the run file names, by dotted key."""
-        sets = {name: getattr(self, name) for name in ("train", "heldout", "sft", "sft_heldout")}
+        names = ("train", "heldout", "heldout_weak", "sft", "sft_heldout")
+        sets = {name: getattr(self, name) for name in names}
         return {f"problems.{name}": spec for name, spec in sets.items() if spec}
 
     @property

@@ -14,6 +14,7 @@ from stepcoder_dist.ablation import page, provenance, result
 from stepcoder_dist.ablation.plan import Cell, Plan
 from stepcoder_dist.ablation.result import Result
 from stepcoder_dist.errors import ConfigError, Interrupted, RunError
+from stepcoder_dist.evaluation.weak_tests import missing
 from stepcoder_dist.host.files import output_file
 from stepcoder_dist.launch.ablate_cell import measure
 from stepcoder_dist.launch.processes import console
@@ -65,11 +66,9 @@ class Inputs:
         sets = cell.config.problems
         parts = {"train": sets.train, "heldout": sets.heldout, "weak": cell.setting.weak_tests}
         loaded = {name: self._load(cell, spec) for name, spec in parts.items() if spec}
-        weak = {problem.problem_id for problem in loaded.get("weak", [])}
-        missing = [p.problem_id for p in loaded["heldout"] if weak and p.problem_id not in weak]
-        if missing:
+        if "weak" in loaded and (name := missing(loaded["heldout"], loaded["weak"])):
             raise ConfigError(
-                f"setting {cell.setting.name}: weak_tests has no problem {missing[0]}, which "
+                f"setting {cell.setting.name}: weak_tests has no problem {name}, which "
                 "problems.heldout has; give the same problems with other tests"
             )
         return loaded

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 from stepcoder_dist.ablation import curve
 from stepcoder_dist.ablation.plan import Cell
 from stepcoder_dist.ablation.result import Evaluation, Measured
 from stepcoder_dist.config import Backend, RunConfig
-from stepcoder_dist.errors import ConfigError, RunError, SandboxFault
+from stepcoder_dist.errors import ConfigError, RunError
 from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
+from stepcoder_dist.evaluation.weak_tests import judged_weakly
 from stepcoder_dist.host.interruption import run_until_done
 from stepcoder_dist.launch.cluster.ray_session import ray_session
 from stepcoder_dist.launch.evaluate import evaluate_in
@@ -148,7 +147,9 @@ class _HeldOut:
         config = self.cell.config
         title = f"eval step {step}"
         samples = await evaluate_in(config, self._problems, self.writer, pools, title)
-        weakly = await self._judge_weakly(samples, pools) if self._weak else []
+        weakly = []
+        if self._weak:
+            weakly = await judged_weakly(samples, self._weak, pools.sandbox)
         outcomes = [sample.outcome for sample in samples]
         # a learner that was started again does its last steps again
         self.evaluations = [each for each in self.evaluations if each.step < step]
@@ -161,23 +162,6 @@ class _HeldOut:
                 outcomes={o.value: outcomes.count(o) for o in Outcome if o in outcomes},
             )
         )
-
-    async def _judge_weakly(
-        self, samples: Sequence[EvaluatedSample], pools: Pools
-    ) -> list[EvaluatedSample]:
-        """Judge the same programs under the weak tests."""
-
-        async def judged(sample: EvaluatedSample) -> EvaluatedSample:
-            problem = self._weak[sample.problem_id]
-            try:
-                verdict = await pools.sandbox.judge(
-                    sample.source, problem.tests, problem_id=problem.problem_id
-                )
-            except SandboxFault:
-                return replace(sample, outcome=None)
-            return replace(sample, outcome=verdict.outcome)
-
-        return list(await asyncio.gather(*(judged(sample) for sample in samples)))
 
     def _shares(self, samples: Sequence[EvaluatedSample]) -> tuple[float, ...]:
         faults = sum(sample.outcome is None for sample in samples)

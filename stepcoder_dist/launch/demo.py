@@ -27,6 +27,7 @@ from stepcoder_dist.run import digests
 from stepcoder_dist.run.preflight import (
     fitting,
     load_set,
+    load_weak_tests,
     prompt_writer,
     sft_checkpoint,
     without_given_code,
@@ -73,6 +74,7 @@ def _demo(
     writer = prompt_writer(config, base)
     problems = fitting(config, problems, writer, console)
     heldout = fitting(without_given_code(config), heldout, writer, console)
+    weak = load_weak_tests(config, heldout, console)
     stop = StopRequest()
     evaluated: dict[str, list[EvaluatedSample]] = {}
 
@@ -107,6 +109,7 @@ def _demo(
                 pools,
                 checkpoint,
                 heldout=heldout,
+                weak=weak,
                 resume=bool(checkpoints(folder.path)),
                 stop=stop,
                 tracked=tracked,

@@ -9,6 +9,7 @@ from functools import partial
 from stepcoder_dist import report
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
+from stepcoder_dist.evaluation.weak_tests import judged_weakly
 from stepcoder_dist.host.interruption import StopRequest, run_until_done
 from stepcoder_dist.launch.cluster.ray_metrics import RayMetrics
 from stepcoder_dist.launch.cluster.ray_session import ray_session
@@ -24,10 +25,11 @@ from stepcoder_dist.loop.run import LastStep, Run, nothing
 from stepcoder_dist.records import Problem, WeightVersion
 from stepcoder_dist.run import session
 from stepcoder_dist.run.digests import sources
-from stepcoder_dist.run.heldout_scores import HeldoutScores, slice_of
+from stepcoder_dist.run.heldout_scores import HeldoutScores, by_no_weak_tests, slice_of
 from stepcoder_dist.run.preflight import (
     fitting,
     load_set,
+    load_weak_tests,
     needs_warm_start,
     prompt_writer,
     sft_checkpoint,
@@ -67,6 +69,7 @@ def _train(
     writer = prompt_writer(config, base)
     problems = fitting(config, problems, writer, console)
     heldout = _asked_during_training(config, writer)
+    weak = load_weak_tests(config, heldout, console)
     tell_about_ray_job(config, console)
     tell_if_the_policy_stands_still(config, console)
     stop = StopRequest()
@@ -87,6 +90,7 @@ def _train(
                     pools,
                     checkpoint,
                     heldout=heldout,
+                    weak=weak,
                     made_from=made_from,
                     resume=resume,
                     stop=stop,
@@ -146,6 +150,7 @@ async def train_in(
     checkpoint: str,
     *,
     heldout: Sequence[Problem] = (),
+    weak: Sequence[Problem] = (),
     made_from: Mapping[str, str] | None = None,
     resume: bool = False,
     stop: StopRequest | None = None,
@@ -157,7 +162,8 @@ async def train_in(
 
     * `made_from`: the run's `sources`, where they are known.
     * `heldout`: what evaluations during training choose from, where `evaluation.every` asks for
-      them. Without it `between_steps` is `Run.between_steps`.
+      them. Without it `between_steps` is `Run.between_steps`. `weak`: the same with tests like
+      those of training, which evaluated programs are judged by too.
     * `tracked`: sinks of the caller's, which stay open.
     * `then`: awaited at the end, while the actors hold the final weights.
     """
@@ -173,7 +179,7 @@ async def train_in(
             attempt.run = run
             if attempt.resume:
                 await session.restore(run, folder)
-            await _train_run(run, folder, pools, heldout, tracked, then)
+            await _train_run(run, folder, pools, heldout, tracked, then, weak)
 
     await with_restarts(config, folder, with_one_learner, note, resume=resume)
 
@@ -185,6 +191,7 @@ async def _train_run(
     heldout: Sequence[Problem],
     tracked: Sequence[MetricSink],
     then: Callable[[], Awaitable[None]] | None,
+    weak: Sequence[Problem],
 ) -> None:
     """Train a run whose learner is up, into the folder and what shows it live."""
     config = run.config
@@ -201,7 +208,11 @@ async def _train_run(
         async def ask(title: str) -> list[EvaluatedSample]:
             return await evaluate_in(config, asked, run.writer, pools, title)
 
-        scores = HeldoutScores(config, folder, sinks[1:], ask, console)
+        by_id = {problem.problem_id: problem for problem in weak}
+        judge_weakly = partial(judged_weakly, weak=by_id, sandbox=pools.sandbox)
+        scores = HeldoutScores(
+            config, folder, sinks[1:], ask, console, judge_weakly if weak else by_no_weak_tests
+        )
         run.between_steps, run.is_due = scores.after_step, scores.is_due
     try:
         async with _elastic(run, folder, pools) as after_step:

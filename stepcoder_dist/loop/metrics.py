@@ -28,6 +28,8 @@ METRICS: dict[str, str] = {
     **{f"outcomes/{outcome}": f"samples whose outcome was {outcome}" for outcome in Outcome},
     "heldout/pass_at_1": "pass@1 on held-out problems, every evaluation.every steps",
     **{f"heldout/pass_at_1/{level}": f"the same, {level} problems only" for level in LEVELS},
+    "heldout/reward_gap": "pass@1 by tests like the training ones, less that by the held-out ones",
+    "heldout/reward_gap_growth": "the same, less that of the run's first evaluation",
     "completion_tokens": "sampled tokens of the step",
     "completion_length": "mean sampled tokens of a sample",
     "staleness": "mean versions between sampling and training",

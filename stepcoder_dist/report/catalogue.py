@@ -50,6 +50,7 @@ GROUPS: tuple[tuple[str, tuple[Chart, ...]], ...] = (
                 "%",
                 sparse=True,
             ),
+            Chart("Reward over truth", ("heldout/reward_gap",), "%", sparse=True),
             Chart("Mean stage", ("mean_stage",)),
             Chart("Completion length", ("completion_length",), "tokens"),
         ),

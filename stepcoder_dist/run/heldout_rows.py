@@ -4,6 +4,13 @@
      "levels": {"interview": {"problems": 50, "pass_at_1": 0.3, "interval": [0.18, 0.42]}, ...},
      "outcomes": {"passed": 41, "wrong_answer": 59}, "faults": 0, "seconds": 21.4}
 
+With weak tests (`problems.heldout_weak`) also, of the same programs:
+
+     "weak": {"pass_at_1": 0.56, "gap": 0.15, "interval": [0.06, 0.24], "growth": 0.12}
+
+`gap` is the weak tests' pass@1 less the held-out ones', `growth` what it has grown by since the
+run's first evaluation.
+
 `problems` have a judged sample, `samples` include those on which the sandbox failed (`faults`). A
 score and its 95% interval are null where nothing was judged.
 """
@@ -17,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
+from stepcoder_dist.evaluation.paired_gain import paired_gain
 from stepcoder_dist.evaluation.pass_at_k import LevelScore, scores
 from stepcoder_dist.host.files import json_lines
 from stepcoder_dist.problems.levels import apps_level
@@ -26,9 +34,16 @@ NAME = "heldout.jsonl"
 
 
 def row_of(
-    step: WeightVersion, samples: Sequence[EvaluatedSample], seconds: float
+    step: WeightVersion,
+    samples: Sequence[EvaluatedSample],
+    seconds: float,
+    weakly: Sequence[EvaluatedSample] = (),
+    first_gap: float | None = None,
 ) -> dict[str, Any]:
-    """Return the row of the evaluation of a step's weights: plain JSON data."""
+    """Return the row of the evaluation of a step's weights: plain JSON data.
+
+    `weakly`: the same samples under weak tests; `first_gap`: that of the run's first evaluation.
+    """
     *levels, total = scores(samples, (1,))
     return {
         "step": step,
@@ -41,7 +56,33 @@ def row_of(
         "outcomes": Counter(sample.outcome for sample in samples if sample.outcome is not None),
         "faults": total.faults,
         "seconds": round(seconds, 3),
+        **(_weak(samples, weakly, first_gap) if weakly else {}),
     }
+
+
+def _weak(
+    samples: Sequence[EvaluatedSample],
+    weakly: Sequence[EvaluatedSample],
+    first_gap: float | None,
+) -> dict[str, Any]:
+    found = paired_gain(samples, weakly)
+    if not found.problems:
+        return {}
+    growth = 0.0 if first_gap is None else found.gain - first_gap
+    return {
+        "weak": {
+            "pass_at_1": found.after,
+            "gap": found.gain,
+            "interval": list(found.interval),
+            "growth": growth,
+        }
+    }
+
+
+def first_gap(path: Path) -> float | None:
+    """Return the gap of the first evaluation in the file that has one."""
+    gaps = (row["weak"]["gap"] for row in json_lines.rows(path) if "weak" in row)
+    return next((float(gap) for gap in gaps), None)
 
 
 def _pass_at_1(score: LevelScore) -> dict[str, Any]:
@@ -52,7 +93,13 @@ def figures_of(row: Mapping[str, Any]) -> dict[str, float]:
     """Return the scores by their names in `metrics.METRICS`, without those that are no number."""
     levels = row.get("levels")
     by_level = levels if isinstance(levels, Mapping) else {}
-    found = {"heldout/pass_at_1": row.get("pass_at_1")} | {
+    weak = row.get("weak")
+    weak = weak if isinstance(weak, Mapping) else {}
+    found = {
+        "heldout/pass_at_1": row.get("pass_at_1"),
+        "heldout/reward_gap": weak.get("gap"),
+        "heldout/reward_gap_growth": weak.get("growth"),
+    } | {
         f"heldout/pass_at_1/{level}": _together(
             [each for name, each in by_level.items() if apps_level(name) == level]
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 
@@ -19,6 +20,12 @@ from stepcoder_dist.run.sinks.metric_sinks import MetricSink
 
 Ask = Callable[[str], Awaitable[list[EvaluatedSample]]]
 """Evaluates the weights that the actors hold; the argument is a title for the user."""
+JudgeWeakly = Callable[[Sequence[EvaluatedSample]], Awaitable[Sequence[EvaluatedSample]]]
+"""Judges evaluated programs by weak tests, like those of training."""
+
+
+async def by_no_weak_tests(_samples: Sequence[EvaluatedSample]) -> Sequence[EvaluatedSample]:
+    return ()
 
 
 class HeldoutScores:
@@ -31,6 +38,7 @@ class HeldoutScores:
         sinks: Sequence[MetricSink],
         ask: Ask,
         console: Console,
+        judge_weakly: JudgeWeakly = by_no_weak_tests,
     ) -> None:
         """`sinks` are all but metrics.jsonl, which has one row for each step."""
         self._every = config.evaluation.every
@@ -40,6 +48,8 @@ class HeldoutScores:
         self._sinks = sinks
         self._ask = ask
         self._console = console
+        self._judge_weakly = judge_weakly
+        self._gap_alarm = config.evaluation.gap_alarm
 
     async def after_step(self, version: WeightVersion) -> None:
         """Evaluate the version if it is due and the file has no row of it."""
@@ -53,7 +63,10 @@ class HeldoutScores:
     async def _evaluate(self, version: WeightVersion) -> None:
         start = time.monotonic()
         samples = await self._ask(f"eval step {version}")
-        row = heldout_rows.row_of(version, samples, time.monotonic() - start)
+        weakly = await self._judge_weakly(samples)
+        first_gap = heldout_rows.first_gap(self._file)
+        seconds = time.monotonic() - start
+        row = heldout_rows.row_of(version, samples, seconds, weakly, first_gap)
         append_rows(self._file, [row])
         # another may be the best now
         await asyncio.to_thread(self._folder.remove_old_checkpoints)
@@ -65,6 +78,23 @@ class HeldoutScores:
             f"held-out pass@1 of step {version}: {score} over {row['problems']} problems",
             highlight=False,
         )
+        if "weak" in row:
+            self._watch(version, row["weak"])
+
+    def _watch(self, version: WeightVersion, weak: Mapping[str, Any]) -> None:
+        """Warn where the policy has learned to pass weak tests with wrong programs."""
+        if weak["growth"] > self._gap_alarm:
+            low, high = weak["interval"]
+            self._console.print(
+                f"warning: reward and truth part: by tests like the training ones, pass@1 of step "
+                f"{version} is {weak['pass_at_1']:.1%}, {100 * weak['gap']:.1f} points (95% "
+                f"{100 * low:.1f} to {100 * high:.1f}) above that by the held-out ones; this gap "
+                f"has grown by {100 * weak['growth']:.1f} points since the first evaluation; "
+                "strengthen the training tests (docs/augmentation.md), or take an earlier "
+                "checkpoint",
+                highlight=False,
+                soft_wrap=True,
+            )
 
 
 def slice_of(config: RunConfig, heldout: Sequence[Problem]) -> list[Problem]:

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from stepcoder_dist.config import CurriculumConfig, RunConfig
 from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.evaluation.weak_tests import missing
 from stepcoder_dist.host import model_source
 from stepcoder_dist.method.curriculum import Curriculum
 from stepcoder_dist.paths import VARIABLE, in_ray_job, runs_root
@@ -66,6 +67,23 @@ def fitting(
 def without_given_code(config: RunConfig) -> RunConfig:
     """Return the config as evaluation sees it: the policy writes complete programs."""
     return config.model_copy(update={"curriculum": CurriculumConfig(kind="none")})
+
+
+def load_weak_tests(config: RunConfig, heldout: list[Problem], console: Console) -> list[Problem]:
+    """Load `problems.heldout_weak`; nothing where it is not set or nothing is evaluated by it.
+
+    Raises `ConfigError` where one of the held-out problems is not among them.
+    """
+    spec = config.problems.heldout_weak
+    if not spec or not config.evaluation.every:
+        return []
+    weak = load_set(config, spec, console)
+    if name := missing(heldout, weak):
+        raise ConfigError(
+            f"problems.heldout_weak has no problem {name}, which problems.heldout has; give the "
+            "same problems with other tests"
+        )
+    return weak
 
 
 def tell_about_ray_job(config: RunConfig, console: Console) -> None:
