@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -99,12 +100,12 @@ def left_in_shared_memory(before: set[str]) -> set[str]:
 
 def processes_of_session(session: int) -> list[str]:
     """Command lines of the processes of the session that a command was started in, and of Ray."""
-    return list(_processes(session).values())
+    return list(processes_by_id(session).values())
 
 
 def pids_of_session(session: int, actor: str) -> list[int]:
     """Processes of a command that are Ray actors of a class, by their logs."""
-    family = _processes(session)
+    family = processes_by_id(session)
     folders = {
         found for line in family.values() for found in re.findall(r"/\S*/session_[\w-]+", line)
     }
@@ -117,7 +118,16 @@ def pids_of_session(session: int, actor: str) -> list[int]:
     return sorted(pid for pid in family if mark in logs.get(pid, ""))
 
 
-def _processes(session: int) -> dict[int, str]:
+def kill_session(session: int) -> None:
+    """Kill every process of a session that a command was started in: its machine is gone."""
+    while pids := processes_by_id(session):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def processes_by_id(session: int) -> dict[int, str]:
+    """Command lines of the living processes of a session."""
     found = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from commands import REPOSITORY
+from commands import REPOSITORY, processes_by_id
 
 
 def free_ports(count: int) -> list[int]:
@@ -33,9 +33,11 @@ def free_ports(count: int) -> list[int]:
 class Head:
     """`ray start --head` in a home and with temporary folders of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, resources: Mapping[str, float] | None = None, **variables: str) -> None:
+        """`resources`: names that its own node has; `variables`: more of its environment."""
         # short: Ray's Unix sockets lie inside
         self.folder = Path(tempfile.mkdtemp(prefix="head-", dir="/tmp"))
+        self._nodes: list[subprocess.Popen[str]] = []
         self.home, self.temporary = self.folder / "home", self.folder / "tmp"
         self.home.mkdir()
         self.temporary.mkdir()
@@ -54,16 +56,25 @@ class Head:
             "VLLM_CACHE_ROOT": str(Path("~/.cache/vllm").expanduser()),
             "RAY_AUTH_MODE": "token",
             "RAY_metrics_report_interval_ms": "500",
+            "RAY_raylet_start_wait_time_s": "240",  # a busy machine
+            **variables,
         }
         self.environment.pop("PYTHONPATH", None)  # an installed package, as on a cluster
         self.ray("get-auth-token", "--generate")
-        self.process = subprocess.Popen(
+        self.process = self._started(
+            "--head", "--disable-usage-stats", f"--port={gcs}", f"--dashboard-port={dashboard}",
+            f"--metrics-export-port={self._metrics}", f"--dashboard-agent-listen-port={agent}",
+            f"--ray-client-server-port={client}", f"--temp-dir={self.folder}/ray", "--num-cpus=2",
+            resources=resources or {},
+        )  # fmt: skip
+        self.environment["RAY_API_SERVER_ADDRESS"] = self.address
+
+    def _started(self, *options: str, resources: Mapping[str, float]) -> subprocess.Popen[str]:
+        """`ray start` with these options, once it is up: a session of its own."""
+        process = subprocess.Popen(
             [
-                "ray", "start", "--head", "--block", "--disable-usage-stats",
-                "--node-ip-address=127.0.0.1", f"--port={gcs}", f"--dashboard-port={dashboard}",
-                f"--metrics-export-port={self._metrics}", f"--dashboard-agent-listen-port={agent}",
-                f"--ray-client-server-port={client}", f"--temp-dir={self.folder}/ray",
-                "--num-cpus=2", f"--object-store-memory={200 * 2**20}",
+                "ray", "start", "--block", "--node-ip-address=127.0.0.1", *options,
+                f"--object-store-memory={200 * 2**20}", f"--resources={json.dumps(resources)}",
             ],
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -71,18 +82,39 @@ class Head:
             text=True,
             start_new_session=True,
         )  # fmt: skip
-        self.environment["RAY_API_SERVER_ADDRESS"] = self.address
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
+        assert process.stdout is not None
+        for line in process.stdout:
             if "Ray runtime started" in line:
-                return
-        raise AssertionError("the head did not start")
+                return process
+        raise AssertionError("Ray did not start")
+
+    def another_node(self, resources: Mapping[str, float]) -> subprocess.Popen[str]:
+        """Start a node that has these resources next to one CPU; a signal to its session ends it.
+
+        The head ends what is left of it.
+        """
+        agent, metrics = free_ports(2)
+        node = self._started(
+            f"--address={self.cluster}", "--num-cpus=1",
+            f"--dashboard-agent-listen-port={agent}", f"--metrics-export-port={metrics}",
+            resources=resources,
+        )  # fmt: skip
+        self._nodes.append(node)
+        return node
+
+    def own_pids(self) -> list[int]:
+        """Ray's own processes of the head: no workers, and no job's driver."""
+        family = processes_by_id(self.process.pid)
+        return [pid for pid, line in family.items() if not line.startswith("ray::")]
 
     def close(self) -> None:
-        family = psutil.Process(self.process.pid).children(recursive=True)
-        self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=60)
-        psutil.wait_procs(family, timeout=60)  # Ray's own helpers end a moment after their parent
+        for process in (*self._nodes, self.process):
+            if process.poll() is None:
+                family = psutil.Process(process.pid).children(recursive=True)
+                process.send_signal(signal.SIGTERM)
+                process.communicate(timeout=60)
+                # Ray's own helpers end a moment after their parent
+                psutil.wait_procs(family, timeout=60)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def ray(
@@ -111,19 +143,21 @@ class Head:
         )  # fmt: skip
 
     def stepcoder(self, *arguments: str, code: int = 0) -> str:
-        """One `stepcoder` command from another shell of the head's machine; its output."""
+        """One `stepcoder` command from another shell of the head's machine; what it answers.
+
+        Where it is to fail, its error.
+        """
         done = subprocess.run(
             ["stepcoder", *arguments],
             env=self.environment | {"RAY_ADDRESS": self.cluster},
             cwd=REPOSITORY,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            capture_output=True,
             text=True,
             timeout=300,
             check=False,
         )
-        assert done.returncode == code, done.stdout[-4000:]
-        return done.stdout
+        assert done.returncode == code, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        return done.stderr if code else done.stdout
 
     def follow(self, name: str) -> subprocess.Popen[str]:
         """`ray job logs --follow`: ends with the job."""
