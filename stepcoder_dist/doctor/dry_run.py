@@ -110,8 +110,15 @@ def _rank_line(config: RunConfig, known: KnownShape) -> str:
         f"learner rank: {gib(rank.stays)} stay (parameters {gib(rank.parameters)} + optimiser "
         f"{gib(rank.optimizer)}{kept}), {gib(rank.peak)} while it steps (gradients "
         f"{gib(rank.gradients)}, activations {gib(rank.activations)}, logits {gib(rank.logits)}, "
-        f"working buffers {gib(rank.working)}){host}"
+        f"working buffers {gib(rank.working)}){_with_process(config, rank.peak)}{host}"
     )
+
+
+def _with_process(config: RunConfig, tensors: int) -> str:
+    """Without a GPU the tensors are in the same memory as the process: what `top` shows of it."""
+    if config.learner.resources.num_gpus:
+        return ""
+    return f", {gib(tensors + memory_fit.PROCESS_BYTES)} with its process"
 
 
 def _sft_line(config: RunConfig, known: KnownShape) -> str:
@@ -119,7 +126,7 @@ def _sft_line(config: RunConfig, known: KnownShape) -> str:
     rows = "packed rows" if config.sft.packing else "padded rows"
     return (
         f"a rank of `stepcoder sft`: {gib(rank.peak)} while it steps "
-        f"(activations {gib(rank.activations)}, {rows})"
+        f"(activations {gib(rank.activations)}, {rows}){_with_process(config, rank.peak)}"
     )
 
 

@@ -30,6 +30,7 @@ SETTINGS = SMALL | {
     "sandbox.backend": "docker",
     "evaluation.every": 2,
     "evaluation.during": 4,
+    "problems.heldout_weak": f"{SMALL['problems.heldout']}&tests=6&thorough=0&slips=0.5",
     "train.keep_checkpoints": 1,
     "train.save_hf_every": 3,
 }
