@@ -20,11 +20,11 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from learner.batches import batching, packed_attention
+from learner.kernels.token_logprobs import TokenLogProbs
 from learner.policy_critic import Policy, load_policy, load_reference
 from learner.ppo_step import PpoStep
 from learner.push.weight_buckets import pack, plan_buckets
 from learner.saving import checkpoint
-from learner.token_logprobs import TokenLogProbs
 from learner.zero import zero_engine
 from learner.zero.zero_engine import ZeroEngine
 from stepcoder_dist.config import ModelShape, RunConfig

@@ -1,8 +1,8 @@
 """What the learner makes of a machine: samples a second of a step, over bare passes of its tokens.
 
-    python benchmarks/learner_throughput.py [--model tiny|135m] [--groups 8 16] [--dtype float32]
-        [--samples 32] [--rounds 5] [--threads 2] [--tokens 8192] [--steps NAME …] [--wall]
-        [--trl PYTHON]
+    python benchmarks/learner_throughput.py [--model tiny|135m] [--groups 8 16] [--lengths 2:1 1:2]
+        [--dtype float32] [--samples 32] [--rounds 5] [--threads 2] [--tokens 8192]
+        [--steps NAME …] [--products onednn|torch] [--wall] [--trl PYTHON]
 
 The bare passes are Hugging Face's own model: forward with its loss and backward, 8 samples at a
 time, every sample with its prompt, no optimizer, no reference, nothing else: the least that a
@@ -45,6 +45,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
 from learner.batches import packed_attention
 from learner.batches.balance import Work
+from learner.kernels import products
 from learner.policy_critic import Critic, Policy
 from learner.ppo_step import PpoStep
 from learner.zero import zero_engine
@@ -80,6 +81,8 @@ MODELS: dict[str, tuple[Any, int]] = {
     ),
 }
 """The demo's model, and SmolLM2-135M's shape; and the tokens of the shorter part of a sample."""
+LENGTHS = ("2:1", "1:2")
+"""Prompt to completion."""
 ROOT = Path(__file__).parents[1]
 GROUP = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 FOLDERS = {"tiny": "deploy/models/ladder-sft", "135m": "models/SmolLM2-135M-Instruct"}
@@ -102,6 +105,7 @@ def run_config(given: argparse.Namespace, learner: dict[str, Any]) -> RunConfig:
                 "minibatch_samples": given.samples,
                 "microbatch_tokens": given.tokens,
                 "zero_stage": 0,
+                "cpu_products": given.products,
                 **learner,
             },
         }
@@ -167,7 +171,13 @@ def step_of(given: argparse.Namespace, name: str) -> Callable[[list[Trajectory]]
         packed_attention.install(network, name, key="learner.packing")
         return network
 
+    def multiplying(module: Any) -> Any:
+        if learner.cpu_products == "onednn":
+            products.install(module, torch.device("cpu"))
+        return module
+
     def engine(module: Any) -> ZeroEngine:
+        multiplying(module)
         return ZeroEngine(module, learner, config.model, weight_decay=0.0)
 
     model = packing(causal_lm(given))
@@ -176,7 +186,9 @@ def step_of(given: argparse.Namespace, name: str) -> Callable[[list[Trajectory]]
         backbone = packing(causal_lm(given).base_model)
         head = Critic(backbone, backbone.config.hidden_size)
         critic = engine(head.to(getattr(torch, given.dtype)))
-    reference = Policy(packing(causal_lm(given))).eval() if learner.has_reference else None
+    reference = None
+    if learner.has_reference:
+        reference = multiplying(Policy(packing(causal_lm(given)))).eval()
     step = PpoStep(
         learner,
         policy=engine(Policy(model)),
@@ -258,12 +270,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--model", choices=MODELS, default="tiny")
     parser.add_argument("--groups", type=int, nargs="+", default=[8, 16])
+    parser.add_argument("--lengths", choices=LENGTHS, nargs="+", default=LENGTHS)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--samples", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=8192)
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS))
+    parser.add_argument("--products", choices=("onednn", "torch"), default="onednn")
     parser.add_argument("--wall", action="store_true")
     parser.add_argument("--trl", metavar="PYTHON")
     given = parser.parse_args()
@@ -283,7 +297,8 @@ def main() -> None:
     if given.trl:
         table.add_column("TRL / bare", justify="right")
     short = MODELS[given.model][1]
-    for prompt, completion in ((2 * short, short), (short, 2 * short)):
+    for lengths in given.lengths:
+        prompt, completion = (short * int(part) for part in lengths.split(":"))
         for group in given.groups:
             vocabulary = model.config.vocab_size
             batch = batch_of(given.samples, group, prompt, completion, vocabulary)

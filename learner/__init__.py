@@ -9,7 +9,9 @@ What a step does, in the order of the files:
           policy_critic.py     policy, critic and frozen reference from a Hugging Face folder
             logits_check.py      refuses a model whose logits are not what its head makes
             lora/                adapters that are trained instead of the weights
-          token_logprobs.py    log π(token) from hidden states without all logits
+          kernels/
+            products.py          float32 products on a CPU
+            token_logprobs.py    log π(token) from hidden states without all logits
           zero_engine.py       DeepSpeed: process group, ZeRO engines, one optimiser update
             deepspeed_config.py  DeepSpeed's configuration
           batching.py          samples -> minibatches; padded micro-batches

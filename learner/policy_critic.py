@@ -15,9 +15,9 @@ from transformers import AutoModel, AutoModelForCausalLM
 
 from learner.batches import packed_attention
 from learner.batches.packed_attention import Segments
+from learner.kernels.token_logprobs import TokenLogProbs
 from learner.logits_check import refuse_other_logits
 from learner.lora.adapter import adapt
-from learner.token_logprobs import TokenLogProbs
 from stepcoder_dist.config import LoraConfig, ModelConfig
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.host import model_source

@@ -11,6 +11,7 @@ import torch
 from learner import policy_critic
 from learner.batches import batching, packed_attention
 from learner.batches.balance import Work
+from learner.kernels import products
 from learner.nonfinite import SkippedUpdates
 from learner.ppo_step import PAD_ID, PpoStep
 from learner.push.snapshot import SnapshotTaker
@@ -50,6 +51,7 @@ class LearnerWorker(SavingRank):
             folder, model, gradient_checkpointing=checkpointing, lora=learner.lora, seed=seed
         )
         self._pack(policy.causal_lm)
+        self._choose_products(policy)
         vocabulary, work = policy.causal_lm.config.vocab_size, Work.of(policy.causal_lm.config)
         self.policy = ZeroEngine(policy, learner, model, weight_decay=learner.weight_decay)
         if learner.packing:
@@ -60,6 +62,7 @@ class LearnerWorker(SavingRank):
                 folder, model, gradient_checkpointing=checkpointing, lora=learner.lora, seed=seed
             )
             self._pack(critic.backbone)
+            self._choose_products(critic)
             self.critic = ZeroEngine(critic, learner, model, weight_decay=learner.weight_decay)
         self.ppo = PpoStep(
             learner,
@@ -89,6 +92,7 @@ class LearnerWorker(SavingRank):
             return WithoutAdapters(self.policy)
         frozen = policy_critic.load_reference(self.checkpoint, model)
         self._pack(frozen.causal_lm)
+        self._choose_products(frozen)
         if learner.zero_stage == ZERO_3:
             return zero_engine.freeze_sharded(frozen, learner, model).to(self.device)
         return frozen.to(self.device)
@@ -96,6 +100,10 @@ class LearnerWorker(SavingRank):
     def _pack(self, network: Any) -> None:
         if self.config.learner.packing:
             packed_attention.install(network, self.checkpoint, key=PACKING)
+
+    def _choose_products(self, network: torch.nn.Module) -> None:
+        if self.config.learner.cpu_products == "onednn":
+            products.install(network, self.device)
 
     def _take_room(self) -> None:
         """Have everything on the device that an update needs: the actor is at rest."""

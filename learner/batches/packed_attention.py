@@ -131,22 +131,27 @@ def _piece(
     """Return causal attention of n tokens to m ≥ n keys that end with theirs: [B, heads, n, d]."""
     length, keys = query.shape[2], key.shape[2]
     plain = length == keys and (window is None or length <= window)
-    mask = None if plain else _mask(length, keys, window, query.device)
+    mask = None if plain else _mask(length, keys, window, query.dtype, query.device)
     return scaled_dot_product_attention(
         query, key, value, attn_mask=mask, is_causal=plain, scale=scaling
     )
 
 
-@lru_cache(maxsize=64)
-def _mask(length: int, keys: int, window: int | None, device: torch.device) -> Tensor:
-    """Return which key each of the last `length` tokens of `keys` sees: bool [length, keys].
+@lru_cache(maxsize=128)
+def _mask(
+    length: int, keys: int, window: int | None, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Return what is added to the scores of the last `length` tokens of `keys`: [length, keys].
 
+    0 for a key that a token sees, else −∞: torch would make that of a mask of bools, in every call.
     Every layer asks for the same ones.
     """
     places = torch.arange(keys - length, keys, device=device)
     distance = places[:, None] - torch.arange(keys, device=device)[None, :]
     seen = distance >= 0
-    return seen if window is None else seen & (distance < window)
+    if window is not None:
+        seen &= distance < window
+    return torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill_(~seen, -torch.inf)
 
 
 def _varlen(

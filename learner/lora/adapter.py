@@ -17,11 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from learner.kernels.products import Multiplies
 from stepcoder_dist.config import LoraConfig
 from stepcoder_dist.errors import ConfigError
 
 
-class LoraLinear(nn.Module):
+class LoraLinear(Multiplies):
     """A frozen linear layer with an adapter that is trained."""
 
     def __init__(self, linear: nn.Linear, lora: LoraConfig, seed: int) -> None:
@@ -44,14 +45,15 @@ class LoraLinear(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """Return the layer's answer, [..., in] -> [..., out]."""
-        answer = nn.functional.linear(states, self.weight, self.bias)
+        linear = self.products.linear
+        answer = linear(states, self.weight, self.bias)
         if not self.adapting:
             return answer
         # passes without gradient ask what the policy is, not what a dropped-out part of it is
         if self.dropout and torch.is_grad_enabled():
             states = nn.functional.dropout(states, self.dropout)
-        inner = nn.functional.linear(states, self.lora_a)
-        return answer + nn.functional.linear(inner, self.lora_b) * self.scale
+        inner = linear(states, self.lora_a, None)
+        return answer + linear(inner, self.lora_b, None) * self.scale
 
     def merged(self) -> Tensor:
         """Return W + alpha/rank · B A, [out, in], computed in float32 and rounded once.

@@ -15,6 +15,7 @@ from learner import policy_critic, tiny_model
 from learner.batches import balance, batching, packed_attention, packing
 from learner.batches.balance import Budget, Work
 from learner.batches.batching import Indices, MicroBatch
+from learner.kernels import products
 from learner.ppo_step import PAD_ID
 from learner.saving import checkpoint, hf_folder, manifest
 from learner.saving.saving_rank import SavingRank
@@ -49,6 +50,8 @@ class SftWorker(SavingRank):
         )
         if sft.packing:
             packed_attention.install(policy.causal_lm, self.checkpoint, key="sft.packing")
+        if learner.cpu_products == "onednn":
+            products.install(policy, self.device)
         vocabulary = policy.causal_lm.config.vocab_size
         self.work = Work.of(policy.causal_lm.config)
         self.policy = ZeroEngine(policy, learner, model, weight_decay=sft.weight_decay)

@@ -45,6 +45,8 @@ def join(store: Store, rank: int, ranks: int, *, threads: int) -> torch.device:
     """Enter the process group of the ranks; return the device that this rank computes on."""
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(mode=not torch.cuda.is_available(), warn_only=True)
+    # it would also write NaN into every new tensor, a twentieth of a small model's step
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     gpu = on_gpu()
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_RANK="0")
     if not gpu:

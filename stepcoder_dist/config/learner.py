@@ -148,6 +148,10 @@ class LearnerConfig(Section):
     """Steps in a row with a loss or a gradient that is not finite after which the run ends. Such an
     update is skipped on all ranks and nothing changes; its samples are rejected, and the batch is
     kept in `nonfinite/` of the run directory (docs/faults.md)."""
+    cpu_products: Annotated[Literal["onednn", "torch"], _SUMS] = "onednn"
+    """What multiplies float32 matrices on a CPU: oneDNN, where torch was built with it, or what
+    torch itself takes. It is twice as fast on AMD's processors with AVX-512, and forms sums in
+    another order. Nothing changes in bfloat16 and on GPUs."""
     gradient_checkpointing: Annotated[bool, _SUMS] = False
     lora: LoraConfig | None = None
     """Train adapters instead of the weights: the section below. Not set: all weights."""

@@ -48,7 +48,7 @@ _LARGEST_BUCKET = 200_000_000
 _LIVE_PARAMETERS = 1_000_000_000
 """Elements that DeepSpeed keeps gathered at stage 3 (`stage3_max_live_parameters`)."""
 _LOGIT_BYTES = 4 * 4 * 2**24
-"""Four float32 tensors of a chunk of logits: `learner/token_logprobs.py`."""
+"""Four float32 tensors of a chunk of logits: `learner/kernels/token_logprobs.py`."""
 _LOGIT_SHARE = 32
 """The part of a GPU that they take, if that is more."""
 

@@ -164,6 +164,7 @@ learner.correction_cap         yes   no    no
 learner.correction_floor       yes   no    no
 learner.mismatch_alarm         no    no    no
 learner.max_nonfinite_steps    no    no    no
+learner.cpu_products           bits  bits  no
 learner.gradient_checkpointing bits  bits  no
 learner.lora                   yes   yes   no
 learner.start_timeout_s        no    no    no

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from learner import token_logprobs
-from learner.token_logprobs import TokenLogProbs
+from learner.kernels import token_logprobs
+from learner.kernels.token_logprobs import TokenLogProbs
 
 
 @pytest.mark.parametrize("chunk_elements", [1, 40, 10_000])

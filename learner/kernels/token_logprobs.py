@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from learner.kernels.products import Multiplies, Products
+
 CHUNK_ELEMENTS = 2**24
 """Logits that exist at the same time on a CPU: 64 MiB in float32."""
 
@@ -25,7 +27,7 @@ _COPIES = 4
 """Logits, log-softmax, its exponential and their product."""
 
 
-class TokenLogProbs(nn.Module):
+class TokenLogProbs(Multiplies):
     """Replaces a model's `lm_head` and shares its parameters (names stay as they were).
 
     One module call covers all chunks: under ZeRO-3 every rank must gather the weight equally often,
@@ -47,7 +49,7 @@ class TokenLogProbs(nn.Module):
         divided by `temperatures` float32 [N]. N may be 0: gradients are then zeros.
         """
         result: tuple[Tensor, Tensor] = _ChunkedLogProbs.apply(  # type: ignore[no-untyped-call]
-            hidden, self.weight, self.bias, token_ids, temperatures
+            hidden, self.weight, self.bias, token_ids, temperatures, self.products
         )
         return result
 
@@ -61,15 +63,17 @@ class _ChunkedLogProbs(torch.autograd.Function):
         bias: Tensor | None,
         token_ids: Tensor,
         temperatures: Tensor,
+        products: Products,
     ) -> tuple[Tensor, Tensor]:
         logprobs = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         entropy = torch.empty_like(logprobs)
         for chunk in _chunks(hidden, len(weight)):
-            logits = _logits(hidden[chunk], weight, bias, temperatures[chunk])
+            logits = _logits(products, hidden[chunk], weight, bias, temperatures[chunk])
             log_softmax = torch.log_softmax(logits, dim=-1)
             logprobs[chunk] = log_softmax.gather(1, token_ids[chunk, None]).squeeze(1)
             entropy[chunk] = -(log_softmax.exp() * log_softmax).sum(dim=-1)
         ctx.save_for_backward(hidden, weight, bias, token_ids, temperatures)
+        ctx.products = products
         ctx.mark_non_differentiable(entropy)
         return logprobs, entropy
 
@@ -77,6 +81,7 @@ class _ChunkedLogProbs(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, token_ids, temperatures = ctx.saved_tensors
         grad_logprobs = grads[0]
+        products: Products = ctx.products
         grad_hidden = torch.empty_like(hidden)
         # a frozen head (learner.lora) needs neither the product nor its float32 sum
         trained = ctx.needs_input_grad[1]
@@ -85,7 +90,7 @@ class _ChunkedLogProbs(torch.autograd.Function):
         if bias is not None and ctx.needs_input_grad[2]:
             grad_bias = torch.zeros_like(bias, dtype=torch.float32)
         for chunk in _chunks(hidden, len(weight)):
-            logits = _logits(hidden[chunk], weight, bias, temperatures[chunk])
+            logits = _logits(products, hidden[chunk], weight, bias, temperatures[chunk])
             # d log p(a) / d logits = (onehot(a) - p) / T
             grad = torch.softmax(logits, dim=-1).neg_()
             grad.scatter_add_(1, token_ids[chunk, None], torch.ones_like(grad[:, :1]))
@@ -93,21 +98,24 @@ class _ChunkedLogProbs(torch.autograd.Function):
             if grad_bias is not None:
                 grad_bias += grad.sum(dim=0)
             grad = grad.to(weight.dtype)
-            grad_hidden[chunk] = (grad @ weight).to(hidden.dtype)
+            grad_hidden[chunk] = products.product(grad, weight).to(hidden.dtype)
             if grad_weight is not None:
-                grad_weight += grad.T @ hidden[chunk].to(weight.dtype)
+                grad_weight += products.product(grad.T, hidden[chunk].to(weight.dtype))
         return (
             grad_hidden,
             None if grad_weight is None else grad_weight.to(weight.dtype),
             None if grad_bias is None else grad_bias.to(bias.dtype),
             None,
             None,
+            None,
         )
 
 
-def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, temperatures: Tensor) -> Tensor:
+def _logits(
+    products: Products, hidden: Tensor, weight: Tensor, bias: Tensor | None, temperatures: Tensor
+) -> Tensor:
     # the product in the model's own dtype, everything after it in float32: as vLLM does
-    logits = nn.functional.linear(hidden.to(weight.dtype), weight, bias).float()
+    logits = products.linear(hidden.to(weight.dtype), weight, bias).float()
     return logits.div_(temperatures[:, None])
 
 
