@@ -13,7 +13,9 @@ Engines, executors and the learner are objects in the driver's process that wait
 
 `a core carries`: samples by the processor seconds of the driver's process, on a clock that jumps to
 the next event, where the driver never waits. `carried`: samples/s on the machine's clock, as far as
-`offered` asks for them; `core` is the share of a core that it took. With `--ray` engines and
+`offered` asks for them; `core` is the share of a core that it took. Samples that were planned,
+sampled and judged count; `trained` is the share that was not too old then (the longest takes more
+than 20 of these short steps). With `--ray` engines and
 executors are Ray actors without a CPU, on the machine's clock only.
 """
 
@@ -43,6 +45,7 @@ from simulated_clock import SimulatedClockLoop
 from simulated_parts import Learner, Load, problems
 
 from stepcoder_dist.config import RunConfig
+from stepcoder_dist.loop.book.lines import Fate
 from stepcoder_dist.run import session
 from stepcoder_dist.run.ledger_report import report
 from stepcoder_dist.run.run_folder import RunFolder
@@ -69,6 +72,8 @@ class Mark:
     thread: float
     """Processor seconds of the event loop's thread; Ray has others in the process."""
     samples: int
+    """That ended, trained or too old."""
+    trained: int
     rss_mb: float
 
 
@@ -80,13 +85,16 @@ class Marks:
     last: int
     profile: Sampler | None = None
     seen: list[Mark] = field(default_factory=list)
-    samples: int = 0
+    fates: Counter[Fate] = field(default_factory=Counter)
+    """The run's."""
+    trained: int = 0
 
     def step_ended(self, samples: int) -> None:
-        self.samples += samples
+        self.trained += samples
         now = asyncio.get_running_loop().time()
         spent = time.process_time(), time.thread_time()
-        mark = Mark(now, time.monotonic(), *spent, self.samples, rss_mb())
+        ended = self.fates.total()
+        mark = Mark(now, time.monotonic(), *spent, ended, self.trained, rss_mb())
         self.seen.append(mark)
         if self.profile is not None:
             if len(self.seen) == self.first + 1:
@@ -172,6 +180,7 @@ async def drive(config: RunConfig, marks: Marks, parts: Any = simulated_parts) -
     writer = PromptWriter(load_tokenizer(TOKENIZER), config.prompt)
     pools = session.Pools(rollouts, executors)
     run = session.compose(config, problems(PROBLEMS), writer, pools, learner)
+    marks.fates = run.book.fates
     with tempfile.TemporaryDirectory(prefix="scale-") as folder:
         opened = RunFolder(Path(folder), config)
         sink = JsonLines(Path(folder) / "metrics.jsonl")
@@ -223,10 +232,13 @@ def table(actors: list[int], seconds: float, samples: float) -> Table:
     for name in ("actors", "slots", "offered /s", "carried /s", "core", "a core carries /s"):
         found.add_column(name, justify="right")
     found.add_column("µs a sample", justify="right")
+    found.add_column("trained", justify="right")
     for number in actors:
         offered = number * OFFERED
         wall, cpu, _ = rates(measured(number, offered * seconds, asyncio.SelectorEventLoop))
-        _, capacity, _ = rates(measured(number, samples, SimulatedClockLoop))
+        marks = measured(number, samples, SimulatedClockLoop)
+        _, capacity, _ = rates(marks)
+        begin, end = marks.ends
         found.add_row(
             str(number),
             str(max(number * SLOTS, CONTAINERS)),
@@ -235,6 +247,7 @@ def table(actors: list[int], seconds: float, samples: float) -> Table:
             f"{wall / cpu:.0%}",
             f"{capacity:,.0f}",
             f"{1e6 / capacity:.0f}",
+            f"{(end.trained - begin.trained) / (end.samples - begin.samples):.0%}",
         )
     return found
 

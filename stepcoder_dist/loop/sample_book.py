@@ -178,12 +178,12 @@ class SampleBook:
         """
         sample_id = judged.sample_id
         self._lines.move(sample_id, State.JUDGED).judged = judged
-        await self._lines.until(
-            lambda: (
-                self.buffered < self._capacity or self._is_stale(judged) or sample_id not in self
-            ),
-            f"room in the buffer for sample {sample_id}",
-        )
+
+        def has_room() -> bool:
+            return self.buffered < self._capacity or self._is_stale(judged) or sample_id not in self
+
+        if not has_room():
+            await self._lines.until(has_room, f"room in the buffer for sample {sample_id}")
         if sample_id not in self:
             return True
         if self._is_stale(judged):

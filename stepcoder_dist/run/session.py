@@ -14,6 +14,7 @@ from rich.console import Console
 from stepcoder_dist import methods
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError, Interrupted, StepcoderError, StopAsked
+from stepcoder_dist.host import collector
 from stepcoder_dist.host.console import Phase
 from stepcoder_dist.host.files import disk_room
 from stepcoder_dist.host.interruption import StopRequest
@@ -89,6 +90,7 @@ async def train(
     await run.between_steps(run.book.version)
     left = run.config.train.steps - run.book.version
     with (
+        collector.seldom(),
         disk_room.needed_by_run(folder.path),
         Phase(console, "RL", left, lines=left) as phase,
         run.stop.heed(announce),

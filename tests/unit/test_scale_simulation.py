@@ -26,9 +26,9 @@ def marks(monkeypatch):
 
 
 def test_every_step_is_trained_and_the_engines_set_the_pace(marks):
-    assert marks.samples == 12 * 64
+    assert marks.trained == 12 * 64
     begin, end = marks.ends
-    assert end.samples - begin.samples == 2 * 64
+    assert end.trained - begin.trained == 2 * 64
     offered = 2 * 16 / 3.2
     _, _, simulated = scale_simulation.rates(marks)
     assert simulated == pytest.approx(offered, rel=0.5)

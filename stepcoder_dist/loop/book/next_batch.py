@@ -49,7 +49,7 @@ def choose(
     """
 
     def order(unit: str) -> tuple[bool, str]:
-        return all(j.trajectory.oldest_weights >= urgent for j in found[unit]), unit
+        return min(j.trajectory.oldest_weights for j in found[unit]) >= urgent, unit
 
     chosen: list[JudgedSample] = []
     for unit in sorted(found, key=order):

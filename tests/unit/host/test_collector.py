@@ -1,4 +1,4 @@
-"""The garbage collector around large imports."""
+"""The garbage collector around large imports and long loops."""
 
 from __future__ import annotations
 
@@ -37,3 +37,12 @@ def test_a_collector_that_was_off_stays_off():
     with collector.resting():
         pass
     assert not gc.isenabled()
+
+
+def test_seldom_searches_spare_what_is_there_and_end_with_the_block():
+    before = gc.get_threshold()
+    held = [[] for _ in range(1000)]
+    with collector.seldom():
+        assert gc.get_threshold() == collector.SELDOM
+        assert gc.get_freeze_count() >= len(held)
+    assert gc.get_threshold() == before
