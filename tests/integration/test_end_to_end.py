@@ -169,6 +169,8 @@ def test_held_out_problems_were_asked_at_the_start_on_the_way_and_at_the_end(
     assert [score["step"] for score in scores] == [0, 2, 3]
     assert [score["samples"] - score["faults"] for score in scores] == [4, 4, 4]
     assert "held-out pass@1 of step 3: " in output
+    assert scores[0]["weak"]["growth"] == 0.0
+    assert all(score["weak"]["pass_at_1"] >= score["pass_at_1"] for score in scores)
 
 
 def test_the_policy_of_every_third_step_is_a_folder_of_its_own(demo: tuple[Path, str]):
