@@ -25,7 +25,6 @@ import argparse
 import asyncio
 import gc
 import math
-import signal
 import sys
 import tempfile
 import time
@@ -33,16 +32,17 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import CodeType, FrameType
+from types import CodeType
 from typing import Any
 
 import ray
+import simulated_here
 import simulated_on_ray
-import simulated_parts
 from rich.console import Console
 from rich.table import Table
 from simulated_clock import SimulatedClockLoop
 from simulated_parts import Learner, Load, problems
+from stack_sampler import StackSampler
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.loop.book.lines import Fate
@@ -83,7 +83,7 @@ class Marks:
 
     first: int
     last: int
-    profile: Sampler | None = None
+    profile: StackSampler | None = None
     seen: list[Mark] = field(default_factory=list)
     fates: Counter[Fate] = field(default_factory=Counter)
     """The run's."""
@@ -106,36 +106,6 @@ class Marks:
     def ends(self) -> tuple[Mark, Mark]:
         """The marks between which figures count."""
         return self.seen[self.first], self.seen[self.last]
-
-
-class Sampler:
-    """Notes the stack each time the process has used another millisecond of its processors.
-
-    Unlike a profiler that hears of every call it costs next to nothing, so that what is called
-    often does not look dearer than it is. What a function of C takes counts for its caller.
-    """
-
-    def __init__(self) -> None:
-        self.own: Counter[CodeType] = Counter()
-        self.total: Counter[CodeType] = Counter()
-        self.number = 0
-
-    def enable(self) -> None:
-        signal.signal(signal.SIGPROF, self._note)
-        signal.setitimer(signal.ITIMER_PROF, 0.001, 0.001)
-
-    def disable(self) -> None:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-
-    def _note(self, _signal: int, frame: FrameType | None) -> None:
-        self.number += 1
-        seen = set()
-        if frame is not None:
-            self.own[frame.f_code] += 1
-        while frame is not None:
-            seen.add(frame.f_code)
-            frame = frame.f_back
-        self.total.update(seen)
 
 
 def rss_mb() -> float:
@@ -165,7 +135,7 @@ def settings(actors: int, steps: int) -> RunConfig:
     )
 
 
-async def drive(config: RunConfig, marks: Marks, parts: Any = simulated_parts) -> None:
+async def drive(config: RunConfig, marks: Marks, parts: Any = simulated_here) -> None:
     """Run the driver. Raises `SystemExit` where its ledger does not balance.
 
     `parts` is the module that makes the pools.
@@ -196,8 +166,8 @@ def measured(
     actors: int,
     samples: float,
     loop: Callable[[], asyncio.AbstractEventLoop],
-    profile: Sampler | None = None,
-    parts: Any = simulated_parts,
+    profile: StackSampler | None = None,
+    parts: Any = simulated_here,
 ) -> Marks:
     """Drive so many actors until so many samples count.
 
@@ -254,7 +224,7 @@ def table(actors: list[int], seconds: float, samples: float) -> Table:
 
 def print_profile(actors: int, samples: float, rows: int) -> None:
     """Print what the driver's seconds go to, by function, and what by package."""
-    profile = Sampler()
+    profile = StackSampler()
     begin, end = measured(actors, samples, SimulatedClockLoop, profile).ends
     each = 1e6 * (end.cpu - begin.cpu) / (end.samples - begin.samples) / profile.number
     print(f"{actors} actors: {each * profile.number:.0f} µs a sample, {profile.number} stacks")

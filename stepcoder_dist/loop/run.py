@@ -13,7 +13,7 @@ from stepcoder_dist.loop.planner import Planner
 from stepcoder_dist.loop.sample_book import SampleBook
 from stepcoder_dist.loop.stages.bottleneck import Bottleneck, Sizes
 from stepcoder_dist.loop.stages.stage_clock import StageClock, StageSeconds
-from stepcoder_dist.loop.trace_log import TraceLog
+from stepcoder_dist.loop.tracing.trace_log import TraceLog
 from stepcoder_dist.method.curriculum import Curriculum
 from stepcoder_dist.pool_status import ElasticPool
 from stepcoder_dist.ports import Learner, Sampler, Sandbox

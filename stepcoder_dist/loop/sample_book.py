@@ -32,9 +32,9 @@ from typing import Any
 
 from stepcoder_dist.errors import RunError
 from stepcoder_dist.loop.account import Account
-from stepcoder_dist.loop.book import next_batch
 from stepcoder_dist.loop.book.groups import Groups, TrainedGroup
 from stepcoder_dist.loop.book.lines import NON_FINITE, Fate, Lines, State
+from stepcoder_dist.loop.book.next_batch import NextBatch
 from stepcoder_dist.loop.book.refill import Refill
 from stepcoder_dist.loop.book.saved import SavedParts
 from stepcoder_dist.loop.filling.flat_groups import Fills, Reserve
@@ -73,7 +73,10 @@ class SampleBook:
         self._lines = Lines(patience)
         self._groups = Groups(samples_per_group, program_room=program_room)
         self._saved = SavedParts(self._lines, self._groups, self.fills, self.fills_steps)
-        self.refill = Refill(self._lines, self.fills, self._saved, self._units)
+        self._next = NextBatch(
+            self._lines, self._groups, self.fills, self.whole_groups, self.fills_steps
+        )
+        self.refill = Refill(self._lines, self.fills, self._saved, self._next.units)
         """How flat groups are replaced until a step is full."""
         self.version: WeightVersion = 0
         """Of the last finished learner step, the one that the next step trains."""
@@ -207,7 +210,8 @@ class SampleBook:
         chosen: list[JudgedSample] = []
 
         def there() -> bool:
-            chosen[:] = self._next(count, step) if self.buffered >= count else ()
+            urgent = self.version + 1 - self._max_staleness
+            chosen[:] = self._next.of(count, step, urgent) if self.buffered >= count else ()
             return len(chosen) == count
 
         await self._lines.until(there, f"the {count} samples of step {self.version + 1}")
@@ -298,21 +302,6 @@ class SampleBook:
         One that is not planned waits until it is.
         """
         self._saved.restore_judged(samples)
-
-    def _next(self, count: int, step: int | None) -> list[JudgedSample]:
-        """Return what the next step would take, fewer than `count` where they are not there."""
-        units = self._units(step)
-        if self.fills_steps:
-            units = next_batch.with_a_place(units, self.fills)
-        return next_batch.choose(units, count, urgent=self.version + 1 - self._max_staleness)
-
-    def _units(self, step: int | None) -> next_batch.Units:
-        return next_batch.units(
-            self._lines.buffer(),
-            step,
-            whole_groups=self.whole_groups,
-            is_complete=self._groups.is_complete,
-        )
 
     def _is_stale(self, judged: JudgedSample) -> bool:
         return self.version - judged.trajectory.oldest_weights > self._max_staleness

@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stepcoder_dist.loop.trace_log import Page, Span
+from stepcoder_dist.loop.tracing.trace_log import Page, Span
 from stepcoder_dist.run.tracing import trace_rows
 
 MAX_STEPS = 24

@@ -27,7 +27,8 @@ from stepcoder_dist.loop.stages.stage_clock import (
     timed_sampler,
     timed_sandbox,
 )
-from stepcoder_dist.loop.trace_log import TraceLog, traced_learner, traced_sampler
+from stepcoder_dist.loop.tracing.trace_log import TraceLog
+from stepcoder_dist.loop.tracing.traced_ports import traced_learner, traced_sampler
 from stepcoder_dist.loop.weight_delivery import WeightDelivery
 from stepcoder_dist.method.curriculum import Curriculum
 from stepcoder_dist.pool_status import ElasticPool

@@ -21,7 +21,7 @@ def marks(monkeypatch):
     """Two actors with 32 places, 8 sandbox slots, 12 steps; it ends only with a ledger that
     balances."""
     monkeypatch.setattr(scale_simulation, "PROBLEMS", 16)
-    profile = scale_simulation.Sampler()
+    profile = scale_simulation.StackSampler()
     return scale_simulation.measured(2, 100, scale_simulation.SimulatedClockLoop, profile)
 
 

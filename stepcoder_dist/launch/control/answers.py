@@ -13,7 +13,7 @@ from stepcoder_dist.errors import ConfigError, RunError
 from stepcoder_dist.launch.control.question import Answer, Question
 from stepcoder_dist.loop.run import Run
 from stepcoder_dist.loop.stages.stage_clock import Stage
-from stepcoder_dist.loop.trace_log import learner_waits_for
+from stepcoder_dist.loop.tracing.trace_log import learner_waits_for
 from stepcoder_dist.pool_status import ElasticPool
 from stepcoder_dist.records import WeightVersion
 from stepcoder_dist.run.reservations import demand_of

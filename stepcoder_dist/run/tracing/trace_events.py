@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from stepcoder_dist.loop.trace_log import Decoded, Judged, Span
+from stepcoder_dist.loop.tracing.trace_log import Decoded, Judged, Span
 from stepcoder_dist.run.tracing.trace_rows import page_of
 
 Event = dict[str, Any]

@@ -3,8 +3,8 @@
     {"step": 3, "origin": 1764508587.1, "spans": […], "decoded": […], "judged": […]}
 
 The lists hold what ended since the row before, as lists of the fields of `Span`, `Decoded` and
-`Judged` (`loop/trace_log.py`): about 200 bytes a sample. A resumed run cuts the rows of the steps
-that it does again. What is after the last step has the number of the step that would follow.
+`Judged` (`loop/tracing/trace_log.py`): about 200 bytes a sample. A resumed run cuts the rows of the
+steps that it does again. What is after the last step has the number of the step that would follow.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_dist.host.files import json_lines
-from stepcoder_dist.loop.trace_log import Decoded, Judged, Page, Span, TraceLog
+from stepcoder_dist.loop.tracing.trace_log import Decoded, Judged, Page, Span, TraceLog
 from stepcoder_dist.records import WeightVersion
 
 NAME = "trace.jsonl"

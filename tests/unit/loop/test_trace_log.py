@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stepcoder_dist.loop.stages.stage_clock import Stage
-from stepcoder_dist.loop.trace_log import TraceLog, learner_waits_for, rollouts_wait_for
+from stepcoder_dist.loop.tracing.trace_log import TraceLog, learner_waits_for, rollouts_wait_for
 from stepcoder_dist.records import Completion, Program, TakenUpdate
 
 

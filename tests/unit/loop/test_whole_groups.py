@@ -138,7 +138,7 @@ class History:
             self.under_way = [each for each in self.under_way if each not in gone_ids]
 
     async def train(self) -> None:
-        if len(self.book._next(2, None)) == 2:
+        if len(self.book._next.of(2, None, urgent=0)) == 2:
             batch = await self.book.take(2)
             assert len({each.request.ticket.group for each in batch}) == 1
             assert len(self.book.trained(batch, self.book.version + 1)) == 1

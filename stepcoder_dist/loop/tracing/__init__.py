@@ -1,0 +1,1 @@
+"""What happened when in a run, and the ports that note it."""
