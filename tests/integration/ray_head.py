@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from commands import REPOSITORY, processes_by_id
+from commands import REPOSITORY, processes_by_id, read_until
 
 
 def free_ports(count: int) -> list[int]:
@@ -57,6 +57,7 @@ class Head:
             "RAY_AUTH_MODE": "token",
             "RAY_metrics_report_interval_ms": "500",
             "RAY_raylet_start_wait_time_s": "240",  # a busy machine
+            "RAY_agent_register_timeout_ms": "240000",
             **variables,
         }
         self.environment.pop("PYTHONPATH", None)  # an installed package, as on a cluster
@@ -82,11 +83,8 @@ class Head:
             text=True,
             start_new_session=True,
         )  # fmt: skip
-        assert process.stdout is not None
-        for line in process.stdout:
-            if "Ray runtime started" in line:
-                return process
-        raise AssertionError("Ray did not start")
+        read_until(process, lambda line: "Ray runtime started" in line)
+        return process
 
     def another_node(self, resources: Mapping[str, float]) -> subprocess.Popen[str]:
         """Start a node that has these resources next to one CPU; a signal to its session ends it.

@@ -42,6 +42,8 @@ KINDS: Mapping[str, int] = {
     "kill the engine": 1,
 }
 """How often each comes, of 33."""
+_PATIENCE = {"RAY_raylet_start_wait_time_s": "240", "RAY_agent_register_timeout_ms": "240000"}
+"""Ray's own limits for the start of its processes, which faults make slow."""
 _TERMINATED = 128 + signal.SIGTERM
 _PROGRESS = re.compile(r"(?:✗ )?RL:? +(\d+)/(\d+)")
 _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "terminate": signal.SIGTERM}
@@ -110,7 +112,7 @@ class Storm:
             "train",
             *arguments,
             changes=self._settings,
-            environment={"DOCKER_HOST": self._engine.host},
+            environment={"DOCKER_HOST": self._engine.host, **_PATIENCE},
         )
         self.sessions.append(self._process.pid)
         self._lines = queue.SimpleQueue()
