@@ -13,7 +13,6 @@ from actors.pool.slot_keeper import SlotKeeper
 from sandbox.pool.executor_handle import ExecutorHandle
 from sandbox.pool.executor_pool import ExecutorPool
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.records import TestSuite
 
 
 class _Ready:
@@ -57,17 +56,6 @@ class Here:
         return method
 
 
-class _Suites:
-    """Hands the suite itself over: there is no object store."""
-
-    def reference(self, problem_id: str, tests: TestSuite) -> TestSuite:
-        del problem_id
-        return tests
-
-    def clear(self) -> None:
-        """Nothing is held."""
-
-
 def rollout_pool(config: RunConfig, load: Load) -> ActorPool:
     """Return the real pool, whose engines are in this process."""
 
@@ -98,6 +86,4 @@ def executor_pool(config: RunConfig, load: Load) -> ExecutorPool:
             self._named += number
             return [Handle(name, self._config, self._lost) for name in names]
 
-    pool = Pool(config)
-    pool._suites = _Suites()  # type: ignore[assignment] # noqa: SLF001
-    return pool
+    return Pool(config)

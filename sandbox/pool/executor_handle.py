@@ -17,7 +17,7 @@ from stepcoder_dist.errors import SandboxFault, StepcoderError, Unresponsive, la
 from stepcoder_dist.host.answering import Watch
 from stepcoder_dist.host.lost_processes import LostProcesses
 from stepcoder_dist.ports import LastWords, unheard
-from stepcoder_dist.records import Verdict
+from stepcoder_dist.records import TestSuite, Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class ExecutorHandle:
         return fault
 
     async def judge(
-        self, backend: Backend, source: str, suite: ray.ObjectRef, problem_id: str
+        self, backend: Backend, source: str, suite: ray.ObjectRef | TestSuite, problem_id: str
     ) -> Verdict:
         """Raises `SandboxFault`, `ProblemError`, and `ObjectLostError` for a suite that is lost."""
         await self.start(backend)

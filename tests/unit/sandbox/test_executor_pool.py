@@ -151,7 +151,7 @@ def test_a_node_without_an_engine_is_said_in_the_executors_own_words(pool: Execu
     asyncio.run(run())
 
 
-def test_a_suite_is_put_into_the_store_once_and_the_oldest_leaves_it(
+def test_a_large_suite_is_put_into_the_store_once_and_the_oldest_leaves_it(
     monkeypatch: pytest.MonkeyPatch,
 ):
     put: list[str] = []
@@ -162,7 +162,7 @@ def test_a_suite_is_put_into_the_store_once_and_the_oldest_leaves_it(
 
     monkeypatch.setattr(suite_store.ray, "put", into_the_store)
     suites = {name: TestSuite(inputs=(name,), outputs=("",)) for name in ("a", "b", "c")}
-    store = SuiteStore(most=2)
+    store = SuiteStore(most=2, small_bytes=0)
     asked = [store.reference(name, suites[name]) for name in ("a", "a", "b", "a", "c", "a", "b")]
     assert asked == ["a#0", "a#0", "b#1", "a#0", "c#2", "a#0", "b#3"]  # c came for b
     other = TestSuite(inputs=("of a, weaker",), outputs=("",))
@@ -177,7 +177,14 @@ def test_a_store_without_room_is_a_fault_that_names_the_problem(monkeypatch: pyt
 
     monkeypatch.setattr(suite_store.ray, "put", full)
     with pytest.raises(SandboxFault, match=r"tests of mbpp/1 cannot be put .*`ray memory`"):
-        SuiteStore().reference("mbpp/1", SUITE)
+        SuiteStore(small_bytes=0).reference("mbpp/1", SUITE)
+
+
+def test_a_small_suite_is_handed_over_without_the_store(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(suite_store.ray, "put", lambda _tests: "a reference")
+    large = TestSuite(inputs=("1" * 20_000,), outputs=("2\n",))
+    assert SuiteStore().reference("mbpp/1", SUITE) is SUITE
+    assert SuiteStore().reference("mbpp/2", large) == "a reference"
 
 
 def test_an_executor_that_goes_waits_for_programs_that_were_just_given_a_seat(pool: ExecutorPool):
