@@ -9,7 +9,8 @@ Both sides have the same model, prompts (`ladder` problems), group size, lengths
 number of updates, threads and dtype, and no KL. Ours is `stepcoder train` with everything that it
 does: the sandbox, ledger, coverage, a push. TRL (1.16, transformers' generation) has two rewards:
 `exec` runs programs in the trainer's process, without protection; `subprocess` starts a Python for
-each test. The sides take turns, a run each, `--rounds` times. The first step of a run warms.
+each test. The sides take turns, a run each, `--rounds` times. The first step of a run warms,
+and the last of ours is not counted, since the run ends while it is looked at.
 
 Medians are shown: seconds of a step; processor seconds (ours: of every process of the run, but for
 what Docker runs in containers); and seconds of the training in it, all but generation and rewards.
@@ -63,12 +64,13 @@ def changes(given: argparse.Namespace) -> dict[str, Any]:
         "actors.number": 1,
         "learner.threads": given.threads,
         "learner.packing": "true",
+        "learner.cpu_products": "onednn",
         "learner.microbatch_tokens": 8192,
         "learner.samples_per_step": samples,
         "learner.minibatch_samples": samples // updates,
         "learner.epochs": epochs,
         "learner.kl_beta": 0.0,
-        "train.steps": given.steps + 1,
+        "train.steps": given.steps + 2,
         "train.checkpoint_every": 0,
     } | ({"model.sft_path": ""} if given.model == "135m" else {})
 
@@ -116,15 +118,16 @@ def ours(given: argparse.Namespace, folder: Path) -> Steps:
                 rows = [json.loads(line) for line in lines]
                 ended.append(processor_s(process.pid))
     assert process.returncode == 0, (folder / "log").read_text()[-3000:]
-    assert len(ended) == len(rows) == given.steps + 1, "a step ended unseen"
-    used = [after - before for before, after in itertools.pairwise(ended)]
+    assert len(ended) == len(rows) == given.steps + 2, "a step ended unseen"
+    # when the last one is seen, processes have begun to end, which takes them seconds
+    used = [after - before for before, after in itertools.pairwise(ended[:-1])]
     return [
         {
             "wall_s": row["step_s"],
             "processor_s": seconds,
             "training_wall_s": row["seconds/learner"],
         }
-        for row, seconds in zip(rows[1:], used, strict=True)
+        for row, seconds in zip(rows[1:-1], used, strict=True)
     ]
 
 
