@@ -52,6 +52,7 @@ model.shape.tied_embeddings    no    no    no
 model.shape.attention_bias     no    no    no
 problems.train                 yes   no    no    arms
 problems.heldout               no    no    yes
+problems.heldout_weak          no    no    no
 problems.sft                   no    yes   no
 problems.sft_heldout           no    no    no
 problems.max_bad_share         no    no    no
@@ -215,6 +216,7 @@ evaluation.top_p               no    no    yes
 evaluation.k                   no    no    yes
 evaluation.every               bits  no    no
 evaluation.during              bits  no    no
+evaluation.gap_alarm           no    no    no
 hardware.gpu                   no    no    no
 hardware.tflops                no    no    no
 hardware.memory_gb_s           no    no    no
