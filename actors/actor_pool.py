@@ -31,6 +31,7 @@ from stepcoder_dist.errors import (
     last_line,
 )
 from stepcoder_dist.host import model_source
+from stepcoder_dist.host.answering import drop
 from stepcoder_dist.pool_status import Member, PoolStatus
 from stepcoder_dist.ports import LastWords, Placement, anywhere, unheard
 from stepcoder_dist.records import Completion, RolloutRequest
@@ -187,6 +188,8 @@ class ActorPool:
         """Return the statistics of the actors that answer within `ANSWER_TIMEOUT_S`."""
         asked = [asyncio.ensure_future(slot.handle.stats.remote()) for slot in self._up()]
         answered = (await asyncio.wait(asked, timeout=ANSWER_TIMEOUT_S))[0] if asked else set()
+        for silent in set(asked) - answered:
+            drop(silent)
         return [call.result() for call in asked if call in answered and not call.exception()]
 
     async def sample(self, share: Sequence[RolloutRequest]) -> AsyncIterator[Completion]:

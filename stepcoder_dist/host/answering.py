@@ -34,14 +34,14 @@ async def while_answering(
                 {answering, pinging}, timeout=silence_s, return_when=asyncio.FIRST_COMPLETED
             )
             silent = not pinging.done()
-            _drop(pinging)
+            drop(pinging)
             if answering.done():
                 break
             if silent:
                 raise Unresponsive(f"{name} has not answered for {silence_s:g} s: it hangs")
         return answering.result()
     finally:
-        _drop(answering)
+        drop(answering)
 
 
 class Watch:
@@ -98,7 +98,7 @@ class Watch:
             await asyncio.wait({pinging}, timeout=self._silence_s)
             silent = not pinging.done()
         finally:
-            _drop(pinging)
+            drop(pinging)
         self._asking = None
         if silent:
             for call in self._calls:
@@ -147,8 +147,15 @@ class WatchedCall:
                 raise self._watch.silent() from error
 
 
-def _drop(waiting: asyncio.Future[Any]) -> None:
-    if not waiting.done():
-        waiting.cancel()
-    elif not waiting.cancelled():
-        waiting.exception()  # seen
+def drop(waiting: asyncio.Future[Any]) -> None:
+    """Stop waiting for a call: what it ends with, also later, is nobody's."""
+    waiting.cancel()
+    if waiting.done():
+        _see(waiting)
+    else:
+        waiting.add_done_callback(_see)  # it may fail before it is cancelled
+
+
+def _see(done: asyncio.Future[Any]) -> None:
+    if not done.cancelled():
+        done.exception()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from typing import Any
 
 import pytest
 
 from stepcoder_dist.errors import Unresponsive
-from stepcoder_dist.host.answering import Watch, while_answering
+from stepcoder_dist.host.answering import Watch, drop, while_answering
 
 SILENCE_S = 0.2
 
@@ -182,3 +184,27 @@ def test_who_goes_away_while_the_process_is_found_to_hang_is_cancelled():
         assert task.cancelled()
 
     asyncio.run(scenario())
+
+
+def test_what_a_dropped_call_ends_with_is_nobodys() -> None:
+    reported: list[dict[str, Any]] = []
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: reported.append(context))
+        failure = loop.create_future()
+
+        async def asked() -> None:
+            await failure
+
+        call = asyncio.ensure_future(asked())
+        await asyncio.sleep(0)
+        failure.set_exception(RuntimeError("it died"))  # the call fails before it is cancelled
+        drop(call)
+        del call
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        gc.collect()
+
+    asyncio.run(scenario())
+    assert reported == []
