@@ -86,7 +86,7 @@ class WorkerPool:
     async def _grow(self, more: int) -> None:
         new = [Seat(self._started, self.stats, self._quiet_time) for _ in range(more)]
         self._seats += new
-        starting = [self._on_thread(seat, seat.ready) for seat in new]
+        starting = [self._first_started(seat) for seat in new]
         try:
             started = await asyncio.gather(*starting, return_exceptions=True)
         except asyncio.CancelledError:
@@ -101,6 +101,22 @@ class WorkerPool:
             if seat in self._seats:
                 self._queue.add(seat)
         self._count()
+
+    async def _first_started(self, seat: Seat) -> None:
+        """Start the seat's worker: one that is lost on the way is started again, as any other is.
+
+        Raises `SandboxFault` after as many tries as a program has, and `EngineAway` at once.
+        """
+        for attempt, pause_s in enumerate(absence.pauses(), start=1):
+            try:
+                await self._on_thread(seat, seat.ready)
+                return
+            except EngineAway:
+                raise
+            except SandboxFault:
+                if attempt == self._attempts or self._closed or seat.leaving:
+                    raise
+                await asyncio.sleep(pause_s)
 
     def _started(self) -> Worker:
         worker = self._start_worker()

@@ -37,6 +37,13 @@ OWN = [
 """The backends that start their guests, for a fixture's `params`."""
 BACKENDS = [*OWN, pytest.param("attached", marks=[pytest.mark.docker, pytest.mark.long])]
 """All of them."""
+SHORT_ON_DOCKER = [
+    OWN[0],
+    pytest.param("bubblewrap", marks=[pytest.mark.bubblewrap, pytest.mark.long]),
+    pytest.param("process", marks=pytest.mark.long),
+    BACKENDS[-1],
+]
+"""All of them, for a test that waits long: one is enough where every test runs."""
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from ray.cluster_utils import Cluster
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
-from stepcoder_dist.launch.cluster import node_models, placement
+from stepcoder_dist.launch.cluster import node_models, placement, ray_session
 
 pytestmark = pytest.mark.ray
 
@@ -55,7 +55,11 @@ def nodes(no_local_ray: None, homes: tuple[Path, Path]) -> Iterator[Cluster]:
     size: dict[str, Any] = {"num_cpus": 32, "num_gpus": 4, "object_store_memory": 100_000_000}
     cluster = Cluster()
     for home in homes:
-        variables = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+        variables = {
+            "HOME": str(home),
+            "XDG_CACHE_HOME": str(home / "cache"),
+            "RAY_AUTH_TOKEN_PATH": str(ray_session.token_file()),  # by default it is in HOME
+        }
         cluster.add_node(**size, include_dashboard=False, env_vars=variables)
     yield cluster
     cluster.shutdown()

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from guest_containers import BACKENDS, available
+from guest_containers import BACKENDS, SHORT_ON_DOCKER, available
 from own_engine import OwnEngine
 
 from sandbox.attached.attached_pool import AttachedPool
@@ -160,6 +160,7 @@ def test_killed_zygotes_cost_tries_and_no_verdict(where):
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize("where", SHORT_ON_DOCKER, indirect=True)
 def test_a_zygote_that_hangs_costs_a_try_and_no_verdict(where, monkeypatch):
     monkeypatch.setattr("sandbox.guest_link.GRACE_S", 2.0)
 

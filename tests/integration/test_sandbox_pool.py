@@ -274,7 +274,8 @@ def test_the_pools_figures_are_exported_by_name():
         text=True,
         timeout=280,
         check=False,
-        env=os.environ | {"RAY_metrics_report_interval_ms": "500"},
+        env=os.environ
+        | {"RAY_metrics_report_interval_ms": "500", "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

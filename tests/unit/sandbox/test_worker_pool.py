@@ -36,7 +36,8 @@ class Building:
     def __init__(self, monkeypatch) -> None:
         self.open: set[int] = set()
         self.started = 0
-        self.failing = False
+        self.failing = 0
+        """So many workers that are started next are lost on the way."""
         self.judged: Counter[str] = Counter()
         self.gates: dict[str, threading.Event] = {}
         self.begun: dict[str, threading.Event] = {}
@@ -66,6 +67,7 @@ class Building:
 class _Worker:
     def __init__(self, building: Building) -> None:
         if building.failing:
+            building.failing -= 1
             raise SandboxFault("no engine")
         building.started += 1
         self._building, self._number = building, building.started
@@ -179,13 +181,25 @@ def test_slow_programs_of_one_problem_leave_places_for_another(building):
 def test_growing_where_no_worker_can_be_started_is_a_fault_and_changes_nothing(building):
     async def script():
         async with building.pool(2) as pool:
-            building.failing = True
+            building.failing = 4  # every try of two seats
             with pytest.raises(SandboxFault, match="no engine"):
                 await pool.resize(4)
             assert pool.stats.workers == 2
             assert await judged(pool, "p") is VERDICT
             with pytest.raises(ValueError, match="at least one"):
                 await pool.resize(0)
+
+    asyncio.run(script())
+
+
+def test_a_worker_that_is_lost_while_it_starts_is_started_again(building):
+    async def script():
+        building.failing = 1
+        async with building.pool(2) as pool:
+            building.failing = 1
+            await pool.resize(3)
+            assert pool.stats.workers == len(building.open) == 3
+            assert await judged(pool, "p") is VERDICT
 
     asyncio.run(script())
 
