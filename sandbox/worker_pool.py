@@ -110,13 +110,14 @@ class WorkerPool:
         for attempt, pause_s in enumerate(absence.pauses(), start=1):
             try:
                 await self._on_thread(seat, seat.ready)
-                return
             except EngineAway:
                 raise
             except SandboxFault:
                 if attempt == self._attempts or self._closed or seat.leaving:
                     raise
                 await asyncio.sleep(pause_s)
+            else:
+                return
 
     def _started(self) -> Worker:
         worker = self._start_worker()
