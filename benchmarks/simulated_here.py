@@ -81,9 +81,7 @@ def executor_pool(config: RunConfig, load: Load) -> ExecutorPool:
             self.actor = None
 
     class Pool(ExecutorPool):
-        def _made(self, number: int) -> list[ExecutorHandle]:
-            names = [f"sandbox-{self._named + i}" for i in range(number)]
-            self._named += number
-            return [Handle(name, self._config, self._lost) for name in names]
+        def _handle(self, name: str) -> ExecutorHandle:
+            return Handle(name, self._config, self._lost)
 
     return Pool(config)

@@ -220,7 +220,10 @@ class ExecutorPool:
     def _made(self, number: int) -> list[ExecutorHandle]:
         names = [f"sandbox-{self._named + i}" for i in range(number)]
         self._named += number
-        return [ExecutorHandle(name, self._config, self._lost, self._last_words) for name in names]
+        return [self._handle(name) for name in names]
+
+    def _handle(self, name: str) -> ExecutorHandle:
+        return ExecutorHandle(name, self._config, self._lost, self._last_words)
 
     def _lost(self) -> None:
         self._unsettled = True

@@ -11,12 +11,25 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
-from commands import REPOSITORY, processes_by_id, read_until
+import pytest
+from commands import (
+    REPOSITORY,
+    left_in_shared_memory,
+    processes_by_id,
+    processes_of_session,
+    read_until,
+    shared_memory,
+)
+
+from sandbox.containers.container import check_image, connect
+from stepcoder_dist.config import SandboxConfig
+from stepcoder_dist.errors import MissingEngine
 
 
 def free_ports(count: int) -> list[int]:
@@ -182,3 +195,27 @@ class Head:
             lines = page.read().decode().splitlines()
         values = (line.rpartition(" ") for line in lines if line and not line.startswith("#"))
         return {name.partition("{")[0]: float(value) for name, _, value in values}
+
+
+@contextmanager
+def running(*, resources: Mapping[str, float] | None = None, **variables: str) -> Iterator[Head]:
+    """A head of which no process is left in the end."""
+    head = Head(resources=resources, **variables)
+    try:
+        yield head
+    finally:
+        head.close()
+    assert processes_of_session(head.process.pid) == []
+
+
+@contextmanager
+def with_containers() -> Iterator[None]:
+    """Skip where no container can be started; nothing stays in shared memory."""
+    try:
+        with closing(connect()) as client:
+            check_image(client, SandboxConfig().image)
+    except MissingEngine as error:
+        pytest.skip(str(error))
+    before = shared_memory()
+    yield
+    assert left_in_shared_memory(before) == set()

@@ -11,19 +11,14 @@ from pathlib import Path
 import pytest
 from commands import (
     finish,
-    left_in_shared_memory,
     pids_of_session,
-    processes_of_session,
     read_until,
-    shared_memory,
     stepcoder,
 )
-from ray_head import Head
+from ray_head import Head, running, with_containers
 
-from sandbox.containers.container import check_image, connect
+from sandbox.containers.container import connect
 from sandbox.containers.orphans import OWNER_LABEL, RUN_LABEL
-from stepcoder_dist.config import SandboxConfig
-from stepcoder_dist.errors import MissingEngine
 from stepcoder_dist.run import ledger_report
 
 pytestmark = [
@@ -40,19 +35,8 @@ STEPS = 5
 
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
-    try:
-        with closing(connect()) as client:
-            check_image(client, SandboxConfig().image)
-    except MissingEngine as error:
-        pytest.skip(str(error))
-    before = shared_memory()
-    head = Head()
-    try:
+    with with_containers(), running() as head:
         yield head
-    finally:
-        head.close()
-    assert processes_of_session(head.process.pid) == []
-    assert left_in_shared_memory(before) == set()
 
 
 def containers_of(pids: list[int]) -> set[str]:

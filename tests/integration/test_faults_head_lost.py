@@ -8,7 +8,7 @@ import re
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -18,20 +18,16 @@ from commands import (
     REPOSITORY,
     SMALL,
     finish,
-    left_in_shared_memory,
     pids_of_session,
     processes_of_session,
     read_until,
     sets,
-    shared_memory,
     stepcoder,
 )
-from ray_head import Head
+from ray_head import Head, running, with_containers
 from test_faults_driver_lost import containers_of
 
-from sandbox.containers.container import check_image, connect
-from stepcoder_dist.config import SandboxConfig
-from stepcoder_dist.errors import MissingEngine, RunError
+from stepcoder_dist.errors import RunError
 from stepcoder_dist.run import ledger_report
 
 pytestmark = [
@@ -55,26 +51,10 @@ SAID = re.compile(
 )
 
 
-@contextmanager
-def started() -> Iterator[Head]:
-    head = Head(**LIMITS)
-    try:
-        yield head
-    finally:
-        head.close()
-    assert processes_of_session(head.process.pid) == []
-
-
 @pytest.fixture(autouse=True)
 def nothing_in_shared_memory() -> Iterator[None]:
-    try:
-        with closing(connect()) as client:
-            check_image(client, SandboxConfig().image)
-    except MissingEngine as error:
-        pytest.skip(str(error))
-    before = shared_memory()
-    yield
-    assert left_in_shared_memory(before) == set()
+    with with_containers():
+        yield
 
 
 def settings(folder: Path, staleness: int) -> dict[str, object]:
@@ -121,7 +101,7 @@ def test_a_driver_ends_with_one_line_when_the_head_is_killed_and_is_resumed_at_a
     tmp_path: Path,
 ):
     of_run = settings(tmp_path, staleness=2)
-    with started() as head:
+    with running(**LIMITS) as head:
         environment = head.environment | {"RAY_ADDRESS": head.cluster}
         finish(stepcoder("sft", changes=of_run, environment=environment))
         driver = stepcoder("train", changes=of_run, environment=environment)
@@ -132,7 +112,7 @@ def test_a_driver_ends_with_one_line_when_the_head_is_killed_and_is_resumed_at_a
         assert output.count("stepcoder: ") == 1, output
         assert processes_of_session(driver.pid) == []
     steps = max(int(path.name[-6:]) for path in (tmp_path / "run/checkpoints").iterdir()) + 2
-    with started() as head:
+    with running(**LIMITS) as head:
         environment = head.environment | {"RAY_ADDRESS": head.cluster}
         of_run |= {"train.steps": steps}
         finish(stepcoder("train", "--resume", changes=of_run, environment=environment))
@@ -143,7 +123,7 @@ def test_a_job_ends_with_the_head_that_it_was_submitted_to_and_is_resumed_at_ano
     tmp_path: Path,
 ):
     of_run = SMALL | settings(tmp_path, staleness=0)
-    with started() as head:
+    with running(**LIMITS) as head:
         environment = head.environment | {"RAY_ADDRESS": head.cluster}
         finish(stepcoder("sft", changes=of_run, environment=environment))
         head.submit("train", "stepcoder", "train", RUN_FILE, *sets(of_run))
@@ -158,7 +138,7 @@ def test_a_job_ends_with_the_head_that_it_was_submitted_to_and_is_resumed_at_ano
         (kept,) = head.folder.glob("ray/session_2*/logs/job-driver-train.log")
         assert "Traceback" not in kept.read_text()
     steps = max(int(path.name[-6:]) for path in (tmp_path / "run/checkpoints").iterdir()) + 2
-    with started() as head:
+    with running(**LIMITS) as head:
         of_run |= {"train.steps": steps}
         head.submit("again", "stepcoder", "train", RUN_FILE, "--resume", *sets(of_run))
         output, _ = head.follow("again").communicate(timeout=300)

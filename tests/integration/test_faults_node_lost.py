@@ -8,25 +8,18 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 from commands import (
     finish,
     kill_session,
-    left_in_shared_memory,
     pids_of_session,
-    processes_of_session,
     read_until,
-    shared_memory,
     stepcoder,
 )
-from ray_head import Head
+from ray_head import Head, running, with_containers
 
-from sandbox.containers.container import check_image, connect
-from stepcoder_dist.config import SandboxConfig
-from stepcoder_dist.errors import MissingEngine
 from stepcoder_dist.run import ledger_report
 
 pytestmark = [
@@ -47,19 +40,8 @@ POOLS = {"rollouts": "RolloutActor.sample", "sandboxes": "ExecutorActor.judge"}
 
 @pytest.fixture
 def head() -> Iterator[Head]:
-    try:
-        with closing(connect()) as client:
-            check_image(client, SandboxConfig().image)
-    except MissingEngine as error:
-        pytest.skip(str(error))
-    before = shared_memory()
-    head = Head(resources=dict.fromkeys(POOLS, 1))
-    try:
+    with with_containers(), running(resources=dict.fromkeys(POOLS, 1)) as head:
         yield head
-    finally:
-        head.close()
-    assert processes_of_session(head.process.pid) == []
-    assert left_in_shared_memory(before) == set()
 
 
 def lose(node: subprocess.Popen[str], work: str) -> None:
