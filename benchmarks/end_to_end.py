@@ -8,9 +8,9 @@
 Both sides have the same model, prompts (`ladder` problems), group size, lengths, temperature,
 number of updates, threads and dtype, and no KL. Ours is `stepcoder train` with everything that it
 does: the sandbox, ledger, coverage, a push. TRL (1.16, transformers' generation) has two rewards:
-`exec` runs programs in the trainer's process, without protection; `subprocess` starts a Python for
-each test. The sides take turns, a run each, `--rounds` times. The first step of a run warms,
-and the last of ours is not counted, since the run ends while it is looked at.
+`exec` runs programs in the trainer's process, with an alarm and no other protection; `subprocess`
+starts a Python for each test. The sides take turns, a run each, `--rounds` times. The first step
+of a run warms, and the last of ours is not counted, since the run ends while it is looked at.
 
 Medians are shown: seconds of a step; processor seconds (ours: of every process of the run, but for
 what Docker runs in containers); and seconds of the training in it, all but generation and rewards.

@@ -15,6 +15,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -22,22 +23,33 @@ from pathlib import Path
 from typing import Any
 
 SETTINGS = json.loads(Path(sys.argv[1]).read_text())
-TIMEOUT_S = 6
+TIMEOUT_S = 2
+"""As ours has. A program that reaches it once is not run on its other tests."""
 
 
 def program_of(completion: str) -> str:
     return completion.split("```", 1)[0]
 
 
+def too_long(*_: object) -> None:
+    raise TimeoutError
+
+
 def by_exec(source: str, given: str) -> str | None:
+    """Return what a program writes, None where it raises. `TimeoutError`: an alarm ended it."""
     out = io.StringIO()
     stdin, sys.stdin = sys.stdin, io.StringIO(given)
+    signal.signal(signal.SIGALRM, too_long)
     try:
+        signal.setitimer(signal.ITIMER_REAL, TIMEOUT_S, 0.1)  # again: the program may catch it
         with contextlib.redirect_stdout(out):
             exec(source, {"__name__": "__main__"})  # noqa: S102
+    except TimeoutError:
+        raise
     except BaseException:  # noqa: BLE001 (whatever a program raises is a result)
         return None
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         sys.stdin = stdin
     return out.getvalue()
 
@@ -48,8 +60,8 @@ def by_subprocess(source: str, given: str) -> str | None:
         done = subprocess.run(
             command, input=given, capture_output=True, text=True, check=False, timeout=TIMEOUT_S
         )
-    except subprocess.TimeoutExpired:
-        return None
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError from error
     return done.stdout if done.returncode == 0 else None
 
 
@@ -61,7 +73,10 @@ def score(source: str, inputs: list[str], outputs: list[str]) -> float:
         compile(source, "program", "exec")
     except (SyntaxError, ValueError):
         return -1.0
-    found = [RUN(source, given) for given in inputs]
+    try:
+        found = [RUN(source, given) for given in inputs]
+    except TimeoutError:
+        return -0.6
     if any(each is None for each in found):
         return -0.6
     pairs = zip(found, outputs, strict=True)
