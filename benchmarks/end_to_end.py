@@ -3,14 +3,16 @@
     python -m venv .venv-trl
     .venv-trl/bin/pip install torch==2.13.0+cpu trl==1.16.0 "transformers<5.20" datasets accelerate
     python benchmarks/end_to_end.py --trl .venv-trl/bin/python [--model tiny|135m] [--steps 5]
-        [--rounds 2] [--dtype float32|bfloat16] [--rewards exec subprocess]
+        [--rounds 2] [--dtype float32|bfloat16] [--rewards exec subprocess] [--staleness 0 1]
 
 Both sides have the same model, prompts (`ladder` problems), group size, lengths, temperature,
 number of updates, threads and dtype, and no KL. Ours is `stepcoder train` with everything that it
-does: the sandbox, ledger, coverage, a push. TRL (1.16, transformers' generation) has two rewards:
-`exec` runs programs in the trainer's process, with an alarm and no other protection; `subprocess`
-starts a Python for each test. The sides take turns, a run each, `--rounds` times. The first step
-of a run warms, and the last of ours is not counted, since the run ends while it is looked at.
+does: the sandbox, ledger, coverage, a push. With `--staleness 1` the samples of the next step are
+made while this one is trained, by weights one version older; TRL's trainer has no such choice.
+TRL (1.16, transformers' generation) has two rewards: `exec` runs programs in the trainer's process,
+with an alarm and no other protection; `subprocess` starts a Python for each test. The sides take
+turns, a run each, `--rounds` times. The first step of a run warms, and the last of ours is not
+counted, since the run ends while it is looked at.
 
 Medians are shown: seconds of a step; processor seconds (ours: of every process of the run, but for
 what Docker runs in containers); and seconds of the training in it, all but generation and rewards.
@@ -21,6 +23,7 @@ what Docker runs in containers); and seconds of the training in it, all but gene
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
 import os
@@ -50,7 +53,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 Steps = list[dict[str, float]]
 
 
-def changes(given: argparse.Namespace) -> dict[str, Any]:
+def changes(given: argparse.Namespace, staleness: int) -> dict[str, Any]:
     """What both models' run files are changed by."""
     samples, tokens, epochs, updates = SIZES[given.model]
     return {
@@ -72,11 +75,12 @@ def changes(given: argparse.Namespace) -> dict[str, Any]:
         "learner.kl_beta": 0.0,
         "train.steps": given.steps + 2,
         "train.checkpoint_every": 0,
+        "train.max_staleness": staleness,
     } | ({"model.sft_path": ""} if given.model == "135m" else {})
 
 
-def sets(given: argparse.Namespace) -> list[str]:
-    return [f"{key}={value}" for key, value in changes(given).items()]
+def sets(given: argparse.Namespace, staleness: int) -> list[str]:
+    return [f"{key}={value}" for key, value in changes(given, staleness).items()]
 
 
 def processor_s(root: int) -> float:
@@ -95,11 +99,13 @@ def processor_s(root: int) -> float:
     return sum(used.get(pid, 0.0) for pid in family)
 
 
-def ours(given: argparse.Namespace, folder: Path) -> Steps:
+def ours(given: argparse.Namespace, staleness: int, folder: Path) -> Steps:
     """Run `stepcoder train`; watch metrics.jsonl for the moments at which steps end."""
     run = folder / "run"
     arguments = ["train", str(ROOT / "deploy" / "runs" / RUN_FILES[given.model])]
-    options = [part for each in [*sets(given), f"run_dir={run}"] for part in ("--set", each)]
+    options = [
+        part for each in [*sets(given, staleness), f"run_dir={run}"] for part in ("--set", each)
+    ]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "stepcoder_dist", *arguments, *options],
@@ -195,15 +201,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--rewards", nargs="+", default=["exec", "subprocess"])
+    parser.add_argument("--staleness", nargs="+", type=int, default=[0])
     given = parser.parse_args()
-    config = load(ROOT / "deploy" / "runs" / RUN_FILES[given.model], sets(given))
-    sides = ["ours", *(f"TRL, {reward}" for reward in given.rewards)]
-    found: dict[str, Steps] = {side: [] for side in sides}
+    config = load(ROOT / "deploy" / "runs" / RUN_FILES[given.model], sets(given, 0))
+    ways = {f"ours, staleness {k}": functools.partial(ours, given, k) for k in given.staleness} | {
+        f"TRL, {r}": functools.partial(trl, given, config, r) for r in given.rewards
+    }
+    base_side = next(iter(ways))
+    found: dict[str, Steps] = {side: [] for side in ways}
     for turn in range(given.rounds):
-        for side, reward in zip(sides, ["", *given.rewards], strict=True):
+        for side, way in ways.items():
             with tempfile.TemporaryDirectory() as folder:
-                place = Path(folder)
-                steps = trl(given, config, reward, place) if reward else ours(given, place)
+                steps = way(Path(folder))
             found[side] += steps
             print(f"round {turn + 1}, {side}: {json.dumps(steps)}", flush=True)
     table = Table(title=f"{given.model}, {given.dtype}, {given.threads} threads: a step")
@@ -217,10 +226,10 @@ def main() -> None:
         "over ours",
     ):
         table.add_column(column, justify="right")
-    for side in sides:
+    for side in ways:
         cells = []
         for clock in ("wall_s", "processor_s", "training_wall_s"):
-            value, base = (statistics.median(s[clock] for s in found[n]) for n in (side, "ours"))
+            value, base = (statistics.median(s[clock] for s in found[n]) for n in (side, base_side))
             cells += [f"{value:.2f}", f"{value / base:.2f}"]
         table.add_row(side, *cells)
     Console().print(table)
