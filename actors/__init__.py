@@ -7,7 +7,8 @@ file says. Open, in this order:
     slot_keeper.py        starts, watches, replaces and ends their processes
     pool_resize.py        more or fewer of them, while a run lives
     pool_slot.py          the state of one of them
-    rollout_actor.py    the Ray actor: a share in, completions out as they finish; its metrics
+    rollout_actor.py    the Ray actor: a share in, completions out as they finish
+    actor_metrics.py      what Ray's dashboard shows of it
     vllm_sampler.py     what a share and an update mean to one engine
     translation.py      our records to vLLM's and back: sampling parameters, when a sample ends
     engine_thread.py    the one thread that drives vLLM's engine, and its inbox
