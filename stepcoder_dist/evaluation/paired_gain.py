@@ -34,6 +34,12 @@ class PairedGain:
     p_value: float
     """Two-sided exact sign test over the problems that differ; 1 where none does."""
 
+    @property
+    def told_from_none(self) -> bool:
+        """Whether the interval leaves 0 out."""
+        low, high = self.interval
+        return low > 0 or high < 0
+
     def __str__(self) -> str:
         low, high = (100 * end for end in self.interval)
         p = f"p = {self.p_value:.3f}" if self.p_value >= SMALLEST_P else f"p < {SMALLEST_P}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from stepcoder_dist import report
 from stepcoder_dist.config import RunConfig
@@ -33,13 +34,12 @@ from stepcoder_dist.run.preflight import (
     without_given_code,
 )
 from stepcoder_dist.run.run_folder import RunFolder, checkpoints
+from stepcoder_dist.run.session import Pools
 from stepcoder_dist.run.sinks import trackers
 from stepcoder_dist.run.sinks.metric_sinks import MetricSink
 from stepcoder_dist.sft import folder as sft_folder, work as sft_work
 from stepcoder_dist.sft.examples import SftExamples
-
-if TYPE_CHECKING:
-    from sandbox.pool.executor_pool import ExecutorPool
+from stepcoder_dist.text.program import PromptWriter
 
 
 def demo(config: RunConfig, *, resume: bool = False) -> None:
@@ -69,57 +69,13 @@ def _demo(
     resume: bool,
     resume_sft: bool = False,
 ) -> None:
-    problems = load_set(config, config.problems.train, console)
-    heldout = load_set(config, config.problems.heldout, console)
-    writer = prompt_writer(config, base)
-    problems = fitting(config, problems, writer, console)
-    heldout = fitting(without_given_code(config), heldout, writer, console)
-    weak = load_weak_tests(config, heldout, console)
-    stop = StopRequest()
-    evaluated: dict[str, list[EvaluatedSample]] = {}
-
-    async def command(folder: RunFolder, tracked: Sequence[MetricSink]) -> None:
-        async with open_sandbox(config) as sandbox:
-            if examples is not None:
-                await warm_start(config, base, examples, stop=stop, resume=resume_sft)
-            await evaluate_and_train(folder, sandbox, tracked)
-
-    async def evaluate_and_train(
-        folder: RunFolder, sandbox: ExecutorPool, tracked: Sequence[MetricSink]
-    ) -> None:
-        checkpoint = sft_checkpoint(config)
-        made_from = kept_evaluations.identities(config, problems, heldout, checkpoint)
-        async with open_pools(config, checkpoint, sandbox) as pools:
-
-            async def evaluate_as(label: str) -> None:
-                samples = await evaluate_in(config, heldout, writer, pools, f"eval {label}")
-                kept_evaluations.write(folder, label, samples, made_from[label])
-                evaluated[label] = samples
-
-            async def evaluate_trained() -> None:
-                await evaluate_as("RL")
-
-            if "SFT" not in evaluated:
-                await evaluate_as("SFT")
-            await train_in(
-                config,
-                folder,
-                problems,
-                writer,
-                pools,
-                checkpoint,
-                heldout=heldout,
-                weak=weak,
-                resume=bool(checkpoints(folder.path)),
-                stop=stop,
-                tracked=tracked,
-                then=evaluate_trained,
-            )
-
+    stages = _Stages.of(config, base, examples)
+    evaluated = stages.evaluated
     with closing(RunFolder.begun(config) if resume else RunFolder.fresh(config)) as folder:
         if examples is None:
             console.print(f"SFT: {config.sft_folder}, made before", highlight=False)
-            evaluated |= _done_before(config, folder, problems, heldout) if resume else {}
+            if resume:
+                evaluated |= _done_before(config, folder, stages.problems, stages.heldout)
         if "RL" not in evaluated:
             with (
                 trackers.opened(config, folder.path, note) as tracked,
@@ -127,12 +83,87 @@ def _demo(
                 _saying_how_to_resume(),
                 ray_session(config),
             ):
-                run_until_done(command(folder, tracked), stop)
+                run_until_done(stages.run(folder, tracked, resume_sft=resume_sft), stages.stop)
     ks = config.evaluation.k
     console.print(scores_table([(name, scores(each, ks)) for name, each in evaluated.items()]))
     gain = paired_gain(evaluated["SFT"], evaluated["RL"])
     console.print(f"RL over SFT: {gain}", highlight=False, soft_wrap=True)
+    if not gain.told_from_none:
+        console.print("too little to tell from no gain; more steps or problems would tell")
     console.print(f"run directory: {folder.path}", highlight=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stages:
+    """What a demo does in one session of Ray, and the evaluations that came of it."""
+
+    config: RunConfig
+    base: str
+    examples: SftExamples | None
+    """None: the warm start is there."""
+    problems: Sequence[Problem]
+    heldout: Sequence[Problem]
+    weak: Sequence[Problem]
+    writer: PromptWriter
+    stop: StopRequest = field(default_factory=StopRequest)
+    evaluated: dict[str, list[EvaluatedSample]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, config: RunConfig, base: str, examples: SftExamples | None) -> _Stages:
+        problems = load_set(config, config.problems.train, console)
+        heldout = load_set(config, config.problems.heldout, console)
+        writer = prompt_writer(config, base)
+        problems = fitting(config, problems, writer, console)
+        heldout = fitting(without_given_code(config), heldout, writer, console)
+        weak = load_weak_tests(config, heldout, console)
+        return cls(config, base, examples, problems, heldout, weak, writer)
+
+    async def run(
+        self, folder: RunFolder, tracked: Sequence[MetricSink], *, resume_sft: bool
+    ) -> None:
+        config, examples = self.config, self.examples
+        async with open_sandbox(config) as sandbox:
+            if examples is not None:
+                await warm_start(config, self.base, examples, stop=self.stop, resume=resume_sft)
+            checkpoint = sft_checkpoint(config)
+            made_from = kept_evaluations.identities(config, self.problems, self.heldout, checkpoint)
+            async with open_pools(config, checkpoint, sandbox) as pools:
+                await self._evaluate_and_train(folder, pools, checkpoint, made_from, tracked)
+
+    async def _evaluate_and_train(
+        self,
+        folder: RunFolder,
+        pools: Pools,
+        checkpoint: str,
+        made_from: Mapping[str, dict[str, Any]],
+        tracked: Sequence[MetricSink],
+    ) -> None:
+        config, heldout = self.config, self.heldout
+
+        async def evaluate_as(label: str) -> None:
+            samples = await evaluate_in(config, heldout, self.writer, pools, f"eval {label}")
+            kept_evaluations.write(folder, label, samples, made_from[label])
+            self.evaluated[label] = samples
+
+        async def evaluate_trained() -> None:
+            await evaluate_as("RL")
+
+        if "SFT" not in self.evaluated:
+            await evaluate_as("SFT")
+        await train_in(
+            config,
+            folder,
+            self.problems,
+            self.writer,
+            pools,
+            checkpoint,
+            heldout=heldout,
+            weak=self.weak,
+            resume=bool(checkpoints(folder.path)),
+            stop=self.stop,
+            tracked=tracked,
+            then=evaluate_trained,
+        )
 
 
 def _done_before(

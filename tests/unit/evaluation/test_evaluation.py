@@ -103,6 +103,7 @@ def test_a_gain_is_the_mean_of_the_differences_problem_by_problem():
     assert (found.problems, found.better, found.worse) == (3, 2, 1)
     assert found.gain == pytest.approx((1 + 0.5 - 1) / 3)
     assert found.interval[0] < 0 < found.interval[1]
+    assert not found.told_from_none
 
 
 def test_a_problem_that_one_evaluation_did_not_judge_is_left_out_of_the_gain():
@@ -128,6 +129,7 @@ def test_the_interval_of_a_paired_gain_is_narrower_than_the_scores_own():
     found = paired_gain(before, after)
     assert found.gain == pytest.approx(5 / 60)
     assert 0 < found.interval[0] < found.gain < found.interval[1] < 0.2
+    assert found.told_from_none
     assert str(found).startswith("+8.3 points (95% +")
 
 
