@@ -22,6 +22,9 @@ from stepcoder_dist.config import LoraConfig, ModelConfig
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.host import model_source
 
+_JITTER = {"jitter_noise", "input_jitter_noise"}
+"""What routers of experts call the noise that they add to their inputs while they train."""
+
 
 class Policy(nn.Module):
     """A causal language model that answers with log-probs. The reference is one too."""
@@ -153,7 +156,9 @@ def _prepare(module: Any, *, gradient_checkpointing: bool) -> None:
     for part in module.modules():
         if isinstance(part, nn.Dropout):
             part.p = 0.0
-        if isinstance(getattr(part, "attention_dropout", None), float):
-            part.attention_dropout = 0.0
+        # many models keep a share as a number of a module's own, and drop by a function call
+        for name, value in vars(part).items():
+            if ("drop" in name or name in _JITTER) and type(value) in (int, float):
+                setattr(part, name, 0.0)
     if gradient_checkpointing:
         module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
