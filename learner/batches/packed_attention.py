@@ -25,6 +25,12 @@ Segments = tuple[tuple[int, ...], ...]
 """A row's groups: the tokens of the prompt, then of each completion; or of one piece alone."""
 _ATTENTION = {"full_attention", "sliding_attention"}
 """Layers that keep pieces apart when their attention is cut; recurrent ones would carry state."""
+_NOT_MADE = ("s_aux", "softcap", "position_bias", "indices", "block_indices")
+"""What transformers calls sinks, a cap or a bias of scores, and keys chosen for each query."""
+
+
+class _OtherAttentionError(Exception):
+    """The model's attention has a part that is not made here."""
 
 
 def install(model: Any, folder: str, *, key: str) -> None:
@@ -63,8 +69,12 @@ def attend(
 
     `segments` add up to L; without them (rows that are not packed, [B, heads, L, d]) every row is
     one causal piece: a model that does not pass them on is refused by `check_apart`.
-    `attention_mask` is None: packed rows have no padding.
+    `attention_mask` is None: packed rows have no padding. Raises `_OtherAttentionError`, which
+    `check_apart` refuses the model for, where another argument would change the result.
     """
+    for name in _NOT_MADE:
+        if others.get(name) is not None:
+            raise _OtherAttentionError(name)
     del module, attention_mask, others
     segments = segments or ((query.shape[2],),)
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and len(query) == 1:
@@ -90,9 +100,19 @@ def attend(
 def check_apart(policy: Any, vocabulary: int, folder: str, device: torch.device, key: str) -> None:
     """Show with two packed rows that a completion does not depend on the one before it.
 
-    A collective under ZeRO-3. Raises `ConfigError` for a model that ignores `segments`, which
-    names the `key` to switch off.
+    A collective under ZeRO-3. Raises `ConfigError` for a model that ignores `segments`, or whose
+    attention is not that of `attend`, which names the `key` to switch off.
     """
+    try:
+        _check_apart(policy, vocabulary, folder, device, key)
+    except _OtherAttentionError as error:
+        raise ConfigError(
+            f"model {folder} has {error} in its attention, which packed rows leave out; set {key} "
+            "= false"
+        ) from None
+
+
+def _check_apart(policy: Any, vocabulary: int, folder: str, device: torch.device, key: str) -> None:
     half = 8
     ids = torch.arange(3 * half, device=device) % vocabulary
     other = ids.clone()

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -245,6 +246,26 @@ def test_gradient_checkpointing_computes_the_same_packed_rows_again() -> None:
     logprobs(policy.train(), micro).sum().backward()
 
     torch.testing.assert_close(weight.grad, expected)
+
+
+@pytest.mark.parametrize(
+    ("family", "own", "what"),
+    [
+        ("GptOss", {"num_local_experts": 2, "num_experts_per_tok": 1, "head_dim": 8}, "s_aux"),
+        ("Gemma2", {"head_dim": 8, "attn_logit_softcapping": 1.0}, "softcap"),
+    ],
+)
+def test_a_model_whose_attention_has_more_than_ours_is_refused(
+    family: str, own: dict[str, Any], what: str
+) -> None:
+    """Its log-probs would be others than those that it samples with, and nothing would show it."""
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{family}Config")(**SIZES, **own, pad_token_id=0)
+    policy = Policy(getattr(transformers, f"{family}ForCausalLM")(config))
+    packed_attention.install(policy.causal_lm, "m", key="learner.packing")
+
+    with pytest.raises(ConfigError, match=f"m has {what} in its .* set learner.packing = false"):
+        packed_attention.check_apart(policy, 50, "m", CPU, "learner.packing")
 
 
 def test_a_model_that_ignores_where_examples_end_is_refused() -> None:
