@@ -237,9 +237,13 @@ class LearnerConfig(Section):
 
     @property
     def old_policy_in_training(self) -> bool:
-        """True: the only training pass of a step finds π_old, since nothing asks for it before."""
+        """True: the only training pass of a step finds π_old, since nothing asks for it before.
+
+        Not where that pass drops a part of the adapters out: π_old is the entire policy.
+        """
         one_update = self.epochs == 1 and self.samples_per_step <= self.minibatch_samples
-        return one_update and self.kl_beta_in("reward") == 0
+        entire = self.lora is None or self.lora.dropout == 0
+        return one_update and entire and self.kl_beta_in("reward") == 0
 
     @property
     def compares_groups(self) -> bool:

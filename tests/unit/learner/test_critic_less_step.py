@@ -88,9 +88,15 @@ def test_a_step_of_one_update_takes_pi_old_from_its_training_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    "more", [{"epochs": 2}, {"minibatch_samples": 1}, {"advantage": "rloo", "kl_beta": 0.1}]
+    "more",
+    [
+        {"epochs": 2},
+        {"minibatch_samples": 1},
+        {"advantage": "rloo", "kl_beta": 0.1},
+        {"lora": {"dropout": 0.1}},
+    ],
 )
-def test_pi_old_is_asked_where_weights_have_moved_or_the_reward_needs_it(
+def test_pi_old_is_asked_where_a_training_pass_is_another_or_the_reward_needs_it(
     more: dict[str, object],
 ) -> None:
     policy = Table(OLD, NOW)
