@@ -222,3 +222,10 @@ def test_the_shipped_table_of_rules_resolves() -> None:
     plan = plans.load(shipped_files.ABLATION_OF_RULES)
     assert len(plan.arms) == 1 + 3 + 5 * 5 * 2
     assert plan.pairs("sparse") == plan.file.compare
+
+
+def test_the_shipped_sparse_case_resolves() -> None:
+    plan = plans.load(shipped_files.ABLATION_SPARSE)
+    assert plan.arms[0] == "sft"
+    assert plan.pairs("five") == plan.file.compare
+    assert all({first, second} <= set(plan.arms) for first, second in plan.file.compare)
