@@ -29,7 +29,7 @@ class Tests(BaseModel):
     test_code: str = ""
     entry_point: str | None = None
     time_limit_s: float | None = Field(default=None, gt=0)
-    memory_limit_mb: float | None = Field(default=None, gt=0)
+    memory_limit_mb: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
     def suite(self) -> TestSuite:
         """Return the suite, unchecked."""

@@ -105,7 +105,8 @@ class Service:
         if self._token is None:
             return True
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        return hmac.compare_digest(given.encode(), self._token.encode())
+        # bytes of a header that are no UTF-8 come as surrogates
+        return hmac.compare_digest(given.encode(errors="surrogateescape"), self._token.encode())
 
     # ── programs ─────────────────────────────────────────────────────────────────────────────
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sandbox.drop_in.background_pool import Work
 from sandbox.drop_in.judge_request import check, complaint, read_json
@@ -29,7 +29,7 @@ class RunCode(BaseModel):
     stdin: str | None = ""
     run_timeout: float = 10.0
     """Processor seconds here."""
-    memory_limit_MB: float = -1  # noqa: N815 - its name on the wire
+    memory_limit_MB: float = Field(default=-1, allow_inf_nan=False)  # noqa: N815 - as on the wire
     """-1: the service's own limit."""
     files: dict[str, Any] = {}
     fetch_files: list[str] = []

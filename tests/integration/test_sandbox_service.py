@@ -86,6 +86,7 @@ def test_the_pages_request_has_the_pages_answer(service):
         ({"source": "", "tests": DOUBLES | {"comparison": "best"}}, "unknown comparison 'best'"),
         ({"source": "", "tests": DOUBLES | {"time_limit_s": 1e9}}, "its time limit is 1e+09 s"),
         ({"source": "", "tests": DOUBLES | {"memory_limit_mb": 1e300}}, "its memory limit is"),
+        (b'{"source": "", "tests": {"memory_limit_mb": 1e400}}', "tests.memory_limit_mb: Input"),
         (b'{"source": "", "tests": {"time_limit_s": NaN}}', "tests.time_limit_s: Input should be"),
         ({"source": "\ud800", "tests": DOUBLES}, "half a surrogate pair"),
         ({"source": ""}, "neither tests nor problem_id"),
@@ -103,6 +104,7 @@ def test_requests_without_the_token_learn_nothing(service):
     for path in ("/v1/judge", "/run_code", "/metrics", "/nothing"):
         assert service.send(path, {} if path != "/metrics" else None, token=None)[0] == 401
         assert service.send(path, {}, token="wrong")[0] == 401
+        assert service.send(path, {}, token="no UTF-8: \xf6")[0] == 401
     assert service.send("/healthz", token=None) == (200, {"status": "ok"})
 
 
@@ -145,6 +147,8 @@ def test_run_code_refuses_what_it_does_not_run(service):
         400,
         "files are not taken here; leave out files and fetch_files",
     )
+    status, said = service.send("/run_code", b'{"code": "", "memory_limit_MB": 1e400}')
+    assert (status, said["error"]) == (400, "memory_limit_MB: Input should be a finite number")
 
 
 def test_metrics_count_requests_and_verdicts(service):
