@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,13 +49,14 @@ def report(run_dir: Path) -> Report:
         account = fold(_numbered(path))
         check_slots(account)
         check_spares(account)
-        check_rewards(account, _rewarded(run_dir / "samples.jsonl"))
+        # a live run has gone on since its ledger was read
+        until = account.last_step if live else None
+        check_rewards(account, _rewarded(run_dir / "samples.jsonl", until))
     except Malformed as error:
         return Report((f"{path}: {error}; the file was changed or is damaged",), balances=False)
-    if found := checkpoints(run_dir):
-        state = json.loads((found[-1] / "run.json").read_text(encoding="utf-8"))
-        if state["version"] >= account.head.step:
-            check_checkpoint(account, int(state["version"]), open_in(state))
+    state = _newest_state(run_dir, until)
+    if state is not None and state["version"] >= account.head.step:
+        check_checkpoint(account, int(state["version"]), open_in(state))
     lines = [*_counts(account), *_notes(account, live=live)]
     if not account.violations:
         lines.append(f"OK: each of {len(account.samples)} samples is accounted for once")
@@ -124,10 +126,23 @@ def _numbered(path: Path) -> Iterator[tuple[int, Any]]:
         yield number, row
 
 
-def _rewarded(path: Path) -> Iterator[tuple[int, str]]:
+def _rewarded(path: Path, until: int | None) -> Iterator[tuple[int, str]]:
+    """Yield step and id of each row, of the steps up to `until` where there is one."""
     for number, line in enumerate(json_lines.complete(path), start=1):
         try:
             row = json.loads(line)
-            yield int(row["step"]), str(row["sample_id"])
+            step, sample_id = int(row["step"]), str(row["sample_id"])
         except (ValueError, KeyError, TypeError) as error:
             raise Malformed(f"{path.name}, line {number}: no row of a sample ({error})") from None
+        if until is None or step <= until:
+            yield step, sample_id
+
+
+def _newest_state(run_dir: Path, until: int | None) -> dict[str, Any] | None:
+    """Return what the newest checkpoint holds, of the steps up to `until` where there is one."""
+    for folder in reversed(checkpoints(run_dir)):
+        if until is None or int(folder.name.removeprefix("step_")) <= until:
+            with suppress(FileNotFoundError):  # a live run removes its old ones
+                state: dict[str, Any] = json.loads((folder / "run.json").read_text("utf-8"))
+                return state
+    return None

@@ -123,6 +123,23 @@ def test_a_live_run_is_said_to_be_live(tmp_path: Path):
     assert "OK: " in seen[0]
 
 
+def test_a_live_run_that_goes_on_while_it_is_read_balances(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its ledger is read first: when its samples are, they are those of later steps too."""
+    finished(tmp_path)
+    ledger = (tmp_path / "ledger.jsonl").read_text()
+    until_step_2 = ledger[: ledger.index('{"event": "planned", "step": 3')]
+    (tmp_path / "ledger.jsonl").write_text(until_step_2)
+    assert "NOT BALANCED: " in account(tmp_path)
+    monkeypatch.setattr(ledger_report, "_is_live", lambda _run_dir: True)
+    assert "OK: each of 8 samples" in account(tmp_path)
+    # what is there of the steps that were read counts as ever
+    kept = [row for row in rows(tmp_path / "samples.jsonl") if row["step"] != 2]
+    (tmp_path / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
+    assert "trained in step 2, and has no reward" in account(tmp_path)
+
+
 def test_a_run_of_a_version_without_ledgers_gets_one_from_its_resumption_on(tmp_path: Path):
     scene = Scene(tmp_path, config(steps=2, checkpoint_every=1, max_staleness=1))
     scene.train()
