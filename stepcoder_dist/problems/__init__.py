@@ -202,6 +202,8 @@ def problem_of(found: Draft, reference: str) -> tuple[Problem, bool]:
     read (`rewrapped`). Raises `RowError`.
     """
     tests, settled = suite(found, reference)
+    for name in ("statement", "starter_code"):
+        _refuse_half_pairs(name, getattr(found, name))
     return Problem(
         problem_id=found.problem_id,
         statement=found.statement.replace("\r\n", "\n"),
@@ -210,6 +212,14 @@ def problem_of(found: Draft, reference: str) -> tuple[Problem, bool]:
         tests=tests,
         starter_code=found.starter_code.replace("\r\n", "\n"),
     ), settled
+
+
+def _refuse_half_pairs(name: str, text: str) -> None:
+    """Raise `RowError` for half a surrogate pair, which JSON can hold and no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise RowError(f"its {name} has half a surrogate pair, which is no character") from None
 
 
 def _read(row: Any, where: str) -> tuple[Problem, bool]:

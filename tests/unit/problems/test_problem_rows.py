@@ -90,6 +90,13 @@ def refusal(row: Any) -> str:
         ({**CALL, "statement": 3}, 'set.jsonl:17: statement is an int, not text (problem "a/2")'),
         ({**CALL, "problem_id": ""}, "set.jsonl:17: the id '' is empty or not printable"),
         (
+            {**CALL, "statement": "half \ud83d of a smile"},
+            (
+                "set.jsonl:17: its statement has half a surrogate pair, which is no character "
+                '(problem "a/2")'
+            ),
+        ),
+        (
             {"question": "q", "input_output": "{", "problem_id": 4},
             "set.jsonl:17: input_output is not valid JSON",
         ),
