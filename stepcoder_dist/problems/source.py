@@ -133,9 +133,13 @@ def _below(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix()
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Return a key that sorts `test10` behind `test9`."""
-    return [(int(part or 0), text) for text, part in re.findall(r"(\D+)(\d*)", name)]
+def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Return a key that sorts `test10` behind `test9`, and `0010` behind `0009`.
+
+    No two names have the same key: a folder lists its files in any order.
+    """
+    # the slash: a number that begins a name has a text before it too
+    return [(int(part or 0), text) for text, part in re.findall(r"(\D+)(\d*)", f"/{name}")], name
 
 
 def _is_day(text: str) -> bool:

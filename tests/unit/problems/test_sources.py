@@ -44,6 +44,17 @@ def test_a_folder_of_data_files_is_one_set_in_the_order_of_their_numbers(write: 
     assert ids(f"{folder}/test*") == ["acecode/b", "acecode/c"]
 
 
+def test_files_whose_names_are_numbers_have_their_order_however_a_folder_lists_them(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+):
+    names = ["0000.jsonl", "0002.jsonl", "2.jsonl", "0010.jsonl"]
+    folders = [write(name, {}) for name in names]
+    listed = [folders[0] / name for name in names]
+    for order in (listed, listed[::-1]):
+        monkeypatch.setattr(Path, "rglob", lambda *_, order=order: iter(order))
+        assert [path.name for path in source.data_files(folders[0])] == names
+
+
 def test_rows_without_ids_are_numbered_through_all_files_of_a_set(write: Write):
     write("a.jsonl", made.TACO, made.TACO)
     folder = write("b.jsonl", made.TACO)
