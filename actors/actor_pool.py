@@ -103,7 +103,12 @@ class ActorPool:
         if number < 1:
             raise ValueError(f"{number} rollout actors; a pool has at least one")
         self._wanted = number
-        await resize(self._slots, self._keeper, number, self._config.actors.leave_timeout_s)
+        try:
+            await resize(self._slots, self._keeper, number, self._config.actors.leave_timeout_s)
+        except RunError:
+            if self._wanted == number:  # no later call has said otherwise
+                self._wanted = sum(not slot.leaving for slot in self._slots)
+            raise
 
     async def status(self) -> PoolStatus:
         """Return how the pool is now; an actor that does not answer at once has no version."""

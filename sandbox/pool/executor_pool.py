@@ -101,15 +101,21 @@ class ExecutorPool:
         """Have so many executors; return when those that come are up and those that go are gone.
 
         No program is lost or judged twice: an executor that goes answers what it has first.
-        Raises `SandboxFault` when a new one cannot be brought up; then the others stay. The last
-        call counts: it takes executors away that an earlier one is starting.
+        Raises `SandboxFault` when a new one cannot be brought up; then the others stay. A call that
+        is cancelled takes back what it is starting. The last call counts: it takes executors away
+        that an earlier one is starting.
         """
         if number < 1:
             raise ValueError(f"{number} executors; a pool has at least one")
         self._wanted = number
         staying = [e for e in self._executors if not e.leaving]
         if number > len(staying):
-            await self._grow(self._made(number - len(staying)))
+            try:
+                await self._grow(self._made(number - len(staying)))
+            except BaseException:
+                if self._wanted == number:  # no later call has said otherwise
+                    self._wanted = sum(not e.leaving for e in self._executors)
+                raise
         else:
             staying.reverse()  # of equals the last to come goes first
             staying.sort(key=lambda e: e.load)
@@ -234,13 +240,16 @@ class ExecutorPool:
     async def _grow(self, new: list[ExecutorHandle]) -> None:
         self._executors += new
         starting = (executor.start(self.backend) for executor in new)
-        started = await asyncio.gather(*starting, return_exceptions=True)
+        try:
+            started = await asyncio.gather(*starting, return_exceptions=True)
+        except asyncio.CancelledError:  # nobody would give them places in the queue
+            await self._take_back(new)
+            raise
         staying = [executor for executor in new if not executor.leaving]
         ends = (end for e, end in zip(new, started, strict=True) if not e.leaving)
         fault = next((end for end in ends if isinstance(end, BaseException)), None)
         if fault is not None:
-            await asyncio.gather(*(executor.end() for executor in staying))
-            self._executors = [e for e in self._executors if e not in staying]
+            await self._take_back(staying)
             raise fault
         for executor in staying:
             executor.seats = self._config.containers
@@ -248,6 +257,11 @@ class ExecutorPool:
                 self._queue.add(executor)
         if len(staying) < len(new):
             raise SandboxFault("a later command took executors away that were starting")
+
+    async def _take_back(self, new: list[ExecutorHandle]) -> None:
+        """End executors that have no places yet."""
+        self._executors = [e for e in self._executors if e not in new]
+        await asyncio.gather(*(executor.end() for executor in new))
 
     async def _leave(self, executor: ExecutorHandle) -> None:
         executor.leaving = True

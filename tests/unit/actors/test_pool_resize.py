@@ -138,6 +138,7 @@ def test_an_actor_that_does_not_start_is_an_error_and_the_pool_keeps_the_others(
         with pytest.raises(RunError, match=r"rollout-\d did not start: vLLM did not start"):
             await pool.resize(3)
         assert pool.width == len(pool._slots) == 2
+        assert (await pool.status()).wanted == 2
         await pool.resize(3)
         assert pool.width == 3
 

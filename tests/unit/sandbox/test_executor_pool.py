@@ -266,6 +266,43 @@ def test_the_last_resize_counts_also_while_an_earlier_one_starts_executors(pool:
     asyncio.run(run())
 
 
+def test_a_resize_that_fails_leaves_what_was_wanted_before(pool: ExecutorPool):
+    """Else the next resize of another pool asks for room for it too."""
+
+    async def run() -> None:
+        await pool.start()
+        Actor.failing_starts = 1
+        with pytest.raises(SandboxFault, match=r"sandbox-\d did not start"):
+            await pool.resize(4)
+        assert ((await pool.status()).wanted, pool.number) == (2, 2)
+        await pool.close()
+
+    asyncio.run(run())
+
+
+def test_a_resize_that_nobody_waits_for_any_more_leaves_no_executor_without_places(
+    pool: ExecutorPool,
+):
+    """As where the learner is lost and starts again: the pools stay."""
+
+    async def run() -> None:
+        await pool.start()
+        Actor.never_placed = True
+        growing = asyncio.ensure_future(pool.resize(4))
+        for _ in range(5):  # the starts begin
+            await asyncio.sleep(0)
+        growing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await growing
+        status = await pool.status()
+        assert [each.name for each in status.members] == ["sandbox-0", "sandbox-1"]
+        assert (status.wanted, pool.number) == (2, 2)
+        assert [actor.closed for actor in Actor.made] == [False, False, True, True]
+        await pool.close()
+
+    asyncio.run(run())
+
+
 def test_a_cancelled_program_gives_its_seat_back_to_one_that_is_going(pool: ExecutorPool):
     async def run() -> None:
         await pool.start()
