@@ -11,6 +11,7 @@ from stepcoder_dist.config.counts import BITS, NO, NOTHING, TRAIN, TRAIN_AND_SFT
 from stepcoder_dist.config.lora import LoraConfig
 from stepcoder_dist.config.pools import ProcessResources
 from stepcoder_dist.config.section import (
+    BelowOne,
     NonNegativeFloat,
     Positive,
     PositiveFloat,
@@ -108,7 +109,7 @@ class LearnerConfig(Section):
     """First steps that train the critic only; ignored where there is none, as are `critic_lr`,
     `value_clip`, `value_weight`, and the advantages' `gamma` and `gae_lambda`."""
     weight_decay: NonNegativeFloat = 0.0
-    adam_betas: Annotated[tuple[Share, Share], TRAIN_AND_SFT] = (0.9, 0.95)
+    adam_betas: Annotated[tuple[BelowOne, BelowOne], TRAIN_AND_SFT] = (0.9, 0.95)
     """Betas of every optimizer, including SFT's."""
     max_grad_norm: Annotated[PositiveFloat, TRAIN_AND_SFT] = 1.0
     """Gradients are clipped to this norm, including SFT's."""

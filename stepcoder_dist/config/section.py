@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isqrt
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -12,6 +13,7 @@ from stepcoder_dist.config.counts import EVERYTHING, Counts
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 WrittenPath = Annotated[str, AfterValidator(paths.expanded)]
 """A path, or a name in the place of one (`ladder:train`, a hub name)."""
@@ -35,10 +37,16 @@ class Section(BaseModel):
         return {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
 
 
+_MOST_TRIED = 10**6
+"""Divisors tried for the advice; those of numbers up to its square are all found."""
+
+
 def divides(section: BaseModel, part: str, whole: str) -> None:
     small, large = _value(section, part), _value(section, whole)
     if large % small:
-        divisors = [d for d in range(1, large + 1) if large % d == 0]
+        # up to the root, and not for ever: a typing error can have any number of digits
+        lower = [d for d in range(1, min(isqrt(large), _MOST_TRIED) + 1) if large % d == 0]
+        divisors = sorted({*lower, *(large // d for d in lower)})
         near = sorted(sorted(divisors, key=lambda d: abs(d - small))[:2])
         raise ValueError(
             f"{part} = {small} does not divide {whole} = {large}; use {' or '.join(map(str, near))}"

@@ -140,7 +140,9 @@ def test_every_shipped_run_file_loads(path: Path) -> None:
         ("learner.policy_lr=inf", "learner.policy_lr = inf: input should be a finite number"),
         ("problems.limit=0", "problems.limit = 0: input should be greater than 0"),
         ("actors.resources.custom={a = -1}", "actors.resources.custom.a = -1: input should be greater than 0"),
+        ("learner.adam_betas=[0.9, 1.0]", "learner.adam_betas.1 = 1.0: input should be less than 1"),
         # batches that do not divide
+        ("learner.samples_per_step=99999999999999999999", "learner.minibatch_samples = 64 does not divide samples_per_step = 99999999999999999999; use 33 or 41"),
         ("learner.minibatch_samples=6", "learner.minibatch_samples = 6 does not divide samples_per_step = 64; use 4 or 8"),
         ("learner.minibatch_samples=128", "learner.minibatch_samples = 128 does not divide samples_per_step = 64; use 32 or 64"),
         ("learner.deepspeed.gradient_clipping=2", "learner.deepspeed.gradient_clipping = 2 is decided by learner.max_grad_norm; leave it out"),
