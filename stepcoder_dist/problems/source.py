@@ -65,9 +65,11 @@ class Source:
 def find(spec: str | Path) -> Source:
     """Return where a set is; a dataset of the hub is downloaded where the cache lacks it.
 
-    Raises `ProblemError` for dates that are none, and what the hub does not give.
+    Raises `ProblemError` for no name, dates that are none, and what the hub does not give.
     """
     written = expanded(str(spec))
+    if not written:  # a path would make the working folder of it
+        raise ProblemError('no problem set is named: "" is empty; name a file, a folder, …')
     query = _QUERY.search(written)
     days = {}
     if query is not None and not Path(written).exists():

@@ -64,6 +64,13 @@ def test_rows_without_ids_are_numbered_through_all_files_of_a_set(write: Write):
         problems.load(folder)
 
 
+def test_no_name_is_not_the_working_folder(write: Write, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(write("a.jsonl", made.TACO))
+    assert ids(".") == ["taco/1"]
+    with pytest.raises(ProblemError, match="no problem set is named"):
+        problems.load("")
+
+
 def test_splits_are_not_mixed(write: Write):
     write("data/train-00000-of-00001.jsonl", made.TACO)
     folder = write("data/test-00000-of-00001.jsonl", made.TACO)
