@@ -65,9 +65,11 @@ def read(path: Path) -> list[EvaluatedSample]:
     """
     found = found_in(path)
     try:
-        lines = found.read_text(encoding="utf-8").splitlines()
+        text = found.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{found}: cannot be read: {error}") from None
+    # no splitlines(): other programs leave U+2028 of a source as it is, which ends no line of JSON
+    lines = text.removesuffix("\n").split("\n") if text else []
     samples = []
     lines_of: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):

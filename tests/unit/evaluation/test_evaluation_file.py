@@ -32,6 +32,20 @@ def test_a_file_gives_back_the_samples_that_were_written(tmp_path: Path):
     assert [path] == list(path.parent.iterdir())
 
 
+def test_a_file_that_another_program_has_written_anew_is_the_same_evaluation(tmp_path: Path):
+    """`jq -c` leaves U+2028 and the like as they are."""
+    path = tmp_path / "e.jsonl"
+    written = [replace(SAMPLES[0], source="print('one\u2028\x85two')\r\n"), *SAMPLES[1:]]
+    path.write_text(
+        "".join(
+            json.dumps(evaluation_file.row_of(each), ensure_ascii=False) + "\r\n"
+            for each in written
+        ),
+        encoding="utf-8",
+    )
+    assert evaluation_file.read(path) == written
+
+
 def test_a_run_folder_stands_for_its_evaluation_after_rl_or_its_only_one(tmp_path: Path):
     (tmp_path / "eval").mkdir()
     with pytest.raises(ConfigError, match=r"no evaluation in it; name a file"):
