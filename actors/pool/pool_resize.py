@@ -63,11 +63,20 @@ async def _take_away(
         async with asyncio.timeout(leave_timeout_s):
             await asyncio.gather(*(slot.idle.wait() for slot in gone))
     except TimeoutError:
-        for slot in gone:
-            if slot.load:
-                logger.warning("%s goes with %d samples unfinished", slot.name, slot.load)
-                ray.kill(slot.handle)  # its shares fail, and are sampled elsewhere
+        _give_up(gone)
+    except asyncio.CancelledError:  # nobody else would end them
+        _give_up(gone)
+        await _remove(slots, keeper, gone)
+        raise
     await _remove(slots, keeper, gone)
+
+
+def _give_up(gone: Sequence[Slot]) -> None:
+    """Kill those that have work: their shares fail, and are sampled elsewhere."""
+    for slot in gone:
+        if slot.load:
+            logger.warning("%s goes with %d samples unfinished", slot.name, slot.load)
+            ray.kill(slot.handle)
 
 
 async def _remove(slots: list[Slot], keeper: SlotKeeper, gone: Sequence[Slot]) -> None:

@@ -268,15 +268,16 @@ class ExecutorPool:
         while self._queue.withdraw(executor):
             executor.seats -= 1
         executor.seats, executor.parked = executor.seats - executor.parked, 0
-        if executor.seats:  # a program may have been given one and not know of it yet
-            try:
+        try:
+            if executor.seats:  # a program may have been given one and not know of it yet
                 async with asyncio.timeout(self._config.leave_timeout_s):
                     await executor.idle.wait()
-            except TimeoutError:  # they meet a fault now, and are judged elsewhere
-                logger.warning("%s goes with %d programs unfinished", executor.name, executor.load)
-        await executor.end()
-        self._executors = [e for e in self._executors if e is not executor]
-        self._metrics.changed()
+        except TimeoutError:  # they meet a fault now, and are judged elsewhere
+            logger.warning("%s goes with %d programs unfinished", executor.name, executor.load)
+        finally:  # also where nobody waits for it any more: it has no places to come back to
+            await executor.end()
+            self._executors = [e for e in self._executors if e is not executor]
+            self._metrics.changed()
 
     def _gauges(self) -> dict[str, float]:
         return {

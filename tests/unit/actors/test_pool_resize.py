@@ -102,6 +102,27 @@ def test_what_an_actor_has_not_finished_in_time_is_given_up(monkeypatch: pytest.
     run_with(2, scenario)
 
 
+def test_an_actor_that_was_to_go_goes_also_where_nobody_waits_for_it_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """As where the learner is lost and starts again: the pools stay."""
+    killed: list[Any] = []
+    monkeypatch.setattr("actors.pool.pool_resize.ray.kill", killed.append)
+
+    async def scenario(pool: PoolInProcess) -> None:
+        going = pool.actor(1)
+        pool._slots[0].load, pool._slots[1].load = 5, 1
+        shrinking = asyncio.ensure_future(pool.resize(1))
+        await turns()
+        shrinking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await shrinking
+        assert killed == [going]
+        assert names(pool) == ["rollout-0"]
+
+    run_with(2, scenario)
+
+
 def test_places_that_became_free_are_taken_first() -> None:
     async def scenario(pool: PoolInProcess) -> None:
         pool._slots[0].load = 0

@@ -303,6 +303,32 @@ def test_a_resize_that_nobody_waits_for_any_more_leaves_no_executor_without_plac
     asyncio.run(run())
 
 
+def test_an_executor_that_was_to_go_goes_also_where_nobody_waits_for_it_any_more(
+    pool: ExecutorPool,
+):
+    async def run() -> None:
+        pool._config = pool._config.model_copy(update={"attempts": 2})
+        await pool.start()
+        Actor.hung |= {"sandbox-0", "sandbox-1"}
+        programs = [
+            asyncio.ensure_future(pool.judge("", SUITE, problem_id="double")) for _ in range(4)
+        ]
+        await asyncio.gather(*(actor.asked.wait() for actor in Actor.made))
+        shrinking = asyncio.ensure_future(pool.resize(1))
+        await asyncio.sleep(0.01)
+        shrinking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await shrinking
+        assert [each.name for each in (await pool.status()).members] == ["sandbox-0"]
+        Actor.hung.clear()
+        Actor.made[0].ended.set()
+        verdicts = await asyncio.gather(*programs)
+        assert [verdict.executor for verdict in verdicts] == ["sandbox-0"] * 4
+        await pool.close()
+
+    asyncio.run(run())
+
+
 def test_a_cancelled_program_gives_its_seat_back_to_one_that_is_going(pool: ExecutorPool):
     async def run() -> None:
         await pool.start()
