@@ -90,7 +90,8 @@ def _of_place(source: Source) -> Iterator[Row | ProblemError]:
 def _of_file(path: Path) -> Iterator[Row | ProblemError]:
     try:
         if path.suffix in tables.ENDINGS:
-            yield from tables.rows(path)
+            for row in tables.rows(path):
+                yield ProblemError(f"{row}; {FIX}") if isinstance(row, ProblemError) else row
             return
         with _open(path) as file:
             opening = _first_character(file)

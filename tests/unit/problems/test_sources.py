@@ -116,6 +116,28 @@ def test_tables_are_read_as_json_would_be(tmp_path: Path, ending: str):
         problems.load(path)
 
 
+def test_a_value_of_a_table_that_json_could_not_hold_is_its_rows_fault_alone(tmp_path: Path):
+    pyarrow = pytest.importorskip("pyarrow", reason="the extra `parquet` is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.Table.from_pylist([made.TACO] * 20)
+    made_at = [10**6] * 20
+    made_at[3] = made_at[18] = 9 * 10**18  # in no year of Python's
+    table = table.append_column("made_at", pyarrow.array(made_at, pyarrow.timestamp("us")))
+    parquet.write_table(table, tmp_path / "taco.parquet")
+    loaded = problems.load(tmp_path / "taco.parquet", max_bad_share=0.1)
+    kept = [number for number in range(1, 21) if number not in (4, 19)]
+    assert [problem.problem_id for problem in loaded] == [f"taco/{number}" for number in kept]
+    first, second = map(str, loaded.account.bad)
+    assert "taco.parquet:4: a value that cannot be read (date value out of range)" in first
+    assert "taco.parquet:19: a value that cannot be read (date value out of range)" in second
+    text = pyarrow.array([b"good", b"a\xff"]).cast(pyarrow.string(), safe=False)
+    parquet.write_table(pyarrow.table({"text": text}), tmp_path / "text.parquet")
+    with pytest.raises(ProblemError, match=r"text\.parquet:1: keys text fit no known format"):
+        problems.load(tmp_path / "text.parquet")
+    with pytest.raises(ProblemError, match=r"text\.parquet:2: a value that cannot be read"):
+        problems.load(tmp_path / "text.parquet", max_bad_share=0.9)
+
+
 def test_a_table_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     (tmp_path / "a.parquet").write_bytes(b"")
