@@ -225,7 +225,14 @@ def _read(path: Path) -> AblationFile:
 
 def _names_fit(path: Path, file: AblationFile) -> None:
     """Check that every name occurs once, and that compared arms exist. Raises `ConfigError`."""
-    arms = [arm.name for arm in every_arm(file)]
+    try:
+        arms = [arm.name for arm in every_arm(file)]
+    except ValidationError as error:
+        raise ConfigError(
+            f"{path}: grid: an arm has its values as its name, which is of letters, digits, '.', "
+            f"'_' and '-', and not {error.errors()[0]['input']!r}; write that arm as one of "
+            "[[arms]], with a name and set"
+        ) from None
     for kind, values in (
         ("seeds", [str(seed) for seed in file.seeds]),
         ("arms", arms),

@@ -218,6 +218,12 @@ def test_a_grid_of_a_rule_that_there_is_not_is_refused_with_the_arm(tmp_path: Pa
         load(tmp_path, ABLATION + GRID.replace('"suspicion"', '"none"'))
 
 
+def test_a_grid_of_values_that_make_no_name_is_one_line(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r": grid: .* not 'none-a/b'; write") as told:
+        load(tmp_path, ABLATION + GRID.replace('"suspicion"', '"a/b"'))
+    assert "\n" not in str(told.value)
+
+
 def test_the_shipped_table_of_rules_resolves() -> None:
     plan = plans.load(shipped_files.ABLATION_OF_RULES)
     assert len(plan.arms) == 1 + 3 + 5 * 5 * 2
