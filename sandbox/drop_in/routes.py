@@ -140,6 +140,8 @@ class Service:
                     body = await request.read()
             except TimeoutError:
                 return refusal(408, f"no complete body in {self._limits.body_s:g} s")
+            except web.RequestPayloadError as error:  # it is not encoded as its header says
+                return refusal(400, f"the body cannot be read ({one_line(error)})")
             work, answer = read(body)
             verdict = await self._pool.judge(work.source, work.tests, problem_id=work.problem_id)
         finally:

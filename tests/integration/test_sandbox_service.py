@@ -8,13 +8,15 @@ import re
 import signal
 import socket
 import threading
+import urllib.error
+import urllib.request
 import warnings
 from urllib.parse import urlsplit
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from commands import REPOSITORY
-from served_sandbox import DOUBLES, RIGHT, served
+from served_sandbox import DOUBLES, RIGHT, TOKEN, served
 
 from sandbox.backend import make_pool
 from sandbox.drop_in.routes import Service, ServiceLimits
@@ -98,6 +100,18 @@ def test_bad_input_is_one_line(service, body, says):
     assert status == 400
     assert says in said["error"]
     assert "\n" not in said["error"]
+
+
+def test_a_body_that_is_not_encoded_as_its_header_says_is_one_line(service):
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Encoding": "gzip"}
+    request = urllib.request.Request(service.url + "/v1/judge", b"no gzip" * 9, headers)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=120)
+    with refused.value as answer:
+        said = json.loads(answer.read())["error"]
+    assert answer.code == 400
+    assert said.startswith("the body cannot be read (")
+    assert "\n" not in said
 
 
 def test_requests_without_the_token_learn_nothing(service):
