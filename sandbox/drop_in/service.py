@@ -72,7 +72,7 @@ async def _listen(runner: web.AppRunner, settings: ServeSettings) -> int:
     except OSError as error:
         raise UserError(
             f"{settings.host}:{settings.port} cannot be listened on ({error.strerror or error}); "
-            "choose another --port, or 0 for a free one"
+            "choose another --host, or another --port (0: a free one)"
         ) from None
     return int(runner.addresses[0][1])
 

@@ -8,12 +8,14 @@ from typing import Annotated, Literal
 import typer
 
 from stepcoder_dist.cli.written import path_of, source_of
-from stepcoder_dist.config import Backend
 from stepcoder_dist.errors import UserError
 
 app = typer.Typer(help="Problem sets.", no_args_is_help=True)
 
-SandboxBackend = Annotated[Backend, typer.Option(help="`process` is no security boundary.")]
+SandboxBackend = Annotated[
+    Literal["docker", "bubblewrap", "process"],  # `attached` needs sockets: run files, `serve`
+    typer.Option(help="`process` is no security boundary."),
+]
 SandboxImage = Annotated[str, typer.Option(help="Sandbox image.")]
 StartDate = Annotated[
     str, typer.Option(metavar="YYYY-MM-DD", help="Only rows from that day on (LiveCodeBench).")

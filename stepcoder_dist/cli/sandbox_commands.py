@@ -32,6 +32,10 @@ def serve(
     backend: Annotated[
         Literal[Backend, "auto"], typer.Option(help="`process` is no security boundary.")
     ] = "auto",
+    sockets: Annotated[
+        str | None,
+        typer.Option(metavar="PATTERN", help="Of `--backend attached`: where its guests listen."),
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Programs judged at a time.")] = 2,
     image: SandboxImage = "stepcoder-sandbox:latest",
     in_flight: Annotated[
@@ -49,7 +53,7 @@ def serve(
     from stepcoder_dist.launch import serve_sandbox as command
 
     command.serve(
-        SandboxConfig(backend=backend, image=image, containers=jobs),
+        SandboxConfig(backend=backend, sockets=sockets, image=image, containers=jobs),
         host=host,
         port=port,
         without_token=no_token,
