@@ -31,8 +31,10 @@ def ledger(
     run_dir: RunFolder,
 ) -> None:
     """Prove that every sample of a run has exactly one fate; 1 where it does not balance."""
+    from stepcoder_dist.report.run_reading import check_there
     from stepcoder_dist.run import ledger_report
 
+    check_there(run_dir)
     report = ledger_report.report(run_dir)
     for line in report.lines:
         typer.echo(line)
@@ -53,8 +55,10 @@ def trace(
     ] = None,
 ) -> None:
     """Write what happened when in a run as a file for Perfetto (ui.perfetto.dev)."""
+    from stepcoder_dist.report.run_reading import check_there
     from stepcoder_dist.run.tracing import trace_picture
 
+    check_there(run_dir)
     picture = trace_picture.write(run_dir, out, last=last)
     typer.echo(f"trace: {picture.path} ({picture.events} events; open it at ui.perfetto.dev)")
 

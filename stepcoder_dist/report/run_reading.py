@@ -68,12 +68,17 @@ class RunRecord:
     """Time at which the last step was recorded, in seconds since 1970."""
 
 
-def check_run(path: Path) -> None:
-    """Raise `UserError` where a path is no run directory."""
+def check_there(path: Path) -> None:
+    """Raise `UserError` where there is no folder."""
     if not path.is_dir():
         raise UserError(
             f"{path}: no such run directory; `stepcoder train` prints its own at the end"
         )
+
+
+def check_run(path: Path) -> None:
+    """Raise `UserError` where a path is no run directory."""
+    check_there(path)
     if not any((path / name).exists() for name in TRACES):
         raise UserError(
             f"{path}: not a run directory, it has none of {', '.join(TRACES)}; "

@@ -211,6 +211,15 @@ def test_figures_that_are_no_numbers_are_gaps(tmp_path: Path):
     report.write(tmp_path)
 
 
+@pytest.mark.parametrize("command", ["ledger", "report", "samples", "trace"])
+def test_a_run_directory_that_is_not_there_is_named(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert stepcoder([command, str(tmp_path / "nowhere")]) == 2
+    said = f"stepcoder: {tmp_path}/nowhere: no such run directory; "
+    assert capsys.readouterr().err.startswith(said)
+
+
 def test_what_is_no_run_directory_is_one_line_and_exit_code_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
