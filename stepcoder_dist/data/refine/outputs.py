@@ -14,7 +14,7 @@ import hashlib
 import json
 import platform
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -50,10 +50,14 @@ class Account:
     """What each stage reports of the kept rows, by its name."""
 
 
-def prepare(out: Path, source: Path) -> None:
-    """Make the folder. Raises `UserError` where `out` cannot be the file of a refined set."""
+def prepare(out: Path, read: Iterable[Path]) -> None:
+    """Make the folder. Raises `UserError` where `out` cannot be the file of a refined set.
+
+    `read`: the files that it is made from.
+    """
     with output_file.writing(out, "choose another"):
-        output_file.refuse_to_replace(source, out)
+        for source in read:
+            output_file.refuse_to_replace(source, out)
         if out.is_dir():
             raise UserError(f"{out}: a folder; give --out a file, like {out / 'apps_plus.jsonl'}")
         if out.exists() and not out.is_file():

@@ -35,7 +35,6 @@ from stepcoder_dist.host.in_order import in_order
 from stepcoder_dist.problems import problem_from_row
 from stepcoder_dist.problems.files import Row, rows
 from stepcoder_dist.problems.formats import problem_id
-from stepcoder_dist.problems.source import find
 
 BAD_ROWS = (Reason.UNREADABLE, Reason.BAD_TESTS)
 """What `max_bad_share` counts: broken rows. RefineTask is meant to leave out the others."""
@@ -76,7 +75,8 @@ def survey(task: RefineTask) -> Survey:
     Raises `UserError` where `out` cannot be written, `ProblemError` where a set cannot be read, and
     `MissingEngine` where near-duplicates are wanted and datasketch is not installed.
     """
-    outputs.prepare(task.out, find(task.source).path)
+    sets = map(str, (task.source, *task.against))
+    outputs.prepare(task.out, (file for each in sets for file in source.files(each)))
     if task.near_duplicate:
         load_datasketch()
     rows_there = source.count_rows(str(task.source))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 from stepcoder_dist.errors import ProblemError
@@ -23,16 +24,24 @@ def digest(spec: str) -> dict[str, Any]:
     try:
         if not path.is_dir():
             return file_digest.of(path) | days
-        files = sorted(file for name in APPS_FILES for file in path.rglob(name) if file.is_file())
-        files = files or data_files(path, source.pattern)
         found = hashlib.sha256()
         length = 0
-        for file in files:
+        for file in files(spec):
             found.update(f"{file.relative_to(path)}\0".encode("utf-8", "surrogateescape"))
             length += file_digest.update(found, file)
     except OSError as error:
         raise ProblemError(f"{path}: cannot be read ({error.strerror}); fix the path") from None
     return {"bytes": length, "sha256": found.hexdigest()} | days
+
+
+def files(spec: str) -> list[Path]:
+    """Return the files that a set is read from. May raise `OSError`."""
+    source = find(spec)
+    path = source.path
+    if not path.is_dir():
+        return [path]
+    of_apps = sorted(file for name in APPS_FILES for file in path.rglob(name) if file.is_file())
+    return of_apps or data_files(path, source.pattern)
 
 
 def digest_of_set(spec: str) -> dict[str, Any]:

@@ -603,6 +603,23 @@ def test_an_out_that_cannot_be_is_refused_before_anything_runs(folder):
     assert folder.places[0].judged == []
 
 
+def test_no_set_that_is_read_is_replaced(folder):
+    heldout = folder.write([row("held")], "heldout.jsonl")
+    folder.write([row("a")])
+    parts = folder.path / "parts"
+    parts.mkdir()
+    part = folder.write([row("b")], "parts/b.jsonl")
+    for order in (
+        {"out": heldout, "against": (str(heldout),)},
+        {"out": part, "source": parts},
+        {"out": part, "against": (f"{parts}/*.jsonl",)},
+    ):
+        before = order["out"].read_text()
+        with pytest.raises(UserError, match="--out would replace"):
+            folder.refine(**order)
+        assert order["out"].read_text() == before
+
+
 def test_without_datasketch_the_command_says_how_to_get_it_or_to_go_without(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasketch", None)
     folder.write([row("a"), row("b", statement=row("a")["statement"])])
