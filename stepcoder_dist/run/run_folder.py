@@ -21,6 +21,7 @@ import json
 import os
 import re
 import threading
+import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import count
@@ -262,7 +263,19 @@ def series_of(run_dir: Path) -> CheckpointSeries:
 def _named(config: RunConfig) -> list[Path]:
     """Return `runs/<name>` and its numbered successors."""
     numbered = re.compile(re.escape(config.name) + r"(-\d+)?")
-    return [path for path in runs_root().glob("*") if numbered.fullmatch(path.name)]
+    found = (path for path in runs_root().glob("*") if numbered.fullmatch(path.name))
+    return [path for path in found if _may_be_of(path, config.name)]
+
+
+def _may_be_of(path: Path, name: str) -> bool:
+    """Return False for a run that another run file names: `llama-3` is not the third of `llama`."""
+    if path.name == name:
+        return True
+    try:
+        written = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return True
+    return bool(written.get("name", name) == name)
 
 
 def _stages(path: Path) -> list[float]:

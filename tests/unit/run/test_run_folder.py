@@ -101,6 +101,25 @@ def test_resuming_finds_the_newest_run_of_that_very_name_and_writes_nothing_befo
     assert not (again.path / "config.toml").exists()
 
 
+def test_a_run_whose_own_name_ends_in_a_number_is_no_later_one_of_another():
+    for name in ("llama", "llama-3"):  # the newer one is another model's
+        folder = RunFolder.fresh(config(name))
+        folder.write_config()
+        commit(folder, 1)
+        folder.close()
+    found = RunFolder.latest(config("llama"))
+    assert found.path.name == "llama"
+    found.close()
+    second = RunFolder.fresh(config("llama"))
+    second.write_config()
+    commit(second, 1)
+    second.close()
+    for opened in (RunFolder.latest, RunFolder.begun):
+        found = opened(config("llama"))
+        assert found.path == second.path
+        found.close()
+
+
 def test_a_checkpoint_is_whole_or_not_there():
     folder = RunFolder.fresh(config())
     draft = folder.begin_checkpoint(3)
