@@ -72,8 +72,8 @@ def ray_session(config: RunConfig, *, learner: bool = True, pools: bool = True) 
 def connect(options: Mapping[str, Any]) -> None:
     """Call `ray.init`.
 
-    Raises `ConfigError` where the cluster refuses this client, `RunError` where Ray does not come
-    up: it gives its own processes 30 s, which is short on an overloaded machine.
+    Raises `ConfigError` where no cluster answers or it refuses this client, `RunError` where Ray
+    does not come up: it gives its own processes 30 s, which is short on an overloaded machine.
     """
     import ray
     from ray.exceptions import AuthenticationError
@@ -85,6 +85,10 @@ def connect(options: Mapping[str, Any]) -> None:
             f"the Ray cluster refuses this client ({str(error).strip().splitlines()[0]}); give it "
             "the cluster's token: RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH (docs/cluster.md)"
         ) from None
+    except ConnectionError as error:
+        if options.get("address") == "local":  # a Ray of the run's own
+            raise
+        raise no_cluster(error) from None
     except Exception as error:
         if type(error) is not Exception:  # Ray's class for this one
             raise
@@ -98,6 +102,15 @@ def connect(options: Mapping[str, Any]) -> None:
         interruption.take_back()
 
 
+def no_cluster(error: ConnectionError) -> ConfigError:
+    """Return the line for a cluster that Ray could not reach: it does not say why."""
+    return ConfigError(
+        f"no Ray cluster answers, or it refuses this client ({str(error).splitlines()[0]}); "
+        "give its address (RAY_ADDRESS=HEAD:6379; --address of `status` and `scale`) and its token "
+        "(RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH; docs/cluster.md)"
+    )
+
+
 def token_file() -> Path:
     """Return where Ray looks for the cluster's token."""
     return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
@@ -109,10 +122,18 @@ def has_token() -> bool:
 
 
 def check_answers(address: str, given_as: str = "RAY_ADDRESS") -> None:
-    """Raise `ConfigError` where nothing listens; Ray itself would try for minutes."""
+    """Raise `ConfigError` for what is no address, and where nothing listens.
+
+    Ray itself ends with a traceback, or tries for minutes.
+    """
+    if address in ("auto", "local") or address.startswith("ray://"):
+        return  # Ray finds out
     host, _, port = address.rpartition(":")
-    if "/" in address or not port.isdecimal():
-        return  # `auto`, or a client's address: Ray finds out
+    if not host or "/" in address or not port.isdecimal():
+        raise ConfigError(
+            f"{given_as} = {address}: not of the form HEAD:6379 (http://HEAD:8265 is for "
+            "`ray job submit --address`)"
+        )
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, OverflowError) as error:

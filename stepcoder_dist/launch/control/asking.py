@@ -10,7 +10,7 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from stepcoder_dist.errors import ConfigError, RunError
-from stepcoder_dist.launch.cluster.ray_session import check_answers, connect, has_token
+from stepcoder_dist.launch.cluster.ray_session import check_answers, connect, has_token, no_cluster
 from stepcoder_dist.launch.control.question import NAMESPACE, Answer, Question
 
 
@@ -100,10 +100,6 @@ def _connected(address: str) -> Iterator[None]:
             )
             yield
     except ConnectionError as error:
-        raise ConfigError(
-            f"no Ray cluster answers, or it refuses this client ({str(error).splitlines()[0]}); "
-            "give its address (--address HEAD:6379, or RAY_ADDRESS) and its token (RAY_AUTH_MODE="
-            "token, RAY_AUTH_TOKEN_PATH; docs/cluster.md)"
-        ) from None
+        raise no_cluster(error) from None
     finally:
         ray.shutdown()

@@ -43,6 +43,27 @@ def test_an_address_where_nothing_listens_is_one_line_at_once(monkeypatch: pytes
             pass
 
 
+@pytest.mark.parametrize("address", ["localhost", "http://127.0.0.1:8265", ":6379", "head:gcs"])
+def test_what_is_no_address_is_one_line(address: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with (
+        pytest.raises(ConfigError, match=f"RAY_ADDRESS = {address}: not of the form HEAD:6379"),
+        ray_session(config()),
+    ):
+        pass
+
+
+def test_a_cluster_that_refuses_this_client_is_one_line(monkeypatch: pytest.MonkeyPatch):
+    def init(**_: object) -> None:
+        raise ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379\nand more")
+
+    monkeypatch.setattr("ray.init", init)
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    said = r"it refuses this client \(Failed to connect to Ray cluster at 10\.0\.0\.1:6379\); give"
+    with pytest.raises(ConfigError, match=said), ray_session(config()):
+        pass
+
+
 def test_a_ray_that_does_not_come_up_is_one_line_and_other_errors_pass(
     monkeypatch: pytest.MonkeyPatch,
 ):
