@@ -8,6 +8,7 @@ What a step does, in the order of the files:
         worker.py        one rank `learner-rank-<r>`: composes what follows, holds no arithmetic
           policy_critic.py     policy, critic and frozen reference from a Hugging Face folder
             logits_check.py      refuses a model whose logits are not what its head makes
+            positions_check.py   refuses one whose angles depend on a row's longest sample
             lora/                adapters that are trained instead of the weights
           kernels/
             products.py          float32 products on a CPU

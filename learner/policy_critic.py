@@ -18,6 +18,7 @@ from learner.batches.packed_attention import Segments
 from learner.kernels.token_logprobs import TokenLogProbs
 from learner.logits_check import refuse_other_logits
 from learner.lora.adapter import adapt
+from learner.positions_check import refuse_angles_of_a_row
 from stepcoder_dist.config import LoraConfig, ModelConfig
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.host import model_source
@@ -96,6 +97,7 @@ def load_policy(
     """
     causal_lm = _load(AutoModelForCausalLM, folder, model)
     refuse_other_logits(causal_lm, folder)
+    refuse_angles_of_a_row(causal_lm.config, folder, model.max_tokens)
     _prepare(causal_lm, gradient_checkpointing=gradient_checkpointing)
     policy = Policy(causal_lm)
     if lora is not None:
