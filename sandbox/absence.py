@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from stepcoder_dist.errors import EngineAway, SandboxFault
 
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
+
+Answer = TypeVar("Answer")
 
 
 def pauses() -> Iterator[float]:
@@ -60,14 +63,16 @@ class Absence:
         await asyncio.sleep(min(pause_s, left_s))
 
 
-async def until_it_answers(look: Callable[[], None], most_s: float) -> None:
-    """Wait until `look` raises `EngineAway` no more. Raises `SandboxFault` after `most_s`."""
+async def until_it_answers(ask: Callable[[], Answer], most_s: float) -> Answer:
+    """Return what `ask` does once it raises `EngineAway` no more; it is called on a thread.
+
+    Raises `SandboxFault` after `most_s`.
+    """
     absence = Absence(most_s)
     for pause_s in pauses():
         began = absence.now()
         try:
-            await asyncio.to_thread(look)
+            return await asyncio.to_thread(ask)
         except EngineAway as away:
             await absence.wait(away, pause_s, began)
-        else:
-            return
+    raise AssertionError("the pauses never end")

@@ -58,7 +58,7 @@ def connect(answer_s: float = ANSWER_S) -> docker.DockerClient:
             f"{away}; start one (Debian: apt-get install docker.io), "
             'or set sandbox.backend = "bubblewrap", which needs none, or "process" to go without a '
             "security boundary"
-        ) from None
+        ) from away
 
 
 def look_for_engine(answer_s: float = ANSWER_S) -> None:

@@ -16,7 +16,7 @@ from sandbox.absence import until_it_answers
 from sandbox.pool.pool_metrics import ContainerMetrics
 from sandbox.worker_pool import WorkerPool
 from stepcoder_dist.config import Backend, SandboxConfig
-from stepcoder_dist.errors import MissingEngine, SandboxFault
+from stepcoder_dist.errors import EngineAway, MissingEngine, SandboxFault
 from stepcoder_dist.records import TestSuite, Verdict
 
 
@@ -67,14 +67,11 @@ class ExecutorActor:
 
         Raises `SandboxFault`, and `MissingEngine`, which names the node.
         """
-        from sandbox.backend import make_pool
-        from sandbox.containers.container import look_for_engine
-
         try:
-            if backend == "docker":  # it was there when the run began
-                look = partial(look_for_engine, self._config.engine_answer_s)
-                await until_it_answers(look, self._config.engine_wait_s)
-            pool = make_pool(self._config, backend)
+            # the engine was there when the run began
+            pool = await until_it_answers(
+                partial(_made, self._config, backend), self._config.engine_wait_s
+            )
         except MissingEngine as error:
             raise MissingEngine(f"node {self._node}: {error}") from None
         await pool.start()
@@ -102,3 +99,15 @@ class ExecutorActor:
         if self._pool is None:
             raise SandboxFault("the executor has not been started")
         return self._pool
+
+
+def _made(config: SandboxConfig, backend: Backend) -> WorkerPool:
+    """Return a pool that is not started yet. Raises `EngineAway`, and `MissingEngine`."""
+    from sandbox.backend import make_pool
+
+    try:
+        return make_pool(config, backend)
+    except MissingEngine as missing:
+        if isinstance(missing.__cause__, EngineAway):
+            raise missing.__cause__ from None
+        raise

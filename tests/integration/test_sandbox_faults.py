@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import docker
 import pytest
 from guest_containers import BACKENDS, SHORT_ON_DOCKER, available
 from own_engine import OwnEngine
@@ -21,14 +23,16 @@ from own_engine import OwnEngine
 from sandbox.attached.attached_pool import AttachedPool
 from sandbox.backend import open_pool
 from sandbox.bubblewrap.bubblewrap_pool import BubblewrapPool
+from sandbox.containers import container
 from sandbox.containers.container import check_image, connect
 from sandbox.containers.container_pool import ContainerPool
+from sandbox.pool.executor_actor import ExecutorActor
 from sandbox.pool.executor_pool import ExecutorPool
 from sandbox.worker_pool import WorkerPool
 from stepcoder_dist.config import RunConfig, SandboxConfig
-from stepcoder_dist.errors import MissingEngine, SandboxFault
+from stepcoder_dist.errors import EngineAway, MissingEngine, SandboxFault
 from stepcoder_dist.host import process_identity
-from stepcoder_dist.records import Outcome, TestSuite
+from stepcoder_dist.records import Outcome, TestSuite, Verdict
 
 IMAGE = SandboxConfig().image
 SUITE = TestSuite(inputs=("1", "2"), outputs=("2", "4"))
@@ -293,3 +297,29 @@ def test_an_engine_that_stays_away_is_one_clear_error(engine, monkeypatch):
                 await asyncio.to_thread(engine.start)
 
     asyncio.run(run())
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("missed_at", [0, 1])
+def test_an_executor_waits_for_an_engine_that_goes_at_any_moment_of_its_start(
+    monkeypatch, missed_at
+):
+    needs_engine()
+    asked, client = itertools.count(), container._client
+
+    def away_once(answer_s: float) -> docker.DockerClient:
+        if next(asked) == missed_at:
+            raise EngineAway("no Docker engine answers")
+        return client(answer_s)
+
+    monkeypatch.setattr(container, "_client", away_once)
+
+    async def judged() -> Verdict:
+        executor = ExecutorActor("sandbox-0", SandboxConfig(containers=1))
+        await executor.start("docker")
+        try:
+            return await executor.judge("print(2 * int(input()))\n", SUITE, "double")
+        finally:
+            await executor.close()
+
+    assert asyncio.run(judged()).outcome is Outcome.PASSED
