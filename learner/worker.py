@@ -19,6 +19,7 @@ from learner.saving import checkpoint, hf_folder, manifest
 from learner.saving.saving_rank import SavingRank
 from learner.zero import zero_engine
 from learner.zero.zero_engine import WithoutAdapters, ZeroEngine
+from stepcoder_dist.host import free_memory
 from stepcoder_dist.ports import WeightPublisher
 from stepcoder_dist.records import (
     Int32Array,
@@ -111,8 +112,10 @@ class LearnerWorker(SavingRank):
             engine.states.to_device()
 
     def _give_back(self) -> None:
-        """Return what torch keeps for its next use: a rollout actor wakes up on this GPU."""
-        if self.config.colocate and self.device.type == "cuda":
+        """Return what is kept for the next use: a rollout actor wakes up on this GPU or machine."""
+        if self.device.type == "cpu":
+            free_memory.give_back()
+        elif self.config.colocate:
             torch.cuda.empty_cache()
 
     def step(self, batch: Sequence[Trajectory]) -> StepReport:

@@ -22,6 +22,7 @@ from learner.saving.saving_rank import SavingRank
 from learner.warm_start.sft_plan import Phase, SftStep
 from learner.zero.zero_engine import ZeroEngine
 from stepcoder_dist.config.counts import fixed_for_sft
+from stepcoder_dist.host import free_memory
 from stepcoder_dist.records import SftExample, WeightVersion
 from stepcoder_dist.sft.examples import SftExamples
 
@@ -68,6 +69,8 @@ class SftWorker(SavingRank):
         """Do steps first … first+count−1 of the phase; the optimizer keeps its state."""
         done = [self._step(phase, number) for number in range(first, first + count)]
         self.updates += count
+        if self.device.type == "cpu":
+            free_memory.give_back()
         return done
 
     @torch.no_grad()
