@@ -192,10 +192,12 @@ class ActorPool:
     async def stats(self) -> list[ActorStats]:
         """Return the statistics of the actors that answer within `ANSWER_TIMEOUT_S`."""
         asked = [asyncio.ensure_future(slot.handle.stats.remote()) for slot in self._up()]
-        answered = (await asyncio.wait(asked, timeout=ANSWER_TIMEOUT_S))[0] if asked else set()
-        for silent in set(asked) - answered:
-            drop(silent)
-        return [call.result() for call in asked if call in answered and not call.exception()]
+        try:
+            answered = (await asyncio.wait(asked, timeout=ANSWER_TIMEOUT_S))[0] if asked else set()
+            return [call.result() for call in asked if call in answered and not call.exception()]
+        finally:  # also where the caller goes away meanwhile
+            for call in asked:
+                drop(call)
 
     async def sample(self, share: Sequence[RolloutRequest]) -> AsyncIterator[Completion]:
         """Sample the share on a ready actor with room; yield completions as they finish.

@@ -24,6 +24,7 @@ async def while_answering(
     fails counts as an answer: the call itself says what is wrong.
     """
     answering = asyncio.ensure_future(call)
+    pinging: asyncio.Future[Any] | None = None
     try:
         while True:
             await asyncio.wait({answering}, timeout=silence_s / _PINGS)
@@ -42,6 +43,8 @@ async def while_answering(
         return answering.result()
     finally:
         drop(answering)
+        if pinging is not None:  # the caller may go away while it is asked
+            drop(pinging)
 
 
 class Watch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -310,3 +311,28 @@ def test_an_actor_whose_node_is_away_is_waited_for_however_long_and_comes_back()
         await pool.until(Place.READY, Place.READY)
 
     run_with(2, scenario)
+
+
+def test_an_actor_that_dies_when_nobody_waits_for_its_statistics_any_more_is_no_error():
+    reported: list[dict[str, Any]] = []
+
+    async def scenario(pool: PoolInProcess) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: reported.append(context))
+        asked, death = asyncio.Event(), loop.create_future()
+
+        async def stats() -> None:
+            asked.set()
+            await death
+
+        pool.actor(0).stats = Remote(stats)
+        caller = asyncio.create_task(pool.stats())
+        await asked.wait()
+        death.set_exception(ActorDiedError())
+        caller.cancel()
+        await asyncio.wait({caller})
+        del caller
+        gc.collect()
+
+    run_with(1, scenario)
+    assert reported == []

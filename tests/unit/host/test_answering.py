@@ -208,3 +208,29 @@ def test_what_a_dropped_call_ends_with_is_nobodys() -> None:
 
     asyncio.run(scenario())
     assert reported == []
+
+
+def test_a_ping_that_fails_as_the_caller_goes_away_is_nobodys() -> None:
+    reported: list[dict[str, Any]] = []
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: reported.append(context))
+        asked, failure = asyncio.Event(), loop.create_future()
+
+        async def ping() -> None:
+            asked.set()
+            await failure
+
+        caller = asyncio.create_task(
+            while_answering(asyncio.Event().wait(), ping, SILENCE_S, "rollout-0")
+        )
+        await asked.wait()
+        failure.set_exception(RuntimeError("it was killed"))
+        caller.cancel()
+        await asyncio.wait({caller})
+        del caller
+        gc.collect()
+
+    asyncio.run(scenario())
+    assert reported == []
