@@ -24,18 +24,19 @@ async def while_answering(
     fails counts as an answer: the call itself says what is wrong.
     """
     answering = asyncio.ensure_future(call)
-    pinging: asyncio.Future[Any] | None = None
     try:
         while True:
             await asyncio.wait({answering}, timeout=silence_s / _PINGS)
             if answering.done():
                 break
             pinging = asyncio.ensure_future(ping())
-            await asyncio.wait(
-                {answering, pinging}, timeout=silence_s, return_when=asyncio.FIRST_COMPLETED
-            )
-            silent = not pinging.done()
-            drop(pinging)
+            try:
+                await asyncio.wait(
+                    {answering, pinging}, timeout=silence_s, return_when=asyncio.FIRST_COMPLETED
+                )
+                silent = not pinging.done()
+            finally:  # also where the caller goes away while it is asked
+                drop(pinging)
             if answering.done():
                 break
             if silent:
@@ -43,8 +44,6 @@ async def while_answering(
         return answering.result()
     finally:
         drop(answering)
-        if pinging is not None:  # the caller may go away while it is asked
-            drop(pinging)
 
 
 class Watch:
