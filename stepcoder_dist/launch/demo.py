@@ -31,6 +31,7 @@ from stepcoder_dist.run.preflight import (
     load_weak_tests,
     prompt_writer,
     sft_checkpoint,
+    tell_if_heldout_is_trained,
     without_given_code,
 )
 from stepcoder_dist.run.run_folder import RunFolder, checkpoints
@@ -115,6 +116,7 @@ class _Stages:
         writer = prompt_writer(config, base)
         problems = fitting(config, problems, writer, console)
         heldout = fitting(without_given_code(config), heldout, writer, console)
+        tell_if_heldout_is_trained("problems.train", problems, heldout, console)
         weak = load_weak_tests(config, heldout, console)
         return cls(config, base, examples, problems, heldout, weak, writer)
 

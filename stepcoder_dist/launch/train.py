@@ -34,6 +34,7 @@ from stepcoder_dist.run.preflight import (
     prompt_writer,
     sft_checkpoint,
     tell_about_ray_job,
+    tell_if_heldout_is_trained,
     tell_if_the_policy_stands_still,
     without_given_code,
 )
@@ -69,6 +70,7 @@ def _train(
     writer = prompt_writer(config, base)
     problems = fitting(config, problems, writer, console)
     heldout = _asked_during_training(config, writer)
+    tell_if_heldout_is_trained("problems.train", problems, heldout, console)
     weak = load_weak_tests(config, heldout, console)
     tell_about_ray_job(config, console)
     tell_if_the_policy_stands_still(config, console)

@@ -19,7 +19,12 @@ from stepcoder_dist.launch.cluster import node_models, placement
 from stepcoder_dist.launch.cluster.last_words import last_words
 from stepcoder_dist.launch.cluster.ray_session import ray_session
 from stepcoder_dist.launch.processes import console
-from stepcoder_dist.run.preflight import load_set, prompt_writer, tell_about_ray_job
+from stepcoder_dist.run.preflight import (
+    load_set,
+    prompt_writer,
+    tell_about_ray_job,
+    tell_if_heldout_is_trained,
+)
 from stepcoder_dist.sft import (
     examples as sft_examples,
     folder as sft_folder,
@@ -56,6 +61,9 @@ def warm_start_from(config: RunConfig, *, resume: bool = False) -> tuple[str, Sf
         return base, SftExamples(phases=phases)
     source = config.problems.sft_heldout or config.problems.heldout
     measured = load_set(config, source, console)
+    if not config.problems.sft_heldout:
+        key = "problems.sft" if config.problems.sft else "problems.train"
+        tell_if_heldout_is_trained(key, problems, measured, console)
     heldout = sft_examples.heldout(config, measured, writer, console, phases)
     console.print(
         f"held-out loss: {len(heldout)} references of {source}, never trained on"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -115,6 +116,23 @@ def tell_if_the_policy_stands_still(config: RunConfig, console: Console) -> None
         console.print(
             f"warning: learner.critic_warmup_steps = {alone} of train.steps = "
             f"{config.train.steps}: the policy is not trained; lower the one or raise the other",
+            highlight=False,
+        )
+
+
+def tell_if_heldout_is_trained(
+    key: str, trained: Iterable[Problem], heldout: Sequence[Problem], console: Console
+) -> None:
+    """Warn where held-out problems have the statement of one in the set of `key`.
+
+    It compares statements: two files can give one problem different ids, or two problems one id.
+    """
+    seen = {" ".join(problem.statement.split()) for problem in trained}
+    both = [each.problem_id for each in heldout if " ".join(each.statement.split()) in seen]
+    if both:
+        console.print(
+            f"warning: {len(both)} of {len(heldout)} problems of problems.heldout ask the same as "
+            f"one of {key} (the first: {both[0]}); on them evaluations measure what was trained",
             highlight=False,
         )
 

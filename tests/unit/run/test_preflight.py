@@ -78,3 +78,15 @@ def test_a_warm_up_that_leaves_the_policy_no_step_is_told(alone, steps, advantag
         RunConfig.model_validate(whole), Console(file=printed, width=200)
     )
     assert ("the policy is not trained" in printed.getvalue()) == told
+
+
+def test_held_out_problems_that_are_trained_are_told_by_their_statements():
+    trained = [problem("train/1", "add  two\nnumbers", "x"), problem("0", "count words", "x")]
+    heldout = [problem("test/9", "add two numbers", "y"), problem("0", "sort words", "y")]
+    printed = io.StringIO()
+    told = Console(file=printed, width=300)
+    preflight.tell_if_heldout_is_trained("problems.sft", trained, heldout[1:], told)
+    assert printed.getvalue() == ""
+    preflight.tell_if_heldout_is_trained("problems.sft", trained, heldout, told)
+    asked = "1 of 2 problems of problems.heldout ask the same as one of problems.sft"
+    assert f"{asked} (the first: test/9)" in printed.getvalue()
