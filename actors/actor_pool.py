@@ -214,10 +214,11 @@ class ActorPool:
         running = True
         try:
             async for reference in stream:
-                completion: Completion = await reference
-                left -= 1
-                self._admission.release(slot, 1)
-                yield completion
+                together: list[Completion] = await reference
+                left -= len(together)
+                self._admission.release(slot, len(together))
+                for completion in together:
+                    yield completion
             running = False
         except (RayError, StepcoderError) as error:
             running = False

@@ -1,6 +1,6 @@
 """The Ray actor around one vLLM engine: shares in, completions out, weights pushed to it.
 
-`sample` is a streaming generator: Ray hands each completion to the caller as it is yielded. The
+`sample` is a streaming generator: Ray hands completions to the caller as they are yielded. The
 other half answers as a `ports.WeightTarget`. Importing this file is cheap: vLLM is imported in
 the actor's own process, after the environment that it reads is set.
 """
@@ -122,12 +122,13 @@ class RolloutActor:
 
     # ---- ports.Sampler, one engine of it ----
 
-    async def sample(self, share: Sequence[RolloutRequest]) -> AsyncIterator[Completion]:
+    async def sample(self, share: Sequence[RolloutRequest]) -> AsyncIterator[list[Completion]]:
         """See `VllmSampler.sample`. Cancelling the call takes the share out of the engine."""
         with self._metrics.share(len(share)) as left:
-            async for completion in self._sampler.sample(share):
-                left.finished(completion)
-                yield completion
+            async for together in self._sampler.sample(share):
+                for completion in together:
+                    left.finished(completion)
+                yield together
 
     async def rest(self) -> None:
         await self._sampler.rest()

@@ -1,4 +1,4 @@
-"""Shares of requests on their way into an engine, and the time in which it takes none."""
+"""Shares of requests on their way into an engine and out, and the time in which it takes none."""
 
 from __future__ import annotations
 
@@ -21,6 +21,42 @@ class Share:
     deliver: Deliver
     engine_ids: list[str] = field(default_factory=list)
     cancelled: bool = False
+
+
+class Outbox:
+    """What the requests of one share came to, on its way to who asked for it; on the thread.
+
+    Completions of one step of the engine go together: samples of one prompt often end together, and
+    what carries them costs by the message. What can have nothing behind it goes at once: the
+    share's last completion, and an error.
+    """
+
+    def __init__(
+        self, size: int, send: Callable[[list[Completion] | Exception], None], full: set[Outbox]
+    ) -> None:
+        """`full` has the outboxes that are to be emptied after the step."""
+        self._left = size
+        self._send = send
+        self._full = full
+        self._kept: list[Completion] = []
+
+    def put(self, item: Completion | Exception) -> None:
+        if isinstance(item, Exception):
+            self.empty()
+            self._send(item)
+            return
+        self._left -= 1
+        self._kept.append(item)
+        self._full.add(self)
+        if not self._left:
+            self.empty()
+
+    def empty(self) -> None:
+        """Send what is kept."""
+        self._full.discard(self)
+        if self._kept:
+            kept, self._kept = self._kept, []
+            self._send(kept)
 
 
 class HeldRequests:

@@ -2,7 +2,7 @@
 
 A share is one command to the engine's thread: all its requests are in the engine before the next
 step, which makes a batch, and so its logits, repeatable. One request a sample, final output only:
-a completion is delivered when it ends, whatever its siblings still do.
+a completion is delivered when it ends, with those of its share that end in the same step.
 
 A weight update waits for what is decoding to end, and shares that come meanwhile are held until it
 is over. With `weights.on_update = "continue"` nothing waits: the weights change between two steps.
@@ -28,7 +28,7 @@ from actors.checkpoint_folder import CheckpointFolder
 from actors.engine import make_engine
 from actors.engine_load import EngineLoad, LoadReader
 from actors.engine_thread import EngineThread
-from actors.shares import HeldRequests, PauseClock, Share
+from actors.shares import HeldRequests, Outbox, PauseClock, Share
 from actors.translation import completion_of, probe_of, probe_params, sampling_params
 from actors.weight_receiver import State, WeightReceiver
 from actors.weight_transfer import check_vllm
@@ -99,6 +99,7 @@ class VllmSampler:
         self._room = config.actors.max_batch if ahead else None
         """Requests that the engine gets at once; None: a share goes in undivided."""
         self._held = HeldRequests()
+        self._full: set[Outbox] = set()
         self._pause = PauseClock()
         self._paused_before_s = 0.0
         """By updates that are over."""
@@ -118,13 +119,15 @@ class VllmSampler:
             self._load = LoadReader(engine, on_load, lambda: self._thread.busy_s)
             return engine
 
-        def read_load() -> None:
+        def after_change() -> None:
+            for outbox in tuple(self._full):
+                outbox.empty()
             self._load.read()
 
         def may_step() -> bool:
             return self._receiver.holds_one_version or not self._continues
 
-        self._thread = EngineThread(name, make, after_change=read_load, may_step=may_step)
+        self._thread = EngineThread(name, make, after_change=after_change, may_step=may_step)
 
     def close(self) -> None:
         """Stop decoding and release the engine. Blocks until done."""
@@ -132,30 +135,37 @@ class VllmSampler:
 
     # ---- sampling ----
 
-    async def sample(self, share: Sequence[RolloutRequest]) -> AsyncIterator[Completion]:
-        """Yield each completion as it finishes; closing the iterator frees the engine.
+    async def sample(self, share: Sequence[RolloutRequest]) -> AsyncIterator[list[Completion]]:
+        """Yield completions as they finish, together what is there; closing frees the engine.
 
         Raises `AwaitsWeights` when the actor holds no complete weight version, `EngineLost` when
         the engine broke, `RunError` for a request that does not fit the context.
         """
         self._check_lengths(share)
         loop = asyncio.get_running_loop()
-        arrived: asyncio.Queue[Completion | Exception] = asyncio.Queue()
+        arrived: asyncio.Queue[list[Completion] | Exception] = asyncio.Queue()
 
-        def deliver(item: Completion | Exception) -> None:
+        def send(item: list[Completion] | Exception) -> None:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(arrived.put_nowait, item)
 
-        task = Share(tuple(share), deliver)
-        self._thread.post(lambda: self._admit(task), deliver, when=self._is_open)
+        task = Share(tuple(share), Outbox(len(share), send, self._full).put)
+        self._thread.post(lambda: self._admit(task), task.deliver, when=self._is_open)
         left = len(share)
         try:
             while left:
+                there: list[Completion] = []
                 item = await arrived.get()
+                while not isinstance(item, Exception):
+                    there += item
+                    if arrived.empty():
+                        break
+                    item = arrived.get_nowait()
+                left -= len(there)
+                if there:
+                    yield there
                 if isinstance(item, Exception):
                     raise item
-                left -= 1
-                yield item
         finally:
             if left:
                 self._thread.post(lambda: self._cancel(task), lambda _: None)

@@ -152,14 +152,14 @@ class Engine:
         self._times = Times(load.sample_s)
         self._version: WeightVersion = 0
 
-    async def sample(self, share: Sequence[RolloutRequest]) -> AsyncIterator[Completion]:
+    async def sample(self, share: Sequence[RolloutRequest]) -> AsyncIterator[list[Completion]]:
         oldest, gone = self._version, 0.0
         taking = ((self._times.of(request.ticket.seed), request) for request in share)
         for seconds, request in sorted(taking, key=lambda each: each[0]):
             await self._ticks.after(seconds - gone)
             gone = seconds
             text, ids, spans, logprobs, program, lines = _written_after(len(request.given))
-            yield Completion(
+            completion = Completion(
                 sample_id=request.ticket.sample_id,
                 text=text,
                 token_ids=ids,
@@ -173,6 +173,7 @@ class Engine:
                 actor=self._name,
                 seconds=seconds,
             )
+            yield [completion]
 
     async def start_update(self, version: WeightVersion) -> None:
         """Take nothing: weights are swapped between two steps."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def decode(target: Any, count: int, tokens: int = LONG) -> Any:
 
 
 def ended(stream: Any) -> list[Completion]:
-    return ray.get(list(stream))
+    return list(chain.from_iterable(ray.get(list(stream))))
 
 
 def version_of(target: Any) -> int:

@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -170,9 +171,13 @@ def deliver(
     asyncio.run(Deliveries().deliver(snapshot, targets, None, deadline_s))
 
 
+def ended(stream: Any) -> list[Completion]:
+    return list(chain.from_iterable(ray.get(list(stream))))
+
+
 def sample_on(target: Any, requests: list[RolloutRequest]) -> list[Completion]:
     """Sample on one actor, past the pool."""
-    return ray.get(list(target.sample.options(num_returns="streaming").remote(requests)))
+    return ended(target.sample.options(num_returns="streaming").remote(requests))
 
 
 def assert_computes_like(target: Any, model: Any, version: int, prompt: Sequence[int]) -> None:
@@ -257,7 +262,7 @@ def test_shares_that_come_during_an_update_wait_for_it_and_carry_the_new_version
         ray.get(targets[0].load_bucket.remote(bucket))
     ray.get(targets[0].finish_update.remote(6, len(buckets)))
 
-    (completion,) = ray.get(list(waiting))
+    (completion,) = ended(waiting)
 
     assert completion.oldest_weights == 6
 
@@ -276,7 +281,7 @@ def test_an_update_waits_for_what_is_decoding_and_can_be_given_up_meanwhile(
     with pytest.raises(WeightPushError, match="given up"):
         ray.get(start)
 
-    versions = {c.newest_weights for c in ray.get(list(decoding))}
+    versions = {c.newest_weights for c in ended(decoding)}
 
     assert versions == {version}
     assert len(sample_on(targets[0], [make_request()])) == 1

@@ -70,7 +70,7 @@ def buckets(tiny_checkpoint: Path) -> Callable[[int], list[WeightBucket]]:
 
 async def sample(sampler: VllmSampler, *lengths: int) -> list[Completion]:
     share = [make_request(seed=s, max_new_tokens=n) for s, n in enumerate(lengths)]
-    return [completion async for completion in sampler.sample(share)]
+    return [completion async for together in sampler.sample(share) for completion in together]
 
 
 async def push(sampler: VllmSampler, sent: list[WeightBucket]) -> None:
@@ -155,3 +155,15 @@ def test_a_share_that_is_cancelled_in_flight_leaves_nothing_behind(
     run(scenario)
     assert engine.requests == {}
     assert (loads[-1].running, loads[-1].kv_cache_use) == (0, 0.0)
+
+
+def test_samples_of_a_share_that_end_in_one_step_come_together(
+    run: Callable[[Scenario], None],
+) -> None:
+    async def scenario(sampler: VllmSampler) -> None:
+        share = [make_request(seed=s, max_new_tokens=n) for s, n in enumerate((4, 1, 4, 4, 40))]
+        came = [[len(c.token_ids) for c in together] async for together in sampler.sample(share)]
+        assert sorted(length for together in came for length in together) == [1, 4, 4, 4, 40]
+        assert [together.count(4) for together in came if 4 in together] == [3]
+
+    run(scenario)
