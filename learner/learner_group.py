@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from learner.push.delivery import Deliveries
 from learner.rank_group import RankGroup
 from learner.saving import saving_round
 from stepcoder_dist.config import RunConfig
-from stepcoder_dist.errors import RunError, WeightPushError, last_line
+from stepcoder_dist.errors import LearnerError, RunError, WeightPushError, last_line
+from stepcoder_dist.host.answering import drop
 from stepcoder_dist.ports import LastWords, Placement, anywhere, unheard
 from stepcoder_dist.records import (
     Int32Array,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from learner.worker import LearnerWorker
 
 PROBE_TOKENS = 24
+SETTLE_S = 10.0
+"""How long a run may take to end by the error of a call of its own, when a rank is dead."""
 PUSH_GRACE_S = 30.0
 """How much longer than its deadline a push may take to report its own failure."""
 
@@ -81,6 +85,32 @@ class LearnerGroup:
             generator = np.random.default_rng(self._config.seed)
             drawn = generator.integers(0, vocabulary, PROBE_TOKENS).astype(np.int32)
             self._arrival = ArrivalCheck(self._config, drawn)
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """End the block when a rank dies or hangs, also while nothing is asked of it.
+
+        A run can wait for rollouts that wait for weights of a rank that is dead. Raises the
+        `LearnerError` of the rank, but for a block that has ended within `SETTLE_S` by itself: the
+        call that the rank has broken may be the block's own, and say more.
+        """
+        try:
+            async with asyncio.timeout(None) as limit:
+                watching = asyncio.create_task(self._watch(limit))
+                yield
+        except TimeoutError:
+            if limit.expired():
+                await watching  # raises what it has seen
+            raise
+        finally:
+            drop(watching)
+
+    async def _watch(self, limit: asyncio.Timeout) -> None:
+        try:
+            await self._ranks.watch()
+        except LearnerError:
+            limit.reschedule(asyncio.get_running_loop().time() + SETTLE_S)
+            raise
 
     async def step(self, batch: Sequence[Trajectory]) -> StepReport:
         """Run one PPO step on the entire batch.

@@ -22,7 +22,7 @@ from stepcoder_dist.errors import (
     Unresponsive,
     last_line,
 )
-from stepcoder_dist.host.answering import while_answering
+from stepcoder_dist.host.answering import PINGS, while_answering
 from stepcoder_dist.ports import LastWords, Placement, anywhere, unheard
 
 if TYPE_CHECKING:
@@ -176,10 +176,17 @@ class RankGroup:
             if isinstance(answer, (RayActorError, OutOfMemoryError)):
                 self.break_off(f"{name} died")
                 first_line = str(answer).strip().splitlines()[0]
-                self._first = self._first or LearnerError(
-                    f"{name} died ({first_line}); resume from the last checkpoint"
-                )
+                died = LearnerError(f"{name} died ({first_line}); resume from the last checkpoint")
+                if self._first is None and (words := await self._last_words(answer)):
+                    died.add_note(words)
+                self._first = self._first or died
                 raise self._first
+
+    async def watch(self) -> None:
+        """Raise `LearnerError` when a rank dies or hangs, also while nothing is asked of it."""
+        while True:
+            await asyncio.sleep(self._config.learner.silence_s / PINGS)
+            await self.check()
 
     async def close(self) -> None:
         """End every rank's process; safe to call twice."""

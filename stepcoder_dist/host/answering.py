@@ -11,7 +11,7 @@ from stepcoder_dist.errors import Unresponsive
 
 Result = TypeVar("Result")
 
-_PINGS = 4
+PINGS = 4
 """Pings in the seconds that a process may be silent."""
 
 
@@ -26,7 +26,7 @@ async def while_answering(
     answering = asyncio.ensure_future(call)
     try:
         while True:
-            await asyncio.wait({answering}, timeout=silence_s / _PINGS)
+            await asyncio.wait({answering}, timeout=silence_s / PINGS)
             if answering.done():
                 break
             pinging = asyncio.ensure_future(ping())
@@ -87,7 +87,7 @@ class Watch:
     def _ask_soon(self) -> None:
         if self._timer is None and self._asking is None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._silence_s / _PINGS, self._ask)
+            self._timer = loop.call_later(self._silence_s / PINGS, self._ask)
 
     def _ask(self) -> None:
         self._timer = None

@@ -175,7 +175,7 @@ async def train_in(
     async def with_one_learner(attempt: Attempt) -> None:
         if config.colocate:
             await pools.sampler.rest()  # loading needs the shared GPUs; the first push wakes it
-        async with open_learner(config, checkpoint, probe) as learner:
+        async with open_learner(config, checkpoint, probe) as learner, learner.watched():
             run = session.compose(config, problems, writer, pools, learner, stop, made_from)
             run.between_steps = between_steps
             attempt.run = run

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +15,12 @@ from learner_batches import run_config, trajectories
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from learner import learner_group
 from learner.learner_group import LearnerGroup
 from learner.rank_group import RankGroup
 from learner.rank_process import Rank
 from learner.saving import offline_export
-from stepcoder_dist.errors import ConfigError, LearnerError
+from stepcoder_dist.errors import ConfigError, LearnerError, RunError
 from stepcoder_dist.records import StepReport
 
 pytestmark = [pytest.mark.ray, pytest.mark.deepspeed, pytest.mark.usefixtures("local_ray")]
@@ -196,6 +199,92 @@ def test_a_dead_rank_is_named_and_the_group_says_what_to_do(
             await learner.close()
         with pytest.raises(ValueError, match="learner-rank-0"):
             ray.get_actor("learner-rank-0")
+
+    asyncio.run(scenario())
+
+
+def idle() -> type[Rank]:
+    """Return a class of ranks that compute nothing; made here, it travels by value."""
+    import os
+
+    class Idle:
+        def __init__(self, *_: object) -> None:
+            """See `rank_process.Rank`."""
+
+        def rendezvous(self) -> tuple[str, int]:
+            return "127.0.0.1", 1
+
+        def start(self, _host: str, _port: int) -> None:
+            """There is nobody to join."""
+
+        def pid(self) -> int:
+            return os.getpid()
+
+    return Idle  # type: ignore[return-value]
+
+
+@pytest.fixture
+def idle_ranks(local_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    del local_ray
+    made = idle()
+    monkeypatch.setattr(learner_group, "_worker", lambda: made)
+
+
+@pytest.mark.parametrize(
+    ("signal_", "words"),
+    [(signal.SIGKILL, "learner-rank-1 died"), (signal.SIGSTOP, "a learner rank hangs")],
+)
+def test_a_rank_that_is_lost_while_nothing_is_asked_of_it_ends_what_waits(
+    idle_ranks: None, monkeypatch: pytest.MonkeyPatch, signal_: signal.Signals, words: str
+) -> None:
+    del idle_ranks
+    monkeypatch.setattr(learner_group, "SETTLE_S", 0.1)
+
+    async def wait_for_ever(learner: LearnerGroup, process: int) -> None:
+        async with asyncio.timeout(60), learner.watched():
+            os.kill(process, signal_)
+            await asyncio.Event().wait()
+
+    async def scenario() -> None:
+        config = run_config(learner={"ranks": 2, "silence_s": 2.0})
+        learner = LearnerGroup(config, "none", PROBE)
+        await learner.start()
+        process = await learner._ranks.call_one(1, "pid")
+        try:
+            with pytest.raises(LearnerError, match=words):
+                await wait_for_ever(learner, process)
+            with pytest.raises(LearnerError, match="cannot pid"):
+                await learner._ranks.call("pid")
+        finally:
+            await learner.close()
+
+    asyncio.run(scenario())
+
+
+def test_the_error_of_a_call_says_more_than_that_a_rank_was_lost(
+    idle_ranks: None,
+) -> None:
+    del idle_ranks
+
+    async def fail_by_itself(learner: LearnerGroup, process: int) -> None:
+        async with learner.watched():
+            os.kill(process, signal.SIGKILL)
+            with pytest.raises(LearnerError, match="died"):
+                await learner._ranks.watch()
+            await asyncio.sleep(1.0)  # the other watch has seen it too
+            raise RunError("the block's own")
+
+    async def scenario() -> None:
+        learner = LearnerGroup(run_config(learner={"silence_s": 2.0}), "none", PROBE)
+        await learner.start()
+        process = await learner._ranks.call_one(0, "pid")
+        try:
+            async with learner.watched():
+                pass  # ends by itself
+            with pytest.raises(RunError, match="the block's own"):
+                await fail_by_itself(learner, process)
+        finally:
+            await learner.close()
 
     asyncio.run(scenario())
 
