@@ -32,7 +32,7 @@ from stepcoder_dist.errors import (
     Unresponsive,
     last_line,
 )
-from stepcoder_dist.host.answering import while_answering
+from stepcoder_dist.host.answering import drop, while_answering
 from stepcoder_dist.host.lost_processes import LostProcesses
 from stepcoder_dist.ports import LastWords, Placement, unheard
 
@@ -43,6 +43,8 @@ MAX_CALLS = 100_000
 group in flight holds one: a push could not enter, while the groups wait for its weights."""
 ATTEMPTS = 3
 """Starts of a replacement before its slot is given up."""
+REFRESH_AGAIN_S = 15.0
+"""Seconds after which a push to one actor that failed is tried again."""
 END_S = 60.0
 """How long Ray may take to say that a process which was killed has ended."""
 
@@ -200,19 +202,41 @@ class SlotKeeper:
             raise RunError("the run's first push began while it started")
 
     async def _wait_for_weights(self, slot: Slot) -> None:
+        """Have the actor brought to the current weights, or wait for a push of the run.
+
+        A refresh that fails is tried again: the next push may wait for this very actor's samples.
+        """
         # from here on a push of the run includes it; at rest only that may wake it
         await self._settle(slot, Place.AWAITING_WEIGHTS)
-        if self.weights_were_pushed and self.refresh is not None and not self.resting:
-            slot.place = Place.REFRESHING
-            try:
-                await self.refresh([slot.handle])
-            except ArrivalError:
-                raise  # a complete version, of something else: a new process, not a new push
-            except (RayError, StepcoderError) as error:
-                logger.warning("%s waits for the next push: %s", slot.name, last_line(error))
-            finally:
-                await self._settle(slot, Place.AWAITING_WEIGHTS)
-        await self._while_answering(slot, slot.handle, slot.handle.wait_until_complete.remote())
+        complete = asyncio.ensure_future(
+            self._while_answering(slot, slot.handle, slot.handle.wait_until_complete.remote())
+        )
+        told = False
+        try:
+            while not complete.done():
+                refreshed = await self._refresh(slot, told=told)
+                told = not refreshed
+                await asyncio.wait({complete}, timeout=None if refreshed else REFRESH_AGAIN_S)
+            complete.result()
+        finally:
+            drop(complete)
+
+    async def _refresh(self, slot: Slot, *, told: bool) -> bool:
+        """Ask for a push to the actor; return False where that failed. `told`: as before."""
+        if not self.weights_were_pushed or self.refresh is None or self.resting:
+            return True  # the run's own push comes
+        slot.place = Place.REFRESHING
+        try:
+            await self.refresh([slot.handle])
+        except ArrivalError:
+            raise  # a complete version, of something else: a new process, not a new push
+        except (RayError, StepcoderError) as error:
+            if not told:
+                logger.warning("%s waits for a push: %s", slot.name, last_line(error))
+            return False
+        finally:
+            await self._settle(slot, Place.AWAITING_WEIGHTS)
+        return True
 
     async def _end(self, slot: Slot) -> None:
         """End the slot's process, and wait until Ray has released its name."""

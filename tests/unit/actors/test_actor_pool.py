@@ -14,6 +14,7 @@ pytest.importorskip("ray")
 from ray.exceptions import ActorDiedError
 
 from actors.actor_pool import ActorPool
+from actors.pool import slot_keeper
 from actors.pool.pool_slot import Place, Slot
 from actors.pool.slot_keeper import SlotKeeper
 from stepcoder_dist.config import RunConfig
@@ -275,6 +276,32 @@ def test_an_actor_that_answers_otherwise_than_the_learner_after_a_push_gets_a_ne
         assert checked[0] is not checked[1]
 
     run_with(1, scenario)
+
+
+def test_a_refresh_that_fails_is_tried_again_for_the_next_push_may_wait_for_the_actor(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(slot_keeper, "REFRESH_AGAIN_S", 0)
+
+    async def scenario(pool: PoolInProcess) -> None:
+        tries = 0
+
+        async def refresh(targets: Sequence[InProcessActor]) -> None:
+            nonlocal tries
+            tries += 1
+            if tries < 4:
+                raise RunError("the snapshot went with its owner")
+            await push(targets)
+
+        pool.refresh_with(refresh)
+        pool.actor(0).die()
+        await pool.until(Place.LOST)
+        await pool.until(Place.READY)
+        assert tries == 4
+        assert pool.keeper.starts == ["rollout-0"] * 2
+
+    run_with(1, scenario)
+    assert caplog.text.count("rollout-0 waits for a push: the snapshot went") == 1
 
 
 def test_an_actor_whose_name_is_still_taken_is_started_again_and_given_up_at_last() -> None:
