@@ -19,6 +19,7 @@ from stepcoder_dist.config import RunConfig, keys
 from stepcoder_dist.config.counts import Counts, fixed_for_train
 from stepcoder_dist.errors import UserError
 from stepcoder_dist.host.files import atomic_file
+from stepcoder_dist.host.files.json_file import parsed
 from stepcoder_dist.records import WeightVersion
 
 MANIFEST = "manifest.json"
@@ -113,14 +114,14 @@ def verify(
 def read(folder: Path) -> Manifest:
     """Read the manifest. Raises `UserError` for a folder without one, or with a damaged one."""
     try:
-        fields = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        fields = parsed((folder / MANIFEST).read_text(encoding="utf-8"))
         return Manifest(**fields)
     except FileNotFoundError:
         raise UserError(
             f"{folder} is no checkpoint: it has no {MANIFEST}; give a folder like "
             "runs/<name>/checkpoints/step_000010"
         ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise UserError(
             f"{folder / MANIFEST} is damaged ({error}); "
             "remove this checkpoint to resume from the one before it"

@@ -21,6 +21,7 @@ from typing import Any, Self
 
 from stepcoder_dist.errors import UserError
 from stepcoder_dist.host.files import file_digest, file_lock, json_lines, output_file
+from stepcoder_dist.host.files.json_file import parsed
 
 DUPLICATE = "a second program with the id "
 """How the detail of a row begins that repeats an id: it says nothing about the first one."""
@@ -118,7 +119,7 @@ class VerdictFile:
 
     def _check_inputs(self, problems: Path, programs: Path) -> None:
         try:
-            recorded = json.loads(self._inputs.read_bytes() or b"{}")
+            recorded = parsed(self._inputs.read_bytes() or b"{}")
             for name, path in (("problems", problems), ("programs", programs)):
                 then = recorded.get(name)
                 if then is None:
@@ -148,10 +149,10 @@ class VerdictFile:
 
 def _verdict(line: bytes, where: str) -> dict[str, Any]:
     try:
-        verdict = json.loads(line)
+        verdict = parsed(line)
         if isinstance(verdict["outcome"], str) and {"program_id", "problem_id"} <= verdict.keys():
             return dict(verdict)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         pass
     raise UserError(f"{where}: not a verdict; --resume continues files that judge wrote")
 

@@ -20,6 +20,7 @@ from stepcoder_dist.config import keys
 from stepcoder_dist.config.counts import kept_with_trained, kept_with_untrained
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.host.files import atomic_file, output_file
+from stepcoder_dist.host.files.json_file import parsed
 from stepcoder_dist.records import Problem
 from stepcoder_dist.run import digests
 
@@ -134,7 +135,7 @@ def _pretty(value: Any, indent: str = "") -> str:
 def read(path: Path) -> Result:
     """Read a result. Raises `ConfigError` for a file that is none."""
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = parsed(path.read_text(encoding="utf-8"))
         measured = tree.pop("measured")
         evaluations = [_evaluation(each) for each in measured["evaluations"]]
         result = Result(

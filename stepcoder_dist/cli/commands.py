@@ -10,7 +10,13 @@ from typing import Annotated
 
 import typer
 
-from stepcoder_dist.cli import data_commands, missing_extra, run_commands, sandbox_commands
+from stepcoder_dist.cli import (
+    data_commands,
+    missing_extra,
+    run_commands,
+    sandbox_commands,
+    unusable_file,
+)
 from stepcoder_dist.cli.data_commands import EndDate, SandboxBackend, SandboxImage, StartDate
 from stepcoder_dist.cli.written import path_of, source_of
 from stepcoder_dist.errors import Interrupted, StepcoderError, UserError, notes
@@ -52,15 +58,17 @@ def run(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"stepcoder: {stopped}\n")
         return stopped.exit_code
     except OSError as error:
-        if not disk_room.is_refusal(error):
+        full = disk_room.is_refusal(error)
+        if not full and not unusable_file.is_one(error):
             raise
-        sys.stderr.write(f"stepcoder: {disk_room.refusal(error)}\n")
-        return StepcoderError.exit_code
-    except ModuleNotFoundError as error:
-        message = missing_extra.message(error)
-        if message is None:
-            raise
+        message = disk_room.refusal(error) if full else unusable_file.message(error)
         sys.stderr.write(f"stepcoder: {message}\n")
+        return StepcoderError.exit_code if full else UserError.exit_code
+    except ModuleNotFoundError as error:
+        extra = missing_extra.message(error)
+        if extra is None:
+            raise
+        sys.stderr.write(f"stepcoder: {extra}\n")
         return UserError.exit_code
     return 0
 

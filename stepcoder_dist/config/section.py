@@ -15,7 +15,15 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
-WrittenPath = Annotated[str, AfterValidator(paths.expanded)]
+
+
+def _path(written: str) -> str:
+    if "\0" in written:  # TOML can write it, and no file system has it
+        raise ValueError(f"{written!r} has a NUL character, which no path has; remove it")
+    return paths.expanded(written)
+
+
+WrittenPath = Annotated[str, AfterValidator(_path)]
 """A path, or a name in the place of one (`ladder:train`, a hub name)."""
 
 

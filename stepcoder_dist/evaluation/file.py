@@ -10,6 +10,7 @@ from typing import Any
 from stepcoder_dist.errors import ConfigError, RunError
 from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
 from stepcoder_dist.host.files import atomic_file, output_file
+from stepcoder_dist.host.files.json_file import parsed
 from stepcoder_dist.records import Outcome
 
 FAULT = "sandbox_fault"
@@ -74,7 +75,7 @@ def read(path: Path) -> list[EvaluatedSample]:
     lines_of: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         try:
-            samples.append(sample_of(json.loads(line)))
+            samples.append(sample_of(parsed(line)))
         except (KeyError, ValueError, TypeError):
             raise ConfigError(
                 f"{found}:{number}: no evaluated sample; give what `stepcoder eval --out` wrote, "

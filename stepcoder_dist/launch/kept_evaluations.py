@@ -14,6 +14,7 @@ from stepcoder_dist.config import RunConfig, keys
 from stepcoder_dist.config.counts import kept_with_trained, kept_with_untrained
 from stepcoder_dist.evaluation import file as evaluation_file
 from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
+from stepcoder_dist.host.files.json_file import parsed
 from stepcoder_dist.records import Problem
 from stepcoder_dist.run import digests
 from stepcoder_dist.run.run_folder import RunFolder
@@ -52,7 +53,7 @@ def read(
     for label in LABELS:
         samples = folder.path / "eval" / f"{label.lower()}.jsonl"
         try:
-            there = json.loads(samples.with_suffix(".made_from.json").read_text(encoding="utf-8"))
+            there = parsed(samples.with_suffix(".made_from.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return found
         if there != made_from[label] or not samples.is_file():

@@ -7,7 +7,6 @@ the samples.jsonl of a long run is too large for the memory.
 from __future__ import annotations
 
 import json
-import math
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_dist.errors import UserError
+from stepcoder_dist.host.files.json_file import is_figure, parsed
 from stepcoder_dist.records import Outcome
 from stepcoder_dist.run import heldout_rows
 
@@ -133,8 +133,8 @@ def _rows(path: Path, unreadable: dict[str, int]) -> Iterator[tuple[int, int, Ro
     with path.open("rb") as file:
         for line in file:
             try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
+                row = parsed(line)
+            except ValueError:
                 row = None
             name = str(row["sample_id"]) if isinstance(row, dict) and "sample_id" in row else ""
             if name in seen:
@@ -155,7 +155,7 @@ def _count(unreadable: dict[str, int], path: Path) -> None:
 def _metrics(path: Path, heldout_file: Path, unreadable: dict[str, int]) -> list[dict[str, float]]:
     steps: dict[int, dict[str, float]] = {}
     for _, _, row in _rows(path, unreadable):
-        figures = {key: value for key, value in row.items() if _is_figure(value)}
+        figures = {key: value for key, value in row.items() if is_figure(value)}
         if "step" in figures:
             steps[int(figures["step"])] = figures
         else:
@@ -169,10 +169,6 @@ def _metrics(path: Path, heldout_file: Path, unreadable: dict[str, int]) -> list
     return [steps[step] for step in sorted(steps)]
 
 
-def _is_figure(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
 def _index(path: Path, unreadable: dict[str, int]) -> SampleIndex:
     index = SampleIndex()
     for offset, size, row in _rows(path, unreadable):
@@ -180,7 +176,7 @@ def _index(path: Path, unreadable: dict[str, int]) -> SampleIndex:
             step, stage, problem = int(row["step"]), int(row["stage"]), str(row["problem_id"])
             outcome = str(Outcome(row["outcome"]))
             index.tokens += int(row.get("tokens", 0))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             _count(unreadable, path)
             continue
         index.trained += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from itertools import accumulate, chain, cycle, pairwise, repeat
+from math import isfinite
 from typing import Any
 
 from stepcoder_dist.text.program import line_starts
@@ -25,13 +26,24 @@ def drawn(row: dict[str, Any]) -> dict[str, Any]:
 
     Raises `KeyError`, `TypeError` or `ValueError` for a row that does not fit together.
     """
+    try:
+        return _drawn(row)
+    except OverflowError as error:  # of a number that is not finite, or that no float can hold
+        raise ValueError(str(error)) from None
+
+
+def _drawn(row: dict[str, Any]) -> dict[str, Any]:
     text = str(row["source"]) + str(row["tail"])
     lengths = [int(length) for length in row["token_chars"]]
-    kept = _flags(row["kept"])
+    runs = [int(run) for run in row["kept"]]
     logprobs = [float(value) for value in row["logprobs"]]
     given = int(row["given_chars"])
-    if given + sum(lengths) != len(text) or not len(lengths) == len(kept) == len(logprobs):
+    if given + sum(lengths) != len(text) or not len(lengths) == sum(runs) == len(logprobs):
         raise ValueError("token lengths, flags and log-probs do not fit the text")
+    kept = _flags(runs)
+    reward = float(row["reward"])
+    if not all(map(isfinite, (reward, *logprobs))):
+        raise ValueError("the reward or a log-prob is not finite")
     return {
         "id": str(row["sample_id"]),
         "problem": str(row["problem_id"]),
@@ -39,7 +51,7 @@ def drawn(row: dict[str, Any]) -> dict[str, Any]:
         "step": int(row["step"]),
         "stage": int(row["stage"]),
         "outcome": str(row["outcome"]),
-        "reward": float(row["reward"]),
+        "reward": reward,
         "weights": [int(version) for version in row["weights"]],
         "tests": [int(row["tests_passed"]), int(row["tests_total"])],
         "detail": str(row["detail"]),
@@ -92,4 +104,4 @@ def _pieces(text: str, start: int, end: int, given: int, ends: list[int]) -> lis
 def _flags(runs: list[int]) -> list[bool]:
     """Return the inverse of `sample_rows._runs`."""
     alternating = cycle((True, False))
-    return list(chain.from_iterable(repeat(next(alternating), int(run)) for run in runs))
+    return list(chain.from_iterable(repeat(next(alternating), run) for run in runs))

@@ -5,12 +5,12 @@ What many processes of a pool do at once is one bar, which says how many there w
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from stepcoder_dist.host.files.json_file import parsed
 from stepcoder_dist.loop.tracing.trace_log import Page, Span
 from stepcoder_dist.run.tracing import trace_rows
 
@@ -97,7 +97,7 @@ def _newest(file: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for line in reversed(lines):
         try:
-            row = json.loads(line)
+            row = parsed(line)
             trace_rows.page_of(row)
             foreign = bool(rows) and row["origin"] != rows[0]["origin"]
         except (ValueError, KeyError, TypeError):

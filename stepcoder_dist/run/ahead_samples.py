@@ -18,6 +18,7 @@ import numpy as np
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.host.files.json_file import parsed
 from stepcoder_dist.loop.judged_sample import JudgedSample, scored
 from stepcoder_dist.records import (
     Completion,
@@ -55,7 +56,7 @@ def read(folder: Path, problems: Mapping[str, Problem], config: RunConfig) -> li
     if not (folder / _ROWS).exists():
         return []
     try:
-        rows = json.loads((folder / _ROWS).read_text(encoding="utf-8"))
+        rows = parsed((folder / _ROWS).read_text(encoding="utf-8"))
         with np.load(folder / _ARRAYS, allow_pickle=False) as arrays:
             its_own = [{name: arrays[f"{i}/{name}"] for name in _NAMES} for i in range(len(rows))]
         return [

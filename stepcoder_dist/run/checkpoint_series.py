@@ -7,11 +7,19 @@ checkpoints/step_000010/
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from stepcoder_dist.errors import RunError
 from stepcoder_dist.host.files import atomic_file, draft_folder
+
+_NAME = re.compile(r"step_[0-9]+")
+
+
+def is_of_a_step(folder: Path) -> bool:
+    """Return whether a folder has the name of a step's: a user's copy of one does not count."""
+    return _NAME.fullmatch(folder.name) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +34,8 @@ class CheckpointSeries:
 
     def complete(self) -> list[Path]:
         """Return those that can be resumed, oldest first."""
-        return sorted(path.parent for path in self.folder.glob(f"step_*/{self.state}"))
+        found = (path.parent for path in self.folder.glob(f"step_*/{self.state}"))
+        return sorted(filter(is_of_a_step, found))
 
     def begin(self, step: int) -> Path:
         """Return an empty folder for the ranks to write `learner/` into.

@@ -17,7 +17,6 @@ score and its 95% interval are null where nothing was judged.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from stepcoder_dist.evaluation.evaluated_sample import EvaluatedSample
 from stepcoder_dist.evaluation.paired_gain import paired_gain
 from stepcoder_dist.evaluation.pass_at_k import LevelScore, scores
 from stepcoder_dist.host.files import json_lines
+from stepcoder_dist.host.files.json_file import is_figure
 from stepcoder_dist.problems.levels import apps_level
 from stepcoder_dist.records import LEVELS, WeightVersion
 
@@ -105,11 +105,7 @@ def figures_of(row: Mapping[str, Any]) -> dict[str, float]:
         )
         for level in LEVELS
     }
-    return {
-        name: float(score)
-        for name, score in found.items()
-        if isinstance(score, int | float) and math.isfinite(score)
-    }
+    return {name: float(score) for name, score in found.items() if is_figure(score)}
 
 
 def _together(levels: Sequence[Any]) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,8 +11,10 @@ from typing import Any
 
 from stepcoder_dist.errors import ConfigError, InUse, Malformed
 from stepcoder_dist.host.files import json_lines
+from stepcoder_dist.host.files.json_file import parsed
 from stepcoder_dist.loop.book.lines import Fate
 from stepcoder_dist.loop.book.saved import open_in
+from stepcoder_dist.run import resumption
 from stepcoder_dist.run.account import ledger
 from stepcoder_dist.run.account.ledger_fold import Account, fold
 from stepcoder_dist.run.account.ledger_proof import (
@@ -37,7 +38,10 @@ class Report:
 
 
 def report(run_dir: Path) -> Report:
-    """Prove the ledger of a run, finished or not. Raises `ConfigError` where there is none."""
+    """Prove the ledger of a run, finished or not. Raises `ConfigError` where there is none.
+
+    It is raised also where the newest checkpoint is damaged.
+    """
     path = run_dir / ledger.NAME
     if not path.exists():
         raise ConfigError(
@@ -56,7 +60,7 @@ def report(run_dir: Path) -> Report:
         return Report((f"{path}: {error}; the file was changed or is damaged",), balances=False)
     state = _newest_state(run_dir, until)
     if state is not None and state["version"] >= account.head.step:
-        check_checkpoint(account, int(state["version"]), open_in(state))
+        check_checkpoint(account, state["version"], open_in(state))
     lines = [*_counts(account), *_notes(account, live=live)]
     if not account.violations:
         lines.append(f"OK: each of {len(account.samples)} samples is accounted for once")
@@ -118,7 +122,7 @@ def _is_live(run_dir: Path) -> bool:
 def _numbered(path: Path) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(json_lines.complete(path), start=1):
         try:
-            row = json.loads(line)
+            row = parsed(line)
         except ValueError as error:
             raise Malformed(f"line {number} is no JSON ({error})") from None
         if not isinstance(row, dict):
@@ -130,9 +134,9 @@ def _rewarded(path: Path, until: int | None) -> Iterator[tuple[int, str]]:
     """Yield step and id of each row, of the steps up to `until` where there is one."""
     for number, line in enumerate(json_lines.complete(path), start=1):
         try:
-            row = json.loads(line)
+            row = parsed(line)
             step, sample_id = int(row["step"]), str(row["sample_id"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise Malformed(f"{path.name}, line {number}: no row of a sample ({error})") from None
         if until is None or step <= until:
             yield step, sample_id
@@ -143,6 +147,5 @@ def _newest_state(run_dir: Path, until: int | None) -> dict[str, Any] | None:
     for folder in reversed(checkpoints(run_dir)):
         if until is None or int(folder.name.removeprefix("step_")) <= until:
             with suppress(FileNotFoundError):  # a live run removes its old ones
-                state: dict[str, Any] = json.loads((folder / "run.json").read_text("utf-8"))
-                return state
+                return resumption.read_state(folder)
     return None

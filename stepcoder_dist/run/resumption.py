@@ -1,4 +1,4 @@
-"""The check that a checkpoint and the run that resumes it have the same config and files.
+"""What a checkpoint holds of the driver, and the check that the run that resumes it is the same.
 
 A resumed run writes into the same rows and curves. A change of what a sample, a reward or a
 gradient means is refused. A change of how far, how often and on which machines is not. Each key of
@@ -8,14 +8,40 @@ the config declares which of the two it is (`config/counts.py`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from stepcoder_dist.config import RunConfig, keys
 from stepcoder_dist.config.counts import fixed_for_train
 from stepcoder_dist.errors import ConfigError
+from stepcoder_dist.host.files.json_file import parsed
+from stepcoder_dist.loop.book.saved import open_in
+from stepcoder_dist.loop.run import STATE_KEYS
 
 _NAMED = 4
 """Differences that are named; the rest is counted."""
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """Return what `Run.state` and the config were, as JSON; `version` is a number.
+
+    Raises `FileNotFoundError`, and `ConfigError` for a file that is damaged.
+    """
+    file = checkpoint / "run.json"
+    try:
+        state = dict(parsed(file.read_text(encoding="utf-8")))
+        state["version"], state["config"] = int(state["version"]), dict(state["config"])
+        if missing := STATE_KEYS - state.keys():
+            raise KeyError(", ".join(sorted(missing)))  # noqa: TRY301 - one message for all of it
+        open_in(state)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+        raise ConfigError(
+            f"{file} is damaged ({type(error).__name__}: {error}); remove {checkpoint.name} to "
+            "resume from the checkpoint before it"
+        ) from None
+    return state
 
 
 def check(saved: Mapping[str, Any], now: RunConfig, where: str) -> None:

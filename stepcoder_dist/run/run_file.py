@@ -53,6 +53,15 @@ def read_toml(path: Path, absent: str) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read ({error}); give a TOML file") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: {_beyond(error)}") from None
+
+
+def _beyond(error: ValueError | RecursionError) -> str:
+    """Say what the reader of TOML gives up on, without a place in the file."""
+    if isinstance(error, RecursionError):
+        return "an array or a table in it is nested too deeply; a run file needs no such thing"
+    return "a number in it has too many digits; correct it"
 
 
 def _override(tree: dict[str, Any], override: str) -> None:
@@ -65,6 +74,8 @@ def _override(tree: dict[str, Any], override: str) -> None:
         table = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         table = {}
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"--set {key}: {_beyond(error)}") from None
     value = table["value"] if table.keys() == {"value"} else text
     *sections, last = parts
     node = tree

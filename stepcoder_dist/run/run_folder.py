@@ -40,7 +40,7 @@ from stepcoder_dist.records import WeightVersion
 from stepcoder_dist.run import heldout_rows
 from stepcoder_dist.run.account import ledger
 from stepcoder_dist.run.account.ledger import Ledger
-from stepcoder_dist.run.checkpoint_series import CheckpointSeries
+from stepcoder_dist.run.checkpoint_series import CheckpointSeries, is_of_a_step
 from stepcoder_dist.run.run_file import describe
 from stepcoder_dist.run.sample_rows import sample_rows
 from stepcoder_dist.run.sinks import trackers
@@ -164,7 +164,7 @@ class RunFolder:
         for name in ("metrics.jsonl", "samples.jsonl", heldout_rows.NAME, trace_rows.NAME):
             json_lines.cut_after(self.path / name, version)
         for policy in (self.path / "hf").glob("step_*"):
-            if policy.name > self.hf_folder(version).name:
+            if is_of_a_step(policy) and policy.name > self.hf_folder(version).name:
                 draft_folder.remove(policy)
 
     def hf_folder(self, version: WeightVersion) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from stepcoder_dist.host.files import disk_room
 from stepcoder_dist.host.interruption import StopRequest
 from stepcoder_dist.loop import pipeline
 from stepcoder_dist.loop.planner import Planner
-from stepcoder_dist.loop.run import STATE_KEYS, LastStep, Run, nothing
+from stepcoder_dist.loop.run import LastStep, Run, nothing
 from stepcoder_dist.loop.stages.stage_clock import (
     StageClock,
     timed_learner,
@@ -167,17 +166,9 @@ def saved_state(
     also for one of the run's last step, unless `done_too`.
     """
     newest = checkpoints(folder.path)[-1]
-    try:
-        state: dict[str, Any] = json.loads((newest / "run.json").read_text(encoding="utf-8"))
-        saved, version = dict(state["config"]), int(state["version"])
-        if missing := STATE_KEYS - state.keys():
-            raise KeyError(", ".join(sorted(missing)))  # noqa: TRY301 - one message for all of it
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{newest / 'run.json'} is damaged ({type(error).__name__}: {error}); remove "
-            f"{newest.name} to resume from the checkpoint before it"
-        ) from None
-    resumption.check(saved, config, str(newest))
+    state = resumption.read_state(newest)
+    version = state["version"]
+    resumption.check(state["config"], config, str(newest))
     resumption.check_sources(state["sources"], sources, str(newest))
     if config.train.steps <= version and not done_too:
         raise ConfigError(

@@ -20,6 +20,7 @@ from stepcoder_dist.config import RunConfig, keys
 from stepcoder_dist.config.counts import fixed_for_sft
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.host.files import atomic_file, draft_folder, json_lines
+from stepcoder_dist.host.files.json_file import parsed
 from stepcoder_dist.run.checkpoint_series import CheckpointSeries
 from stepcoder_dist.sft.examples import SftExamples
 
@@ -58,7 +59,7 @@ def refuse_made_otherwise(config: RunConfig, examples: SftExamples) -> None:
     if not file.is_file():
         return
     try:
-        saved = dict(json.loads(file.read_text(encoding="utf-8")))
+        saved = dict(parsed(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(
             f"{file}: cannot be read ({error}); restore it, or remove {config.sft_folder}"
@@ -103,7 +104,7 @@ class SftWork:
         newest = _series(self.path).complete()[-1]
         _series(self.path).sweep()
         try:
-            state = json.loads((newest / _STATE).read_text(encoding="utf-8"))
+            state = parsed((newest / _STATE).read_text(encoding="utf-8"))
             saved, updates = dict(state["identity"]), int(state["updates"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(

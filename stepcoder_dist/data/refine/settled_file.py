@@ -22,6 +22,7 @@ from typing import Any, Self
 
 from stepcoder_dist.errors import UserError
 from stepcoder_dist.host.files import file_lock, json_lines, output_file
+from stepcoder_dist.host.files.json_file import parsed
 
 _ANOTHER = "start again without --resume, or use what it was started with"
 _OURS = "refine"
@@ -88,7 +89,7 @@ class SettledFile:
 
     def _settled(self, number: int, line: bytes) -> Settled:
         with contextlib.suppress(ValueError):
-            settled = json.loads(line)
+            settled = parsed(line)
             if isinstance(settled, dict) and ("row" in settled) != ("reason" in settled):
                 return settled
         raise UserError(
@@ -120,7 +121,7 @@ class SettledFile:
 
     def _check(self, first: bytes) -> None:
         try:
-            then = json.loads(first)[_OURS]
+            then = parsed(first)[_OURS]
             differing = [k for k in {**then, **self._about} if then.get(k) != self._about.get(k)]
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"{self.path}: not what refine writes there; remove it") from None

@@ -1,12 +1,29 @@
-"""JSON files of a model folder and the like, read as objects."""
+"""JSON that others may have written or damaged, and JSON files of a model folder and the like."""
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from stepcoder_dist.errors import ConfigError
+
+
+def parsed(text: str | bytes) -> Any:
+    """Return the value of a text. Raises `ValueError`, also for one that is nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def is_figure(value: Any) -> TypeGuard[float]:
+    """Return whether a value of a row is a finite number, of a size that a float can have."""
+    try:
+        return isinstance(value, int | float) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def read_object(file: Path) -> dict[str, Any]:
@@ -17,7 +34,7 @@ def read_object(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
+        content = parsed(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{file}: cannot be read ({error}); restore the file") from None
     if not isinstance(content, dict):

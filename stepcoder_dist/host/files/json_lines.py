@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from stepcoder_dist.host.files import atomic_file
+from stepcoder_dist.host.files.json_file import parsed
 
 _BLOCK_BYTES = 2**20
 
@@ -47,7 +48,7 @@ def complete(path: Path) -> Iterator[bytes]:
 
 def rows(path: Path) -> Iterator[Any]:
     """Return the values of all complete lines. Raises `ValueError` for one that is no JSON."""
-    return map(json.loads, complete(path))
+    return map(parsed, complete(path))
 
 
 def cut(path: Path, keep: Callable[[bytes], bool] = lambda _line: True) -> int:
@@ -84,8 +85,8 @@ def cut_after(path: Path, step: int) -> None:
 
 def _is_until(line: bytes, step: int) -> bool:
     try:
-        return int(json.loads(line)["step"]) <= step
-    except (ValueError, KeyError, TypeError):
+        return int(parsed(line)["step"]) <= step
+    except (ValueError, KeyError, TypeError, OverflowError):
         return False
 
 

@@ -64,13 +64,16 @@ def _seconds(value: Any) -> float | None:
         raise RowError(f"time_limit is {a_type(value)}, not an object with seconds and nanos")
     try:
         return float(value.get("seconds") or 0) + float(value.get("nanos") or 0) / 1e9 or None
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise RowError("time_limit has no number of seconds and nanos") from None
 
 
 def _mebibytes(value: Any) -> float | None:
     """Return the limit; None for 0, which means that the source names none."""
-    return value / 2**20 if isinstance(value, int | float) and value > 0 else None
+    try:
+        return value / 2**20 if isinstance(value, int | float) and value > 0 else None
+    except OverflowError:
+        raise RowError("memory_limit_bytes is no size of a memory") from None
 
 
 FORMAT = Format(

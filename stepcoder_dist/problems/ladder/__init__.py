@@ -110,6 +110,8 @@ def from_spec(spec: str) -> Iterator[Problem]:
     split, _, query = spec.removeprefix(PREFIX).partition("?")
     changes: dict[str, object] = {}
     for key, text in parse_qsl(query, keep_blank_values=True):
+        if key in changes:
+            raise ProblemError(f"{spec}: {key} is there twice; leave one out")
         try:
             changes[key] = _option(key, text)
         except ValueError:
@@ -163,9 +165,10 @@ def _option(key: str, text: str) -> object:
 def _generate(split: str, options: Options) -> Iterator[Problem]:
     if split not in SPLITS:
         raise ProblemError(f"no split {split!r}; the splits are {', '.join(SPLITS)}")
-    if not options.conditionals or not set(options.conditionals) <= set(CONDITIONALS):
+    asked = options.conditionals  # perhaps of more numbers than the memory holds
+    if not asked or asked[0] not in CONDITIONALS or asked[-1] not in CONDITIONALS:
         raise ProblemError(
-            f"conditionals {options.conditionals} are not within "
+            f"conditionals={_written(asked)} is not within "
             f"{CONDITIONALS[0]}-{CONDITIONALS[-1]}; choose some of them"
         )
     if not set(options.kinds) <= set(KINDS) or not set(options.kinds) - {"nested"}:
@@ -203,6 +206,10 @@ def _generate(split: str, options: Options) -> Iterator[Problem]:
             slipped = careless(task, random.Random(f"slips {digest}"), options.off_by_one)
             problem = dataclasses.replace(problem, reference=slipped.python)
         yield problem
+
+
+def _written(conditionals: range) -> str:
+    return f"{conditionals.start}-{conditionals.stop - 1}"
 
 
 def _digest(task: Task) -> str:

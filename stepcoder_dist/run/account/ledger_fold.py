@@ -103,7 +103,7 @@ def fold(rows: Iterable[tuple[int, Row]]) -> Account:
                 folded = Fold(Head.of(row))
             else:
                 folded.feed(row)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             what = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise Malformed(f"line {line} is no row of a ledger: {what}") from None
     if folded is None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.host.files import atomic_file, json_lines
+from stepcoder_dist.host.files.json_file import parsed
 from stepcoder_dist.run.tracing import trace_rows
 from stepcoder_dist.run.tracing.trace_events import events
 
@@ -51,7 +52,7 @@ def write(run_dir: Path, out: Path | None = None, *, last: int | None = None) ->
             packed.write(b"\n]}\n")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written ({error.strerror}); pass --out") from None
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ConfigError(f"{source}: damaged ({error})") from None
     return Picture(path, count)
 
@@ -68,7 +69,7 @@ def _newest_step(source: Path) -> int | None:
 def _rows(source: Path, first: int) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(json_lines.complete(source), start=1):
         try:
-            row = json.loads(line)
+            row = parsed(line)
             if row["step"] < first:
                 continue
             trace_rows.page_of(row)

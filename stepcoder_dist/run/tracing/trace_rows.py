@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_dist.host.files import json_lines
+from stepcoder_dist.host.files.json_file import is_figure
 from stepcoder_dist.loop.tracing.trace_log import Decoded, Judged, Page, Span, TraceLog
 from stepcoder_dist.records import WeightVersion
 
@@ -63,8 +64,25 @@ class TraceFile:
 
 def page_of(row: dict[str, Any]) -> Page:
     """Return what a row holds. Raises `TypeError`, `KeyError` for what is no such row."""
-    return Page(
+    page = Page(
         spans=[Span(*each) for each in row["spans"]],
         decoded=[Decoded(*each) for each in row["decoded"]],
         judged=[Judged(*each) for each in row["judged"]],
     )
+    if not isinstance(row["step"], int) or not is_figure(row["origin"]):
+        raise TypeError("step or origin is no number")
+    for span in page.spans:
+        _check((span.track, span.name), (span.begin, span.end))
+    for done in page.decoded:
+        _check((done.actor,), (done.asked, done.begin, done.end))
+    for judged in page.judged:
+        _check((judged.executor, judged.outcome), (judged.asked, judged.begin, judged.end))
+    return page
+
+
+def _check(names: tuple[Any, ...], times: tuple[Any, ...]) -> None:
+    """Raise `TypeError` where a name of an event is no text, or a time no number."""
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError("a name of an event is no text")
+    if not all(isinstance(time, int) and is_figure(time) for time in times):
+        raise TypeError("a time of an event is no number of microseconds")

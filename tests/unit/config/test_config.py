@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -265,6 +266,33 @@ def test_broken_toml_is_one_line_with_its_place(tmp_path: Path, text: str) -> No
     assert message.startswith(f"{path}: not valid TOML: ")
     assert len(message.splitlines()) == 1
     assert "line" in message or "end of document" in message
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 5000 + "]" * 5000])
+def test_what_the_reader_of_toml_gives_up_on_is_one_line(
+    run_file: Path, tmp_path: Path, value: str
+) -> None:
+    path = tmp_path / "large.toml"
+    path.write_text(f"seed = {value}\n")
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(
+        sys.int_info.default_max_str_digits
+    )  # other tests may have lifted it
+    try:
+        messages = [refusal(path), refusal(run_file, f"seed={value}")]
+    finally:
+        sys.set_int_max_str_digits(before)
+    for message in messages:
+        assert "too many digits" in message or "nested too deeply" in message
+        assert len(message.splitlines()) == 1
+        assert len(message) < 200
+
+
+def test_a_path_with_a_nul_is_refused_by_its_key(run_file: Path) -> None:
+    message = refusal(run_file, 'run_dir="a\\u0000b"')
+    assert message == (
+        f"{run_file}: run_dir: 'a\\x00b' has a NUL character, which no path has; remove it"
+    )
 
 
 @pytest.mark.parametrize(

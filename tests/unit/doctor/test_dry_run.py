@@ -12,6 +12,7 @@ from shipped_files import RUN_FILES
 
 from stepcoder_dist.config import RunConfig
 from stepcoder_dist.doctor import dry_run
+from stepcoder_dist.errors import ProblemError
 from stepcoder_dist.run.run_file import load
 
 ROOT = Path(__file__).parents[3]
@@ -72,3 +73,9 @@ def test_a_gpu_that_is_too_small_is_said_to_be() -> None:
     lines = dry_run.memory(load(ROOT / "deploy/runs/one_gpu.toml", ["gpu_memory_gib=12"]))
     assert any(line.startswith("DOES NOT FIT: a step of the learner") for line in lines)
     assert "fits" not in lines
+
+
+def test_a_dry_run_refuses_a_ladder_that_makes_no_problem() -> None:
+    config = load(ROOT / "deploy/runs/demo.toml", ["problems.train=ladder:nope"])
+    with pytest.raises(ProblemError, match="no split 'nope'"):
+        dry_run.report(config)

@@ -86,6 +86,14 @@ def test_limits_are_read_however_the_source_writes_them():
     assert (read(fast).tests.cpu_limit_s, read(fast).tests.memory_limit_bytes) == (0.5, 2**21)
 
 
+@pytest.mark.parametrize(
+    "odd", [{"time_limit": {"seconds": 10**400}}, {"memory_limit_bytes": 10**400}]
+)
+def test_a_limit_that_no_float_holds_is_a_row_that_cannot_be_used(odd: dict[str, object]):
+    with pytest.raises(ProblemError, match=r"time_limit has no number|no size of a memory"):
+        problems.problem_from_row(made.CODE_CONTESTS | odd, "x:1")
+
+
 def test_only_python_3_solutions_of_code_contests_are_taken():
     assert read(made.CODE_CONTESTS).reference == made.ADDS
     rows = [{"language": 3, "solution": "x = 1\n"}, {"language": 2, "solution": "int x;"}]

@@ -342,9 +342,20 @@ def test_a_plain_spec_takes_the_split_and_a_limit_its_first_problems():
         (
             "ladder:train?conditionals=4-9",
             (
-                "ladder:train?conditionals=4-9: conditionals range(4, 10) are not within 1-5; "
+                "ladder:train?conditionals=4-9: conditionals=4-9 is not within 1-5; "
                 "choose some of them"
             ),
+        ),
+        (
+            "ladder:train?conditionals=0-99999999999",
+            (
+                "ladder:train?conditionals=0-99999999999: conditionals=0-99999999999 is not within "
+                "1-5; choose some of them"
+            ),
+        ),
+        (
+            "ladder:train?count=1&count=2",
+            "ladder:train?count=1&count=2: count is there twice; leave one out",
         ),
         (
             "ladder:train?kinds=nested",

@@ -188,6 +188,36 @@ def test_a_detailed_row_that_does_not_fit_together_is_recorded_but_not_shown(fol
     assert (data["recorded"], len(data["samples"])) == (96, 95)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("reward", "NaN"), ("reward", "1" + "0" * 400), ("weights", "[1e999]"), ("kept", "[1e999]")],
+)
+def test_a_detailed_row_with_a_number_that_is_none_is_recorded_but_not_shown(
+    folder: Path, key: str, value: str
+):
+    path = folder / "samples.jsonl"
+    first, rest = path.read_text().split("\n", 1)
+    odd = json.dumps(json.loads(first) | {key: "here"}).replace('"here"', value)
+    path.write_text(f"{odd}\n{rest}")
+    data = page_data(read_run(folder))
+    assert (data["recorded"], len(data["samples"])) == (96, 95)
+    assert stepcoder(["report", str(folder)]) == 0
+
+
+def test_rows_whose_numbers_no_float_holds_are_left_out_and_counted(folder: Path):
+    with (folder / "samples.jsonl").open("a") as file:
+        file.write('{"step": 1e999, "stage": 0, "problem_id": "p", "outcome": "passed"}\n')
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 1' + "0" * 400 + "}\n")
+    assert read_run(folder).unreadable == {"samples.jsonl": 1, "metrics.jsonl": 1}
+
+
+def test_flags_of_more_tokens_than_there_are_are_not_laid_out():
+    row = {"source": "", "tail": "", "token_chars": [], "logprobs": [], "given_chars": 0}
+    with pytest.raises(ValueError, match="do not fit the text"):
+        drawn(row | {"kept": [10**15]})
+
+
 @pytest.mark.parametrize("missing", ["config.toml", "metrics.jsonl", "samples.jsonl", "eval"])
 def test_whatever_is_missing_the_rest_is_shown(folder: Path, missing: str):
     path = folder / missing

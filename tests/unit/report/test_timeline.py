@@ -99,3 +99,9 @@ def test_a_long_file_is_read_from_its_end(tmp_path: Path, monkeypatch: Any):
 def test_no_trace_and_a_damaged_one_are_no_timeline(tmp_path: Path):
     assert timeline(tmp_path) == {"steps": [], "rows": []}
     assert drawn(tmp_path, torn='nonsense\n{"step": 1}\n')["steps"] == []
+    for odd in (
+        {"step": None},
+        {"origin": "x"},
+        {"spans": [["driver/steps", "step 1", 0, "x", {}]]},
+    ):
+        assert drawn(tmp_path, row(1, 1) | odd)["steps"] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -321,6 +322,8 @@ def test_a_sample_under_way_that_the_checkpoint_does_not_know_is_named(tmp_path:
     [
         ("{", "line 3 is no JSON"),
         ("[]", "line 3 is no object"),
+        ("[" * 20_000 + "]" * 20_000, "line 3 is no JSON (nested too deeply)"),
+        ('{"event": "step", "step": 1e999}', "line 3 is no row of a ledger: cannot convert"),
         ('{"event": "planned"}', "line 3 is no row of a ledger: no 'step'"),
         ('{"event": "eaten", "step": 1}', 'line 3 is no row of a ledger: unknown event "eaten"'),
         ('{"event": "trained", "step": 1}', "line 3 is no row of a ledger: no 'samples'"),
@@ -337,6 +340,27 @@ def test_a_damaged_line_is_refused_by_its_number(
     output = capsys.readouterr().out
     assert said in output
     assert len(output.splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 4}', "[" * 20_000, b"\xff"])
+def test_a_checkpoint_that_is_damaged_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | bytes
+):
+    finished(tmp_path)
+    run_json = checkpoints(tmp_path)[-1] / "run.json"
+    run_json.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert commands.run(["ledger", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"stepcoder: {run_json} is damaged (")
+    assert told.count("\n") == 1
+
+
+def test_a_copy_that_somebody_made_of_a_checkpoint_is_not_one_of_the_runs(tmp_path: Path):
+    finished(tmp_path)
+    newest = checkpoints(tmp_path)[-1]
+    shutil.copytree(newest, newest.with_name(newest.name + ".bak"))
+    shutil.copytree(newest, newest.with_name("step_best"))
+    assert checkpoints(tmp_path)[-1] == newest
 
 
 def test_a_folder_without_a_ledger_is_one_line(tmp_path: Path):

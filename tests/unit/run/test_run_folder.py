@@ -139,3 +139,23 @@ def test_rows_of_steps_that_will_be_done_again_are_dropped():
     folder.cut_after(2)
     left = (folder.path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(row)["step"] for row in left] == [1, 2]
+
+
+def test_what_a_user_keeps_next_to_the_policies_is_not_dropped_with_those_of_later_steps():
+    folder = RunFolder.fresh(config())
+    for name in ("step_000002", "step_000003", "step_000003-mine", "step_best"):
+        (folder.path / "hf" / name).mkdir(parents=True)
+    folder.cut_after(2)
+    left = sorted(path.name for path in (folder.path / "hf").iterdir())
+    assert left == ["step_000002", "step_000003-mine", "step_best"]
+
+
+def test_a_copy_of_a_checkpoint_is_neither_resumed_nor_removed():
+    folder = RunFolder.fresh(config(train={"keep_checkpoints": 1}))
+    commit(folder, 3)
+    folder.begin_checkpoint(3).rename(folder.path / "checkpoints" / "step_000003.bak")
+    (folder.path / "checkpoints" / "step_000003.bak" / "run.json").write_text("{}")
+    commit(folder, 4)
+    folder.remove_old_checkpoints()
+    assert [path.name for path in checkpoints(folder.path)] == ["step_000004"]
+    assert (folder.path / "checkpoints" / "step_000003.bak").is_dir()

@@ -224,7 +224,15 @@ def test_a_run_without_rows_is_one_line(tmp_path: Path, capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize(
     "damaged",
-    [{"step": 2}, row(2, spans=[["too", "short"]]), row(2, spans=[["a/b", "x", 9, 1, {}]])],
+    [
+        {"step": 2},
+        row(2, spans=[["too", "short"]]),
+        row(2, spans=[["a/b", "x", 9, 1, {}]]),
+        row(2, spans=[["a/b", "x", "9", 10, {}]]),
+        row(2, spans=[["a/b", None, 9, 10, {}]]),
+        row(2) | {"origin": None},
+        row(2) | {"step": None},
+    ],
 )
 def test_a_damaged_row_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], damaged: dict[str, Any]
