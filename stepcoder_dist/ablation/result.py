@@ -20,7 +20,7 @@ from stepcoder_dist.config import keys
 from stepcoder_dist.config.counts import kept_with_trained, kept_with_untrained
 from stepcoder_dist.errors import ConfigError
 from stepcoder_dist.host.files import atomic_file, output_file
-from stepcoder_dist.host.files.json_file import parsed
+from stepcoder_dist.host.files.json_file import is_figure, parsed
 from stepcoder_dist.records import Problem
 from stepcoder_dist.run import digests
 
@@ -147,13 +147,7 @@ def read(path: Path) -> Result:
                 curve={name: tuple(values) for name, values in measured["curve"].items()},
             ),
         )
-        dict(result.identity["config"])  # the list that all shares refer to
-        if absent := _MADE_ON - result.made_on.keys():
-            raise KeyError(", ".join(sorted(absent)))
-        evaluations[-1]  # the result itself
-        sizes = {len(each.passed) for each in evaluations} | {len(result.measured.levels)}
-        if sizes != {len(result.measured.problems)}:
-            raise ValueError("an evaluation does not have one share a problem")  # noqa: TRY301
+        _check(result)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"{path}: no result of `stepcoder ablate` ({type(error).__name__}: {error}); restore "
@@ -162,13 +156,36 @@ def read(path: Path) -> Result:
     return result
 
 
+def _check(result: Result) -> None:
+    """Raise `LookupError`, `TypeError` or `ValueError` where a part is gone or is no number."""
+    dict(result.identity["config"])  # the list that all shares refer to
+    if absent := _MADE_ON - result.made_on.keys():
+        raise KeyError(", ".join(sorted(absent)))
+    if not is_figure(result.made_on["wall_s"]):
+        raise TypeError("wall_s is no number of seconds")
+    measured = result.measured
+    if not all(each is None or is_figure(each) for row in measured.curve.values() for each in row):
+        raise TypeError("a figure of the curve is no number")
+    measured.evaluations[-1]  # the result itself
+    sizes = {len(each.passed) for each in measured.evaluations} | {len(measured.levels)}
+    weakly = {len(each.passed_weak) for each in measured.evaluations} - {0}
+    if sizes | weakly != {len(measured.problems)}:
+        raise ValueError("an evaluation does not have one share a problem")
+
+
 def _evaluation(row: Mapping[str, Any]) -> Evaluation:
+    passed, weakly, outcomes = tuple(row["passed"]), tuple(row["passed_weak"]), row["outcomes"]
+    if not all(is_figure(each) and 0 <= each <= 1 for each in (*passed, *weakly)):
+        raise ValueError("a share of programs that passed is none")
+    counts = (row["step"], row["samples"], *outcomes.values())
+    if not all(isinstance(each, int) and each >= 0 for each in counts):
+        raise ValueError("a step or a count is none")
     return Evaluation(
         step=row["step"],
         samples=row["samples"],
-        passed=tuple(row["passed"]),
-        passed_weak=tuple(row["passed_weak"]),
-        outcomes=row["outcomes"],
+        passed=passed,
+        passed_weak=weakly,
+        outcomes=outcomes,
     )
 
 

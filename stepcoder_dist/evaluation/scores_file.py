@@ -96,6 +96,8 @@ def settings_of(samples: Path) -> tuple[dict[str, Any], tuple[int, ...]] | None:
         made = parsed(file.read_text(encoding="utf-8"))
         settings, ks = dict(made["settings"]), tuple(map(int, made["k"]))
         prompt = dict(settings.pop("prompt"))
+        if any(k < 1 for k in ks):
+            raise ValueError("a k is below 1")  # noqa: TRY301 - one message for all of it
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise ConfigError(f"{file}: cannot be read ({error}); restore or remove it") from None
     return settings | {f"prompt.{key}": value for key, value in prompt.items()}, ks

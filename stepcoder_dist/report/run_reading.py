@@ -6,9 +6,9 @@ the samples.jsonl of a long run is too large for the memory.
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,14 +108,18 @@ def read_run(path: Path) -> RunRecord:
 
 
 def read_detailed(path: Path, places: Sequence[DetailedRow]) -> list[Row]:
-    """Read the chosen rows of samples.jsonl, in the given order."""
+    """Read the chosen rows of samples.jsonl, in the given order.
+
+    One that is not there any more is left out: a run that resumes cuts the file.
+    """
     if not places:
         return []
     with (path / "samples.jsonl").open("rb") as file:
         rows = []
         for place in places:
             file.seek(place.offset)
-            rows.append(json.loads(file.read(place.size)))
+            with suppress(ValueError):
+                rows.append(parsed(file.read(place.size)))
     return rows
 
 

@@ -68,6 +68,30 @@ def test_a_result_that_lacks_a_problems_verdict_is_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    ("there", "instead", "message"),
+    [
+        ('"passed": [1', '"passed": ["1"', "a share of programs that passed is none"),
+        ('"passed": [1', '"passed": [NaN', "a share of programs that passed is none"),
+        ('"passed": [1', '"passed": [2', "a share of programs that passed is none"),
+        ('"passed_weak": []', '"passed_weak": [1]', "does not have one share a problem"),
+        ('"step": 5', '"step": null', "a step or a count is none"),
+        ('"wall_s": ', '"wall_s": null, "was": ', "wall_s is no number of seconds"),
+        ('"measured": {', '"measured": ' + "[" * 20_000 + "{", "nested too deeply"),
+    ],
+)
+def test_a_result_whose_figures_are_none_is_refused(
+    tmp_path: Path, there: str, instead: str, message: str
+):
+    path = tmp_path / "a.json"
+    result.write(path, made("a", 1, evaluation(5, (1, 0, 0, 0))))
+    text = path.read_text()
+    assert there in text
+    path.write_text(text.replace(there, instead, 1))
+    with pytest.raises(ConfigError, match=message):
+        result.read(path)
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"made_on": {"commit": "0123456789abcdef"}}, "KeyError: 'cores, dirty, processor, python"),

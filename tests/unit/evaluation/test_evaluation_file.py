@@ -136,6 +136,9 @@ def test_a_comparison_says_where_the_two_were_not_made_alike(tmp_path: Path):
         "backend = 'docker' in A, 'auto' in B",
         "prompt.style = 'plain' in A, 'chat' in B",
     ]
+    (tmp_path / "a.scores.json").write_text(json.dumps(earlier | {"k": [0]}))
+    with pytest.raises(UserError, match=r"a\.scores\.json: cannot be read \(a k is below 1\)"):
+        compare(*files)
     (tmp_path / "a.scores.json").write_text("{}")
     with pytest.raises(UserError, match=r"a\.scores\.json: cannot be read"):
         compare(*files)

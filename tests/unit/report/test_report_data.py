@@ -18,7 +18,7 @@ from stepcoder_dist.cli.commands import run as stepcoder
 from stepcoder_dist.errors import UserError
 from stepcoder_dist.host.files.json_lines import append_rows
 from stepcoder_dist.report.page_data import MAX_POINTS, MAX_PROBLEMS, MAX_SAMPLES, page_data
-from stepcoder_dist.report.run_reading import read_run
+from stepcoder_dist.report.run_reading import read_detailed, read_run
 from stepcoder_dist.report.sample_lines import drawn
 
 
@@ -210,6 +210,13 @@ def test_rows_whose_numbers_no_float_holds_are_left_out_and_counted(folder: Path
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"step": 1' + "0" * 400 + "}\n")
     assert read_run(folder).unreadable == {"samples.jsonl": 1, "metrics.jsonl": 1}
+
+
+def test_rows_that_a_resumption_cut_off_meanwhile_are_left_out(folder: Path):
+    places = read_run(folder).samples.detailed[:2]
+    path = folder / "samples.jsonl"
+    path.write_bytes(path.read_bytes()[: places[1].offset + 10])
+    assert len(read_detailed(folder, places)) == 1
 
 
 def test_flags_of_more_tokens_than_there_are_are_not_laid_out():
