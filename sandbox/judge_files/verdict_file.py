@@ -70,6 +70,8 @@ class VerdictFile:
 
     def __init__(self, out: Path, problems: Path, programs: Path, *, resume: bool) -> None:
         """Raises `UserError` where `out` cannot be written or, to resume, is about other files."""
+        if out.is_dir():  # `.` has no name to put others next to
+            raise UserError(f"{out}: is a folder; give a file to --out")
         self.path = out
         self.standing = Standing()
         self.kept_older: Path | None = None

@@ -38,6 +38,8 @@ def write(run_dir: Path, out: Path | None = None, *, last: int | None = None) ->
             "train.trace = false (runs of versions before it have none)"
         )
     path, count = out or run_dir / "trace.json.gz", 0
+    if path.is_dir():
+        raise ConfigError(f"{path}: is a folder; give a file to --out")
     first = 0 if last is None else newest - last + 1
     try:
         with (

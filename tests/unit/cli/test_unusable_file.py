@@ -50,3 +50,15 @@ def test_a_file_without_permission_is_one_line(
 )
 def test_a_missing_file_and_what_is_no_file_are_not_the_users_mistake(error: OSError):
     assert not unusable_file.is_one(error)
+
+
+def test_verdicts_cannot_take_the_place_of_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    row = '{"problem_id": "a", "inputs": ["1"], "outputs": ["1"], "fn_name": null}\n'
+    Path("p.jsonl").write_text(row)
+    Path("c.jsonl").write_text("")
+    files = ("--problems", "p.jsonl", "--programs", "c.jsonl", "--out", ".")
+    assert commands.run(["judge", *files, "--backend", "process"]) == 2
+    assert capsys.readouterr().err == "stepcoder: .: is a folder; give a file to --out\n"

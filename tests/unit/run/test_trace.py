@@ -246,6 +246,15 @@ def test_a_damaged_row_is_one_line(
     assert not list(tmp_path.glob("*.gz"))
 
 
+@pytest.mark.parametrize("out", [".", "/"])
+def test_a_folder_to_write_to_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], out: str
+):
+    append_rows(tmp_path / "trace.jsonl", [row(1, spans=[["driver/steps", "step 1", 0, 1, {}]])])
+    assert commands.run(["trace", str(tmp_path), "--out", out]) == 2
+    assert capsys.readouterr().err == f"stepcoder: {out}: is a folder; give a file to --out\n"
+
+
 def test_a_torn_last_row_of_a_live_run_is_left_out(tmp_path: Path):
     append_rows(tmp_path / "trace.jsonl", [row(1, spans=[["driver/steps", "step 1", 0, 1, {}]])])
     with (tmp_path / "trace.jsonl").open("a") as file:
