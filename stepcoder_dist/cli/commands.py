@@ -19,6 +19,7 @@ from stepcoder_dist.cli import (
 )
 from stepcoder_dist.cli.data_commands import EndDate, SandboxBackend, SandboxImage, StartDate
 from stepcoder_dist.cli.written import path_of, source_of
+from stepcoder_dist.config import MOST_CONTAINERS
 from stepcoder_dist.errors import Interrupted, StepcoderError, UserError, notes
 from stepcoder_dist.host import interruption
 from stepcoder_dist.host.files import disk_room
@@ -239,7 +240,9 @@ def judge(
         Path, typer.Option(parser=path_of, metavar="V.jsonl", help="Where the verdicts go.")
     ],
     backend: SandboxBackend = "docker",
-    jobs: Annotated[int, typer.Option(min=1, help="Programs judged at a time.")] = 2,
+    jobs: Annotated[
+        int, typer.Option(min=1, max=MOST_CONTAINERS, help="Programs judged at a time.")
+    ] = 2,
     image: SandboxImage = "stepcoder-sandbox:latest",
     resume: Annotated[bool, typer.Option("--resume", help="Continue an unfinished --out.")] = False,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from stepcoder_dist.cli.written import path_of, source_of
+from stepcoder_dist.config import MOST_CONTAINERS
 from stepcoder_dist.errors import UserError
 
 app = typer.Typer(help="Problem sets.", no_args_is_help=True)
@@ -49,7 +50,9 @@ def inspect(
         bool, typer.Option("--run", help="Run the references: do they pass, what do tests reach?")
     ] = False,
     backend: SandboxBackend = "docker",
-    jobs: Annotated[int, typer.Option(min=1, help="References run at a time.")] = 2,
+    jobs: Annotated[
+        int, typer.Option(min=1, max=MOST_CONTAINERS, help="References run at a time.")
+    ] = 2,
     image: SandboxImage = "stepcoder-sandbox:latest",
     tokenizer: Annotated[
         str,
@@ -166,7 +169,9 @@ def refine(
     ] = 0.5,
     backend: SandboxBackend = "docker",
     image: SandboxImage = "stepcoder-sandbox:latest",
-    jobs: Annotated[int, typer.Option(min=1, help="Containers; two at least.")] = 2,
+    jobs: Annotated[
+        int, typer.Option(min=1, max=MOST_CONTAINERS, help="Containers; two at least.")
+    ] = 2,
     start_date: StartDate = "",
     end_date: EndDate = "",
     resume: Annotated[

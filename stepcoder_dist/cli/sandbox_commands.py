@@ -8,7 +8,7 @@ import typer
 
 from stepcoder_dist.cli.data_commands import SandboxImage
 from stepcoder_dist.cli.written import source_of
-from stepcoder_dist.config import Backend, SandboxConfig
+from stepcoder_dist.config import MOST_CONTAINERS, Backend, SandboxConfig
 
 app = typer.Typer(help="The sandbox by itself.", no_args_is_help=True)
 
@@ -36,7 +36,9 @@ def serve(
         str | None,
         typer.Option(metavar="PATTERN", help="Of `--backend attached`: where its guests listen."),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Programs judged at a time.")] = 2,
+    jobs: Annotated[
+        int, typer.Option(min=1, max=MOST_CONTAINERS, help="Programs judged at a time.")
+    ] = 2,
     image: SandboxImage = "stepcoder-sandbox:latest",
     in_flight: Annotated[
         int, typer.Option(min=1, help="Programs that wait or run; one more is answered with 429.")

@@ -30,6 +30,7 @@ from stepcoder_dist.config.method import (
 )
 from stepcoder_dist.config.model import VLLM_CPU_HEAD_SIZES, ModelConfig, ModelShape, TinyModel
 from stepcoder_dist.config.pools import (
+    MOST_CONTAINERS,
     ActorsConfig,
     Backend,
     ProcessResources,
@@ -48,6 +49,7 @@ from stepcoder_dist.config.section import (
 )
 
 __all__ = [
+    "MOST_CONTAINERS",
     "VLLM_CPU_HEAD_SIZES",
     "ActorsConfig",
     "Backend",

@@ -15,6 +15,8 @@ Backend = Literal["docker", "bubblewrap", "attached", "process"]
 else started, or plain processes of this machine, which are no security boundary.
 `sandbox/backend.py` makes each, and says how to add one."""
 
+MOST_CONTAINERS = 1024
+"""Of one process. More than any machine has use for; a mistyped number would take its memory."""
 _FEWEST_DIGITS = 640
 """The least limit on the digits of integers that Python takes."""
 
@@ -159,8 +161,8 @@ class SandboxConfig(Elastic):
     sockets: Annotated[str | None, NOTHING] = None
     """For attached: a pattern of the sockets on which guests listen, each in a folder of its own
     (`"/guests/*/guest.sock"`). `containers` of them are taken by each executor."""
-    containers: Annotated[Positive, NOTHING] = 2
-    """Warm containers of one executor."""
+    containers: Annotated[int, Field(gt=0, le=MOST_CONTAINERS), NOTHING] = 2
+    """Warm containers of one executor, 1,024 at most."""
     cpu_limit_s: PositiveFloat = 4.0
     wall_limit_s: PositiveFloat = 10.0
     program_limit_s: PositiveFloat | None = None

@@ -116,6 +116,7 @@ def test_every_shipped_run_file_loads(path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "line"),
     [
+        ("sandbox.containers=99999999", "sandbox.containers = 99999999: input should be less than or equal to 1024"),
         ("learner.sample_per_step=64", "unknown key learner.sample_per_step; remove it or check its spelling (docs/config.md)"),
         ("optimizer.lr=1", "unknown key optimizer; remove it or check its spelling (docs/config.md)"),
         # mistyped values are refused, not guessed at
