@@ -101,9 +101,9 @@ class TimedEngine:
         self._updates = 0
         self._paused_s = self._busy_s = 0.0
 
-    async def sample(self, share: Sequence[RolloutRequest]) -> AsyncIterator[Completion]:
+    async def sample(self, share: Sequence[RolloutRequest]) -> AsyncIterator[list[Completion]]:
         for ended in asyncio.as_completed([self._one(request) for request in share]):
-            yield await ended
+            yield [await ended]
 
     async def _one(self, request: RolloutRequest) -> Completion:
         async with self._room:

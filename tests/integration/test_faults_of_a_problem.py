@@ -51,11 +51,11 @@ class FragileActor:
         if not awaits_weights:
             self._has_weights.set()
 
-    async def sample(self, share: Sequence[RolloutRequest]) -> AsyncIterator[Completion]:
+    async def sample(self, share: Sequence[RolloutRequest]) -> AsyncIterator[list[Completion]]:
         if any(request.ticket.problem_id == DEADLY for request in share):
             os.kill(os.getpid(), signal.SIGKILL)
         async for completion in self._sampler.sample(share):
-            yield completion
+            yield [completion]
 
     async def take(self, version: WeightVersion) -> None:
         self._sampler.finish_update(version, 0)

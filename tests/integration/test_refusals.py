@@ -45,6 +45,7 @@ class Place:
                 "version": version,
                 "config": self.config.model_dump(mode="json"),
                 "sources": {},
+                "on_their_way": [],
             }
             opened.commit_checkpoint(draft, state)
         opened.close()
