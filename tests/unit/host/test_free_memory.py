@@ -60,21 +60,18 @@ def machine(root: Path, files: dict[str, str]) -> Path:
     return root
 
 
-def group(limit: str, used: int, cached: int) -> dict[str, str]:
-    folder = "sys/fs/cgroup"
-    return {
-        f"{folder}/memory.max": f"{limit}\n",
-        f"{folder}/memory.current": f"{used}\n",
-        f"{folder}/memory.stat": f"anon 7\ninactive_file {cached}\n",
-    }
+GROUP = ("memory.max", "memory.current", "inactive_file")
+OLD_GROUP = ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file")
 
 
-def old_group(limit: int, used: int, cached: int) -> dict[str, str]:
-    folder = "sys/fs/cgroup/memory"
+def group(names: tuple[str, str, str], limit: object, used: int, cached: int) -> dict[str, str]:
+    limit_file, usage_file, cached_name = names
     return {
-        f"{folder}/memory.limit_in_bytes": f"{limit}\n",
-        f"{folder}/memory.usage_in_bytes": f"{used}\n",
-        f"{folder}/memory.stat": f"inactive_file 1\ntotal_inactive_file {cached}\n",
+        f"sys/fs/cgroup/{limit_file}": f"{limit}\n",
+        f"sys/fs/cgroup/{usage_file}": f"{used}\n",
+        str(Path("sys/fs/cgroup", usage_file).with_name("memory.stat")): (
+            f"anon 7\n{cached_name} {cached}\n"
+        ),
     }
 
 
@@ -82,11 +79,11 @@ def old_group(limit: int, used: int, cached: int) -> dict[str, str]:
     ("files", "expected"),
     [
         ({}, (1000 * 1024, 400 * 1024)),
-        (group("max", 5, 0), (1000 * 1024, 400 * 1024)),
-        (group("300000", 250_000, 20_000), (300_000, 70_000)),
-        (group("300000", 310_000, 0), (300_000, 0)),
-        (old_group(2**63 - 1, 250_000, 0), (1000 * 1024, 400 * 1024)),
-        (old_group(300_000, 250_000, 20_000), (300_000, 70_000)),
+        (group(GROUP, "max", 5, 0), (1000 * 1024, 400 * 1024)),
+        (group(GROUP, 300_000, 250_000, 20_000), (300_000, 70_000)),
+        (group(GROUP, 300_000, 310_000, 0), (300_000, 0)),
+        (group(OLD_GROUP, 2**63 - 1, 250_000, 0), (1000 * 1024, 400 * 1024)),
+        (group(OLD_GROUP, 300_000, 250_000, 20_000), (300_000, 70_000)),
     ],
     ids=["no group", "no limit", "limit", "over its limit", "version 1, no limit", "version 1"],
 )
